@@ -1,0 +1,312 @@
+"""Artifacts: one folder per finished piece of work, found by what it was made from.
+
+An artifact stands at ``ROOT/STAGE/FINGERPRINT`` where the fingerprint is a hash of the stage, its
+settings and the fingerprints of its inputs. So the address is known before the work starts: a
+rerun finds its work done, and another teacher or another k has another address. ``record.json``
+says how it was made and carries the SHA-256 of every file; it is written last, so a folder
+without a record is no artifact.
+
+A draft is always a local folder. Publishing renames it (local root) or uploads it with the record
+last (``s3://``). Killed work leaves a ``.partial-*`` folder and nothing else.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zarr
+from pydantic import BaseModel
+
+from dskd_core import storage
+from dskd_core.errors import ArtifactError
+
+RECORD = "record.json"
+PARTIAL = ".partial-"
+_TOOLS = ("torch", "transformers", "zarr", "duckdb", "numpy", "scikit-learn")
+
+
+def fingerprint_of(value: Any) -> str:
+    """Return 16 hexadecimal digits that change when ``value`` (JSON-like) changes.
+
+    >>> fingerprint_of({"a": 1, "b": 2}) == fingerprint_of({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def jsonable(config: BaseModel | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return settings as plain JSON values."""
+    if config is None:
+        return {}
+    if isinstance(config, BaseModel):
+        return config.model_dump(mode="json")
+    return dict(config)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One piece of work, described well enough to name its result before it is done.
+
+    Attributes:
+        stage: the noun of the house (``senses``), or ``stage-shard`` for a part of one.
+        config: the settings that change the bytes of the result, and no others.
+        inputs: name -> fingerprint of what it reads.
+        version: raised by hand when the code of a stage changes its result.
+    """
+
+    stage: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    version: int = 1
+
+    @property
+    def fingerprint(self) -> str:
+        """The address of the result under its stage."""
+        return fingerprint_of([self.stage, self.version, self.config, self.inputs])
+
+
+@dataclass(frozen=True)
+class Record:
+    """What stands in ``record.json``.
+
+    ``counts`` are whole numbers a person asks for first; ``report`` is anything else worth
+    telling. ``seconds``, ``created_at`` and ``versions`` describe the run, not the content.
+    """
+
+    stage: str
+    fingerprint: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    counts: dict[str, int]
+    report: dict[str, Any]
+    files: dict[str, dict[str, Any]]
+    seconds: float
+    created_at: str
+    versions: dict[str, str]
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all files of the artifact."""
+        return sum(int(entry["bytes"]) for entry in self.files.values())
+
+    @property
+    def content(self) -> str:
+        """A hash of the content alone: equal for equal bytes, whenever and wherever made."""
+        return fingerprint_of({name: entry["sha256"] for name, entry in self.files.items()})
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A published artifact: its place and its record."""
+
+    uri: str
+    record: Record
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint other work names it by."""
+        return self.record.fingerprint
+
+    def file_uri(self, name: str) -> str:
+        """Return the place of one of its files or folders."""
+        return storage.join_path(self.uri, name)
+
+    def group(self, name: str) -> zarr.Group:
+        """Open one of its Zarr groups for reading."""
+        return zarr.open_group(storage.zarr_store(self.file_uri(name)), mode="r")
+
+    def folder(self) -> Path:
+        """Return a local folder with its files; a remote artifact is downloaded once."""
+        return storage.local_copy(self.uri, _cache_folder())
+
+    def table(self, name: str) -> pa.Table:
+        """Read one of its Parquet files."""
+        fs, path = storage.filesystem(self.file_uri(name))
+        with fs.open(path, "rb") as file:
+            return pq.read_table(file)
+
+    def query(self, sql: str, **tables: str) -> pa.Table:
+        """Run DuckDB SQL over Parquet files of the artifact, each visible under its keyword.
+
+        ``artifact.query("SELECT count(*) FROM pairs", pairs="pairs.parquet")``
+        """
+        with duckdb.connect() as connection:
+            for name, file in tables.items():
+                connection.register(name, self.table(file))
+            return connection.execute(sql).to_arrow_table()
+
+
+@dataclass
+class Draft:
+    """An artifact in the making: a private local folder, and what its record will say."""
+
+    folder: Path
+    counts: dict[str, int] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+
+    def path(self, name: str) -> Path:
+        """Return the local path of a file to write."""
+        return self.folder / name
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Write a Parquet file whose bytes depend on the rows alone."""
+        pq.write_table(table, self.path(name), compression="zstd")
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file for people and machines."""
+        self.path(name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+    def write_group(self, name: str) -> zarr.Group:
+        """Create a Zarr v3 group to write arrays into."""
+        store = storage.zarr_store(str(self.path(name)), read_only=False)
+        return zarr.create_group(store, zarr_format=3)
+
+
+@dataclass(frozen=True)
+class ArtifactStore:
+    """All artifacts under one root, a folder or an ``s3://`` prefix."""
+
+    root_uri: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root_uri", storage.check_root(self.root_uri))
+
+    def uri(self, work: Work) -> str:
+        """Return where the result of ``work`` stands, or will."""
+        return storage.join(self.root_uri, work.stage, work.fingerprint)
+
+    def find(self, work: Work) -> Artifact | None:
+        """Return the finished result of ``work``, or None."""
+        uri = self.uri(work)
+        return self.open(uri) if storage.exists(storage.join(uri, RECORD)) else None
+
+    def get(self, stage: str, fingerprint: str) -> Artifact:
+        """Return an artifact by its name.
+
+        Raises:
+            ArtifactError: if there is none; the message lists what the stage has.
+        """
+        uri = storage.join(self.root_uri, stage, fingerprint)
+        if not storage.exists(storage.join(uri, RECORD)):
+            known = [n for n in storage.list_names(storage.join(self.root_uri, stage)) if n[0] != "."]
+            raise ArtifactError(
+                f"No artifact {stage}/{fingerprint} under {self.root_uri}; the {stage} there are "
+                f"{', '.join(known) or 'none'}: name one of them or run the stage first."
+            )
+        return self.open(uri)
+
+    @staticmethod
+    def open(uri: str) -> Artifact:
+        """Open the artifact at ``uri``.
+
+        Raises:
+            ArtifactError: if its record cannot be read.
+        """
+        try:
+            record = Record(**json.loads(storage.read_bytes(storage.join(uri, RECORD))))
+        except (FileNotFoundError, json.JSONDecodeError, TypeError) as error:
+            raise ArtifactError(
+                f"{uri} has no readable {RECORD} ({error}); it was not published by dskd: "
+                "delete the folder and run its stage again."
+            ) from error
+        return Artifact(uri, record)
+
+    def of_stage(self, stage: str) -> list[Artifact]:
+        """Return the published artifacts of a stage, oldest first."""
+        place = storage.join(self.root_uri, stage)
+        uris = [storage.join(place, n) for n in storage.list_names(place) if not n.startswith(".")]
+        found = [self.open(uri) for uri in uris if storage.exists(storage.join(uri, RECORD))]
+        return sorted(found, key=lambda artifact: artifact.record.created_at)
+
+    @contextlib.contextmanager
+    def publish(self, work: Work) -> Iterator[Draft]:
+        """Give a draft to fill, and publish it whole when the block ends without an error."""
+        started = time.monotonic()
+        draft = Draft(self._draft_folder(work))
+        try:
+            yield draft
+            self._write_record(work, draft, time.monotonic() - started)
+            self._commit(work, draft)
+        finally:
+            shutil.rmtree(draft.folder, ignore_errors=True)
+
+    def _draft_folder(self, work: Work) -> Path:
+        if storage.is_remote(self.root_uri):
+            return Path(tempfile.mkdtemp(prefix=f"dskd-{work.stage}-"))
+        folder = Path(self.root_uri) / work.stage / f"{PARTIAL}{work.fingerprint}-{uuid.uuid4().hex[:8]}"
+        folder.mkdir(parents=True)
+        return folder
+
+    @staticmethod
+    def _write_record(work: Work, draft: Draft, seconds: float) -> None:
+        files = {
+            name: {
+                "bytes": draft.path(name).stat().st_size,
+                "sha256": storage.sha256_of_file(draft.path(name)),
+            }
+            for name in storage.files_under(draft.folder)
+        }
+        record = Record(
+            stage=work.stage,
+            fingerprint=work.fingerprint,
+            config=work.config,
+            inputs=work.inputs,
+            counts=draft.counts,
+            report=draft.report,
+            files=files,
+            seconds=round(seconds, 3),
+            created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            versions=tool_versions(),
+        )
+        draft.write_json(RECORD, asdict(record))
+
+    def _commit(self, work: Work, draft: Draft) -> None:
+        uri = self.uri(work)
+        if storage.is_remote(uri):
+            storage.upload_folder(draft.folder, uri, last=RECORD)
+            return
+        for name in storage.files_under(draft.folder):
+            _flush_to_disk(draft.path(name))
+        try:
+            draft.folder.rename(uri)
+        except OSError:
+            # Another worker published the same work first; its bytes are as good as ours.
+            if not (Path(uri) / RECORD).exists():
+                raise
+
+
+def tool_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries whose results end up in artifacts."""
+    versions = {"python": platform.python_version()}
+    for tool in (*_TOOLS, "dskd"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[tool] = metadata.version(tool)
+    return versions
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("DSKD_CACHE", Path.home() / ".cache" / "dskd"))

@@ -1,0 +1,342 @@
+"""Every setting of dskd on one page, with the paper's symbol and number where it has one.
+
+    name                paper   Llama-3-8B   Mistral-7B   where
+    max_occurrences     -       2,000        2,000        EmbeddingsConfig
+    n_senses            k       10           5            SensesConfig
+    max_span            m       3            3            WordsConfig
+    n_candidates        kappa   5            5            TrainingConfig
+    positive_weight     beta_p  1.0          1.5          TrainingConfig
+    negative_weight     beta_n  1.0          1.5          TrainingConfig
+    margin              gamma   1.0          1.0          TrainingConfig
+    kl_weight           alpha   0.7          0.7          TrainingConfig
+    temperature         T       2.0          2.0          TrainingConfig
+    learning_rate       -       1.5e-4       6e-5         TrainingConfig (summed over 3 ranks)
+
+All are frozen pydantic models, so Prefect shows them as a form, with the docstring of each field
+as its help text, and refuses a wrong value when a run is created.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dskd_core.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Weight = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Settings(BaseModel):
+    """Frozen settings that refuse unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class TeacherConfig(Settings):
+    """The frozen model whose states are read, and how it is run."""
+
+    source: str = "sample:smollm2-135m"
+    """A hub id, a local folder, a .gguf file, or sample:smollm2-135m (ships in a package)."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id; ignored for files."""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Precision of the teacher's weights and arithmetic."""
+    device: str = "auto"
+    """A torch device such as cuda:0 or cpu; auto takes CUDA where there is one."""
+    trust_remote_code: bool = False
+    """Run Python code that a hub repository ships. Off unless you have read that code."""
+
+
+class CorpusConfig(Settings):
+    """The text the teacher reads, and how it is cut into windows."""
+
+    source: str = "sample:enwiki-206"
+    """A file, a folder of files, hf:NAME (a datasets name), or sample:enwiki-206."""
+    format: Literal["auto", "mediawiki", "jsonl", "parquet", "text", "dataset"] = "auto"
+    """How to read it; auto decides by the file's name."""
+    text_field: str = "text"
+    """The field or column with the text (jsonl, parquet, dataset)."""
+    id_field: str = "id"
+    """The field or column that names a document; absent values become file name and row."""
+    dataset_config: str | None = None
+    """Configuration name of a datasets source."""
+    dataset_split: str = "train"
+    """Split of a datasets source."""
+    window_tokens: Annotated[int, Field(ge=8)] = 256
+    """Longest window in tokens; a window never crosses a document."""
+    min_document_tokens: Count = 16
+    """Shorter documents are skipped and counted."""
+    max_document_tokens: Count | None = None
+    """Read only the first so many tokens of a document; unlimited if empty."""
+    max_tokens: Count | None = None
+    """Stop taking documents (in an order fixed by the seed) beyond so many tokens."""
+    heldout_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
+    """Share of documents kept for evaluation: never embedded, never trained on."""
+    seed: Seed = 0
+    """Fixes which documents are taken and which are held out."""
+
+
+class EmbeddingsConfig(Settings):
+    """Which of the teacher's final states are kept, and under which token."""
+
+    key: Literal["predicted", "next", "input"] = "predicted"
+    """The token a state is filed under: the teacher's argmax there, the next token, or its own."""
+    max_occurrences: Count = 2000
+    """At most so many occurrences of a token are kept, a uniform sample."""
+    state_dtype: Literal["float16", "bfloat16", "float32"] = "float16"
+    """How states are stored; bfloat16 is kept as uint16 bits, since Zarr has no such dtype."""
+    shard_tokens: Count = 32768
+    """Corpus tokens a shard: the unit of work and of retry."""
+    batch_tokens: Count = 4096
+    """Tokens (padding included) of one teacher batch."""
+    seed: Seed = 0
+    """Seed of the sample."""
+
+
+class SensesConfig(Settings):
+    """k-means of each token's embeddings (Eq. 1)."""
+
+    n_senses: Count = 5
+    """k: senses a token. A token with no more embeddings than this keeps its rows."""
+    backend: Literal["torch", "cuml", "sklearn"] = "torch"
+    """Who clusters: torch (batched, CPU or GPU), cuml (NVIDIA), sklearn (the slow reference)."""
+    device: str = "auto"
+    """A torch device for the torch backend; auto takes CUDA where there is one."""
+    n_restarts: Count = 10
+    """k-means runs a token; the one of least inertia is kept."""
+    max_iterations: Count = 100
+    """Most Lloyd iterations of a run."""
+    shard_rows: Count = 100_000
+    """Embedding rows a shard of tokens: the unit of work and of retry."""
+    batch_bytes: Annotated[int, Field(ge=1 << 20)] = 256 << 20
+    """Memory the torch backend may use for one batch of tokens."""
+    n_examples: Annotated[int, Field(ge=0)] = 3
+    """Nearest occurrences kept with their text for each sense."""
+    context_tokens: Count = 16
+    """Tokens of text shown on each side of an example."""
+    seed: Seed = 0
+    """Seed of the starting centroids."""
+
+
+class SourceConfig(Settings):
+    """One lexicon or morphology file."""
+
+    kind: str
+    """The reader: roget, wiktextract, word_pairs, morphynet (see the registry of dskd_core.lexicon)."""
+    uri: str
+    """The file, or sample:roget or sample:morphynet."""
+    licence: str | None = None
+    """Licence of the rows, carried to the end; each reader knows its source's own."""
+
+
+class LexiconConfig(Settings):
+    """The human sources of word relations."""
+
+    sources: tuple[SourceConfig, ...] = (SourceConfig(kind="roget", uri="sample:roget"),)
+    """Where pairs come from."""
+    morphology: tuple[SourceConfig, ...] = (SourceConfig(kind="morphynet", uri="sample:morphynet"),)
+    """Where affix segmentations come from, for the negation step."""
+    language: str = "en"
+    """Only entries of this language are read, where a source mixes languages."""
+    excluded_tags: tuple[str, ...] = ("form-of", "obsolete", "misspelling", "archaic", "alt-of")
+    """Wiktextract tags whose senses and items are left out."""
+    max_group_words: Count = 40
+    """A Roget semicolon group with more words than this is too loose and is left out."""
+
+    @model_validator(mode="after")
+    def _some_source(self) -> Self:
+        if not self.sources:
+            raise ValueError("sources is empty; name at least one lexicon, such as sample:roget")
+        return self
+
+
+class RelationsConfig(Settings):
+    """Pairs of words, joined from all sources and expanded by negation (Table 1)."""
+
+    negation_tiers: tuple[Literal["sure", "likely", "loose"], ...] = ("sure", "likely", "loose")
+    """Affixes that flip: sure (un-, non-, negative in-), likely (dis-, -less against -ful, -ed, -y),
+    loose (-less against the bare noun, as in the paper's accurate/fault)."""
+    tier_weights: dict[Literal["sure", "likely", "loose"], Share] = {
+        "sure": 1.0,
+        "likely": 0.5,
+        "loose": 0.25,
+    }
+    """Weight of a pair made by an affix of each tier, against 1 for a pair read from a source."""
+    excluded_licences: tuple[str, ...] = ()
+    """Rows under these licences, and pairs derived from them, are left out (CC BY-NC-SA 4.0)."""
+    excluded_pos: tuple[str, ...] = ()
+    """Parts of speech left out (name, num)."""
+
+
+class WordsConfig(Settings):
+    """How words are spelled with the teacher's tokenizer."""
+
+    max_span: Annotated[int, Field(ge=1, le=8)] = 3
+    """m: most tokens of a neighbour's spelling."""
+    min_letters: Count = 3
+    """Shortest head of a relation, in letters."""
+
+
+class DictionaryConfig(Settings):
+    """The join of senses and relations."""
+
+    max_synonyms: Annotated[int, Field(ge=0)] = 25
+    """Most synonyms of a token used as positives; the heaviest pairs first."""
+    max_antonyms: Annotated[int, Field(ge=0)] = 25
+    """Most antonyms of a token used as negatives; the heaviest pairs first."""
+    seed: Seed = 0
+    """Breaks ties among pairs of equal weight."""
+
+
+class StudentConfig(Settings):
+    """The student's shape: a copy of part of the teacher."""
+
+    n_layers: Count | None = None
+    """Layers kept, counted from the first; half of the teacher's if empty."""
+    n_trainable_layers: Count = 2
+    """The last so many of them train; everything else, embeddings and head too, is frozen."""
+
+
+class TrainingConfig(Settings):
+    """Distillation (Eq. 3-5). KD is the same run with positive_weight = negative_weight = 0."""
+
+    n_candidates: Count = 5
+    """kappa: nearest positives, and nearest negatives, kept at a position."""
+    positive_weight: Weight = 1.0
+    """beta_p: weight of the pull to the senses of the next token and of its synonyms."""
+    negative_weight: Weight = 1.0
+    """beta_n: weight of the push from the senses of antonyms."""
+    margin: Weight | Literal["calibrated"] = 1.0
+    """gamma: MSE below which an antonym's sense pushes; calibrated takes the median of the capture."""
+    state_weight: Weight = 0.0
+    """Weight of plain MSE(student state, teacher state): the control arm, 0 in the paper."""
+    kl_weight: Weight = 0.7
+    """alpha: weight of T^2 KL(teacher || student)."""
+    temperature: Annotated[float, Field(gt=0.0)] = 2.0
+    """T: temperature of the KL."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1.5e-4
+    """Peak learning rate of AdamW."""
+    weight_decay: Weight = 1e-3
+    """Weight decay of AdamW."""
+    warmup_share: Share = 0.1
+    """Share of the steps in which the learning rate rises; then it falls along a cosine."""
+    n_epochs: Annotated[float, Field(gt=0.0)] = 2.0
+    """Passes over the training windows."""
+    max_train_tokens: Count | None = None
+    """Train on so many tokens of the corpus only; all of them if empty."""
+    max_heldout_tokens: Count | None = None
+    """Score so many held-out tokens only; all of them if empty."""
+    batch_windows: Count = 8
+    """Windows of one step."""
+    max_grad_norm: Annotated[float, Field(gt=0.0)] | None = 1.0
+    """Gradients are scaled down to this norm; not clipped if empty."""
+    related_share: Share = 0.4
+    """Share of a window's positions with relations that get L_sem, and as many random others."""
+    min_related: Annotated[int, Field(ge=0)] = 25
+    """At least so many of them, where there are so many."""
+    compute_dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Precision of the matrix products; master weights, softmax and sums are float32."""
+    max_activation_bytes: Annotated[int, Field(ge=1 << 20)] = 8 << 30
+    """Most bytes of stored activations; a plan beyond it is refused."""
+    checkpoint_steps: Count = 20
+    """Steps between checkpoints a killed run resumes from."""
+    seed: Seed = 0
+    """Order of the windows and choice of the positions."""
+
+
+class EvaluationConfig(Settings):
+    """How students are compared."""
+
+    arms: tuple[Literal["kd", "dskd", "kd_mse"], ...] = ("kd", "dskd", "kd_mse")
+    """kd: both sense weights 0. dskd: the training settings as they are. kd_mse: KD plus plain
+    MSE to the teacher's state, the control that says what senses add beyond it."""
+    seeds: tuple[Seed, ...] = (0, 1, 2)
+    """Every arm is trained once with each."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """Level of the intervals."""
+    n_resamples: Count = 2000
+    """Bootstrap resamples of an interval."""
+
+    @field_validator("arms")
+    @classmethod
+    def _kd_is_the_yardstick(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+        if "kd" not in arms:
+            raise ValueError(f"arms {arms} lack 'kd'; every other arm is compared with it: add it")
+        if len(set(arms)) < len(arms):
+            raise ValueError(f"arms {arms} name one twice; name each once")
+        return arms
+
+
+class PipelineConfig(Settings):
+    """All stages under one root: what every flow takes."""
+
+    root_uri: str = "work/artifacts"
+    """Where artifacts are kept: a folder, or an s3:// prefix."""
+    teacher: TeacherConfig = TeacherConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    embeddings: EmbeddingsConfig = EmbeddingsConfig()
+    senses: SensesConfig = SensesConfig()
+    lexicon: LexiconConfig = LexiconConfig()
+    relations: RelationsConfig = RelationsConfig()
+    words: WordsConfig = WordsConfig()
+    dictionary: DictionaryConfig = DictionaryConfig()
+    student: StudentConfig = StudentConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _stages_agree(self) -> Self:
+        if self.embeddings.batch_tokens < self.corpus.window_tokens:
+            raise ValueError(
+                f"embeddings.batch_tokens {self.embeddings.batch_tokens} is less than one window of "
+                f"corpus.window_tokens {self.corpus.window_tokens}; raise the first"
+            )
+        n_layers = self.student.n_layers
+        if n_layers is not None and self.student.n_trainable_layers > n_layers:
+            raise ValueError(
+                f"student.n_trainable_layers {self.student.n_trainable_layers} exceeds "
+                f"student.n_layers {n_layers}; lower the first"
+            )
+        if self.training.n_candidates < 1:
+            raise ValueError("training.n_candidates must be at least 1")
+        if self.corpus.heldout_share == 0.0 and self.evaluation.seeds:
+            raise ValueError(
+                "corpus.heldout_share 0.0 leaves no text to score students on; set it above 0"
+            )
+        return self
+
+
+def load_config(path: Path) -> PipelineConfig:
+    """Read a parameter file (YAML) into settings.
+
+    Raises:
+        ConfigError: if the file is not YAML or a value is refused; every refused key is named.
+    """
+    try:
+        return parse_config(yaml.safe_load(path.read_text("utf-8")) or {}, str(path))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML ({error}); correct the line it names.") from error
+
+
+def parse_config(values: Any, origin: str) -> PipelineConfig:
+    """Turn plain values into settings.
+
+    Raises:
+        ConfigError: if a value is refused; every refused key is named with its value.
+    """
+    try:
+        return PipelineConfig.model_validate(values)
+    except ValidationError as error:
+        refused = "; ".join(
+            f"{'.'.join(str(part) for part in e['loc']) or 'config'}={e['input']!r}: {e['msg']}"
+            if e["type"] != "value_error"
+            else f"{'.'.join(str(part) for part in e['loc']) or 'config'}: {e['msg']}"
+            for e in error.errors()
+        )
+        raise ConfigError(
+            f"{origin} is refused: {refused}. Correct these keys (dskd_core/config.py has them all)."
+        ) from error

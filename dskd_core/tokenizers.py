@@ -1,0 +1,55 @@
+"""The teacher's tokenizer: which ids are text, what they read as, what a window starts with."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dskd_core.artifacts import fingerprint_of
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A Hugging Face tokenizer with the few questions dskd asks of it."""
+
+    hf: Any
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of ``text`` alone: no BOS, no EOS, no template."""
+        return list(self.hf(text, add_special_tokens=False, verbose=False).input_ids)
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of ``ids`` exactly, spaces kept."""
+        return str(self.hf.decode(ids, clean_up_tokenization_spaces=False))
+
+    @cached_property
+    def prefix(self) -> list[int]:
+        """Ids the model expects before every text (BOS for Llama and Mistral, none for GPT-2)."""
+        with_special = list(self.hf("a").input_ids)
+        plain = self.encode("a")
+        return with_special[: with_special.index(plain[0])] if plain[0] in with_special else []
+
+    @cached_property
+    def n_tokens(self) -> int:
+        """Ids run from 0 to ``n_tokens`` - 1; a model may have more rows (padding)."""
+        return len(self.hf)
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids that are no text: BOS, EOS, padding, chat templates and every other added token."""
+        added = set(self.hf.get_added_vocab().values())
+        return frozenset(added | set(self.hf.all_special_ids))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes when any token, its id, or its being special changes."""
+        return fingerprint_of([sorted(self.hf.get_vocab().items()), sorted(self.special_ids)])
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Load the tokenizer of a transformers folder."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers import AutoTokenizer
+
+    return Tokenizer(AutoTokenizer.from_pretrained(str(folder)))
