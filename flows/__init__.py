@@ -1,0 +1,5 @@
+"""In which order: task calls and settings, no arithmetic.
+
+Every deployable flow is named ``dskd`` and takes one parameter, the whole configuration, so that
+``prefect deployment run dskd/train`` and the UI's form look the same everywhere.
+"""

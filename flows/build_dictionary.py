@@ -1,0 +1,62 @@
+"""Corpus and lexicons to the dictionary: two branches that meet in a join."""
+
+from prefect import flow
+
+from dskd_core.config import PipelineConfig
+from flows.runner import DEFAULTS, Made, threads
+from tasks import corpus, dictionary, embeddings, lexicon, relations, senses, words
+from tasks.shards import gathered
+
+
+@flow(
+    name="dskd", flow_run_name="build dictionary of {config.teacher.source}", task_runner=threads()
+)
+def build_dictionary(config: PipelineConfig = DEFAULTS) -> Made:
+    """Build the dictionary, or find it done.
+
+    Args:
+        config: the settings of all stages.
+
+    Returns:
+        The URI of the artifact of every stage.
+    """
+    teacher = embeddings.teacher.submit(config)
+    # The right branch needs no teacher before its last stage and runs beside the left one.
+    pairs = lexicon.lexicon.submit(config)
+    related = relations.relations.submit(config, pairs)
+    windows = corpus.corpus.submit(config, teacher)
+    spelled = words.words.submit(config, related, teacher)
+
+    made: Made = {"teacher": teacher.result(), "corpus": windows.result()}
+    made["embeddings"] = _embeddings(config, made)
+    made["senses"] = _senses(config, made)
+    made["lexicon"], made["relations"] = pairs.result(), related.result()
+    made["words"] = spelled.result()
+    made["dictionary"] = dictionary.dictionary.submit(
+        config, made["senses"], made["words"], made["corpus"]
+    ).result()
+    return made
+
+
+def _embeddings(config: PipelineConfig, made: Made) -> str:
+    parts = {
+        f"embeddings shard {shard.name}": embeddings.extract.submit(
+            config, made["teacher"], made["corpus"], shard
+        )
+        for shard in embeddings.shards_of(config, made["corpus"])
+    }
+    return embeddings.collect.submit(
+        config, made["teacher"], made["corpus"], gathered("embeddings", parts)
+    ).result()
+
+
+def _senses(config: PipelineConfig, made: Made) -> str:
+    parts = {
+        f"senses shard {shard.name}": senses.cluster.submit(
+            config, made["embeddings"], made["corpus"], shard
+        )
+        for shard in senses.ranges_of(config, made["embeddings"])
+    }
+    return senses.collect.submit(
+        config, made["embeddings"], made["corpus"], made["teacher"], gathered("senses", parts)
+    ).result()

@@ -1,0 +1,112 @@
+"""The command ``dskd``: run the pipeline here, look a word up, print a file as JSON."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dskd_core.config import load_config
+from dskd_core.errors import DskdError
+from flows.settings import PORT, use_own_prefect
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console(soft_wrap=True)
+ParameterFile = Annotated[Path, typer.Argument(help="A file of deployments/parameters/.")]
+
+
+@app.command()
+def run(parameters: ParameterFile) -> None:
+    """Run every stage in this process; print where the artifacts lie and how students compare."""
+    try:
+        config = load_config(parameters)
+        use_own_prefect()
+        from flows.pipeline import pipeline
+
+        state = pipeline(config, return_state=True)
+        made = state.result()
+    except DskdError as error:
+        _refuse(error)
+    _print_places(made)
+    _print_comparison(made["report"])
+    run_id = state.state_details.flow_run_id
+    console.print("\nThis run in the Prefect UI: [bold]make serve[/bold], then open")
+    console.print(f"  http://127.0.0.1:{PORT}/runs/flow-run/{run_id}")
+
+
+@app.command()
+def inspect(
+    word: Annotated[str, typer.Argument(help="A word of the lexicon, such as bank.")],
+    root: Annotated[str, typer.Option(help="Where the artifacts are.")] = "work/artifacts",
+) -> None:
+    """Show the senses of a word, what each means in the corpus, and its relations."""
+    from dskd_core.dictionary.explorer import describe
+
+    from dskd_core.artifacts import ArtifactStore
+
+    try:
+        store = ArtifactStore(root)
+        dictionary = _latest(store, "dictionary")
+        senses = store.get("senses", dictionary.record.inputs["senses"])
+        words = store.get("words", dictionary.record.inputs["words"])
+        relations = store.get("relations", words.record.inputs["relations"])
+        console.print(describe(dictionary, senses, words, relations, word), markup=False)
+    except DskdError as error:
+        _refuse(error)
+
+
+@app.command()
+def parameters(file: ParameterFile) -> None:
+    """Print a parameter file as JSON, for prefect deployment run dskd/train --params "$(...)"."""
+    try:
+        print(json.dumps({"config": load_config(file).model_dump(mode="json")}))
+    except DskdError as error:
+        _refuse(error)
+
+
+def _latest(store: Any, stage: str) -> Any:
+    found = store.of_stage(stage)
+    # get() knows how to say what is missing.
+    return found[-1] if found else store.get(stage, "none")
+
+
+def _print_places(made: dict[str, Any]) -> None:
+    from dskd_core.artifacts import ArtifactStore
+    from tasks.artifacts import in_bytes
+
+    table = Table("stage", "size", "place", title="Artifacts", title_justify="left")
+    for stage, uris in made.items():
+        for uri in [uris] if isinstance(uris, str) else uris:
+            table.add_row(stage, in_bytes(ArtifactStore.open(uri).record.n_bytes), uri)
+    console.print(table)
+
+
+def _print_comparison(report_uri: str) -> None:
+    from dskd_core.artifacts import ArtifactStore
+
+    report = ArtifactStore.open(report_uri).record.report
+    for title, key in (("Teacher and students", "table"), ("Against KD", "comparison")):
+        if rows := report.get(key):
+            table = Table(*map(str, rows[0]), title=title, title_justify="left")
+            for row in rows:
+                table.add_row(*(_cell(value) for value in row.values()))
+            console.print(table)
+    console.print(f"The whole report: {report_uri}/report.html")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _refuse(error: DskdError) -> None:
+    console.print(f"[bold red]{type(error).__name__}[/bold red]", end=": ")
+    console.print(str(error), markup=False)
+    raise typer.Exit(2) from error
+
+
+if __name__ == "__main__":
+    app()

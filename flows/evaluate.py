@@ -1,0 +1,37 @@
+"""Students to a report: teacher, KD and DSKD on the same held-out text."""
+
+from prefect import flow
+
+from dskd_core.config import PipelineConfig
+from flows.build_dictionary import build_dictionary
+from flows.runner import DEFAULTS, Made, threads
+from flows.train import train_students
+from tasks import evaluation
+
+
+@flow(name="dskd", flow_run_name="evaluate {config.teacher.source}", task_runner=threads())
+def evaluate(config: PipelineConfig = DEFAULTS) -> Made:
+    """Score and compare every student; what is missing is made first.
+
+    Args:
+        config: the settings of all stages.
+
+    Returns:
+        The URI of the artifact of every stage, the report's among them.
+    """
+    return compare_students(config, train_students(config, build_dictionary(config)))
+
+
+@flow(name="dskd", flow_run_name="report on {config.teacher.source}", task_runner=threads())
+def compare_students(config: PipelineConfig, made: Made) -> Made:
+    """Compare students that have scores.
+
+    Args:
+        config: the settings of all stages.
+        made: the URIs that ``train_students`` returned.
+
+    Returns:
+        ``made`` with the report.
+    """
+    report = evaluation.report.submit(config, made["scores"], made["students"]).result()
+    return made | {"report": report}

@@ -1,0 +1,28 @@
+"""Everything, from text and lexicons to the comparison of students."""
+
+from prefect import flow, get_run_logger
+
+from dskd_core.config import PipelineConfig
+from flows.build_dictionary import build_dictionary
+from flows.evaluate import compare_students
+from flows.runner import DEFAULTS, Made, threads
+from flows.train import train_students
+from tasks.artifacts import show_summary
+
+
+@flow(name="dskd", flow_run_name="pipeline of {config.teacher.source}", task_runner=threads())
+def pipeline(config: PipelineConfig = DEFAULTS) -> Made:
+    """Run every stage; finished work is found, not repeated.
+
+    Args:
+        config: the settings of all stages.
+
+    Returns:
+        The URI of the artifact of every stage, and lists of them for students and scores.
+    """
+    made = build_dictionary(config)
+    made = train_students(config, made)
+    made = compare_students(config, made)
+    show_summary(made)
+    get_run_logger().info("All artifacts lie under %s", config.root_uri)
+    return made

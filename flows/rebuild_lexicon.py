@@ -1,0 +1,33 @@
+"""The right branch alone: lexicons to words, without embeddings."""
+
+from prefect import flow
+
+from dskd_core.config import PipelineConfig
+from flows.runner import DEFAULTS, Made, threads
+from tasks import embeddings, lexicon, relations, words
+
+
+@flow(
+    name="dskd", flow_run_name="rebuild lexicon for {config.teacher.source}", task_runner=threads()
+)
+def rebuild_lexicon(config: PipelineConfig = DEFAULTS) -> Made:
+    """Read the lexicons again and spell their words; unchanged files are found done.
+
+    The next ``build_dictionary`` joins the new words with the senses that stand.
+
+    Args:
+        config: the settings of all stages; those of the left branch are not used.
+
+    Returns:
+        The URIs of teacher, lexicon, relations and words.
+    """
+    pairs = lexicon.lexicon.submit(config)
+    related = relations.relations.submit(config, pairs)
+    teacher = embeddings.teacher.submit(config)
+    spelled = words.words.submit(config, related, teacher)
+    return {
+        "teacher": teacher.result(),
+        "lexicon": pairs.result(),
+        "relations": related.result(),
+        "words": spelled.result(),
+    }

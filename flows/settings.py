@@ -1,0 +1,38 @@
+"""Where Prefect keeps its state, and which server a run started by hand reports to."""
+
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+PORT = int(os.environ.get("DSKD_PORT", "4200"))
+_SERVED = Path("work/serve/api_url")
+
+
+def use_own_prefect() -> None:
+    """Give Prefect its own home under ``work/``, and tell nobody; call before importing it.
+
+    A variable that is already set is left alone. While ``make serve`` is running, its server is
+    used, so the run shows there at once; otherwise Prefect starts a server for this run alone.
+    """
+    settings = {
+        "PREFECT_HOME": str(Path("work/prefect").resolve()),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    if "PREFECT_API_URL" not in os.environ and (url := _served_url()):
+        settings["PREFECT_API_URL"] = url
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+
+
+def _served_url() -> str | None:
+    try:
+        url = _SERVED.read_text("utf-8").strip()
+        with urllib.request.urlopen(f"{url}/health", timeout=3):
+            return url
+    except (OSError, ValueError, urllib.error.URLError):
+        return None

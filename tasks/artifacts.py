@@ -1,0 +1,178 @@
+"""What a finished stage shows in the Prefect UI: a table of its counts and a link to its place."""
+
+import base64
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
+from prefect.runtime import flow_run
+
+from dskd_core import storage
+from dskd_core.artifacts import Artifact, ArtifactStore
+from dskd_core.config import PipelineConfig
+from dskd_core.progress import Progress
+from tasks.progress import PrefectProgress, clock_time, key_of
+
+MAX_ROWS = 25
+
+
+def store_of(config: PipelineConfig) -> ArtifactStore:
+    """Return the store all stages of a run share."""
+    return ArtifactStore(config.root_uri)
+
+
+def opened(uri: str) -> Artifact:
+    """Open an artifact an earlier task returned the URI of."""
+    return ArtifactStore.open(uri)
+
+
+def shown(
+    title: str, build: Callable[[Progress], Artifact], *, parts: Sequence[Artifact] = ()
+) -> str:
+    """Build an artifact with a progress bar, show it as a table and a link, return its URI.
+
+    Args:
+        title: names the work in the log and the table: ``senses``, ``student dskd seed 1``.
+        build: makes the artifact or finds it.
+        parts: the shards it was collected from, shown as a table of their own.
+    """
+    began = datetime.now(UTC)
+    progress = PrefectProgress(title, get_run_logger())
+    artifact = build(progress)
+    show_artifact(title, artifact, began=began)
+    if parts:
+        show_shards(title, parts)
+    if progress.history:
+        show_terms(title, progress.history)
+    return artifact.uri
+
+
+def shown_shard(title: str, build: Callable[[Progress], Artifact]) -> str:
+    """Build one shard with a progress bar and return its URI; its stage shows the table."""
+    began = datetime.now(UTC)
+    artifact = build(PrefectProgress(title, get_run_logger()))
+    get_run_logger().info("%s: %s", title, summary_line(artifact, began=began))
+    return artifact.uri
+
+
+def found_or_made(artifact: Artifact, began: datetime) -> str:
+    """Say whether an artifact stood there before the work began."""
+    return "found" if datetime.fromisoformat(artifact.record.created_at) < began else "made"
+
+
+def summary_line(artifact: Artifact, *, began: datetime) -> str:
+    """Describe an artifact in one line of a log."""
+    record = artifact.record
+    counts = ", ".join(f"{value:,} {name}" for name, value in record.counts.items())
+    return (
+        f"{found_or_made(artifact, began)} {counts or 'no counts'}; {in_bytes(record.n_bytes)} "
+        f"in {clock_time(record.seconds)} at {artifact.uri}"
+    )
+
+
+def show_artifact(title: str, artifact: Artifact, *, began: datetime) -> None:
+    """Show the counts, size and place of an artifact in the UI and in the log."""
+    record = artifact.record
+    rows = [
+        {"what": "state", "value": found_or_made(artifact, began)},
+        *({"what": name, "value": f"{value:,}"} for name, value in record.counts.items()),
+        {"what": "size", "value": in_bytes(record.n_bytes)},
+        {"what": "time to make", "value": clock_time(record.seconds)},
+        {"what": "fingerprint", "value": record.fingerprint},
+        {"what": "content", "value": record.content},
+        {"what": "place", "value": artifact.uri},
+    ]
+    create_table_artifact(rows, key=key_of(title), description=f"{title}: what it holds")
+    create_link_artifact(
+        link_of(artifact.uri), artifact.uri, key=key_of(f"{title} place"), description=title
+    )
+    get_run_logger().info("%s: %s", title, summary_line(artifact, began=began))
+
+
+def show_shards(title: str, parts: Sequence[Artifact]) -> None:
+    """Show one row a shard: what it held, how long it took, whether this run made it."""
+    began = flow_run.scheduled_start_time or datetime.now(UTC)
+    rows = [
+        {
+            "shard": f"{index} of {len(parts)}",
+            "state": found_or_made(part, began),
+            **part.record.counts,
+            "size": in_bytes(part.record.n_bytes),
+            "seconds": round(part.record.seconds, 1),
+            "place": part.uri,
+        }
+        for index, part in enumerate(parts)
+    ]
+    create_table_artifact(rows, key=key_of(f"{title} shards"), description=f"{title}: its shards")
+
+
+def show_terms(title: str, history: Sequence[dict[str, Any]]) -> None:
+    """Show how the measures of a training run moved, at most 25 rows from first to last."""
+    stride = -(-len(history) // MAX_ROWS)
+    steps = sorted({*range(0, len(history), stride), len(history) - 1})
+    rows = [{name: float(f"{value:.4g}") for name, value in history[i].items()} for i in steps]
+    create_table_artifact(rows, key=key_of(f"{title} terms"), description=f"{title}: loss terms")
+
+
+def show_summary(made: Mapping[str, Any]) -> None:
+    """Show every artifact of a run in one table: stage, size, time and place."""
+    began = flow_run.scheduled_start_time or datetime.now(UTC)
+    rows = []
+    for stage, uris in made.items():
+        for uri in [uris] if isinstance(uris, str) else uris:
+            record = opened(uri).record
+            rows.append(
+                {
+                    "stage": stage,
+                    "state": found_or_made(opened(uri), began),
+                    "size": in_bytes(record.n_bytes),
+                    "seconds": round(record.seconds, 1),
+                    "place": uri,
+                }
+            )
+    create_table_artifact(rows, key="summary", description="every artifact of this run")
+
+
+def show_report(artifact: Artifact) -> None:
+    """Show a report's markdown with its pictures inside it, so the UI needs no file access."""
+    folder = artifact.folder()
+    text = (folder / "report.md").read_text("utf-8")
+    create_markdown_artifact(
+        re.sub(r"!\[([^]]*)\]\(([\w.-]+\.png)\)", lambda m: _picture(folder, m), text),
+        key="report",
+        description="teacher, KD and DSKD compared",
+    )
+
+
+def _picture(folder: Path, match: re.Match[str]) -> str:
+    path = folder / match[2]
+    if not path.is_file():
+        return match[0]
+    return f"![{match[1]}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})"
+
+
+def link_of(uri: str) -> str:
+    """Return ``uri`` as a link: ``file://`` for a folder, itself for ``s3://``."""
+    return uri if storage.is_remote(uri) else Path(uri).as_uri()
+
+
+def in_bytes(n_bytes: int) -> str:
+    """Write a size as people do.
+
+    >>> in_bytes(900), in_bytes(2_060_000_000)
+    ('900 B', '2.06 GB')
+    """
+    size, unit = float(n_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"

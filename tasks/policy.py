@@ -1,0 +1,61 @@
+"""What a task tries again, and what it does not.
+
+What the world does (disk, network, CUDA) is tried again after 5, 20 and 60 seconds, enough for an
+object store or a database to restart. A refusal of ours is final, because the second try would be
+refused too, and so is a bug: a ``TypeError`` does not heal with time.
+"""
+
+from typing import Any
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+
+from dskd_core.errors import DskdError
+
+RETRY_DELAYS_SECONDS = (5, 20, 60)
+RETRY_JITTER = 0.3
+NEVER_RETRIED: tuple[type[BaseException], ...] = (
+    DskdError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    NameError,
+    NotImplementedError,
+    TypeError,
+)
+
+
+def is_worth_retrying(error: BaseException | None) -> bool:
+    """Say whether a second try may end otherwise.
+
+    >>> is_worth_retrying(OSError("connection reset")), is_worth_retrying(TypeError("bug"))
+    (True, False)
+    """
+    return not isinstance(error, NEVER_RETRIED)
+
+
+def retry_condition(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Decide for Prefect, from the state of a failed task run."""
+    return is_worth_retrying(state.result(raise_on_failure=False))
+
+
+def settings(tag: str) -> dict[str, Any]:
+    """Return the keyword arguments shared by all tasks of one kind of hardware.
+
+    Args:
+        tag: ``gpu`` for teacher forwards, clustering and training, ``cpu`` for the rest.
+    """
+    return {
+        "tags": {tag},
+        "retries": len(RETRY_DELAYS_SECONDS),
+        "retry_delay_seconds": list(RETRY_DELAYS_SECONDS),
+        "retry_jitter_factor": RETRY_JITTER,
+        "retry_condition_fn": retry_condition,
+        "cache_policy": NO_CACHE,
+        "persist_result": False,
+    }
+
+
+CPU = settings("cpu")
+GPU = settings("gpu")

@@ -1,0 +1,97 @@
+"""A stage's progress, in the run's log and as a bar in the Prefect UI."""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+LOG_SECONDS = 5.0
+BAR_SECONDS = 3.0
+
+
+def key_of(title: str) -> str:
+    """Turn a title into a key Prefect accepts for an artifact.
+
+    >>> key_of("student kd_mse seed 1")
+    'student-kd-mse-seed-1'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+class PrefectProgress:
+    """Reports at most every few seconds, so that showing work never slows it down.
+
+    Attributes:
+        history: every report that carried measures, as rows ready for a table.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        logger: logging.Logger | logging.LoggerAdapter[logging.Logger],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.title = title
+        self.history: list[dict[str, float | int]] = []
+        self._logger = logger
+        self._clock = clock
+        self._started: tuple[float, int] | None = None
+        self._logged = self._drawn = float("-inf")
+        self._bar: UUID | None = None
+
+    def __call__(self, n_done: int, n_total: int, unit: str, **measures: float) -> None:
+        """Note that ``n_done`` of ``n_total`` units are finished."""
+        now = self._clock()
+        # A resumed run starts in the middle: the rate counts what was done here alone.
+        self._started = self._started or (now, n_done)
+        if measures:
+            self.history.append({unit: n_done, **measures})
+        last = n_done >= n_total
+        if last or now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            self._logger.info("%s", self._line(now, n_done, n_total, unit, measures))
+        if last or now - self._drawn >= BAR_SECONDS:
+            self._drawn = now
+            self._draw(100.0 * n_done / max(n_total, 1))
+
+    def _line(
+        self, now: float, n_done: int, n_total: int, unit: str, measures: dict[str, float]
+    ) -> str:
+        started, n_before = self._started or (now, n_done)
+        parts = [f"{self.title}: {n_done:,} of {n_total:,} {unit}"]
+        if now > started and n_done > n_before:
+            rate = (n_done - n_before) / (now - started)
+            parts.append(f"{rate:,.1f}/s")
+            if n_done < n_total:
+                parts.append(f"{clock_time((n_total - n_done) / rate)} left")
+        parts += [f"{name} {value:.4g}" for name, value in measures.items()]
+        return ", ".join(parts)
+
+    def _draw(self, percent: float) -> None:
+        try:
+            if self._bar is None:
+                self._bar = create_progress_artifact(
+                    percent, key=key_of(f"progress {self.title}"), description=self.title
+                )
+            else:
+                update_progress_artifact(self._bar, progress=percent)
+        except Exception as error:  # a bar that cannot be drawn must not end hours of work
+            self._logger.warning("%s: the progress bar was not drawn (%s).", self.title, error)
+
+
+def clock_time(seconds: float) -> str:
+    """Write a duration as people do.
+
+    >>> clock_time(9.6), clock_time(75), clock_time(3700)
+    ('10 s', '1:15 min', '1:01 h')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"

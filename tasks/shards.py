@@ -1,0 +1,49 @@
+"""Waiting for shards: for all of them, before anything is said about the ones that failed."""
+
+from collections.abc import Mapping
+
+from prefect import get_run_logger
+from prefect.artifacts import create_table_artifact
+from prefect.futures import PrefectFuture
+
+from dskd_core.errors import DskdError
+from tasks.progress import key_of
+
+
+class ShardError(RuntimeError):
+    """Some shards failed for good; the others are kept."""
+
+
+def gathered(stage: str, futures: Mapping[str, PrefectFuture[str]]) -> list[str]:
+    """Wait for every future and return the URIs, in order.
+
+    Args:
+        stage: what the shards are part of, for the message.
+        futures: the name of each shard and its running task.
+
+    Raises:
+        DskdError: the first refusal, as it was raised, if a shard was refused.
+        ShardError: if a shard failed after all its retries; the message names each one.
+    """
+    for future in futures.values():
+        future.wait()
+    errors = {
+        name: future.result(raise_on_failure=False)
+        for name, future in futures.items()
+        if not future.state.is_completed()
+    }
+    if not errors:
+        return [future.result() for future in futures.values()]
+    rows = [
+        {"shard": name, "why": f"{type(error).__name__}: {error}"} for name, error in errors.items()
+    ]
+    create_table_artifact(rows, key=key_of(f"{stage} failed"), description=f"{stage}: what failed")
+    refusals = [error for error in errors.values() if isinstance(error, DskdError)]
+    if refusals:
+        get_run_logger().error("%s: %d of %d were refused", stage, len(refusals), len(futures))
+        raise refusals[0]
+    named = "; ".join(f"{row['shard']} ({row['why']})" for row in rows)
+    raise ShardError(
+        f"{len(errors)} of {len(futures)} {stage} tasks failed: {named}. The others are kept: "
+        "retry the run to redo these alone."
+    )
