@@ -15,8 +15,9 @@ def use_own_prefect() -> None:
     A variable that is already set is left alone. While ``make serve`` is running, its server is
     used, so the run shows there at once; otherwise Prefect starts a server for this run alone.
     """
+    home = Path(os.environ.setdefault("PREFECT_HOME", str(Path("work/prefect").resolve())))
+    home.mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only
     settings = {
-        "PREFECT_HOME": str(Path("work/prefect").resolve()),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

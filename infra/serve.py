@@ -1,0 +1,188 @@
+"""Start and stop a Prefect server with its pools, workers and deployments on this machine.
+
+``python infra/serve.py start|stop|status``, from the root of the clone; ``make serve`` and
+``make stop`` do so. Starting twice is harmless. Every process is remembered in ``work/serve`` with
+its start time, so stopping never ends another program that was given the same number since.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+
+HOME = Path(__file__).resolve().parents[1]
+STATE = HOME / "work" / "serve"
+PORT = int(os.environ.get("DSKD_PORT", "4200"))
+URL = f"http://127.0.0.1:{PORT}/api"
+POOLS = {"dskd-cpu": "2", "dskd-gpu": "1"}
+"""Work pool -> runs a worker takes at once; one GPU runs one flow."""
+
+START_SECONDS = 240
+STOP_SECONDS = 15
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of everything started here."""
+    ours = {
+        "DSKD_HOME": str(HOME),
+        "PREFECT_API_URL": URL,
+        "PREFECT_HOME": str(HOME / "work" / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_UI_API_URL": URL,
+        "DO_NOT_TRACK": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return os.environ | ours
+
+
+def prefect(*arguments: str) -> list[str]:
+    """Return a Prefect command line of this very environment."""
+    return [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+
+
+def running(name: str) -> psutil.Process | None:
+    """Return the live process remembered as ``name``, if it is still the same one."""
+    try:
+        memory = json.loads((STATE / f"{name}.json").read_text("utf-8"))
+        process = psutil.Process(memory["pid"])
+        same = abs(process.create_time() - memory["created"]) < 1.0
+        alive = process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
+        return None
+    return process if same and alive else None
+
+
+def launch(name: str, command: list[str]) -> None:
+    """Start a process in a session of its own and remember it; do nothing if it runs."""
+    if running(name):
+        print(f"{name} is running")
+        return
+    with (STATE / f"{name}.log").open("ab") as log:
+        child = subprocess.Popen(
+            command,
+            cwd=HOME,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    memory = {"pid": child.pid, "created": psutil.Process(child.pid).create_time()}
+    (STATE / f"{name}.json").write_text(json.dumps(memory), "utf-8")
+    print(f"{name} started, log in {(STATE / f'{name}.log').relative_to(HOME)}")
+
+
+def is_healthy() -> bool:
+    """Say whether the server answers."""
+    try:
+        with urllib.request.urlopen(f"{URL}/health", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def start() -> None:
+    """Start what does not run yet, and register pools and deployments.
+
+    Raises:
+        SystemExit: if another program has the port, or the server does not come up.
+    """
+    STATE.mkdir(parents=True, exist_ok=True)
+    (HOME / "work" / "prefect").mkdir(parents=True, exist_ok=True)
+    if is_healthy() and not running("server"):
+        sys.exit(f"Port {PORT} has another Prefect server; stop it or set DSKD_PORT.")
+    launch("server", prefect("server", "start", "--host", "127.0.0.1", "--port", str(PORT)))
+    await_health()
+    for pool in POOLS:
+        call("work-pool", "create", pool, "--type", "process", "--overwrite")
+    call("deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
+    for pool, limit in POOLS.items():
+        worker = ("worker", "start", "--pool", pool, "--name", f"{pool}-here", "--limit", limit)
+        launch(f"worker-{pool}", prefect(*worker))
+    (STATE / "api_url").write_text(URL + "\n", "utf-8")
+    print(f"\nPrefect UI: http://127.0.0.1:{PORT}")
+    print(f"From another terminal: PREFECT_API_URL={URL} prefect deployment run dskd/train")
+
+
+def await_health() -> None:
+    """Wait for the server; its first start migrates a database.
+
+    Raises:
+        SystemExit: if it ends or stays silent; the end of its log is shown.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if is_healthy():
+            return
+        if not running("server"):
+            break
+        time.sleep(0.5)
+    log = (STATE / "server.log").read_text("utf-8", errors="replace")
+    sys.exit(f"The server did not come up on port {PORT}. Its log ends:\n{log[-2000:]}")
+
+
+def call(*arguments: str) -> None:
+    """Run a Prefect command to its end.
+
+    Raises:
+        SystemExit: if it fails; what it printed is shown.
+    """
+    done = subprocess.run(
+        prefect(*arguments),
+        cwd=HOME,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"prefect {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
+    print(f"prefect {' '.join(arguments[:3])}: done")
+
+
+def stop() -> None:
+    """End workers, their runs and the server: first asked, then, if deaf, killed."""
+    (STATE / "api_url").unlink(missing_ok=True)
+    for name in (*(f"worker-{pool}" for pool in POOLS), "server"):
+        process = running(name)
+        if process:
+            end_tree(process)
+            print(f"{name} stopped")
+        (STATE / f"{name}.json").unlink(missing_ok=True)
+
+
+def end_tree(process: psutil.Process) -> None:
+    """End a process and all its children, those that ignore SIGTERM too."""
+    family = [process]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family += process.children(recursive=True)
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.terminate()
+    _, deaf = psutil.wait_procs(family, timeout=STOP_SECONDS)
+    for member in deaf:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    psutil.wait_procs(deaf, timeout=5)
+
+
+def status() -> None:
+    """Print what runs."""
+    for name in ("server", *(f"worker-{pool}" for pool in POOLS)):
+        process = running(name)
+        print(f"{name}: {f'running as {process.pid}' if process else 'not running'}")
+
+
+if __name__ == "__main__":
+    commands = {"start": start, "stop": stop, "status": status}
+    if sys.argv[1:2] and sys.argv[1] in commands:
+        commands[sys.argv[1]]()
+    else:
+        sys.exit(__doc__)

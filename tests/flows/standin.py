@@ -1,0 +1,137 @@
+"""A stand-in for the core: the same functions, each publishing a tiny artifact in no time.
+
+Flows and tasks are tested against it, so their tests say what the orchestration does and nothing
+about the mathematics. ``calls`` lists every call in order; ``broken`` maps the name of a function
+to the exceptions its next calls raise.
+"""
+
+import sys
+from collections import defaultdict
+from types import ModuleType
+
+import pytest
+
+from dskd_core.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.shards import Shard
+
+N_SHARDS = 3
+
+
+class Core:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.made: list[str] = []
+        self.broken: dict[str, list[Exception]] = defaultdict(list)
+
+    def artifact(
+        self, stage: str, store: ArtifactStore, *inputs, call: str | None = None, **config
+    ):
+        call = call or stage
+        self.calls.append(call)
+        if self.broken[call]:
+            raise self.broken[call].pop(0)
+        names = {f"input_{i}": a.fingerprint for i, a in enumerate(inputs) if a is not None}
+        work = Work(stage, config, names)
+        if found := store.find(work):
+            return found
+        self.made.append(call)
+        with store.publish(work) as draft:
+            draft.write_json("content.json", {"stage": stage, **config})
+            draft.counts["rows"] = 7
+            if stage == "report":
+                draft.path("report.md").write_text("# Report\n")
+                draft.report["table"] = [{"subject": "teacher", "ce": 3.5}]
+        return store.find(work)
+
+    def shards(self, *_) -> list[Shard]:
+        return [Shard(i, N_SHARDS, i, i + 1) for i in range(N_SHARDS)]
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> Core:
+    """Put the stand-in where tasks look for the core."""
+    core = Core()
+    make = core.artifact
+    functions = {
+        "embeddings.teacher": {
+            "prepare_teacher": lambda store, c, *, progress: make("teacher", store),
+        },
+        "corpus.store": {
+            "build_corpus": lambda store, c, teacher, *, progress: make("corpus", store, teacher),
+        },
+        "embeddings.store": {
+            "plan_shards": core.shards,
+            "extract_shard": lambda store, e, t, teacher, corpus, shard, *, progress: make(
+                "embeddings-shard",
+                store,
+                corpus,
+                call=f"embeddings {shard.name}",
+                shard=shard.index,
+            ),
+            "collect_embeddings": lambda store, e, teacher, corpus, parts: make(
+                "embeddings", store, corpus, *parts
+            ),
+        },
+        "senses.store": {
+            "plan_ranges": core.shards,
+            "cluster_range": lambda store, s, embeddings, corpus, shard, *, progress: make(
+                "senses-shard", store, embeddings, call=f"senses {shard.name}", shard=shard.index
+            ),
+            "collect_senses": lambda store, s, embeddings, corpus, teacher, parts, *, progress: (
+                make("senses", store, embeddings, *parts)
+            ),
+        },
+        "lexicon.store": {
+            "build_lexicon": lambda store, c, *, progress: make("lexicon", store),
+        },
+        "relations.tables": {
+            "build_relations": lambda store, c, lexicon, *, progress: make(
+                "relations", store, lexicon
+            ),
+        },
+        "words.store": {
+            "build_words": lambda store, c, relations, teacher, *, progress: make(
+                "words", store, relations, teacher
+            ),
+        },
+        "dictionary.store": {
+            "build_dictionary": lambda store, c, senses, words, corpus, *, progress: make(
+                "dictionary", store, senses, words, corpus
+            ),
+        },
+        "training.activations": {
+            "capture_shards": core.shards,
+            "capture_shard": lambda store, t, s, tc, teacher, corpus, d, shard, *, progress: make(
+                "activations-shard", store, d, call=f"activations {shard.name}", shard=shard.index
+            ),
+            "collect_activations": lambda store, t, s, teacher, corpus, d, parts: make(
+                "activations", store, d, *parts
+            ),
+        },
+        "training.loop": {"train_student": _train_student(core)},
+        "evaluation.scores": {
+            "score_student": lambda store, t, tc, teacher, d, activations, student, *, progress: (
+                make("scores", store, activations, student)
+            ),
+        },
+        "evaluation.report": {
+            "build_report": lambda store, c, scores, students, *, progress: make(
+                "report", store, *scores, *students
+            ),
+        },
+    }
+    for name, members in functions.items():
+        module = ModuleType(f"dskd_core.{name}")
+        vars(module).update(members)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return core
+
+
+def _train_student(core: Core):
+    def train_student(store, t, s, tc, teacher, d, activations, *, arm, seed, progress) -> Artifact:
+        for step in range(1, 4):
+            progress(step, 3, "steps", loss=1.0 / step, ce=2.0)
+        return core.artifact(
+            "student", store, activations, call=f"student {arm} {seed}", arm=arm, seed=seed
+        )
+
+    return train_student
