@@ -1,0 +1,96 @@
+"""Documents, and the account of what reading them met."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+MAX_PLACES = 20
+"""Places remembered for each code."""
+
+SKIPPED = {
+    "redirect": "a wiki page that only points to another",
+    "talk_page": "a wiki page of a talk namespace",
+    "other_namespace": "a wiki page that is no article",
+    "list_page": "a wiki page that lists other pages",
+    "disambiguation_page": "a wiki page that lists the meanings of its title",
+    "broken_line": "a line that is not JSON",
+    "not_an_object": "a line that is JSON but no object",
+    "no_text": "a row whose text is absent or not a string",
+    "unknown_file": "a file of a folder in no format dskd reads",
+    "empty_document": "a document without text once markup is stripped",
+    "short_document": "a document of fewer tokens than min_document_tokens",
+    "beyond_max_tokens": "a document not needed to reach max_tokens",
+}
+REPAIRED = {
+    "invalid_character": "bytes that are not UTF-8 or characters no text may have, now U+FFFD",
+    "unparsed_markup": "a wiki page too odd for the parser, stripped by pattern",
+    "duplicate_id": "a document renamed ID#2, ID#3, because its id was taken",
+    "cut_document": "a document cut at max_document_tokens, or the last one at max_tokens",
+}
+
+_INVALID = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+Wanted = Callable[[str], bool]
+"""Asked with a document's id before its text is prepared, which is most of the cost."""
+
+
+def every(document_id: str) -> bool:
+    """Want every document."""
+    return True
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text and what it is called; ``id`` names it to the end of the pipeline."""
+
+    id: str
+    title: str
+    text: str
+
+
+@dataclass
+class Reading:
+    """What reading met, counted by code (the keys of ``SKIPPED`` and ``REPAIRED``)."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    places: dict[str, list[str]] = field(default_factory=dict)
+    n_bytes_total: int = 0
+    n_bytes_closed: int = 0
+    file: BinaryIO | None = None
+
+    def note(self, code: str, place: str, n: int = 1) -> None:
+        """Count ``code`` ``n`` times at ``place``; the first places are kept."""
+        if code not in SKIPPED and code not in REPAIRED:
+            raise KeyError(code)
+        self.counts[code] += n
+        places = self.places.setdefault(code, [])
+        if len(places) < MAX_PLACES:
+            places.append(place)
+
+    def clean(self, text: str, place: str) -> str:
+        """Return ``text`` with every character that no text may have replaced by U+FFFD.
+
+        >>> reading = Reading()
+        >>> reading.clean("caf\\udce9", "a.txt"), reading.counts["invalid_character"]
+        ('caf\ufffd', 1)
+        """
+        text, n = _INVALID.subn("\ufffd", text)
+        if n:
+            self.note("invalid_character", place, n)
+        return text
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the source read so far, as they lie on the disk."""
+        return self.n_bytes_closed + (self.file.tell() if self.file else 0)
+
+    def report(self) -> dict[str, Any]:
+        """Return the account as plain values, for the record of an artifact."""
+        return {
+            "skipped": {code: self.counts[code] for code in SKIPPED if self.counts[code]},
+            "repaired": {code: self.counts[code] for code in REPAIRED if self.counts[code]},
+            "places": {code: self.places[code] for code in sorted(self.places)},
+            "meaning": {code: (SKIPPED | REPAIRED)[code] for code in sorted(self.places)},
+        }

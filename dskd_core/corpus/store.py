@@ -1,0 +1,331 @@
+"""The corpus artifact: token windows, and the documents they come from.
+
+windows.zarr        token_ids  int32   all documents end to end, the prefix not stored
+                    offsets    int64   n_windows + 1; window i is token_ids[offsets[i]:offsets[i+1]]
+                    documents  int32   the document (row of documents.parquet) of each window
+                    starts     int32   position of a window's first token in its document
+                    heldout    bool    whether the window is kept for evaluation
+                    attributes prefix, window_tokens
+documents.parquet   document int32, document_id, title, n_tokens int32, heldout bool, key uint64
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from heapq import heappop, heappush
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec
+
+from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
+from dskd_core.config import CorpusConfig
+from dskd_core.corpus import windows
+from dskd_core.corpus.documents import Document, Reading
+from dskd_core.corpus.readers import read_documents, source_fingerprint
+from dskd_core.errors import ConfigError, DataError
+from dskd_core.progress import Progress, silent
+from dskd_core.tokenizers import Tokenizer, load_tokenizer
+
+STAGE = "corpus"
+_CHUNK_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """A document as token ids; ``document_id`` is unique, ``given_id`` what its source calls it."""
+
+    document_id: str
+    given_id: str
+    title: str
+    ids: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """All windows of a corpus, in memory (4 bytes a token).
+
+    Attributes:
+        token_ids: int32, shape (n_tokens,), documents end to end.
+        offsets: int64, shape (n_windows + 1,).
+        documents: int32, shape (n_windows,), index of each window's document.
+        starts: int32, shape (n_windows,), position of its first token in the document.
+        heldout: bool, shape (n_windows,).
+        document_keys: uint64, shape (n_documents,), the hash sampling uses for a document.
+        prefix: ids the model is given before every window, not stored in it.
+    """
+
+    token_ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    documents: NDArray[np.int32]
+    starts: NDArray[np.int32]
+    heldout: NDArray[np.bool_]
+    document_keys: NDArray[np.uint64]
+    prefix: tuple[int, ...]
+
+    @property
+    def n_windows(self) -> int:
+        """Number of windows."""
+        return len(self.documents)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each window, int64, shape (n_windows,), the prefix not counted."""
+        return np.diff(self.offsets)
+
+    def window(self, index: int) -> NDArray[np.int32]:
+        """Return the token ids of a window, int32, without the prefix."""
+        return self.token_ids[self.offsets[index] : self.offsets[index + 1]]
+
+    def document(self, document: int) -> NDArray[np.int32]:
+        """Return all token ids of a document, int32."""
+        first, last = np.searchsorted(self.documents, [document, document + 1])
+        return self.token_ids[self.offsets[first] : self.offsets[last]]
+
+    def context(
+        self, document: int, position: int, before: int, after: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return the tokens around a place in a document.
+
+        Args:
+            document: index of the document.
+            position: token position within it.
+            before: most tokens of the left part, which ends with the token at ``position``.
+            after: most tokens of the right part, which starts with the next token.
+        """
+        ids = self.document(document)
+        return ids[max(0, position + 1 - before) : position + 1], ids[position + 1 :][:after]
+
+
+def build_corpus(
+    store: ArtifactStore, config: CorpusConfig, teacher: Artifact, *, progress: Progress = silent
+) -> Artifact:
+    """Read, tokenize and cut a corpus, unless that is done already.
+
+    Memory: the tokens taken where ``max_tokens`` is set (4 bytes each); else one document and
+    about 300 bytes of names for each document. Tokens are written chunk by chunk.
+
+    Args:
+        store: where the artifact is kept.
+        config: the source and the cut.
+        teacher: an artifact whose folder holds the tokenizer.
+        progress: told bytes of the source read, documents and tokens.
+
+    Raises:
+        ConfigError: if the source is unknown, or ``window_tokens`` leaves no room after the prefix.
+        DataError: if the source is damaged or no document is left.
+    """
+    tokenizer = load_tokenizer(teacher.folder())
+    room = config.window_tokens - len(tokenizer.prefix)
+    if room < 2:
+        raise ConfigError(
+            f"corpus.window_tokens {config.window_tokens} leaves {room} tokens of text after the "
+            f"tokenizer's prefix of {len(tokenizer.prefix)}; raise it."
+        )
+    work = Work(
+        STAGE,
+        config=config.model_dump(mode="json", exclude={"source"}),
+        inputs={"tokenizer": tokenizer.fingerprint, "source": source_fingerprint(config)},
+    )
+    if found := store.find(work):
+        return found
+    with store.publish(work) as draft:
+        _fill(draft, config, tokenizer, room, progress)
+    return store.open(store.uri(work))
+
+
+def load_windows(corpus: Artifact) -> Windows:
+    """Read all windows of a corpus artifact."""
+    group = corpus.group("windows.zarr")
+    table = corpus.table("documents.parquet")
+    names = ("token_ids", "offsets", "documents", "starts", "heldout")
+    arrays: dict[str, Any] = {name: np.asarray(group[name][:]) for name in names}
+    prefix: Any = group.attrs["prefix"]
+    return Windows(**arrays, document_keys=table["key"].to_numpy(), prefix=tuple(prefix))
+
+
+def _fill(
+    draft: Draft, config: CorpusConfig, tokenizer: Tokenizer, room: int, progress: Progress
+) -> None:
+    reading = Reading()
+    taken = take_documents(config, tokenizer, reading, progress)
+    group = draft.write_group("windows.zarr")
+    group.attrs.update({"prefix": list(tokenizer.prefix), "window_tokens": config.window_tokens})
+    documents = _write_tokens(_array(group, "token_ids", np.int32, 0), taken)
+    if not documents:
+        raise DataError(
+            f"The corpus {config.source!r} has no usable document (skipped: "
+            f"{reading.report()['skipped']}); check corpus.format, text_field and "
+            "min_document_tokens."
+        )
+    heldout = windows.choose_heldout(
+        [d.given_id for d in documents], config.heldout_share, config.seed
+    )
+    lengths = np.array([d.n_tokens for d in documents], dtype=np.int64)
+    cut = windows.cut(lengths, room)
+    for name, values in (*cut._asdict().items(), ("heldout", heldout[cut.documents])):
+        _array(group, name, values.dtype, len(values))[:] = values
+    draft.write_table("documents.parquet", _documents_table(documents, heldout))
+    draft.counts |= {
+        "n_documents": len(documents),
+        "n_heldout_documents": int(heldout.sum()),
+        "n_windows": len(cut.documents),
+        "n_heldout_windows": int(heldout[cut.documents].sum()),
+        "n_tokens": int(lengths.sum()),
+        "n_heldout_tokens": int(lengths[heldout].sum()),
+    }
+    draft.report |= reading.report()
+
+
+def take_documents(
+    config: CorpusConfig, tokenizer: Tokenizer, reading: Reading, progress: Progress = silent
+) -> Iterable[Tokenized]:
+    """Read and tokenize documents, in the order of the source.
+
+    With ``max_tokens`` those are taken that come first in an order fixed by the seed, until so many
+    tokens are reached; the last one is cut to fit. One pass: a document that comes later in that
+    order than all those held, when they suffice already, is passed over unread.
+    """
+    if config.max_tokens is None:
+        return _tokenized(config, tokenizer, reading, progress, lambda document_id: True)
+    held: list[tuple[int, int, Tokenized]] = []
+    n_tokens = 0
+
+    def wanted(document_id: str) -> bool:
+        if n_tokens >= config.max_tokens and -held[0][0] < windows.order_key(
+            document_id, config.seed
+        ):  # type: ignore[operator]
+            reading.note("beyond_max_tokens", document_id)
+            return False
+        return True
+
+    for index, document in enumerate(_tokenized(config, tokenizer, reading, progress, wanted)):
+        key = windows.order_key(document.given_id, config.seed)
+        heappush(held, (-key, -index, document))
+        n_tokens += len(document.ids)
+        while n_tokens - len(held[0][2].ids) >= config.max_tokens:
+            dropped = heappop(held)[2]
+            n_tokens -= len(dropped.ids)
+            reading.note("beyond_max_tokens", dropped.document_id)
+    return _fit(held, n_tokens - config.max_tokens, config, reading)
+
+
+def _fit(
+    held: list[tuple[int, int, Tokenized]], excess: int, config: CorpusConfig, reading: Reading
+) -> list[Tokenized]:
+    if held and excess > 0:
+        key, index, last = held[0]
+        left = len(last.ids) - excess
+        if left >= config.min_document_tokens:
+            held[0] = (key, index, replace(last, ids=last.ids[:left]))
+            reading.note("cut_document", last.document_id)
+        else:
+            held = held[1:]
+            reading.note("beyond_max_tokens", last.document_id)
+    return [document for _, _, document in sorted(held, key=lambda entry: -entry[1])]
+
+
+def _tokenized(
+    config: CorpusConfig,
+    tokenizer: Tokenizer,
+    reading: Reading,
+    progress: Progress,
+    wanted: Callable[[str], bool],
+) -> Iterator[Tokenized]:
+    seen: set[str] = set()
+    n_tokens = 0
+    for n_documents, document in enumerate(read_documents(config, reading, wanted), start=1):
+        document_id = _unique(document, seen, reading)
+        if ids := _encode(document, document_id, config, tokenizer, reading):
+            n_tokens += len(ids)
+            array = np.array(ids, dtype=np.int32)
+            yield Tokenized(document_id, document.id, document.title, array)
+        total = max(reading.n_bytes_total, reading.n_bytes)
+        progress(reading.n_bytes, total, "bytes", documents=n_documents, tokens=n_tokens)
+
+
+def _unique(document: Document, seen: set[str], reading: Reading) -> str:
+    document_id, number = document.id, 1
+    while document_id in seen:
+        number += 1
+        document_id = f"{document.id}#{number}"
+    if number > 1:
+        reading.note("duplicate_id", document_id)
+    seen.add(document_id)
+    return document_id
+
+
+def _encode(
+    document: Document,
+    document_id: str,
+    config: CorpusConfig,
+    tokenizer: Tokenizer,
+    reading: Reading,
+) -> list[int]:
+    if not document.text.strip():
+        reading.note("empty_document", document_id)
+        return []
+    ids = tokenizer.encode(document.text)
+    if len(ids) < config.min_document_tokens:
+        reading.note("short_document", document_id)
+        return []
+    if config.max_document_tokens is not None and len(ids) > config.max_document_tokens:
+        reading.note("cut_document", document_id)
+        ids = ids[: config.max_document_tokens]
+    return ids
+
+
+@dataclass(frozen=True)
+class _Written:
+    document_id: str
+    given_id: str
+    title: str
+    n_tokens: int
+
+
+def _write_tokens(array: zarr.Array, documents: Iterable[Tokenized]) -> list[_Written]:
+    """Append the ids of all documents in whole chunks; return what is left to know of them."""
+    written: list[_Written] = []
+    waiting: list[NDArray[np.int32]] = []
+    n_waiting, chunk = 0, array.chunks[0]
+    for document in documents:
+        size = len(document.ids)
+        written.append(_Written(document.document_id, document.given_id, document.title, size))
+        waiting.append(document.ids)
+        n_waiting += size
+        if n_waiting >= chunk:
+            ids = np.concatenate(waiting)
+            whole = n_waiting - n_waiting % chunk
+            array.append(ids[:whole])
+            waiting, n_waiting = [ids[whole:]], n_waiting - whole
+    if n_waiting:
+        array.append(np.concatenate(waiting))
+    return written
+
+
+def _array(group: zarr.Group, name: str, dtype: Any, size: int) -> zarr.Array:
+    dtype = np.dtype(dtype)
+    return group.create_array(
+        name,
+        shape=(size,),
+        dtype=dtype,
+        chunks=(_CHUNK_BYTES // dtype.itemsize,),
+        compressors=[Crc32cCodec()],
+        config={"write_empty_chunks": True},
+    )
+
+
+def _documents_table(documents: list[_Written], heldout: NDArray[np.bool_]) -> pa.Table:
+    keys = [windows.document_key(d.document_id) for d in documents]
+    return pa.table(
+        {
+            "document": pa.array(range(len(documents)), pa.int32()),
+            "document_id": pa.array([d.document_id for d in documents], pa.string()),
+            "title": pa.array([d.title for d in documents], pa.string()),
+            "n_tokens": pa.array([d.n_tokens for d in documents], pa.int32()),
+            "heldout": pa.array(heldout, pa.bool_()),
+            "key": pa.array(keys, pa.uint64()),
+        }
+    )

@@ -1,0 +1,39 @@
+"""What counts as a word: one spelling of it, and codes for what is none."""
+
+import re
+import unicodedata
+
+MAX_LETTERS = 60
+MAX_PARTS = 5
+_MARKUP = re.compile(r"[<>{}\[\]|=\\_/@#*^~+:;\"()!?]|https?|\.\.\.|…")
+_LETTER = re.compile(r"[^\W\d_]")
+_EDGES = " ,.'’‘“”"
+
+
+def tidy(text: str) -> str:
+    """Return ``text`` in NFC with single spaces and none at its ends.
+
+    >>> tidy("  cafe\\u0301   noir ")
+    'café noir'
+    """
+    plain = " ".join(text.split())
+    return plain if plain.isascii() else unicodedata.normalize("NFC", plain)
+
+
+def fault_of(word: str) -> str | None:
+    """Return why a tidy text is no word of a lexicon, or None if it is one.
+
+    >>> [fault_of(w) for w in ("river bank", "Template:syn", "): feline cat", "1984", "-ness")]
+    [None, 'markup', 'markup', 'no_letter', 'affix']
+    """
+    if not word or not _LETTER.search(word):
+        return "no_letter"
+    if _MARKUP.search(word) or not word.isprintable():
+        return "markup"
+    if word[0] == "-" or word[-1] == "-":
+        return "affix"
+    if word[0] in _EDGES or word[-1] in ",‘“":
+        return "punctuation"
+    if len(word) > MAX_LETTERS or word.count(" ") >= MAX_PARTS:
+        return "too_long"
+    return None

@@ -1,0 +1,67 @@
+"""Rows to Parquet and queries to Parquet, in batches, so that memory does not grow with them."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+BATCH_ROWS = 65536
+_MEMORY = "1200MB"
+
+
+def write_rows(path: Path, rows: Iterable[msgspec.Struct], schema: pa.Schema) -> int:
+    """Write typed rows in the order they come, and return how many there were."""
+    stream, n_rows = iter(rows), 0
+    with pq.ParquetWriter(path, schema, compression="lz4") as writer:
+        while batch := list(islice(stream, BATCH_ROWS)):
+            columns = list(zip(*(msgspec.structs.astuple(row) for row in batch), strict=True))
+            writer.write_table(
+                pa.table(
+                    [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema
+                )
+            )
+            n_rows += len(batch)
+    return n_rows
+
+
+def write_query(connection: duckdb.DuckDBPyConnection, sql: str, path: Path) -> int:
+    """Write the rows of a query, which must fix their order, and return how many there were.
+
+    Row groups are cut by us, not by DuckDB's threads, so equal rows give equal bytes.
+    """
+    reader = connection.sql(sql).to_arrow_reader(BATCH_ROWS)
+    n_rows = 0
+    with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
+        for table in _even(reader):
+            writer.write_table(table)
+            n_rows += table.num_rows
+    return n_rows
+
+
+def _even(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """Yield tables of exactly ``BATCH_ROWS`` rows, the last one shorter."""
+    held: list[pa.RecordBatch] = []
+    for batch in reader:
+        held.append(batch)
+        if sum(part.num_rows for part in held) >= BATCH_ROWS:
+            table = pa.Table.from_batches(held)
+            yield table.slice(0, BATCH_ROWS).combine_chunks()
+            held = table.slice(BATCH_ROWS).to_batches()
+    if held:
+        yield pa.Table.from_batches(held).combine_chunks()
+
+
+@contextlib.contextmanager
+def database(**settings: Any) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Give an in-memory DuckDB that spills to a temporary folder and keeps no order of its own."""
+    with tempfile.TemporaryDirectory(prefix="dskd-duckdb-") as folder:
+        config = {"memory_limit": _MEMORY, "temp_directory": folder, **settings}
+        with duckdb.connect(config=config) as connection:
+            yield connection

@@ -1,0 +1,159 @@
+"""Roget's Thesaurus: the Gutenberg texts #22 and #10681, plain or inside a saved web page.
+
+A head such as ``420. Light -- N. light, ray, beam; day; ...`` runs over parts of speech and
+paragraphs to the next head. Words between two semicolons are synonyms; words that only share a
+head are not. The plain text has no usable antonyms.
+"""
+
+import html
+import re
+from collections.abc import Iterator
+from itertools import combinations
+from typing import NamedTuple
+
+from dskd_core.errors import DataError
+from dskd_core.lexicon.cleaning import fault_of, tidy
+from dskd_core.lexicon.files import lines_of
+from dskd_core.lexicon.rows import PairRow, Source
+
+LICENCE = "Public domain"
+MAX_ITEM_PARTS = 4
+_POS = {"N": "noun", "V": "verb", "Adj": "adj", "Adv": "adv", "Phr": "phrase", "Int": "intj"}
+_HEAD = re.compile(
+    r"^\s*#?(?P<number>\d+[a-z]?)\.\s*(?P<name>[^;]*?)\s*--\s*(?=(?:N|V|Adj|Adv|Phr|Int)\.)"
+)
+_MARK = re.compile(r"\s*(N|V|Adj|Adv|Phr|Int)\.\s+")
+_SEE = re.compile(
+    r"&c\.?\s*(?:\([^)]*\))?\s*(?:\d+[a-z]?|(?:n|v|adj|adv|phr|int)\.*(?=[\s,;.\]]|$))?"
+    r"(?:\s*\([^)]*\))?(\s*\[[^\]]*\])?"
+)
+_NOTE = re.compile(r"\[([^\]]*)\]?")
+_ASIDE = re.compile(r"\([^)]*\)")
+_FOREIGN = {"Lat", "L", "Fr", "F", "It", "G", "Ger", "Sp", "Gr", "Grk", "Jap", "Port", "Russ", "Hindi"}
+_DAGGERS = "|†^"
+
+
+class Paragraph(NamedTuple):
+    """A run of semicolon groups under one head and part of speech."""
+
+    head: str
+    pos: str
+    text: str
+
+
+def read_pairs(source: Source) -> Iterator[PairRow]:
+    """Yield the pairs of each semicolon group, weighted by the size of the group.
+
+    A group of n words gives each of its pairs the weight 2 / n, so a pair that stands alone
+    weighs 1 and no long list outweighs it. Counted: foreign, obsolete, quotation, long_item,
+    oversized_group, phrase_paragraph, and the codes of ``cleaning.fault_of``.
+
+    Raises:
+        DataError: if no head is found.
+    """
+    n_paragraphs = 0
+    for paragraph in _paragraphs(source):
+        n_paragraphs += 1
+        if paragraph.pos == "phrase":
+            source.report.count("phrase_paragraph")
+            continue
+        for group in _groups(paragraph, source):
+            yield from _pairs_of(group, paragraph, source)
+    if not n_paragraphs:
+        raise DataError(
+            f"{source.path} has no head such as '1. Existence -- N. existence, being'; "
+            "give the body of Roget's Thesaurus (Gutenberg #22 or #10681)."
+        )
+
+
+def _paragraphs(source: Source) -> Iterator[Paragraph]:
+    head, pos, text, after_blank = "", "", "", False
+    for number, raw in lines_of(source):
+        line = _decode(raw, number, source)
+        start = _HEAD.match(line)
+        mark = _MARK.match(line, start.end() if start else 0)
+        indented = line[:1] in (" ", "\t")
+        ends = start or mark or indented or not line.strip() or line.lstrip().startswith("***")
+        if ends and text:
+            yield Paragraph(head, pos, text)
+            text = ""
+        if line.lstrip().startswith("***"):
+            pos = ""
+        if start:
+            head = f"{start['number']} {_NOTE.sub('', start['name']).strip(' .')}"
+            source.report.count("heads")
+        if mark and head:
+            pos = _POS[mark[1]]
+        # After a blank line the text is a section title, until a head or a mark begins again.
+        is_title = after_blank and not (start or mark)
+        after_blank = not line.strip() or is_title
+        if head and pos and line.strip() and not is_title:
+            body = line[mark.end() :] if mark else line.strip()
+            text = text + body if text.endswith("-") else f"{text} {body}".strip()
+    if text:
+        yield Paragraph(head, pos, text)
+
+
+def _decode(raw: bytes, number: int, source: Source) -> str:
+    try:
+        return html.unescape(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        source.report.count("not_utf8", number)
+        return html.unescape(raw.decode("latin-1"))
+
+
+def _groups(paragraph: Paragraph, source: Source) -> Iterator[list[tuple[str, str]]]:
+    """Yield groups of (word, its notes joined by spaces)."""
+    text = _SEE.sub(r"\1,", paragraph.text)
+    # A semicolon or comma inside a note separates nothing.
+    text = _NOTE.sub(lambda note: "[" + re.sub(r"[,;]", " ", note[1]) + "]", text)
+    text = _ASIDE.sub(" ", text)
+    for part in text.split(";"):
+        group: dict[str, tuple[str, str]] = {}
+        for item in part.split(","):
+            entry = _item(item, source)
+            if entry is not None:
+                group.setdefault(entry[0].casefold(), entry)
+        if len(group) > source.settings.max_group_words:
+            source.report.count("oversized_group")
+        elif len(group) > 1:
+            yield list(group.values())
+
+
+def _item(item: str, source: Source) -> tuple[str, str] | None:
+    notes = [note.strip(" .") for note in _NOTE.findall(item)]
+    word = tidy(_NOTE.sub(" ", item)).strip(" .-'\"!?")
+    if not word:
+        return None
+    n_parts = len(word.split())
+    code = fault_of(word)
+    if any(note in _FOREIGN for note in notes):
+        code = "foreign"
+    elif "Obs" in notes or item.strip()[:1] in _DAGGERS:
+        code = "obsolete"
+    elif notes and n_parts >= MAX_ITEM_PARTS:
+        code = "quotation"
+    elif n_parts > MAX_ITEM_PARTS:
+        code = "long_item"
+    if code is not None:
+        source.report.count(code)
+        return None
+    return word, " ".join(notes)
+
+
+def _pairs_of(
+    group: list[tuple[str, str]], paragraph: Paragraph, source: Source
+) -> Iterator[PairRow]:
+    source.report.count("groups")
+    for (word_a, notes_a), (word_b, notes_b) in combinations(group, 2):
+        yield PairRow(
+            word_a=word_a,
+            word_b=word_b,
+            relation="synonym",
+            source=source.name,
+            pos=paragraph.pos,
+            sense=paragraph.head,
+            tags=tuple(sorted({note.lower() for note in (notes_a, notes_b) if note})),
+            licence=source.licence,
+            weight=2 / len(group),
+        )

@@ -1,0 +1,161 @@
+"""Which words negate which: the surface affix stripped, in tiers of trust (Table 1).
+
+    sure    un-, non-, the negative in-/im-/il-/ir-
+    likely  dis-, a-/an- before adjectives, -less against -ful, -ed and -y of the same base
+    loose   -less against the bare noun (the paper's accurate / fault)
+    never   the locative in-, de-, anti-, counter-, mis-, -free, and the words of ``never.py``
+
+MorphyNet does not tell the negative in- from the locative one; Latinate endings of the base do.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import msgspec
+
+from dskd_core.lexicon.rows import DerivationRow
+from dskd_core.relations.never import NEVER_PAIRS, NEVER_STEMS, NOUNS_OF_NEGATION
+
+Tier = Literal["sure", "likely", "loose"]
+
+_PREFIX_TIERS: dict[str, Tier] = {
+    **dict.fromkeys(("un", "non", "in", "im", "il", "ir"), "sure"),
+    **dict.fromkeys(("dis", "a", "an"), "likely"),
+}
+_NEGATIVE_IN = ("in", "im", "il", "ir")
+_LATIN_ADJECTIVE = tuple(
+    "able ible uble al ic ous ive ate ant ent ory ary ar ile ect ite ute ure ane ise ere ete eet apt "
+    "est id it an ial per irm rupt".split()
+)
+_LATIN_NOUN = ("ity", "ety", "ness", "ency", "ancy", "ence", "ance", "acy", "ude", "urity")
+_GREEK_ADJECTIVE = ("al", "ic", "ous", "ar")
+_MIN_GREEK_BASE = 5
+_MAX_SUFFIXES = 3
+_HAVING = ("ful", "ed", "y")
+
+
+class Negation(msgspec.Struct, frozen=True, order=True):
+    """``word`` says the opposite of ``base``.
+
+    Attributes:
+        word: the negated word.
+        base: its opposite.
+        affix: ``un-`` or ``-less``, with its hyphen.
+        tier: how far to trust the flip.
+        pos: part of speech of ``word``, or empty if unknown.
+        licences: of the rows that say so.
+    """
+
+    word: str
+    base: str
+    affix: str
+    tier: Tier
+    pos: str
+    licences: tuple[str, ...]
+
+
+def strip_prefix(word: str, prefix: str) -> str:
+    """Return the surface of ``word`` after ``prefix``, or an empty text.
+
+    >>> strip_prefix("unhappily", "un"), strip_prefix("non-linear", "non"), strip_prefix("a", "a")
+    ('happily', 'linear', '')
+    """
+    return word[len(prefix) :].lstrip("-") if word.lower().startswith(prefix) else ""
+
+
+def find_negations(rows: Iterable[DerivationRow]) -> list[Negation]:
+    """Return every negated word with its opposites, sorted.
+
+    A suffix carries the negation on: unhappily comes from unhappy by -ly, so happily is its
+    opposite, and carelessness that of carefulness. Whether an opposite is a word at all is not
+    decided here.
+    """
+    made_from: defaultdict[str, list[DerivationRow]] = defaultdict(list)
+    negated: list[DerivationRow] = []
+    for row in rows:
+        if row.affix_kind == "suffix":
+            made_from[row.base].append(row)
+        if row.affix == "less" or (row.affix_kind == "prefix" and row.affix in _PREFIX_TIERS):
+            negated.append(row)
+    found = set()
+    for row in negated:
+        if row.affix_kind == "prefix":
+            found.update(_by_prefix(row, made_from))
+        else:
+            found.update(_by_less(row, made_from))
+    return sorted(n for n in found if (n.word.lower(), n.base.lower()) not in NEVER_PAIRS)
+
+
+def _by_prefix(
+    row: DerivationRow, made_from: dict[str, list[DerivationRow]]
+) -> Iterator[Negation]:
+    base = strip_prefix(row.word, row.affix)
+    if row.word.lower().startswith(NEVER_STEMS) or not _is_negative(row, base):
+        return
+    for word, pos, licences in _with_suffixes(row, made_from):
+        opposite = strip_prefix(word, row.affix)
+        if opposite:
+            yield Negation(word, opposite, f"{row.affix}-", _PREFIX_TIERS[row.affix], pos, licences)
+
+
+def _is_negative(row: DerivationRow, base: str) -> bool:
+    """Say whether the prefix negates here, by what the source says or by the base's ending."""
+    if len(base) < 2 or row.affix_sense == "locative":
+        return False
+    if row.affix_sense == "negative":
+        return True
+    if row.affix in _NEGATIVE_IN:
+        if row.pos == "noun":
+            return base.endswith(_LATIN_NOUN) or row.word.lower() in NOUNS_OF_NEGATION
+        return row.pos in ("adj", "") and base.endswith(_LATIN_ADJECTIVE) or row.pos == "adv"
+    if row.affix in ("a", "an"):
+        learned = base.endswith(_GREEK_ADJECTIVE) and len(base) >= _MIN_GREEK_BASE
+        return row.pos == "adj" and learned
+    return True
+
+
+def _with_suffixes(
+    row: DerivationRow, made_from: dict[str, list[DerivationRow]]
+) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Yield the word itself and what suffixes make of it: (word, part of speech, licences)."""
+    seen, front = {row.word}, [(row.word, row.pos, (row.licence,))]
+    yield front[0]
+    for _ in range(_MAX_SUFFIXES):
+        children = [
+            (child.word, child.pos, tuple(sorted({*licences, child.licence})))
+            for word, _, licences in front
+            for child in made_from.get(word, ())
+            if child.word not in seen
+        ]
+        yield from children
+        seen.update(word for word, *_ in children)
+        front = children
+
+
+def _by_less(row: DerivationRow, made_from: dict[str, list[DerivationRow]]) -> Iterator[Negation]:
+    if not row.word.lower().endswith("less"):
+        return
+    nouns = _children(row.word, ("ness",), made_from)
+    for bare in (row, *nouns):
+        # The noun faultlessness denies the fault as much as the adjective does.
+        yield _less(bare, row.base, "loose", row)
+    for having in _children(row.base, _HAVING, made_from):
+        if having.pos not in ("adj", ""):
+            continue
+        yield _less(row, having.word, "likely", having)
+        for suffix in ("ly", "ness"):
+            for lacking in _children(row.word, (suffix,), made_from):
+                for opposite in _children(having.word, (suffix,), made_from):
+                    yield _less(lacking, opposite.word, "likely", having)
+
+
+def _less(word: DerivationRow, base: str, tier: Tier, evidence: DerivationRow) -> Negation:
+    licences = tuple(sorted({word.licence, evidence.licence}))
+    return Negation(word.word, base, "-less", tier, word.pos, licences)
+
+
+def _children(
+    base: str, suffixes: tuple[str, ...], made_from: dict[str, list[DerivationRow]]
+) -> list[DerivationRow]:
+    return [row for row in made_from.get(base, ()) if row.affix in suffixes]
