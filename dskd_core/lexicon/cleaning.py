@@ -11,9 +11,9 @@ _EDGES = " ,.'’‘“”"
 
 
 def tidy(text: str) -> str:
-    """Return ``text`` in NFC with single spaces and none at its ends.
+    r"""Return ``text`` in NFC with single spaces and none at its ends.
 
-    >>> tidy("  cafe\\u0301   noir ")
+    >>> tidy("  cafe\u0301   noir ")
     'café noir'
     """
     plain = " ".join(text.split())

@@ -44,8 +44,9 @@ def lines_of(source: Source) -> Iterator[tuple[int, bytes]]:
         zipped = raw.read(2) == _GZIP_MAGIC
         raw.seek(0)
         told = 0
+        lines = gzip.GzipFile(fileobj=raw) if zipped else raw
         try:
-            for number, line in enumerate(gzip.open(raw) if zipped else raw, 1):
+            for number, line in enumerate(lines, 1):
                 if number % _ADVANCE_LINES == 0:
                     source.advance(raw.tell() - told)
                     told = raw.tell()

@@ -7,6 +7,7 @@
 import csv
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from dskd_core.errors import DataError
 from dskd_core.lexicon.files import lines_of
@@ -16,7 +17,9 @@ LICENCE = "CC BY-NC-SA 4.0"
 _COLUMNS = ("Word", "POS", "MorphoLexSegm")
 _PREFIX = re.compile(r"<([^<>{}()]+)<")
 _SUFFIX = re.compile(r">([^<>{}()]+)>")
+_SENSES: dict[str, Literal["negative", "locative"]] = {"im": "negative", "in": "locative"}
 _POS = {"NN": "noun", "VB": "verb", "JJ": "adj", "RB": "adv"}
+Stripped = tuple[str, str, Literal["prefix", "suffix"], Literal["", "negative", "locative"]]
 _NEGATIVE_IN = ("in", "im", "il", "ir")
 
 
@@ -41,8 +44,8 @@ def read_derivations(source: Source) -> Iterator[DerivationRow]:
             columns = fields
             if not set(_COLUMNS) <= set(columns):
                 raise DataError(
-                    f"{source.path} lacks one of the columns {', '.join(_COLUMNS)}; save a sheet of "
-                    "MorphoLEX-English such as 1-1-0 as CSV."
+                    f"{source.path} lacks one of the columns {', '.join(_COLUMNS)}; save a sheet "
+                    "of MorphoLEX-English such as 1-1-0 as CSV."
                 )
             continue
         if len(fields) != len(columns):
@@ -56,12 +59,10 @@ def _derivations(source: Source, word: str, pos: str, segments: str) -> Iterator
     parts = [_POS.get(tag.strip(), "") for tag in pos.split("|")] or [""]
     for base, affix, kind, sense in _strip(word, segments, source):
         for part in parts:
-            yield DerivationRow(
-                word, base, affix, kind, sense, part, source.name, source.licence
-            )
+            yield DerivationRow(word, base, affix, kind, sense, part, source.name, source.licence)
 
 
-def _strip(word: str, segments: str, source: Source) -> Iterator[tuple]:
+def _strip(word: str, segments: str, source: Source) -> Iterator[Stripped]:
     prefix = _PREFIX.match(segments.lstrip("{"))
     if prefix:
         name = prefix[1].lower()
@@ -70,8 +71,7 @@ def _strip(word: str, segments: str, source: Source) -> Iterator[tuple]:
         if found is None or len(found) == len(word):
             source.report.count("other_surface")
         else:
-            sense = {"im": "negative", "in": "locative"}.get(name, "")
-            yield word[len(found) :].lstrip("-"), found, "prefix", sense
+            yield word[len(found) :].lstrip("-"), found, "prefix", _SENSES.get(name, "")
     if "less" in _SUFFIX.findall(segments) and "less" in word.lower():
         at = word.lower().rindex("less")
         if at and word[at:].lower() == "less":

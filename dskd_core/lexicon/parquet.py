@@ -24,7 +24,8 @@ def write_rows(path: Path, rows: Iterable[msgspec.Struct], schema: pa.Schema) ->
             columns = list(zip(*(msgspec.structs.astuple(row) for row in batch), strict=True))
             writer.write_table(
                 pa.table(
-                    [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema
+                    [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)],
+                    schema=schema,
                 )
             )
             n_rows += len(batch)

@@ -37,5 +37,7 @@ def reader_of(kind: str, readers: dict[str, Reader]) -> Reader:
         ConfigError: if there is none; the message lists those there are.
     """
     if kind not in readers:
-        raise ConfigError(f"No reader is called {kind!r}; name one of {', '.join(sorted(readers))}.")
+        raise ConfigError(
+            f"No reader is called {kind!r}; name one of {', '.join(sorted(readers))}."
+        )
     return readers[kind]

@@ -29,7 +29,22 @@ _SEE = re.compile(
 )
 _NOTE = re.compile(r"\[([^\]]*)\]?")
 _ASIDE = re.compile(r"\([^)]*\)")
-_FOREIGN = {"Lat", "L", "Fr", "F", "It", "G", "Ger", "Sp", "Gr", "Grk", "Jap", "Port", "Russ", "Hindi"}
+_FOREIGN = {
+    "Lat",
+    "L",
+    "Fr",
+    "F",
+    "It",
+    "G",
+    "Ger",
+    "Sp",
+    "Gr",
+    "Grk",
+    "Jap",
+    "Port",
+    "Russ",
+    "Hindi",
+}
 _DAGGERS = "|†^"
 
 

@@ -24,10 +24,11 @@ _PREFIX_TIERS: dict[str, Tier] = {
     **dict.fromkeys(("dis", "a", "an"), "likely"),
 }
 _NEGATIVE_IN = ("in", "im", "il", "ir")
-_LATIN_ADJECTIVE = tuple(
-    "able ible uble al ic ous ive ate ant ent ory ary ar ile ect ite ute ure ane ise ere ete eet apt "
-    "est id it an ial per irm rupt".split()
+_ENDINGS = (
+    "able ible uble al ic ous ive ate ant ent ory ary ar ile ect ite ute ure ane ise ere ete "
+    "eet apt est id it an ial per irm rupt"
 )
+_LATIN_ADJECTIVE = tuple(_ENDINGS.split())
 _LATIN_NOUN = ("ity", "ety", "ness", "ency", "ancy", "ence", "ance", "acy", "ude", "urity")
 _GREEK_ADJECTIVE = ("al", "ic", "ous", "ar")
 _MIN_GREEK_BASE = 5
@@ -78,7 +79,7 @@ def find_negations(rows: Iterable[DerivationRow]) -> list[Negation]:
             made_from[row.base].append(row)
         if row.affix == "less" or (row.affix_kind == "prefix" and row.affix in _PREFIX_TIERS):
             negated.append(row)
-    found = set()
+    found: set[Negation] = set()
     for row in negated:
         if row.affix_kind == "prefix":
             found.update(_by_prefix(row, made_from))
@@ -87,9 +88,7 @@ def find_negations(rows: Iterable[DerivationRow]) -> list[Negation]:
     return sorted(n for n in found if (n.word.lower(), n.base.lower()) not in NEVER_PAIRS)
 
 
-def _by_prefix(
-    row: DerivationRow, made_from: dict[str, list[DerivationRow]]
-) -> Iterator[Negation]:
+def _by_prefix(row: DerivationRow, made_from: dict[str, list[DerivationRow]]) -> Iterator[Negation]:
     base = strip_prefix(row.word, row.affix)
     if row.word.lower().startswith(NEVER_STEMS) or not _is_negative(row, base):
         return
@@ -108,10 +107,11 @@ def _is_negative(row: DerivationRow, base: str) -> bool:
     if row.affix in _NEGATIVE_IN:
         if row.pos == "noun":
             return base.endswith(_LATIN_NOUN) or row.word.lower() in NOUNS_OF_NEGATION
-        return row.pos in ("adj", "") and base.endswith(_LATIN_ADJECTIVE) or row.pos == "adv"
+        return (row.pos in ("adj", "") and base.endswith(_LATIN_ADJECTIVE)) or row.pos == "adv"
     if row.affix in ("a", "an"):
         learned = base.endswith(_GREEK_ADJECTIVE) and len(base) >= _MIN_GREEK_BASE
-        return row.pos == "adj" and learned
+        fits = (base[0] in "aeiouh") == (row.affix == "an")
+        return row.pos == "adj" and learned and fits
     return True
 
 
@@ -119,7 +119,8 @@ def _with_suffixes(
     row: DerivationRow, made_from: dict[str, list[DerivationRow]]
 ) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """Yield the word itself and what suffixes make of it: (word, part of speech, licences)."""
-    seen, front = {row.word}, [(row.word, row.pos, (row.licence,))]
+    front: list[tuple[str, str, tuple[str, ...]]] = [(row.word, row.pos, (row.licence,))]
+    seen = {row.word}
     yield front[0]
     for _ in range(_MAX_SUFFIXES):
         children = [
@@ -134,14 +135,17 @@ def _with_suffixes(
 
 
 def _by_less(row: DerivationRow, made_from: dict[str, list[DerivationRow]]) -> Iterator[Negation]:
-    if not row.word.lower().endswith("less"):
+    stem = row.word.removesuffix("less")
+    # Penniless is of penny; but hopeless is not of home, though a source may say so.
+    if stem == row.word or row.base not in (stem, stem[:-1] + "y"):
         return
     nouns = _children(row.word, ("ness",), made_from)
     for bare in (row, *nouns):
         # The noun faultlessness denies the fault as much as the adjective does.
         yield _less(bare, row.base, "loose", row)
     for having in _children(row.base, _HAVING, made_from):
-        if having.pos not in ("adj", ""):
+        same_root = having.word.startswith(stem[: max(2, len(stem) - 1)])
+        if having.pos not in ("adj", "") or not same_root:
             continue
         yield _less(row, having.word, "likely", having)
         for suffix in ("ly", "ness"):

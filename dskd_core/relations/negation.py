@@ -1,8 +1,8 @@
 """Negation expansion by parity: each negated word of a pair stripped turns its label once.
 
-    quit / discontinue          synonym  ->  quit / continue        antonym
-    variable / unchangeable     antonym  ->  variable / changeable  synonym
-    unkind / unfriendly         synonym  ->  kind / friendly        synonym   (turned twice)
+quit / discontinue          synonym  ->  quit / continue        antonym
+variable / unchangeable     antonym  ->  variable / changeable  synonym
+unkind / unfriendly         synonym  ->  kind / friendly        synonym   (turned twice)
 """
 
 import duckdb
@@ -32,7 +32,10 @@ def load_negations(
     found = [n for n in find_negations(allowed) if n.tier in config.negation_tiers]
     known = {word.casefold() for row in allowed for word in (row.word, row.base)}
     known.update(
-        key for (key,) in connection.execute("SELECT key_a FROM origins UNION SELECT key_b FROM origins").fetchall()
+        key
+        for (key,) in connection.execute(
+            "SELECT key_a FROM origins UNION SELECT key_b FROM origins"
+        ).fetchall()
     )
     kept = [n for n in found if n.base.casefold() in known]
     negations = pa.table(
@@ -109,7 +112,7 @@ _KEEP = """
 INSERT INTO origins
 SELECT least(key_a, key_b), greatest(key_a, key_b),
        if(key_a < key_b, word_a, word_b), if(key_a < key_b, word_b, word_a),
-       CASE WHEN n_turns = 2 THEN relation WHEN relation = 'synonym' THEN 'antonym' ELSE 'synonym' END,
+       if((relation = 'synonym') = (n_turns = 2), 'synonym', 'antonym'),
        weight, rank, affix, parent, source, pos, sense, tags, list_sort(list_distinct(licences))
 FROM made WHERE key_a <> key_b;
 DROP TABLE made;

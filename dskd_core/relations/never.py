@@ -2,17 +2,70 @@
 
 NEVER_STEMS = (
     # The base means the same.
-    *("inflam", "unloos", "unravel", "inhabit", "unthaw", "unbare", "unstrip", "dissever", "disannul"),
+    *(
+        "inflam",
+        "unloos",
+        "unravel",
+        "inhabit",
+        "unthaw",
+        "unbare",
+        "unstrip",
+        "dissever",
+        "disannul",
+    ),
     # The base means something else, or the affix is none.
-    *("impound", "discolo", "alive", "inside", "input", "dismiss", "acquit", "accustom", "discount"),
-    *("invaluabl", "infamous", "infamy", "indifferen", "impertinen", "immigra", "informat", "incarnat"),
+    *(
+        "impound",
+        "discolo",
+        "alive",
+        "inside",
+        "input",
+        "dismiss",
+        "acquit",
+        "accustom",
+        "discount",
+    ),
+    *(
+        "invaluabl",
+        "infamous",
+        "infamy",
+        "indifferen",
+        "impertinen",
+        "immigra",
+        "informat",
+        "incarnat",
+    ),
     *("incandescen", "disease", "discover", "dispatch", "dispute", "dispose", "dispos", "display"),
     *("distance", "distant", "discern", "discard", "disport", "dissolv", "dissect", "disguise"),
-    *("distemper", "distend", "distill", "distress", "district", "disburse", "disaster", "disappoint"),
+    *(
+        "distemper",
+        "distend",
+        "distill",
+        "distress",
+        "district",
+        "disburse",
+        "disaster",
+        "disappoint",
+    ),
     *("dismay", "discipl", "discuss", "distract", "distort", "disturb", "disgust", "dispense"),
     *("disparate", "dispirit", "disrupt", "dissent", "distinct", "discriminat", "disentrail"),
     *("disembowel", "disbowel", "discord", "disperse", "discrimin", "disdiapason", "nonplus"),
-    *("nonchalan", "nonpareil", "unless", "until", "unison", "unit", "union", "unique", "univers"),
+    *("disabus", "disarray", "disband", "disbar", "disclos", "disgorg", "dislocat", "dismember"),
+    *("dissolut", "disinform", "disfigur", "incorporat", "inherit", "inordinat", "irrespectiv"),
+    *("impassiv", "immediate", "unsex", "unmanned", "unhing", "unnerv"),
+    *(
+        "nonchalan",
+        "nonpareil",
+        "nonage",
+        "nonentit",
+        "unless",
+        "until",
+        "unison",
+        "unit",
+        "union",
+        "unique",
+        "univers",
+    ),
 )
 """No word that begins so is taken for negated."""
 
@@ -51,6 +104,19 @@ NEVER_PAIRS = frozenset(
         ("reckless", "reck"),
         ("wireless", "wire"),
         ("wireless", "wireful"),
+        ("disable", "able"),
+        ("inviolate", "violate"),
+        ("impartially", "partially"),
+        ("aweless", "awful"),
+        ("eyeless", "eyeful"),
+        ("fruitless", "fruity"),
+        ("homeless", "homey"),
+        ("homeless", "homy"),
+        ("bootless", "boot"),
+        ("bootless", "booted"),
+        ("shiftless", "shift"),
+        ("shiftless", "shifty"),
+        ("nerveless", "nervy"),
         ("matchless", "match"),
         ("matchless", "matchy"),
         ("peerless", "peer"),
@@ -59,9 +125,10 @@ NEVER_PAIRS = frozenset(
 )
 """(word, base) that the rules would join and meaning does not."""
 
-NOUNS_OF_NEGATION = frozenset(
-    "inaction inattention indiscretion imperfection irresolution indisposition imprecision indecision "
-    "inexecution incorruption inconsideration indetermination insubordination inanimation irreligion "
-    "injustice".split()
+_NOUNS = (
+    "inaction inattention indiscretion imperfection irresolution indisposition imprecision "
+    "indecision inexecution incorruption inconsideration indetermination insubordination "
+    "inanimation irreligion injustice"
 )
+NOUNS_OF_NEGATION = frozenset(_NOUNS.split())
 """Nouns in -tion and the like whose in- is the negative one."""

@@ -1,0 +1,168 @@
+"""Words spelled with the teacher's tokenizer: which are heads, which neighbours fit."""
+
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
+from dskd_core.config import WordsConfig
+from dskd_core.lexicon.parquet import database, write_query
+from dskd_core.progress import Progress, silent
+from dskd_core.relations import PAIRS
+from dskd_core.tokenizers import Tokenizer, load_tokenizer
+from dskd_core.words.spelling import is_head, map_variants, spell, token_texts
+
+WORDS = "words.parquet"
+HEADS = "heads.parquet"
+NEIGHBOURS = "neighbours.parquet"
+SPANS = (1, 2, 3, 4)
+_STEPS = 4
+
+
+def build_words(
+    store: ArtifactStore,
+    config: WordsConfig,
+    relations: Artifact,
+    teacher: Artifact,
+    *,
+    progress: Progress = silent,
+) -> Artifact:
+    """Spell every word of the relations, and keep the pairs whose neighbour fits in m tokens.
+
+    A head is a word of at least ``min_letters`` letters that is one token after a space; its
+    neighbours have at most ``max_span`` (m of Eq. 2) tokens. A pair of two heads gives two rows.
+
+    Args:
+        store: where artifacts are kept.
+        config: m and the shortest head.
+        relations: an artifact of ``build_relations``.
+        teacher: an artifact whose folder holds a transformers tokenizer.
+        progress: told the steps done.
+    """
+    tokenizer = load_tokenizer(teacher.folder())
+    inputs = {"relations": relations.fingerprint, "tokenizer": tokenizer.fingerprint}
+    work = Work("words", config=config.model_dump(mode="json"), inputs=inputs)
+    found = store.find(work)
+    if found is not None:
+        return found
+    with store.publish(work) as draft, database() as connection:
+        pairs = connection.from_parquet(str(relations.folder() / PAIRS))
+        connection.register("pairs", pairs)
+        heads, unspelled = load_spellings(connection, tokenizer, config)
+        progress(1, _STEPS, "steps")
+        variants = map_variants(token_texts(tokenizer), heads)
+        progress(2, _STEPS, "steps")
+        _write(draft, connection, variants)
+        progress(3, _STEPS, "steps")
+        draft.report["left_out"] = _left_out(connection, config, unspelled)
+        draft.report["coverage"] = coverage(connection)
+        progress(_STEPS, _STEPS, "steps")
+    return store.open(store.uri(work))
+
+
+def load_spellings(
+    connection: duckdb.DuckDBPyConnection, tokenizer: Tokenizer, config: WordsConfig
+) -> tuple[dict[str, int], int]:
+    """Fill the tables ``spelled`` (all words) and ``words`` (those of at most m tokens).
+
+    Returns:
+        The head words with their ids, and the number of words the tokenizer cannot write.
+    """
+    rows = connection.execute(
+        "SELECT word_a FROM pairs UNION SELECT word_b FROM pairs ORDER BY 1"
+    ).fetchall()
+    every = list(spell(tokenizer, (word for (word,) in rows)))
+    written = [(word, ids) for word, ids in every if ids is not None]
+    spelled = pa.table(
+        {
+            "word": pa.array((word for word, _ in written), pa.string()),
+            "token_ids": pa.array((ids for _, ids in written), pa.list_(pa.int32())),
+            "n_tokens": pa.array((len(ids) for _, ids in written), pa.int32()),
+            "may_lead": pa.array(
+                (len(ids) == 1 and is_head(word, config.min_letters) for word, ids in written),
+                pa.bool_(),
+            ),
+        }
+    )
+    connection.register("spelled_words", spelled)
+    connection.execute("CREATE TABLE spelled AS SELECT * FROM spelled_words")
+    connection.execute(
+        "CREATE TABLE words AS SELECT (row_number() OVER (ORDER BY word) - 1)::INT AS word_id, * "
+        f"FROM spelled WHERE n_tokens <= {config.max_span}"
+    )
+    heads = connection.execute("SELECT word, word_id FROM words WHERE may_lead").fetchall()
+    return dict(heads), len(every) - len(written)
+
+
+def _write(
+    draft: Draft, connection: duckdb.DuckDBPyConnection, variants: list[tuple[int, int]]
+) -> None:
+    draft.counts["n_words"] = write_query(
+        connection,
+        "SELECT word_id, word, token_ids, n_tokens FROM words ORDER BY word_id",
+        draft.path(WORDS),
+    )
+    columns = np.array(variants, np.int32).reshape(-1, 2)
+    draft.write_table(HEADS, pa.table({"token_id": columns[:, 0], "word_id": columns[:, 1]}))
+    draft.counts["n_head_tokens"] = len(columns)
+    draft.counts["n_head_words"] = len(np.unique(columns[:, 1]))
+    draft.counts["n_neighbours"] = write_query(connection, _NEIGHBOURS_SQL, draft.path(NEIGHBOURS))
+
+
+def coverage(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Return for each m the pairs with a head whose other word fits in m tokens.
+
+    The share is of the pairs that have a head at all.
+    """
+    rows = []
+    for span in SPANS:
+        n_kept, n_headed = connection.execute(_COVERAGE_SQL.format(span=span)).fetchall()[0]
+        share = round(n_kept / n_headed, 4) if n_headed else 0.0
+        rows.append({"max_span": span, "n_pairs": n_kept, "n_headed": n_headed, "share": share})
+    return rows
+
+
+def _left_out(
+    connection: duckdb.DuckDBPyConnection, config: WordsConfig, n_unspelled: int
+) -> dict[str, int]:
+    (n_long,) = connection.execute(
+        f"SELECT count(*) FROM spelled WHERE n_tokens > {config.max_span}"
+    ).fetchall()[0]
+    n_pairs, n_unwritten, n_headless = connection.execute(_PAIRS_SQL).fetchall()[0]
+    return {
+        "pairs": n_pairs,
+        "pairs_with_a_word_that_cannot_be_written": n_unwritten,
+        "pairs_without_a_head": n_headless,
+        "words_that_cannot_be_written": n_unspelled,
+        "words_of_more_than_max_span_tokens": n_long,
+    }
+
+
+_NEIGHBOURS_SQL = """
+WITH both_ways AS (
+    SELECT word_a AS head, word_b AS neighbour, relation, weight, tier FROM pairs
+    UNION ALL
+    SELECT word_b, word_a, relation, weight, tier FROM pairs
+)
+SELECT h.word_id AS head, n.word_id AS neighbour, relation, weight, tier
+FROM both_ways b
+JOIN words h ON h.word = b.head AND h.may_lead
+JOIN words n ON n.word = b.neighbour
+ORDER BY h.word_id, n.word_id, relation
+"""
+_JOINED = """
+FROM pairs p LEFT JOIN spelled a ON a.word = p.word_a LEFT JOIN spelled b ON b.word = p.word_b
+"""
+_COVERAGE_SQL = f"""
+SELECT count(*) FILTER ((a.may_lead AND b.n_tokens <= {{span}})
+                        OR (b.may_lead AND a.n_tokens <= {{span}})),
+       count(*) FILTER ((a.may_lead OR b.may_lead) AND a.word IS NOT NULL AND b.word IS NOT NULL)
+{_JOINED}
+"""
+_PAIRS_SQL = f"""
+SELECT count(*), count(*) FILTER (a.word IS NULL OR b.word IS NULL),
+       count(*) FILTER (NOT coalesce(a.may_lead, false) AND NOT coalesce(b.may_lead, false))
+{_JOINED}
+"""
