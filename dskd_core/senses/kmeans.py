@@ -1,0 +1,162 @@
+"""k-means of each token's embeddings (Eq. 1 of arXiv:2602.22351), one interface for three backends.
+
+A backend answers one question only: which rows belong together. Everything else (tokens with few
+rows, duplicates, means, order of the senses) is done here, so it is alike in all of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dskd_core.errors import ConfigError, DataError
+from dskd_core.senses import cuml_backend, sklearn_backend, torch_backend
+
+Backend = Literal["torch", "cuml", "sklearn"]
+BACKENDS = {
+    "torch": torch_backend.assign,
+    "cuml": cuml_backend.assign,
+    "sklearn": sklearn_backend.assign,
+}
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """The senses of one token.
+
+    Attributes:
+        centroids: means of the clusters, float32 [k_i, d], the largest cluster first (of equal
+            ones the one with the earliest row).
+        labels: cluster of each row, int32 [n_i].
+        counts: rows of each cluster, int32 [k_i].
+        inertia: sum of squared distances of the rows to their centroids.
+    """
+
+    centroids: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    counts: NDArray[np.int32]
+    inertia: float
+
+
+def cluster(
+    points: Sequence[NDArray[np.float32]],
+    token_ids: Sequence[int],
+    *,
+    n_senses: int,
+    backend: Backend = "torch",
+    n_restarts: int = 10,
+    max_iterations: int = 100,
+    seed: int = 0,
+    device: str = "auto",
+    batch_bytes: int = 256 << 20,
+) -> list[Clustering]:
+    """Cluster the embeddings of each token into at most ``n_senses`` senses.
+
+    Eq. 1: ``S_t = argmin_S sum_x min_(s in S) |x - s|^2`` over sets S of k rows. What it does not
+    say: a token with n <= k rows, or with at most k different ones, has these rows as its senses
+    and inertia 0. A cluster that loses all its rows restarts at the row farthest from its own
+    centroid; one still empty after the last iteration is left out, so k_i may be less than k.
+
+    Args:
+        points: the rows of each token, float32 [n_i, d]; a token without rows has no senses.
+        token_ids: the id of each token; with ``seed`` it fixes the token's random numbers, so the
+            other tokens of the call change nothing.
+        n_senses: k.
+        backend: who assigns rows to clusters.
+        n_restarts: starts tried for each token; the one of least inertia wins.
+        max_iterations: most Lloyd iterations of a start.
+        seed: seed of the starting centroids.
+        device: a torch device, for the torch and cuml backends.
+        batch_bytes: memory the torch backend may use at a time.
+
+    Returns:
+        One clustering per token, in the order given.
+
+    Raises:
+        ConfigError: if the backend is unknown, or not installed.
+        DataError: if a row has a NaN or an infinity.
+
+    >>> rows = np.array([[0.0], [0.2], [9.0], [9.2], [9.4]], dtype=np.float32)
+    >>> found = cluster([rows], [7], n_senses=2, device="cpu")[0]
+    >>> found.centroids.round(3).tolist(), found.labels.tolist()
+    ([[9.199999809265137], [0.10000000149011612]], [1, 1, 0, 0, 0])
+    """
+    if backend not in BACKENDS:
+        raise ConfigError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}.")
+    for token_id, rows in zip(token_ids, points, strict=True):
+        _check_rows(token_id, rows)
+    labels = [few_distinct(rows, n_senses) for rows in points]
+    many = [i for i, known in enumerate(labels) if known is None]
+    assigned = BACKENDS[backend](
+        [points[i] for i in many],
+        [token_ids[i] for i in many],
+        n_senses=n_senses,
+        n_restarts=n_restarts,
+        max_iterations=max_iterations,
+        seed=seed,
+        device=device,
+        batch_bytes=batch_bytes,
+    )
+    for i, row in zip(many, assigned, strict=True):
+        labels[i] = row
+    return [
+        summarize(rows, row) for rows, row in zip(points, labels, strict=True) if row is not None
+    ]
+
+
+def few_distinct(rows: NDArray[np.float32], n_senses: int) -> NDArray[np.int32] | None:
+    """Label equal rows alike if there are at most ``n_senses`` different ones; else return None.
+
+    >>> few_distinct(np.array([[1.0], [2.0], [1.0]], dtype=np.float32), 2)
+    array([0, 1, 0], dtype=int32)
+    """
+    if len(rows) <= n_senses:
+        return np.arange(len(rows), dtype=np.int32)
+    seen: dict[bytes, int] = {}
+    labels = np.empty(len(rows), np.int32)
+    for index, row in enumerate(rows):
+        # Adding zero turns -0.0 into 0.0, which compare equal and differ in their bytes.
+        labels[index] = seen.setdefault((row + np.float32(0)).tobytes(), len(seen))
+        if len(seen) > n_senses:
+            return None
+    return labels
+
+
+def summarize(rows: NDArray[np.float32], labels: NDArray[np.int32]) -> Clustering:
+    """Return the means, counts and inertia of given clusters, the largest cluster first.
+
+    Sums run in float64, so the result does not depend on the backend's arithmetic.
+    """
+    if len(rows) == 0:
+        return Clustering(rows, labels, np.empty(0, np.int32), 0.0)
+    _, first, compact, counts = np.unique(
+        labels, return_index=True, return_inverse=True, return_counts=True
+    )
+    order = np.lexsort((first, -counts))
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    ordered, sizes = rank[compact].astype(np.int32), counts[order].astype(np.int32)
+    by_cluster = np.argsort(ordered, kind="stable")
+    starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+    sums = np.add.reduceat(rows[by_cluster], starts, axis=0, dtype=np.float64)
+    centroids = (sums / sizes[:, None]).astype(np.float32)
+    errors = rows - centroids[ordered]
+    inertia = float(np.einsum("nd,nd->n", errors, errors).sum(dtype=np.float64))
+    return Clustering(centroids, ordered, sizes, inertia)
+
+
+def _check_rows(token_id: int, rows: NDArray[np.float32]) -> None:
+    if rows.ndim != 2 or rows.dtype != np.float32:
+        raise DataError(
+            f"Token {token_id} has rows of shape {rows.shape} and dtype {rows.dtype}; "
+            "give float32 [n, d]."
+        )
+    bad = np.flatnonzero(~np.isfinite(rows.sum(axis=1)))
+    bad = bad[~np.isfinite(rows[bad]).all(axis=1)]
+    if len(bad):
+        raise DataError(
+            f"Row {bad[0]} of token {token_id} has a NaN or an infinity (so have {len(bad)} of its "
+            f"{len(rows)} rows); extract the embeddings again, in bfloat16 if float16 overflowed."
+        )

@@ -1,0 +1,331 @@
+"""Senses on disk: the inventory of Eq. 1 and the text that shows what each sense means.
+
+``senses.zarr`` of a ``senses`` artifact holds
+
+    tokens        [t]     int32    tokens with senses, ascending
+    offsets       [t + 1] int64    senses of token i are rows offsets[i]:offsets[i + 1]
+    centroids     [n, d]  float16  the largest sense of a token first (float32 if one overflows)
+    counts        [n]     int32    embeddings of each sense
+    n_occurrences [t]     int32    embeddings of each token
+    inertia       [t]     float32  sum of squared distances to the nearest sense
+
+and ``examples.parquet`` the occurrences nearest to each centroid with their text. A part
+(``senses-shard``, one range of tokens) is the same with float32 centroids and without the text.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec
+
+from dskd_core.arrays import get_array, put_array
+from dskd_core.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.config import SensesConfig
+from dskd_core.corpus.store import load_windows
+from dskd_core.embeddings.store import Embeddings, TokenRows, load_embeddings
+from dskd_core.errors import ArtifactError, DataError
+from dskd_core.progress import Progress, silent
+from dskd_core.senses.examples import nearest_examples, write_examples
+from dskd_core.senses.kmeans import Clustering, cluster
+from dskd_core.shards import Shard, cut
+from dskd_core.tokenizers import load_tokenizer
+
+GROUP = "senses.zarr"
+EXAMPLES = "examples.parquet"
+_CHUNK_BYTES = 16 << 20
+_FLOAT16_MAX = float(np.finfo(np.float16).max)
+_NOT_CONTENT = {"device", "batch_bytes", "shard_rows"}
+
+
+@dataclass(frozen=True)
+class SenseInventory:
+    """All senses of all tokens, in memory.
+
+    Attributes:
+        tokens: [t] int32, ascending.
+        offsets: [t + 1] int64; senses of token i are rows ``offsets[i]:offsets[i + 1]``.
+        centroids: [n, d] float16 or float32, the largest sense of a token first.
+        counts: [n] int32, embeddings of each sense.
+        n_occurrences: [t] int32, embeddings of each token.
+        inertia: [t] float32.
+        key: the token a state was filed under: predicted, next or input.
+    """
+
+    tokens: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    centroids: NDArray[np.floating]
+    counts: NDArray[np.int32]
+    n_occurrences: NDArray[np.int32]
+    inertia: NDArray[np.float32]
+    key: str
+
+    def lookup(self, token_id: int) -> NDArray[np.floating]:
+        """Return the senses of a token, [k_i, d]; none (k_i = 0) if it never occurred."""
+        index = int(np.searchsorted(self.tokens, token_id))
+        if index == len(self.tokens) or self.tokens[index] != token_id:
+            return self.centroids[:0]
+        return self.centroids[self.offsets[index] : self.offsets[index + 1]]
+
+
+def plan_ranges(embeddings: Artifact, store: ArtifactStore, config: SensesConfig) -> list[Shard]:
+    """Cut the tokens into ranges of at most ``shard_rows`` embeddings."""
+    return cut(load_embeddings(embeddings, store).n_rows, config.shard_rows)
+
+
+def cluster_range(
+    store: ArtifactStore,
+    config: SensesConfig,
+    embeddings: Artifact,
+    corpus: Artifact,
+    shard: Shard,
+    *,
+    progress: Progress = silent,
+) -> Artifact:
+    """Cluster the embeddings of the tokens of one range.
+
+    Rows are read ahead of the arithmetic in pieces of ``batch_bytes``, so at most two pieces and
+    one batch of the backend are in memory, besides the senses of the range.
+
+    Raises:
+        ArtifactError: if the embeddings were made from another corpus.
+        DataError: if a state is NaN or infinite; the message names the shard.
+    """
+    _check_made_from(embeddings, "corpus", corpus)
+    work = Work(
+        "senses-shard",
+        _content_settings(config, without="context_tokens") | {"tokens": [shard.start, shard.stop]},
+        {"embeddings": embeddings.fingerprint, "corpus": corpus.fingerprint},
+    )
+    if found := store.find(work):
+        return found
+    reader = load_embeddings(embeddings, store)
+    n_total = int(reader.n_rows[shard.start : shard.stop].sum())
+    with store.publish(work) as draft:
+        senses: list[Clustering] = []
+        examples: list[pa.Table] = []
+        n_done = 0
+        for rows in _read_ahead(reader, shard, config.batch_bytes):
+            found_here = _cluster_rows(rows, config, shard)
+            senses += found_here
+            examples.append(nearest_examples(rows, found_here, config.n_examples))
+            n_done += len(rows.states)
+            progress(n_done, n_total, "embeddings", tokens=len(senses))
+        group = draft.write_group(GROUP)
+        centroids = np.concatenate([s.centroids for s in senses])
+        put_array(group, "centroids", centroids)
+        _put_index(
+            group,
+            tokens=reader.tokens[shard.start : shard.stop],
+            n_senses=np.array([len(s.counts) for s in senses]),
+            counts=np.concatenate([s.counts for s in senses]),
+            n_occurrences=reader.n_rows[shard.start : shard.stop],
+            inertia=np.array([s.inertia for s in senses]),
+        )
+        draft.write_table(EXAMPLES, pa.concat_tables(examples).combine_chunks())
+        draft.counts |= {"tokens": len(senses), "senses": len(centroids), "embeddings": n_done}
+        draft.report["largest_value"] = float(np.abs(centroids).max(initial=0.0))
+    return store.get(work.stage, work.fingerprint)
+
+
+def collect_senses(
+    store: ArtifactStore,
+    config: SensesConfig,
+    embeddings: Artifact,
+    corpus: Artifact,
+    teacher: Artifact,
+    parts: Sequence[Artifact],
+    *,
+    progress: Progress = silent,
+) -> Artifact:
+    """Join the ranges into the sense inventory, and give every sense its text.
+
+    The bytes do not depend on how the tokens were cut into ranges. Centroids pass through one
+    16 MiB chunk at a time.
+
+    Raises:
+        ArtifactError: if the embeddings were made by another teacher or from another corpus, or
+            if the parts do not cover the tokens of the embeddings exactly once.
+    """
+    _check_made_from(embeddings, "teacher", teacher)
+    _check_made_from(embeddings, "corpus", corpus)
+    inputs = {
+        "embeddings": embeddings.fingerprint,
+        "corpus": corpus.fingerprint,
+        "teacher": teacher.fingerprint,
+    }
+    work = Work("senses", _content_settings(config), inputs)
+    if found := store.find(work):
+        return found
+    reader = load_embeddings(embeddings, store)
+    groups = _in_token_order(parts, reader, embeddings)
+    tokenizer = load_tokenizer(teacher.folder())
+    largest = max(part.record.report["largest_value"] for part in parts)
+    dtype = np.dtype(np.float16 if largest <= _FLOAT16_MAX else np.float32)
+    with store.publish(work) as draft:
+        group = draft.write_group(GROUP)
+        columns = {
+            name: np.concatenate([get_array(g, name) for g in groups])
+            for name in ("tokens", "counts", "n_occurrences", "inertia")
+        }
+        n_senses = np.concatenate([np.diff(get_array(g, "offsets")) for g in groups])
+        _put_index(group, n_senses=n_senses, **columns)
+        n_rows = int(n_senses.sum())
+        _put_centroids(group, groups, (n_rows, reader.hidden_size), dtype)
+        group.attrs.update(
+            {
+                "key": reader.key,
+                "hidden_size": reader.hidden_size,
+                "teacher": teacher.fingerprint,
+                "tokenizer": tokenizer.fingerprint,
+            }
+        )
+        table = pa.concat_tables([part.table(EXAMPLES) for part in parts]).sort_by(
+            [("token_id", "ascending"), ("sense", "ascending"), ("rank", "ascending")]
+        )
+        write_examples(
+            draft.path(EXAMPLES),
+            table,
+            windows=load_windows(corpus),
+            document_ids=corpus.table("documents.parquet")["document_id"],
+            tokenizer=tokenizer,
+            key=reader.key,
+            context_tokens=config.context_tokens,
+            progress=progress,
+        )
+        draft.counts |= {
+            "tokens": len(n_senses),
+            "senses": n_rows,
+            "embeddings": int(columns["n_occurrences"].sum()),
+            "tokens_that_keep_their_rows": int((columns["n_occurrences"] == n_senses).sum()),
+            "examples": len(table),
+        }
+        draft.report |= {
+            "dtype": dtype.name,
+            "largest_value": largest,
+            "inertia": float(columns["inertia"].sum(dtype=np.float64)),
+        }
+    return store.get(work.stage, work.fingerprint)
+
+
+def load_senses(artifact: Artifact) -> SenseInventory:
+    """Read a sense inventory into memory: ``n * d`` values of 16 bits, and little else."""
+    group = artifact.group(GROUP)
+    arrays = {
+        name: get_array(group, name)
+        for name in ("tokens", "offsets", "centroids", "counts", "n_occurrences", "inertia")
+    }
+    return SenseInventory(**arrays, key=str(group.attrs["key"]))
+
+
+def _content_settings(config: SensesConfig, without: str = "") -> dict[str, object]:
+    """Settings that change the senses; where and how much at a time does not."""
+    return config.model_dump(mode="json", exclude=_NOT_CONTENT | {without})
+
+
+def _check_made_from(embeddings: Artifact, kind: str, wanted: Artifact) -> None:
+    made_from = embeddings.record.inputs.get(kind)
+    if made_from != wanted.fingerprint:
+        raise ArtifactError(
+            f"The embeddings {embeddings.fingerprint} were made from the {kind} {made_from}, not "
+            f"{wanted.fingerprint}; give that {kind}, or extract the embeddings again."
+        )
+
+
+def _read_ahead(reader: Embeddings, shard: Shard, batch_bytes: int) -> Iterator[TokenRows]:
+    """Yield the rows of a range piece by piece; a thread reads the next while one is used."""
+    max_rows = max(1, batch_bytes // (4 * reader.hidden_size))
+    pieces = cut(reader.n_rows[shard.start : shard.stop], max_rows)
+    with ThreadPoolExecutor(1) as pool:
+        reading = None
+        for piece in pieces:
+            started = pool.submit(reader.read, shard.start + piece.start, shard.start + piece.stop)
+            if reading is not None:
+                yield reading.result()
+            reading = started
+        if reading is not None:
+            yield reading.result()
+
+
+def _cluster_rows(rows: TokenRows, config: SensesConfig, shard: Shard) -> list[Clustering]:
+    try:
+        return cluster(
+            np.split(rows.states, rows.offsets[1:-1]),
+            rows.tokens.tolist(),
+            n_senses=config.n_senses,
+            backend=config.backend,
+            n_restarts=config.n_restarts,
+            max_iterations=config.max_iterations,
+            seed=config.seed,
+            device=config.device,
+            batch_bytes=config.batch_bytes,
+        )
+    except DataError as error:
+        raise DataError(f"In the senses shard {shard.name}: {error}") from error
+
+
+def _in_token_order(
+    parts: Sequence[Artifact], reader: Embeddings, embeddings: Artifact
+) -> list[zarr.Group]:
+    for part in parts:
+        if part.record.inputs["embeddings"] != embeddings.fingerprint:
+            raise ArtifactError(
+                f"The senses shard {part.uri} was made from the embeddings "
+                f"{part.record.inputs['embeddings']}, not {embeddings.fingerprint}; "
+                "cluster that range again."
+            )
+    filled = [part for part in parts if part.record.counts["tokens"]]
+    groups = sorted((part.group(GROUP) for part in filled), key=lambda g: int(g["tokens"][0]))
+    tokens = [get_array(g, "tokens") for g in groups]
+    if not tokens or not np.array_equal(np.concatenate(tokens), reader.tokens):
+        raise ArtifactError(
+            f"The {len(parts)} senses shards hold {sum(map(len, tokens))} tokens and the "
+            f"embeddings {len(reader.tokens)}; cluster every range of plan_ranges exactly once."
+        )
+    return groups
+
+
+def _put_index(
+    group: zarr.Group,
+    *,
+    tokens: np.ndarray,
+    n_senses: np.ndarray,
+    counts: np.ndarray,
+    n_occurrences: np.ndarray,
+    inertia: np.ndarray,
+) -> None:
+    put_array(group, "tokens", tokens.astype(np.int32))
+    put_array(group, "offsets", np.concatenate(([0], np.cumsum(n_senses))).astype(np.int64))
+    put_array(group, "counts", counts.astype(np.int32))
+    put_array(group, "n_occurrences", n_occurrences.astype(np.int32))
+    put_array(group, "inertia", inertia.astype(np.float32))
+
+
+def _put_centroids(
+    group: zarr.Group, parts: Sequence[zarr.Group], shape: tuple[int, int], dtype: np.dtype
+) -> None:
+    """Write the centroids of all parts, whole chunks at a time: none is read back."""
+    chunk = max(1, min(shape[0], _CHUNK_BYTES // (shape[1] * dtype.itemsize)))
+    array = group.create_array(
+        "centroids",
+        shape=shape,
+        dtype=dtype,
+        chunks=(chunk, shape[1]),
+        compressors=[Crc32cCodec()],
+        config={"write_empty_chunks": True},
+    )
+    waiting, n_written = np.empty((0, shape[1]), dtype), 0
+    for part in parts:
+        source = part["centroids"]
+        for start in range(0, source.shape[0], chunk):
+            block = np.asarray(source[start : start + chunk]).astype(dtype)
+            waiting = np.concatenate([waiting, block])
+            if len(waiting) >= chunk:
+                array[n_written : n_written + chunk] = waiting[:chunk]
+                waiting, n_written = waiting[chunk:], n_written + chunk
+    if len(waiting):
+        array[n_written:] = waiting

@@ -1,0 +1,220 @@
+"""k-means of many tokens at once: every restart of every token of a batch in one matrix product.
+
+One token's problem (2,000 x 576, k = 10) is tiny, so tokens of similar count share a batch. All
+restarts first move in bfloat16 for a few rounds, which is enough to tell good starts from bad
+ones; the best few are then polished in float32 until no row changes its cluster. A row's nearest
+centroid maximises ``x . c - |c|^2 / 2``, one batched product; the new means are another.
+
+Tensors here have the shapes: points [b, n, d], rows last in everything about rows, so that the
+elementwise work runs along memory: scores [b, r, k, n] for r restarts.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dskd_core.embeddings.teacher import torch_device
+
+_COARSE_ROUNDS = 8
+_POLISHED = 2
+_BUCKETS_PER_OCTAVE = 8
+
+
+def assign(
+    points: Sequence[NDArray[np.float32]],
+    token_ids: Sequence[int],
+    *,
+    n_senses: int,
+    n_restarts: int,
+    max_iterations: int,
+    seed: int,
+    device: str,
+    batch_bytes: int,
+) -> list[NDArray[np.int32]]:
+    """Return the cluster of every row of every token, int32 [n_i] each.
+
+    The padded length of a token and its random numbers depend on the token alone, so the result
+    is the same whichever tokens share a call. Cost: at most ``batch_bytes`` at a time beside the
+    input, or one token's bytes if that is more.
+    """
+    place = torch_device(device)
+    labels: list[NDArray[np.int32]] = [np.empty(0, np.int32)] * len(points)
+    row_bytes = _row_bytes(points[0].shape[1], n_senses, n_restarts) if len(points) else 1
+    for members in batches([len(p) for p in points], max_rows=batch_bytes // row_bytes):
+        X, lengths = _padded([points[i] for i in members], place)
+        draws = [uniforms(token_ids[i], seed, n_restarts, n_senses) for i in members]
+        found = _cluster_batch(
+            X, lengths, torch.from_numpy(np.stack(draws)).to(place), max_iterations
+        )
+        for i, row in zip(members, found.cpu().numpy(), strict=True):
+            labels[i] = row[: len(points[i])].astype(np.int32)
+    return labels
+
+
+def padded_length(n: int) -> int:
+    """Return the length a token of ``n`` rows is padded to: eight lengths an octave.
+
+    >>> [padded_length(n) for n in (5, 17, 100, 1000, 2000)]
+    [5, 18, 104, 1024, 2048]
+    """
+    step = max(1, (1 << (n - 1).bit_length()) // (2 * _BUCKETS_PER_OCTAVE))
+    return -(-n // step) * step
+
+
+def batches(lengths: Sequence[int], *, max_rows: int) -> Iterator[list[int]]:
+    """Yield indices of tokens of one padded length, at most ``max_rows`` padded rows at once."""
+    groups: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        groups.setdefault(padded_length(length), []).append(index)
+    for length, members in sorted(groups.items()):
+        size = max(1, max_rows // length)
+        for start in range(0, len(members), size):
+            yield members[start : start + size]
+
+
+def uniforms(token_id: int, seed: int, n_restarts: int, n_senses: int) -> NDArray[np.float32]:
+    """Return the random numbers of one token's starts, float32 [r, k, trials]."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, token_id]))
+    n_trials = 2 + int(np.log(n_senses))
+    return generator.random((n_restarts, n_senses, n_trials), dtype=np.float32)
+
+
+def _row_bytes(d: int, k: int, r: int) -> int:
+    return d * (4 + 2) + 14 * r * k
+
+
+def _padded(points: Sequence[NDArray[np.float32]], place: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the tokens' rows about their means, float32 [b, n, d], and their counts, int64 [b]."""
+    lengths = [len(p) for p in points]
+    X = np.zeros((len(points), padded_length(max(lengths)), points[0].shape[1]), np.float32)
+    for row, p in zip(X, points, strict=True):
+        np.subtract(p, p.mean(axis=0), out=row[: len(p)])
+    return torch.from_numpy(X).to(place), torch.tensor(lengths, device=place)
+
+
+@torch.inference_mode()
+def _cluster_batch(X: Tensor, lengths: Tensor, draws: Tensor, max_iterations: int) -> Tensor:
+    """Return the clusters of a batch, int64 [b, n]; those of padding mean nothing."""
+    b, n, d = X.shape
+    r, k = draws.shape[1:3]
+    mask = torch.arange(n, device=X.device) < lengths[:, None]
+    coarse, norms = X.bfloat16(), X.square().sum(-1)
+    starts = plus_plus(coarse, norms, mask, draws)
+    C = take(coarse, starts).float().view(b, r, k, d)
+    for _ in range(min(_COARSE_ROUNDS, max_iterations)):
+        labels, gains = nearest(coarse, C)
+        C = means(coarse, C, labels, norms[:, None] - 2 * gains, mask)
+    labels, gains = nearest(coarse, C)
+    inertia = ((norms[:, None] - 2 * gains) * mask[:, None]).sum(-1)
+    best = inertia.topk(min(_POLISHED, r), largest=False, sorted=True).indices
+    C = C.gather(1, best[:, :, None, None].expand(-1, -1, k, d))
+    return _polish(X, C, norms, mask, max_iterations)
+
+
+def plus_plus(X: Tensor, norms: Tensor, mask: Tensor, draws: Tensor) -> Tensor:
+    """Choose starting rows by greedy k-means++ (Arthur and Vassilvitskii 2007).
+
+    A row is drawn with probability proportional to its squared distance from the nearest start so
+    far; of a few such trials the one that lowers the sum of these distances most is kept.
+
+    Args:
+        X: rows [b, n, d].
+        norms: their squared lengths, float32 [b, n].
+        mask: True where a row is no padding, bool [b, n].
+        draws: uniform numbers in [0, 1), float32 [b, r, k, trials].
+
+    Returns:
+        Row indices, int64 [b, r, k].
+    """
+    b, r, k, trials = draws.shape
+    last = mask.sum(-1)[:, None, None] - 1
+    first = (draws[:, :, 0, :1] * (last + 1)).long().minimum(last)
+    starts, nearest_sq = [first], _squared_distances(X, norms, first).view(b, r, -1) * mask[:, None]
+    for step in range(1, k):
+        mass = nearest_sq.cumsum(-1)
+        target = draws[:, :, step] * mass[..., -1:]
+        trial = torch.searchsorted(mass, target.contiguous(), right=True).minimum(last)
+        distances = _squared_distances(X, norms, trial).view(b, r, trials, -1)
+        lowered = torch.minimum(distances, nearest_sq[:, :, None])
+        best = lowered.sum(-1).argmin(-1, keepdim=True)
+        nearest_sq = lowered.gather(2, best[..., None].expand(-1, -1, 1, lowered.shape[-1]))[
+            :, :, 0
+        ]
+        starts.append(trial.gather(2, best))
+    return torch.cat(starts, -1)
+
+
+def take(X: Tensor, rows: Tensor) -> Tensor:
+    """Return the named rows [b, m, d] of ``X`` [b, n, d] for indices of any shape [b, ...]."""
+    flat = rows.flatten(1)
+    return X.gather(1, flat[..., None].expand(-1, -1, X.shape[-1]))
+
+
+def _squared_distances(X: Tensor, norms: Tensor, rows: Tensor) -> Tensor:
+    products = torch.bmm(take(X, rows), X.mT).float()
+    return (
+        products.mul_(-2)
+        .add_(norms[:, None])
+        .add_(norms.gather(1, rows.flatten(1))[..., None])
+        .clamp_(0)
+    )
+
+
+def nearest(X: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each row's nearest centroid and its gain ``x . c - |c|^2 / 2``, both [b, r, n]."""
+    b, r, k, d = C.shape
+    scores = torch.bmm(C.view(b, r * k, d).to(X.dtype), X.mT).float()
+    scores -= C.square().sum(-1).view(b, r * k, 1) / 2
+    gains, labels = scores.view(b, r, k, -1).max(2)
+    return labels, gains
+
+
+def means(X: Tensor, C: Tensor, labels: Tensor, distances: Tensor, mask: Tensor) -> Tensor:
+    """Return the clusters' means, float32 [b, r, k, d].
+
+    A cluster without rows moves to the row farthest from its own centroid, the second such
+    cluster to the second farthest row, and so on.
+    """
+    b, r, k, d = C.shape
+    members = (labels[:, :, None] == torch.arange(k, device=X.device)[:, None]) & mask[
+        :, None, None
+    ]
+    members = members.to(X.dtype)
+    counts = members.sum(-1, dtype=torch.float32)
+    sums = torch.bmm(members.view(b, r * k, -1), X).float().view(b, r, k, d)
+    centroids = sums / counts.clamp(min=1)[..., None]
+    empty = counts == 0
+    if empty.any():
+        far = distances.masked_fill(~mask[:, None], -torch.inf).topk(k, -1).indices
+        order = (empty.cumsum(-1) - 1).clamp(min=0)
+        rows = take(X, far.gather(2, order)).float().view(b, r, k, d)
+        centroids = torch.where(empty[..., None], rows, centroids)
+    return centroids
+
+
+def _polish(X: Tensor, C: Tensor, norms: Tensor, mask: Tensor, max_iterations: int) -> Tensor:
+    """Run Lloyd in float32 until no row moves; return the best restart's clusters, int64 [b, n]."""
+    result = torch.zeros(mask.shape, dtype=torch.long, device=X.device)
+    active = torch.arange(len(X), device=X.device)
+    labels, gains = nearest(X, C)
+    for _ in range(max_iterations):
+        C = means(X, C, labels, norms[:, None] - 2 * gains, mask)
+        before, (labels, gains) = labels, nearest(X, C)
+        moving = ((labels != before) & mask[:, None]).flatten(1).any(1)
+        n_moving = int(moving.sum())
+        if n_moving == 0:
+            break
+        if n_moving <= len(active) // 2:
+            result[active[~moving]] = _best(labels, gains, mask)[~moving]
+            X, C, norms, mask = X[moving], C[moving], norms[moving], mask[moving]
+            active, labels, gains = active[moving], labels[moving], gains[moving]
+    result[active] = _best(labels, gains, mask)
+    return result
+
+
+def _best(labels: Tensor, gains: Tensor, mask: Tensor) -> Tensor:
+    best = (gains * mask[:, None]).sum(-1).argmax(1)
+    return labels[torch.arange(len(best), device=best.device), best]
