@@ -70,11 +70,11 @@ class Reading:
             places.append(place)
 
     def clean(self, text: str, place: str) -> str:
-        """Return ``text`` with every character that no text may have replaced by U+FFFD.
+        r"""Return ``text`` with every character that no text may have replaced by U+FFFD.
 
         >>> reading = Reading()
-        >>> reading.clean("caf\\udce9", "a.txt"), reading.counts["invalid_character"]
-        ('caf\ufffd', 1)
+        >>> reading.clean("caf\udce9", "a.txt") == "caf\ufffd", reading.counts["invalid_character"]
+        (True, 1)
         """
         text, n = _INVALID.subn("\ufffd", text)
         if n:

@@ -1,8 +1,8 @@
-"""Articles of a MediaWiki XML export, streamed: one page in memory, whatever the size of the dump."""
+"""Articles of a MediaWiki XML export, streamed: one page is in memory at a time."""
 
 import re
 from collections.abc import Iterator
-from typing import TextIO
+from typing import Any, TextIO
 from xml.etree import ElementTree
 
 from dskd_core.corpus.documents import Document, Reading, Wanted
@@ -45,14 +45,14 @@ def read_mediawiki(
 
 
 def _pages(stream: TextIO, name: str, reading: Reading) -> Iterator[ElementTree.Element]:
-    parser = ElementTree.XMLPullParser(events=("start", "end"))
-    root, n_pages = None, 0
+    parser: Any = ElementTree.XMLPullParser(events=("start", "end"))
+    root: ElementTree.Element | None = None
+    n_pages = 0
     try:
         while block := stream.read(_BLOCK_CHARACTERS):
             parser.feed(reading.clean(block, f"{name} after page {n_pages}"))
             for event, element in parser.read_events():
-                if root is None:
-                    root = element
+                root = element if root is None else root
                 if event == "end" and element.tag.rpartition("}")[2] == "page":
                     n_pages += 1
                     yield element

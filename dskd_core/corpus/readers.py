@@ -7,9 +7,9 @@ import json
 import lzma
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, cast
+from typing import Any, BinaryIO, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +29,11 @@ _BY_NAME = (
     ("jsonl", re.compile(r"\.(jsonl|ndjson)" + _COMPRESSION)),
     ("parquet", re.compile(r"\.(parquet|pq)$")),
     ("text", re.compile(r"\.(txt|text|md)" + _COMPRESSION)),
+)
+_COMPRESSED: tuple[tuple[bytes, Callable[[BinaryIO], Any]], ...] = (
+    (b"BZh", bz2.BZ2File),
+    (b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file)),
+    (b"\xfd7zXZ", lzma.LZMAFile),
 )
 _BATCH_ROWS = 256
 _SNIFFED_BYTES = 4096
@@ -133,7 +138,8 @@ def _read_file(
     form = format_of(name, head) if config.format == "auto" else config.format
     if form is None and alone and head:
         raise ConfigError(
-            f"The format of {name!r} is not clear from its name or its first bytes; set corpus.format."
+            f"The format of {name!r} is clear neither from its name nor from its first bytes; "
+            "set corpus.format."
         )
     if form is None:
         reading.note("unknown_file" if head else "empty_document", name)
@@ -150,14 +156,10 @@ def _read_file(
 def _decompressed(file: BinaryIO) -> BinaryIO:
     magic = file.read(6)
     file.seek(0)
-    stream: Any = file
-    if magic.startswith(b"BZh"):
-        stream = bz2.BZ2File(file)
-    elif magic.startswith(b"\x1f\x8b"):
-        stream = gzip.GzipFile(fileobj=file)
-    elif magic.startswith(b"\xfd7zXZ"):
-        stream = lzma.LZMAFile(file)
-    return cast(BinaryIO, stream if stream is file else io.BufferedReader(stream, 1 << 20))
+    for start, opener in _COMPRESSED:
+        if magic.startswith(start):
+            return io.BufferedReader(opener(file), 1 << 20)
+    return file
 
 
 def _decoded(stream: BinaryIO) -> TextIO:

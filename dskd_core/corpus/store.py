@@ -9,7 +9,7 @@ windows.zarr        token_ids  int32   all documents end to end, the prefix not 
 documents.parquet   document int32, document_id, title, n_tokens int32, heldout bool, key uint64
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import Any
@@ -23,14 +23,14 @@ from zarr.codecs import Crc32cCodec
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import CorpusConfig
 from dskd_core.corpus import windows
-from dskd_core.corpus.documents import Document, Reading
+from dskd_core.corpus.documents import Document, Reading, Wanted, every
 from dskd_core.corpus.readers import read_documents, source_fingerprint
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.progress import Progress, silent
 from dskd_core.tokenizers import Tokenizer, load_tokenizer
 
 STAGE = "corpus"
-_CHUNK_BYTES = 16 << 20
+_CHUNK_ITEMS = 4 << 20  # 16 MiB of token ids
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _fill(
     taken = take_documents(config, tokenizer, reading, progress)
     group = draft.write_group("windows.zarr")
     group.attrs.update({"prefix": list(tokenizer.prefix), "window_tokens": config.window_tokens})
-    documents = _write_tokens(_array(group, "token_ids", np.int32, 0), taken)
+    documents = _write_tokens(group, taken)
     if not documents:
         raise DataError(
             f"The corpus {config.source!r} has no usable document (skipped: "
@@ -189,27 +189,25 @@ def take_documents(
     order than all those held, when they suffice already, is passed over unread.
     """
     if config.max_tokens is None:
-        return _tokenized(config, tokenizer, reading, progress, lambda document_id: True)
-    held: list[tuple[int, int, Tokenized]] = []
-    n_tokens = 0
+        return _tokenized(config, tokenizer, reading, progress, every)
+    held: list[tuple[int, int, Tokenized]] = []  # a heap, the last in the order on top
+    n_tokens, limit = 0, config.max_tokens
 
     def wanted(document_id: str) -> bool:
-        if n_tokens >= config.max_tokens and -held[0][0] < windows.order_key(
-            document_id, config.seed
-        ):  # type: ignore[operator]
+        late = n_tokens >= limit and windows.order_key(document_id, config.seed) > -held[0][0]
+        if late:
             reading.note("beyond_max_tokens", document_id)
-            return False
-        return True
+        return not late
 
     for index, document in enumerate(_tokenized(config, tokenizer, reading, progress, wanted)):
         key = windows.order_key(document.given_id, config.seed)
         heappush(held, (-key, -index, document))
         n_tokens += len(document.ids)
-        while n_tokens - len(held[0][2].ids) >= config.max_tokens:
+        while n_tokens - len(held[0][2].ids) >= limit:
             dropped = heappop(held)[2]
             n_tokens -= len(dropped.ids)
             reading.note("beyond_max_tokens", dropped.document_id)
-    return _fit(held, n_tokens - config.max_tokens, config, reading)
+    return _fit(held, n_tokens - limit, config, reading)
 
 
 def _fit(
@@ -232,7 +230,7 @@ def _tokenized(
     tokenizer: Tokenizer,
     reading: Reading,
     progress: Progress,
-    wanted: Callable[[str], bool],
+    wanted: Wanted,
 ) -> Iterator[Tokenized]:
     seen: set[str] = set()
     n_tokens = 0
@@ -285,33 +283,36 @@ class _Written:
     n_tokens: int
 
 
-def _write_tokens(array: zarr.Array, documents: Iterable[Tokenized]) -> list[_Written]:
-    """Append the ids of all documents in whole chunks; return what is left to know of them."""
+def _write_tokens(group: zarr.Group, documents: Iterable[Tokenized]) -> list[_Written]:
+    """Write the ids of all documents in whole chunks; return what is left to know of them."""
     written: list[_Written] = []
-    waiting: list[NDArray[np.int32]] = []
-    n_waiting, chunk = 0, array.chunks[0]
+    waiting = [np.empty(0, dtype=np.int32)]
+    n_waiting, array = 0, None
     for document in documents:
         size = len(document.ids)
         written.append(_Written(document.document_id, document.given_id, document.title, size))
         waiting.append(document.ids)
         n_waiting += size
-        if n_waiting >= chunk:
+        if n_waiting >= _CHUNK_ITEMS:
+            array = array if array is not None else _array(group, "token_ids", np.int32, 0)
             ids = np.concatenate(waiting)
-            whole = n_waiting - n_waiting % chunk
+            whole = n_waiting - n_waiting % _CHUNK_ITEMS
             array.append(ids[:whole])
             waiting, n_waiting = [ids[whole:]], n_waiting - whole
-    if n_waiting:
-        array.append(np.concatenate(waiting))
+    rest = np.concatenate(waiting)
+    if array is None:
+        _array(group, "token_ids", np.int32, len(rest))[:] = rest
+    elif n_waiting:
+        array.append(rest)
     return written
 
 
 def _array(group: zarr.Group, name: str, dtype: Any, size: int) -> zarr.Array:
-    dtype = np.dtype(dtype)
     return group.create_array(
         name,
         shape=(size,),
-        dtype=dtype,
-        chunks=(_CHUNK_BYTES // dtype.itemsize,),
+        dtype=np.dtype(dtype),
+        chunks=(min(size, _CHUNK_ITEMS) or _CHUNK_ITEMS,),
         compressors=[Crc32cCodec()],
         config={"write_empty_chunks": True},
     )

@@ -4,6 +4,7 @@ Templates, tables, references, images, categories, galleries and formulas go; he
 lines of their own unless nothing is left below them; list items stay as lines.
 """
 
+import html
 import re
 from typing import Any
 
@@ -19,21 +20,33 @@ from mwparserfromhell.nodes import (
 )
 from mwparserfromhell.parser import ParserError
 
-MAX_UNBALANCED = 64
+MAX_UNBALANCED = 100
 """The parser's time explodes with brackets that never close; a page with more is not parsed."""
 
-_DROPPED_TAGS = frozenset(
-    "ref references table gallery math chem ce timeline imagemap score graph hiero inputbox "
-    "categorytree templatedata section syntaxhighlight source mapframe maplink indicator style "
-    "script noinclude".split()
+_OPAQUE_TAGS = (
+    "ref|references|gallery|math|chem|ce|timeline|imagemap|score|graph|hiero|inputbox|categorytree|"
+    "templatedata|section|syntaxhighlight|source|mapframe|maplink|indicator|style|script"
 )
-_BLOCK_TAGS = frozenset("p div blockquote poem li dt dd br hr center tr".split())
+_OPAQUE = re.compile(
+    # A tag that closes itself, or up to its end tag, never past another start of its kind.
+    rf"<!--(?:(?!<!--).)*?-->|<({_OPAQUE_TAGS})\b(?:[^<>]*/>|[^<>]*>(?:(?!<\1\b).)*?</\1\s*>)",
+    re.IGNORECASE | re.DOTALL,
+)
+_STRAY_TAG = re.compile(rf"</?(?:{_OPAQUE_TAGS})\b[^<>]*>", re.IGNORECASE)
+_ANY_TAG = re.compile(
+    rf"</?(?:{_OPAQUE_TAGS}|nowiki|noinclude|includeonly|onlyinclude|blockquote|br|hr|p|div|span|"
+    r"small|big|sub|sup|b|i|u|s|em|strong|center|code|tt|kbd|pre|poem|cite|q|abbr|ul|ol|li|dl|dt|dd|"
+    r"table|tr|td|th|caption|font|var|del|ins|dfn|samp|bdi|h[1-6])\b[^<>]*>",
+    re.IGNORECASE,
+)
+_DROPPED_TAGS = frozenset([*_OPAQUE_TAGS.split("|"), "table", "noinclude"])
+_BLOCK_TAGS = frozenset({"p", "div", "blockquote", "poem", "li", "dt", "dd", "br", "hr", "center"})
 _MEDIA = re.compile(r"\s*(file|image|media|category)\s*:", re.IGNORECASE)
 _INTERWIKI = re.compile(r"\s*[a-z]{2,3}(-[a-z-]+)?\s*:\s*\S")
 _HEADING_MARK = "\x01"
-_LAST_ARGUMENT = frozenset(
-    "lang transl transliteration nowrap nobr small big smaller abbr tooltip quote sic "
-    "visible anchor vanchor em strong".split()
+_LAST_ARGUMENT = re.compile(
+    r"lang(-.*)?|transl|transliteration|nowrap|nobr|small|big|smaller|abbr|tooltip|quote|sic|"
+    r"visible anchor|vanchor|em|strong"
 )
 _LITERAL = {
     "'": "'",
@@ -57,21 +70,20 @@ class MarkupError(ValueError):
 
 
 def plain_text(wikitext: str) -> str:
-    """Return the prose of a page.
+    r"""Return the prose of a page.
 
     >>> plain_text("A '''[[bank (finance)|bank]]'''{{citation needed}} lends.<ref>x</ref>")
     'A bank lends.'
-    >>> plain_text("== History ==\\n{| class=x\\n|a\\n|}\\n== Use ==\\n* It [[float]]s.\\n")
-    'Use\\nIt floats.'
+    >>> plain_text("== History ==\n{| class=x\n|a\n|}\n== Use ==\n* It [[float]]s.\n")
+    'Use\nIt floats.'
 
     Raises:
         MarkupError: if the markup is too broken to parse; use ``strip_by_pattern``.
     """
-    if any(
-        abs(wikitext.count(left) - wikitext.count(right)) > MAX_UNBALANCED
-        for left, right in (("{{", "}}"), ("[[", "]]"), ("{|", "|}"))
-    ):
-        raise MarkupError("unbalanced brackets")
+    wikitext = _without_opaque(wikitext)
+    for left, right in ("{}", "[]"):
+        if abs(wikitext.count(left) - wikitext.count(right)) > MAX_UNBALANCED:
+            raise MarkupError(f"unbalanced {left}{right}")
     try:
         code = mwparserfromhell.parse(wikitext)
         return _tidy(_render(code))
@@ -83,14 +95,18 @@ def strip_by_pattern(wikitext: str) -> str:
     """Return roughly the prose of a page, in linear time, whatever its markup.
 
     >>> strip_by_pattern("A [[bank (finance)|bank]] {{x|{{y}}}}lends [[.")
-    'A bank lends .'
+    'A bank lends.'
     """
-    text = re.sub(r"<!--.*?-->|<ref[^<>]*/>|<ref[^<>]*>[^<]*</ref>", "", wikitext, flags=re.DOTALL)
+    text = _without_opaque(wikitext)
     for _ in range(4):
         text = re.sub(r"\{\{[^{}]*\}\}|\{\|[^{}]*\|\}", "", text)
     text = re.sub(r"\[\[(?:[^\[\]|]*\|)*([^\[\]|]*)\]\]", r"\1", text)
-    text = re.sub(r"<[^<>]*>", "", text)
     return _tidy(text)
+
+
+def _without_opaque(wikitext: str) -> str:
+    """Cut references, formulas and the like away first: the parser loses them in broken markup."""
+    return _STRAY_TAG.sub("", _OPAQUE.sub("", wikitext))
 
 
 def _render(code: Any) -> str:
@@ -146,27 +162,36 @@ def _render_template(template: Any) -> str:
     if name in _LITERAL:
         return _LITERAL[name]
     values = [_render(p.value).strip() for p in template.params if not p.showkey]
-    if name in _LAST_ARGUMENT or name.startswith("lang-"):
+    if _LAST_ARGUMENT.fullmatch(name):
         return values[-1] if values else ""
     if name in ("convert", "cvt") and len(values) >= 2:
         return f"{values[0]} {values[1]}"
     return ""
 
 
+_TIDY = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"[\u200b\u200e\u200f\ufeff]|__[A-Z]+__|'{2,}", ""),
+        (r"(?m)^[ \t]*(?:\{\||\|\}|\||!).*$", ""),  # rows of a table that never closes
+        (r"(?mi)^[ \t]*\[*(?:file|image):[^|\n]*\|.*$", ""),  # an image that never closes
+        (r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}", ""),
+        (r"[ \t\xa0]+", " "),
+        (r"\((?:or|[\s,;:–-])*\)", ""),  # brackets that held templates only
+        (r"\((?: ?[,;:])* ?(?=\S)", "("),
+        (r"(?: ?[,;:]){0,8}(?: (?=\))|(?<=[,;:])(?=\)))", ""),
+        (r" +(?=[,.;:!?)](?:\s|$))", ""),
+        (r" {2,}", " "),
+    )
+]
+
+
 def _tidy(text: str) -> str:
-    text = text.replace("\xa0", " ").replace("\u200b", "")
-    text = re.sub(r"__[A-Z]+__", "", text)
-    text = re.sub(r"'{2,}", "", text)
-    text = re.sub(r"(?m)^[ \t]*(\{\||\|\}|\||!).*$", "", text)
-    text = re.sub(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}", "", text)
-    text = re.sub(r"\(([\s,;:–-]|or)*\)", "", text)
-    text = re.sub(r"\((?:\s*[,;:])+\s*", "(", text)
-    text = re.sub(r"(?:\s*[,;:])+\s*\)", ")", text)
-    text = re.sub(r"[ \t]+", " ", text)
-    text = re.sub(r" +([,.;:!?)])", r"\1", text)
-    lines = [
-        line.strip(" *#:;") if line[:1] in "*#:;" else line.strip() for line in text.split("\n")
-    ]
+    """Remove what broken markup and dropped templates leave behind."""
+    text = _ANY_TAG.sub("", html.unescape(text))
+    for pattern, replacement in _TIDY:
+        text = pattern.sub(replacement, text)
+    lines = (line.strip().lstrip("*#:; ") for line in text.split("\n"))
     return "\n".join(_with_full_headings([line for line in lines if line]))
 
 
