@@ -1,0 +1,83 @@
+"""deployments/prefect.yaml says when and where, and Prefect can do it."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.utilities.importtools import import_object
+
+from dskd_core.config import PipelineConfig
+from dskd_core.errors import ConfigError
+from flows.steps import enter_home, read_parameters
+
+ROOT = Path(__file__).parents[2]
+FILE = yaml.safe_load((ROOT / "deployments/prefect.yaml").read_text())
+DEPLOYMENTS = {deployment["name"]: deployment for deployment in FILE["deployments"]}
+each = pytest.mark.parametrize("deployment", DEPLOYMENTS.values(), ids=DEPLOYMENTS)
+
+
+def test_there_is_a_deployment_for_every_flow():
+    assert set(DEPLOYMENTS) == {
+        "pipeline",
+        "build-dictionary",
+        "rebuild-lexicon",
+        "train",
+        "evaluate",
+    }
+
+
+@each
+def test_an_entrypoint_is_a_flow_named_dskd_that_takes_the_whole_configuration(deployment):
+    flow = import_object(deployment["entrypoint"])
+    assert isinstance(flow, Flow)
+    assert flow.name == "dskd"
+    assert list(flow.parameters.properties) == ["config"]
+
+
+@each
+def test_a_deployment_says_what_where_and_how_often_at_once(deployment):
+    assert deployment["description"].endswith(".")
+    assert deployment["tags"]
+    assert deployment["work_pool"]["name"] in {"dskd-cpu", "dskd-gpu"}
+    assert deployment["concurrency_limit"]["limit"] == 1
+    assert deployment["concurrency_limit"]["collision_strategy"] in {"ENQUEUE", "CANCEL_NEW"}
+
+
+@each
+def test_parameters_are_those_of_a_file_and_validate(deployment, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    [step] = FILE["build"]
+    arguments = step["flows.steps.read_parameters"]
+    name = f"{{{{ {arguments['id']}.config }}}}"
+    assert deployment["parameters"] == {"config": name}
+    PipelineConfig.model_validate(read_parameters(arguments["path"])["config"])
+
+
+@each
+def test_the_ui_form_explains_every_setting(deployment):
+    form = import_object(deployment["entrypoint"]).parameters.definitions
+    senses = form["SensesConfig"]["properties"]["n_senses"]
+    assert senses["description"].startswith("k: senses a token.")
+
+
+def test_the_pull_step_bakes_in_no_folder():
+    assert FILE["pull"] == [{"flows.steps.enter_home": {}}]
+
+
+def test_a_worker_goes_to_its_own_home(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("DSKD_HOME", str(tmp_path))
+    assert enter_home() == {"directory": str(tmp_path)}
+    assert os.path.samefile(Path.cwd(), tmp_path)  # noqa: PTH121
+
+
+@pytest.mark.parametrize("home", [None, "", "/no/such/folder"])
+def test_a_worker_without_a_home_is_told_how_to_get_one(home, monkeypatch):
+    if home is None:
+        monkeypatch.delenv("DSKD_HOME", raising=False)
+    else:
+        monkeypatch.setenv("DSKD_HOME", home)
+    with pytest.raises(ConfigError, match="start the worker with DSKD_HOME"):
+        enter_home()

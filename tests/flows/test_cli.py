@@ -1,0 +1,57 @@
+"""The command dskd, as far as it needs no server."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows import settings
+from flows.cli import app
+
+PARAMETERS = Path(__file__).parents[2] / "deployments/parameters"
+
+
+@pytest.fixture
+def invoke():
+    return lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_a_refused_parameter_is_named_without_a_traceback(invoke, tmp_path):
+    file = tmp_path / "p.yaml"
+    file.write_text("senses: {n_senses: 0}\n")
+    result = invoke("run", file)
+    assert result.exit_code == 2
+    assert "senses.n_senses=0" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_parameters_print_as_what_prefect_takes(invoke):
+    result = invoke("parameters", PARAMETERS / "llama3-8b.yaml")
+    assert json.loads(result.output)["config"]["senses"]["n_senses"] == 10
+
+
+def test_a_word_cannot_be_looked_up_before_there_is_a_dictionary(invoke, tmp_path):
+    pytest.importorskip("dskd_core.dictionary.explorer")
+    result = invoke("inspect", "bank", "--root", tmp_path)
+    assert result.exit_code == 2
+    assert "run the stage first" in result.output
+
+
+def test_prefect_gets_a_home_of_its_own_and_what_is_set_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(settings.os, "environ", {"DO_NOT_TRACK": "true"})
+    settings.use_own_prefect()
+    assert settings.os.environ["PREFECT_HOME"] == str(tmp_path / "work/prefect")
+    assert (tmp_path / "work/prefect").is_dir()
+    assert settings.os.environ["DO_NOT_TRACK"] == "true"
+    assert "PREFECT_API_URL" not in settings.os.environ
+
+
+def test_a_server_that_is_gone_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(settings.os, "environ", {})
+    (tmp_path / "work/serve").mkdir(parents=True)
+    (tmp_path / "work/serve/api_url").write_text("http://127.0.0.1:9/api\n")
+    settings.use_own_prefect()
+    assert "PREFECT_API_URL" not in settings.os.environ

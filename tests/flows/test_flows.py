@@ -1,0 +1,105 @@
+"""Order, parallel branches, retries and restarts, with a stand-in for the core."""
+
+import pytest
+import standin
+
+from dskd_core.config import EvaluationConfig
+from dskd_core.errors import DataError
+from flows.build_dictionary import build_dictionary
+from flows.pipeline import pipeline
+from flows.rebuild_lexicon import rebuild_lexicon
+from tasks import embeddings
+from tasks.shards import ShardError
+
+pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+
+STAGES = [
+    "teacher",
+    "corpus",
+    "embeddings",
+    "senses",
+    "lexicon",
+    "relations",
+    "words",
+    "dictionary",
+]
+
+
+@pytest.fixture
+def core(monkeypatch):
+    return standin.install(monkeypatch)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Retry at once."""
+    monkeypatch.setattr(embeddings.extract, "retry_delay_seconds", [0, 0, 0])
+    monkeypatch.setattr(embeddings.extract, "retry_jitter_factor", None)
+
+
+@pytest.fixture
+def small(config):
+    evaluation = EvaluationConfig(arms=("kd", "dskd"), seeds=(0, 1))
+    return config.model_copy(update={"evaluation": evaluation})
+
+
+def test_every_stage_runs_once_and_after_what_it_reads(core, small):
+    made = pipeline(small)
+    assert list(made) == [*STAGES, "activations", "students", "scores", "report"]
+    assert len(made["students"]) == 4
+    assert len(made["scores"]) == 5, "four students and the teacher"
+    assert len(core.calls) == len(set(core.calls)) + 4, "scores share a name here, all else is once"
+    order = {call: place for place, call in enumerate(core.calls)}
+    for before, after in [
+        ("teacher", "corpus"),
+        ("corpus", "embeddings 0-of-3"),
+        ("embeddings 2-of-3", "embeddings"),
+        ("embeddings", "senses 0-of-3"),
+        ("lexicon", "relations"),
+        ("relations", "words"),
+        ("words", "dictionary"),
+        ("senses", "dictionary"),
+        ("dictionary", "activations 0-of-3"),
+        ("activations", "student kd 0"),
+        ("student dskd 1", "report"),
+    ]:
+        assert order[before] < order[after]
+
+
+def test_a_second_run_makes_nothing(core, small):
+    first = build_dictionary(small)
+    core.made.clear()
+    assert build_dictionary(small) == first
+    assert core.made == []
+
+
+def test_a_shard_that_fails_once_is_retried_alone(core, small, impatient):
+    core.broken["embeddings 1-of-3"] = [OSError("connection reset")]
+    build_dictionary(small)
+    assert core.calls.count("embeddings 1-of-3") == 2
+    assert core.calls.count("embeddings 0-of-3") == core.calls.count("embeddings 2-of-3") == 1
+
+
+def test_a_refused_shard_is_not_retried_and_its_message_arrives_whole(core, small):
+    core.broken["embeddings 1-of-3"] = [DataError("Window 3 is empty; rebuild the corpus.")] * 9
+    with pytest.raises(DataError, match=r"Window 3 is empty; rebuild the corpus\."):
+        build_dictionary(small)
+    assert core.calls.count("embeddings 1-of-3") == 1
+
+
+def test_a_shard_that_always_fails_is_named_after_the_others_are_done(core, small, impatient):
+    core.broken["embeddings 0-of-3"] = [OSError("bad sector")] * 4
+    with pytest.raises(ShardError, match=r"1 of 3 .*embeddings shard 0-of-3 .OSError: bad sector"):
+        build_dictionary(small)
+    assert core.calls.count("embeddings 0-of-3") == 4, "once and three retries"
+    assert {"embeddings 1-of-3", "embeddings 2-of-3"} <= set(core.made)
+    core.calls.clear()
+    core.made.clear()
+    build_dictionary(small)
+    assert [m for m in core.made if m.startswith("embeddings ")] == ["embeddings 0-of-3"]
+
+
+def test_the_lexicon_is_rebuilt_without_the_left_branch(core, small):
+    made = rebuild_lexicon(small)
+    assert list(made) == ["teacher", "lexicon", "relations", "words"]
+    assert set(core.calls) == set(made)

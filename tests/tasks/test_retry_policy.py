@@ -1,0 +1,80 @@
+"""What is tried again."""
+
+import pytest
+from prefect.states import Failed
+
+from dskd_core.errors import ArtifactError, CapacityError, ConfigError, DataError
+from tasks import (
+    corpus,
+    dictionary,
+    embeddings,
+    evaluation,
+    lexicon,
+    relations,
+    senses,
+    training,
+    words,
+)
+from tasks.policy import RETRY_DELAYS_SECONDS, retry_condition
+
+ALL = [
+    corpus.corpus,
+    dictionary.dictionary,
+    embeddings.teacher,
+    embeddings.extract,
+    embeddings.collect,
+    evaluation.scores,
+    evaluation.report,
+    lexicon.lexicon,
+    relations.relations,
+    senses.cluster,
+    senses.collect,
+    training.capture,
+    training.collect,
+    training.student,
+    words.words,
+]
+
+
+@pytest.mark.parametrize("refusal", [ArtifactError, CapacityError, ConfigError, DataError])
+def test_a_refusal_is_never_retried(refusal):
+    assert not retry_condition(corpus.corpus, None, Failed(data=refusal("k is 0; raise it.")))
+
+
+@pytest.mark.parametrize("bug", [TypeError, AttributeError, ImportError, NameError])
+def test_a_bug_is_never_retried(bug):
+    assert not retry_condition(corpus.corpus, None, Failed(data=bug("oops")))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OSError(28, "disk full"), ConnectionError(), TimeoutError(), RuntimeError("CUDA error")],
+)
+def test_what_the_world_does_is_retried(fault):
+    assert retry_condition(corpus.corpus, None, Failed(data=fault))
+
+
+@pytest.mark.parametrize("task", ALL, ids=lambda task: task.fn.__module__ + "." + task.fn.__name__)
+def test_every_task_has_the_policy_and_no_cache_of_prefect(task):
+    assert task.retries == len(RETRY_DELAYS_SECONDS) == 3
+    assert list(task.retry_delay_seconds) == [5, 20, 60]
+    assert task.retry_jitter_factor
+    assert task.persist_result is False
+    assert task.tags in ({"gpu"}, {"cpu"})
+
+
+def test_the_tasks_read_like_the_picture():
+    assert {task.name for task in ALL} == {
+        "teacher",
+        "corpus",
+        "embeddings",
+        "senses",
+        "lexicon",
+        "relations",
+        "words",
+        "dictionary",
+        "activations",
+        "student",
+        "scores",
+        "report",
+    }
