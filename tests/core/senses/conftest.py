@@ -91,7 +91,7 @@ def write_embeddings(store, teacher, corpus, states, places, key):
 
 
 def make_miniature(root, key="next") -> Miniature:
-    """Ten documents over eight words; every state is a clean multiple of 1/8, so float16 holds it."""
+    """Ten documents over eight words; states are multiples of 1/8, exact in float16."""
     store = ArtifactStore(str(root))
     rng = np.random.default_rng(3)
     documents = [rng.integers(0, len(WORDS), 30) for _ in range(10)]

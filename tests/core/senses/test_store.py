@@ -103,7 +103,9 @@ def test_the_group_says_what_it_was_made_from(miniature):
 
 
 def test_another_teacher_is_refused_by_name(miniature):
-    other = published(miniature.store, Work("teacher", {}, {"weights": "other"}), lambda draft: None)
+    other = published(
+        miniature.store, Work("teacher", {}, {"weights": "other"}), lambda draft: None
+    )
     with pytest.raises(ArtifactError, match=f"teacher {miniature.teacher.fingerprint}"):
         collect_senses(miniature.store, CONFIG, miniature.embeddings, miniature.corpus, other, [])
 
