@@ -6,8 +6,10 @@ import unicodedata
 MAX_LETTERS = 60
 MAX_PARTS = 5
 _MARKUP = re.compile(r"[<>{}\[\]|=\\_/@#*^~+:;\"()!?]|https?|\.\.\.|…")
+# Most words by far: letters, with single spaces, hyphens and apostrophes between them.
+_PLAIN = re.compile(r"(?=.{1,60}\Z)[A-Za-z]+(?:-[A-Za-z]+|'[A-Za-z]+)*(?: [A-Za-z]+){0,4}")
 _LETTER = re.compile(r"[^\W\d_]")
-_EDGES = " ,.'’‘“”"
+_EDGES = "- ,.'’‘“”"
 
 
 def tidy(text: str) -> str:
@@ -16,6 +18,8 @@ def tidy(text: str) -> str:
     >>> tidy("  cafe\u0301   noir ")
     'café noir'
     """
+    if text.isalpha() and text.isascii():
+        return text
     plain = " ".join(text.split())
     return plain if plain.isascii() else unicodedata.normalize("NFC", plain)
 
@@ -26,14 +30,14 @@ def fault_of(word: str) -> str | None:
     >>> [fault_of(w) for w in ("river bank", "Template:syn", "): feline cat", "1984", "-ness")]
     [None, 'markup', 'markup', 'no_letter', 'affix']
     """
+    if _PLAIN.fullmatch(word):
+        return None
     if not word or not _LETTER.search(word):
         return "no_letter"
     if _MARKUP.search(word) or not word.isprintable():
         return "markup"
-    if word[0] == "-" or word[-1] == "-":
-        return "affix"
-    if word[0] in _EDGES or word[-1] in ",‘“":
-        return "punctuation"
+    if word[0] in _EDGES or word[-1] in ",‘“-":
+        return "affix" if "-" in (word[0], word[-1]) else "punctuation"
     if len(word) > MAX_LETTERS or word.count(" ") >= MAX_PARTS:
         return "too_long"
     return None

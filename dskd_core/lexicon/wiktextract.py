@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from dskd_core.errors import DataError
 from dskd_core.lexicon.cleaning import fault_of, tidy
 from dskd_core.lexicon.files import lines_of
 from dskd_core.lexicon.rows import PairRow, Relation, Source
@@ -55,11 +56,14 @@ class Entry(msgspec.Struct, gc=False):
 def read_pairs(source: Source) -> Iterator[PairRow]:
     """Yield the synonyms and antonyms of the wanted language.
 
-    Counted: broken_json, wrong_shape, not_utf8 (with lines), redirect, other_language,
-    excluded_tag, self_link, and the codes of ``cleaning.fault_of``.
+    Counted: broken_json, wrong_shape, not_utf8 (with lines), redirect, no_word, other_language,
+    excluded_sense, excluded_tag, self_link, and the codes of ``cleaning.fault_of``.
+
+    Raises:
+        DataError: if no line is an entry of the wanted language.
     """
     decode = msgspec.json.Decoder(Entry).decode
-    report = source.report
+    report, excluded = source.report, frozenset(source.settings.excluded_tags)
     for number, line in lines_of(source):
         if not line.strip():
             continue
@@ -72,11 +76,16 @@ def read_pairs(source: Source) -> Iterator[PairRow]:
         except msgspec.DecodeError:
             report.count("broken_json", number)
         else:
-            yield from _pairs_of(entry, source)
+            yield from _pairs_of(entry, source, excluded)
+    if not report.counts["entries"]:
+        raise DataError(
+            f"{source.path} has no entry in the language {source.settings.language!r} "
+            f"({dict(report.counts)}); give a Wiktextract JSONL, or set another language."
+        )
 
 
-def _pairs_of(entry: Entry, source: Source) -> Iterator[PairRow]:
-    report, excluded = source.report, set(source.settings.excluded_tags)
+def _pairs_of(entry: Entry, source: Source, excluded: frozenset[str]) -> Iterator[PairRow]:
+    report = source.report
     if not entry.word:
         report.count("redirect" if entry.redirect else "no_word")
         return
@@ -84,55 +93,65 @@ def _pairs_of(entry: Entry, source: Source) -> Iterator[PairRow]:
         report.count("other_language")
         return
     report.count("entries")
-    for items, relation, sense in _lists_of(entry, excluded, source):
-        for item in items:
-            row = _pair(entry, item, relation, sense, source, excluded)
-            if row is not None:
-                yield row
-
-
-def _lists_of(
-    entry: Entry, excluded: set[str], source: Source
-) -> Iterator[tuple[tuple[Item, ...], Relation, str]]:
     kept = [sense for sense in entry.senses if excluded.isdisjoint(sense.tags)]
-    n_left_out = len(entry.senses) - len(kept)
-    if n_left_out:
-        source.report.counts["excluded_sense"] += n_left_out
-    if kept or not entry.senses:
-        gloss = kept[0].glosses[-1] if len(kept) == 1 and kept[0].glosses else ""
-        yield entry.synonyms, "synonym", gloss
-        yield entry.antonyms, "antonym", gloss
+    if len(kept) < len(entry.senses):
+        report.counts["excluded_sense"] += len(entry.senses) - len(kept)
+        if not kept:
+            return
+    word = tidy(entry.word)
+    if entry.synonyms or entry.antonyms:
+        # What is said of the whole entry is said of its sense, if there is only one.
+        sense = kept[0] if len(kept) == 1 else Sense()
+        yield from _related(word, entry.pos, entry, sense, source, excluded)
     for sense in kept:
-        gloss = sense.glosses[-1] if sense.glosses else ""
-        yield sense.synonyms, "synonym", gloss
-        if any(item.source.startswith(_THESAURUS) for item in sense.antonyms):
-            source.report.count("thesaurus_antonyms_in_senses")
-            if _THESAURUS_NOTE not in source.report.notes:
-                source.report.notes.append(_THESAURUS_NOTE)
-        yield sense.antonyms, "antonym", gloss
+        if sense.synonyms or sense.antonyms:
+            _look_for_thesaurus(sense, source)
+            yield from _related(word, entry.pos, sense, sense, source, excluded)
 
 
-def _pair(
-    entry: Entry, item: Item, relation: Relation, sense: str, source: Source, excluded: set[str]
-) -> PairRow | None:
-    word_a, word_b = tidy(entry.word), tidy(item.word)
-    code = fault_of(word_a) or fault_of(word_b)
-    if code is None and word_a.casefold() == word_b.casefold():
-        code = "self_link"
-    if code is None and not excluded.isdisjoint(item.tags):
-        code = "excluded_tag"
-    if code is not None:
-        source.report.count(code)
-        return None
-    tags = {*item.tags, "thesaurus"} if item.source.startswith(_THESAURUS) else set(item.tags)
-    return PairRow(
-        word_a=word_a,
-        word_b=word_b,
-        relation=relation,
-        source=source.name,
-        pos=entry.pos,
-        sense=tidy(item.sense) or tidy(sense),
-        tags=tuple(sorted(tags)),
-        licence=source.licence,
-        weight=1.0,
-    )
+def _related(
+    word: str,
+    pos: str,
+    holder: Entry | Sense,
+    sense: Sense,
+    source: Source,
+    excluded: frozenset[str],
+) -> Iterator[PairRow]:
+    gloss = tidy(sense.glosses[-1]) if sense.glosses else ""
+    code_of_word, key = fault_of(word), word.casefold()
+    relations: tuple[Relation, ...] = ("synonym", "antonym")
+    for relation, items in zip(relations, (holder.synonyms, holder.antonyms), strict=True):
+        for item in items:
+            other = tidy(item.word)
+            code = code_of_word or fault_of(other)
+            if code is None and other.casefold() == key:
+                code = "self_link"
+            if code is None and item.tags and not excluded.isdisjoint(item.tags):
+                code = "excluded_tag"
+            if code is not None:
+                source.report.count(code)
+                continue
+            yield PairRow(
+                word_a=word,
+                word_b=other,
+                relation=relation,
+                source=source.name,
+                pos=pos,
+                sense=tidy(item.sense) or gloss,
+                tags=_tags_of(item),
+                licence=source.licence,
+                weight=1.0,
+            )
+
+
+def _tags_of(item: Item) -> tuple[str, ...]:
+    if item.source.startswith(_THESAURUS):
+        return tuple(sorted({*item.tags, "thesaurus"}))
+    return tuple(sorted(item.tags)) if item.tags else ()
+
+
+def _look_for_thesaurus(sense: Sense, source: Source) -> None:
+    if any(item.source.startswith(_THESAURUS) for item in sense.antonyms):
+        source.report.count("thesaurus_antonyms_in_senses")
+        if _THESAURUS_NOTE not in source.report.notes:
+            source.report.notes.append(_THESAURUS_NOTE)

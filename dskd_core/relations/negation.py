@@ -12,7 +12,7 @@ from dskd_core.artifacts import Artifact
 from dskd_core.config import RelationsConfig
 from dskd_core.lexicon import DERIVATIONS
 from dskd_core.lexicon.rows import DerivationRow
-from dskd_core.relations.morphology import find_negations
+from dskd_core.relations.morphology import Negation, find_negations
 
 _RANKS = {"sure": 1, "likely": 2, "loose": 3}
 _LOOSE = _RANKS["loose"]
@@ -26,37 +26,41 @@ def load_negations(
     Left out: tiers not asked for, derivations under excluded licences, and bases that occur
     neither in a pair nor in a derivation.
     """
-    table = lexicon.table(DERIVATIONS)
-    rows = [DerivationRow(**row) for row in table.to_pylist()]
+    columns = [column.to_pylist() for column in lexicon.table(DERIVATIONS).columns]
+    rows = [DerivationRow(*values) for values in zip(*columns, strict=True)]
     allowed = [row for row in rows if row.licence not in config.excluded_licences]
     found = [n for n in find_negations(allowed) if n.tier in config.negation_tiers]
-    known = {word.casefold() for row in allowed for word in (row.word, row.base)}
-    known.update(
-        key
-        for (key,) in connection.execute(
-            "SELECT key_a FROM origins UNION SELECT key_b FROM origins"
-        ).fetchall()
-    )
-    kept = [n for n in found if n.base.casefold() in known]
+    _insert(connection, found, config)
+    attested = {word.casefold() for row in allowed for word in (row.word, row.base)}
+    connection.register("derived_words", pa.table({"key": pa.array(sorted(attested), pa.string())}))
+    connection.execute(_ATTESTED)
+    (n_words, n_kept), *_ = connection.execute(
+        "SELECT count(DISTINCT key), count(*) FROM negations"
+    ).fetchall()
+    return {
+        "derivations_of_excluded_licence": len(rows) - len(allowed),
+        "negated_words": int(n_words),
+        "negations": int(n_kept),
+    }
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection, found: list[Negation], config: RelationsConfig
+) -> None:
     negations = pa.table(
         {
-            "key": pa.array((n.word.casefold() for n in kept), pa.string()),
-            "base_key": pa.array((n.base.casefold() for n in kept), pa.string()),
-            "base": pa.array((n.base for n in kept), pa.string()),
-            "affix": pa.array((n.affix for n in kept), pa.string()),
-            "rank": pa.array((_RANKS[n.tier] for n in kept), pa.int8()),
-            "factor": pa.array((config.tier_weights[n.tier] for n in kept), pa.float32()),
-            "pos": pa.array((n.pos for n in kept), pa.string()),
-            "licences": pa.array((n.licences for n in kept), pa.list_(pa.string())),
+            "key": pa.array((n.word.casefold() for n in found), pa.string()),
+            "base_key": pa.array((n.base.casefold() for n in found), pa.string()),
+            "base": pa.array((n.base for n in found), pa.string()),
+            "affix": pa.array((n.affix for n in found), pa.string()),
+            "rank": pa.array((_RANKS[n.tier] for n in found), pa.int8()),
+            "factor": pa.array((config.tier_weights[n.tier] for n in found), pa.float32()),
+            "pos": pa.array((n.pos for n in found), pa.string()),
+            "licences": pa.array((n.licences for n in found), pa.list_(pa.string())),
         }
     )
     connection.register("found_negations", negations)
     connection.execute("INSERT INTO negations SELECT DISTINCT * FROM found_negations")
-    return {
-        "derivations_of_excluded_licence": len(rows) - len(allowed),
-        "negated_words": len({n.word for n in kept}),
-        "bases_not_attested": len(found) - len(kept),
-    }
 
 
 def expand(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
@@ -71,6 +75,12 @@ def expand(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     connection.execute(_KEEP)
     return {"derived_self_pairs": int(n_self)}
 
+
+_ATTESTED = """
+DELETE FROM negations WHERE base_key NOT IN (
+    SELECT key_a FROM origins UNION SELECT key_b FROM origins UNION SELECT key FROM derived_words
+)
+"""
 
 _EXPAND = f"""
 CREATE TABLE made AS

@@ -1,0 +1,105 @@
+import gzip
+import json
+
+import pytest
+
+from dskd_core.errors import DataError
+
+HAPPY = {
+    "word": "happy",
+    "lang_code": "en",
+    "pos": "adj",
+    "synonyms": [{"word": "glad", "sense": "cheerful", "tags": ["informal"]}, {"word": "Happy"}],
+    "antonyms": [{"word": "unhappy"}, {"word": "wretch", "tags": ["obsolete"]}],
+    "senses": [
+        {"glosses": ["feeling joy"], "synonyms": [{"word": "joyful"}]},
+        {"glosses": ["lucky"], "tags": ["archaic"], "synonyms": [{"word": "lucky"}]},
+    ],
+}
+FRENCH = {"word": "chat", "lang_code": "fr", "synonyms": [{"word": "minou"}]}
+
+
+def lines(*entries) -> bytes:
+    return b"\n".join(json.dumps(e).encode() if isinstance(e, dict) else e for e in entries)
+
+
+def test_relations_of_entries_and_of_senses_are_read(read):
+    rows, _ = read("wiktextract", lines(HAPPY))
+    found = {(r.word_b, r.relation, r.sense, r.pos, r.tags) for r in rows}
+    assert found == {
+        ("glad", "synonym", "cheerful", "adj", ("informal",)),
+        ("unhappy", "antonym", "feeling joy", "adj", ()),
+        ("joyful", "synonym", "feeling joy", "adj", ()),
+    }
+
+
+def test_what_is_left_out_is_counted(read):
+    _, report = read("wiktextract", lines(HAPPY, FRENCH, {"title": "x", "redirect": "y"}))
+    assert report.counts == {
+        "entries": 1,
+        "self_link": 1,
+        "excluded_tag": 1,
+        "excluded_sense": 1,
+        "other_language": 1,
+        "redirect": 1,
+    }
+
+
+def test_an_entry_that_is_only_a_form_of_another_says_nothing(read):
+    form = HAPPY | {"senses": [{"tags": ["form-of"]}]}
+    rows, _ = read("wiktextract", lines(form))
+    assert rows == []
+
+
+@pytest.mark.parametrize(
+    ("item", "code"),
+    [
+        ("more at Thesaurus:man", "markup"),
+        ("Template:syn", "markup"),
+        ("): feline cat", "markup"),
+        ("1984", "no_letter"),
+        ("", "no_letter"),
+        ("-ness", "affix"),
+        ("to be or not to be that", "too_long"),
+    ],
+)
+def test_dirty_items_are_counted(read, item, code):
+    entry = {"word": "cat", "lang_code": "en", "synonyms": [{"word": item}, {"word": "puss"}]}
+    rows, report = read("wiktextract", lines(entry))
+    assert [r.word_b for r in rows] == ["puss"]
+    assert report.counts[code] == 1
+
+
+def test_broken_lines_are_counted_with_their_numbers_and_the_rest_is_read(read):
+    content = lines(HAPPY, b'{"word": "x"', b'{"word": 3}', b'{"word": "\xff"}', b"", HAPPY)
+    rows, report = read("wiktextract", content)
+    assert len(rows) == 6
+    assert report.lines == {"broken_json": [2], "wrong_shape": [3], "not_utf8": [4]}
+
+
+def test_gzip_is_read_and_a_truncated_one_refused(read):
+    whole = gzip.compress(lines(*[HAPPY] * 50))
+    assert len(read("wiktextract", whole, "a.jsonl.gz")[0]) == 150
+    with pytest.raises(DataError, match=r"b\.jsonl\.gz is a damaged gzip file after line \d+"):
+        read("wiktextract", whole[:-12], "b.jsonl.gz")
+
+
+def test_antonyms_of_thesaurus_pages_are_tagged_and_noted(read):
+    item = {"word": "mundane", "source": "Thesaurus:magical"}
+    entry = {"word": "magical", "lang_code": "en", "senses": [{"antonyms": [item]}]}
+    rows, report = read("wiktextract", lines(entry))
+    assert rows[0].tags == ("thesaurus",)
+    assert "2025-12-18" in report.notes[0]
+
+
+def test_a_file_of_another_language_is_refused(read):
+    with pytest.raises(DataError, match="no entry in the language 'en'"):
+        read("wiktextract", lines(FRENCH))
+
+
+def test_real_entries_are_read(shared, read_file):
+    rows, report = read_file("wiktextract", shared / "wiktextract" / "enwiktionary-slice.jsonl")
+    found = {(r.word_a, r.word_b, r.relation) for r in rows}
+    assert ("dictionary", "wordbook", "synonym") in found
+    assert report.counts["entries"] == 1889
+    assert 2200 < len(rows) < 2400

@@ -1,0 +1,63 @@
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dskd_core.errors import DataError
+
+
+def said(rows):
+    return [(r.word_a, r.word_b, r.relation) for r in rows]
+
+
+def test_named_columns_may_stand_in_any_order(read):
+    rows, _ = read("word_pairs", "pos,relation,word_b,word_a\nadj,antonym,cold,hot\n", "a.csv")
+    assert said(rows) == [("hot", "cold", "antonym")]
+    assert rows[0].pos == "adj"
+    assert rows[0].source == "word_pairs:a.csv"
+
+
+@pytest.mark.parametrize("line", ["big\tlarge\tsynonym", "big,large,synonym", "big large synonym"])
+def test_three_fields_without_a_header_are_two_words_and_their_relation(read, line):
+    assert said(read("word_pairs", line + "\n")[0]) == [("big", "large", "synonym")]
+
+
+def test_two_words_a_line_take_their_relation_from_the_kind(read):
+    assert said(read("antonym_pairs", "hot cold\nwet dry\n")[0]) == [
+        ("hot", "cold", "antonym"),
+        ("wet", "dry", "antonym"),
+    ]
+    assert said(read("synonym_pairs", "ice cream\tgelato\n")[0]) == [
+        ("ice cream", "gelato", "synonym")
+    ]
+
+
+def test_two_words_a_line_without_a_relation_are_refused_with_the_cure(read):
+    with pytest.raises(DataError, match="synonym_pairs or antonym_pairs"):
+        read("word_pairs", "hot cold\n")
+
+
+def test_dirty_rows_are_counted_with_their_lines(read):
+    text = "hot cold antonym\nhot\nhot Hot antonym\nhot ice maybe\nwet dry wet dry\nup down ant\n"
+    rows, report = read("word_pairs", text.encode() + b"caf\xe9 bar synonym\n")
+    assert said(rows) == [("hot", "cold", "antonym"), ("up", "down", "antonym")]
+    assert report.lines == {
+        "wrong_columns": [2, 5],
+        "self_link": [3],
+        "unknown_relation": [4],
+        "not_utf8": [7],
+    }
+
+
+def test_parquet_is_read_by_column_name(tmp_path, read_file):
+    path = tmp_path / "p.parquet"
+    columns = {"word1": ["a b"], "word2": ["cd"], "relation": ["synonym"], "weight": [0.5]}
+    pq.write_table(pa.table(columns), path)
+    rows, _ = read_file("word_pairs", path)
+    assert said(rows) == [("a b", "cd", "synonym")]
+    assert rows[0].weight == 0.5
+
+
+def test_parquet_without_the_columns_is_refused(tmp_path, read_file):
+    pq.write_table(pa.table({"left": ["a"]}), tmp_path / "p.parquet")
+    with pytest.raises(DataError, match="has the columns left"):
+        read_file("word_pairs", tmp_path / "p.parquet")
