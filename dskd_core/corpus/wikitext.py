@@ -32,7 +32,8 @@ _OPAQUE = re.compile(
     rf"<!--(?:(?!<!--).)*?-->|<({_OPAQUE_TAGS})\b(?:[^<>]*/>|[^<>]*>(?:(?!<\1\b).)*?</\1\s*>)",
     re.IGNORECASE | re.DOTALL,
 )
-_STRAY_TAG = re.compile(rf"</?(?:{_OPAQUE_TAGS})\b[^<>]*>", re.IGNORECASE)
+_QUOTES = re.compile("'{2,}")
+_STRAY_TAG = re.compile(rf"<!--|-->|</?(?:{_OPAQUE_TAGS})\b[^<>]*>", re.IGNORECASE)
 _ANY_TAG = re.compile(
     rf"</?(?:{_OPAQUE_TAGS}|nowiki|noinclude|includeonly|onlyinclude|blockquote|br|hr|p|div|span|"
     r"small|big|sub|sup|b|i|u|s|em|strong|center|code|tt|kbd|pre|poem|cite|q|abbr|ul|ol|li|dl|dt|dd|"
@@ -105,8 +106,11 @@ def strip_by_pattern(wikitext: str) -> str:
 
 
 def _without_opaque(wikitext: str) -> str:
-    """Cut references, formulas and the like away first: the parser loses them in broken markup."""
-    return _STRAY_TAG.sub("", _OPAQUE.sub("", wikitext))
+    """Cut away first what the parser is slow at or loses in broken markup.
+
+    These are comments, references, formulas and the like, and the quotes of bold and italic text.
+    """
+    return _QUOTES.sub("", _STRAY_TAG.sub("", _OPAQUE.sub("", wikitext)))
 
 
 def _render(code: Any) -> str:
@@ -172,7 +176,7 @@ def _render_template(template: Any) -> str:
 _TIDY = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"[\u200b\u200e\u200f\ufeff]|__[A-Z]+__|'{2,}", ""),
+        (r"[\u200b\u200e\u200f\ufeff]|__[A-Z]+__", ""),
         (r"(?m)^[ \t]*(?:\{\||\|\}|\||!).*$", ""),  # rows of a table that never closes
         (r"(?mi)^[ \t]*\[*(?:file|image):[^|\n]*\|.*$", ""),  # an image that never closes
         (r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}", ""),

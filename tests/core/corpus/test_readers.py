@@ -1,0 +1,181 @@
+import bz2
+import gzip
+import json
+import sys
+import types
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dskd_core.config import CorpusConfig
+from dskd_core.corpus import Reading, read_documents
+from dskd_core.errors import ConfigError, DataError
+from dskd_core.samples import resolve
+
+
+def read(source, **settings):
+    reading = Reading()
+    documents = list(read_documents(CorpusConfig(source=str(source), **settings), reading))
+    return documents, reading.report()
+
+
+def page(page_id, title, text, *, ns=0, extra=""):
+    return (
+        f"<page><title>{title}</title><ns>{ns}</ns><id>{page_id}</id>{extra}"
+        f"<revision><id>9{page_id}</id><text>{text}</text></revision></page>"
+    )
+
+
+def export(*pages):
+    return "<mediawiki xmlns='http://www.mediawiki.org/xml/export-0.10/'>" + "".join(pages)
+
+
+END = "</mediawiki>"
+
+
+def test_articles_are_read_and_every_other_page_is_counted(tmp_path):
+    text = export(
+        page(1, "Bank", "A '''bank''' lends."),
+        page(2, "Old", "#REDIRECT [[Bank]]"),
+        page(3, "Older", "x", extra="<redirect title='Bank'/>"),
+        page(4, "Talk:Bank", "hm", ns=1),
+        page(5, "User:A", "hm", ns=2),
+        page(6, "List of banks", "* a"),
+        page(7, "Spring", "a {{disambig}}"),
+        page(8, "Empty", ""),
+    )
+    (tmp_path / "wiki.xml.bz2").write_bytes(bz2.compress((text + END).encode()))
+    documents, report = read(tmp_path / "wiki.xml.bz2")
+    assert [(d.id, d.title, d.text) for d in documents] == [
+        ("1", "Bank", "A bank lends."),
+        ("8", "Empty", ""),
+    ]
+    assert report["skipped"] == {
+        "redirect": 2,
+        "talk_page": 1,
+        "other_namespace": 1,
+        "list_page": 1,
+        "disambiguation_page": 1,
+    }
+    assert report["places"]["list_page"] == ["6 List of banks"]
+
+
+def test_invalid_utf8_is_replaced_and_counted_in_every_format(tmp_path):
+    (tmp_path / "a.xml").write_bytes(
+        (export(page(1, "T", "caf@")) + END).encode().replace(b"@", b"\xe9")
+    )
+    (tmp_path / "b.jsonl").write_bytes(b'{"text": "caf\xe9 \\ud800"}\n')
+    (tmp_path / "c.txt").write_bytes(b"caf\xe9\x00")
+    documents, report = read(tmp_path)
+    assert [d.text for d in documents] == ["caf\ufffd", "caf\ufffd \ufffd", "caf\ufffd\ufffd"]
+    assert report["repaired"] == {"invalid_character": 5}
+
+
+def test_broken_lines_are_counted_with_their_numbers(tmp_path):
+    lines = [
+        '{"text": "one", "id": 7}',
+        "{broken",
+        "",
+        '["list"]',
+        '{"text": 3}',
+        '{"text": "two"}',
+    ]
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    documents, report = read(tmp_path / "a.jsonl.gz")
+    assert [(d.id, d.text) for d in documents] == [("7", "one"), ("a.jsonl.gz:6", "two")]
+    assert report["skipped"] == {"broken_line": 1, "not_an_object": 1, "no_text": 1}
+    assert report["places"]["broken_line"] == ["a.jsonl.gz:2"]
+
+
+def test_a_line_of_two_megabytes_is_one_document(tmp_path):
+    text = "word and text " * 150_000
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": text}))
+    assert [d.text for d in read(tmp_path / "a.jsonl")[0]] == [text]
+
+
+def test_parquet_rows_become_documents(tmp_path):
+    table = pa.table({"body": ["one", None, "two"], "key": [5, 6, None], "title": ["A", "B", "C"]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    documents, report = read(tmp_path / "a.parquet", text_field="body", id_field="key")
+    assert [(d.id, d.title) for d in documents] == [("5", "A"), ("a.parquet:3", "C")]
+    assert report["skipped"] == {"no_text": 1}
+    with pytest.raises(DataError, match=r"no column 'text'.*body, key, title"):
+        read(tmp_path / "a.parquet")
+
+
+def test_a_folder_of_texts_is_one_document_each_named_by_path(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/b.txt").write_text("b")
+    (tmp_path / "a.txt").write_text("\ufeffa", "utf-8")
+    (tmp_path / ".hidden.txt").write_text("no")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\0\0")
+    documents, report = read(tmp_path)
+    assert [(d.id, d.title, d.text) for d in documents] == [
+        ("a.txt", "a", "a"),
+        ("sub/b.txt", "b", "b"),
+    ]
+    assert report["skipped"] == {"unknown_file": 1}
+
+
+def test_a_name_that_says_nothing_is_read_by_its_first_bytes(tmp_path):
+    (tmp_path / "dump").write_bytes(bz2.compress((export(page(1, "T", "text")) + END).encode()))
+    (tmp_path / "rows").write_text(json.dumps({"text": "row"}))
+    (tmp_path / "bytes").write_bytes(b"\0\1\2")
+    assert read(tmp_path / "dump")[0][0].text == "text"
+    assert read(tmp_path / "rows")[0][0].text == "row"
+    with pytest.raises(ConfigError, match=r"'bytes'.*set corpus.format"):
+        read(tmp_path / "bytes")
+
+
+@pytest.mark.parametrize("compress", [bz2.compress, gzip.compress])
+def test_a_file_that_breaks_off_is_refused_by_name(tmp_path, compress):
+    whole = compress((export(page(1, "T", "text " * 5000)) + END).encode())
+    (tmp_path / "a.xml.z").write_bytes(whole[:-20])
+    (tmp_path / "b.xml").write_text(export(page(1, "T", "text")))
+    with pytest.raises(DataError, match=r"a\.xml\.z is damaged"):
+        read(tmp_path / "a.xml.z", format="mediawiki")
+    with pytest.raises(DataError, match=r"b\.xml breaks off .* after page 1"):
+        read(tmp_path / "b.xml")
+
+
+def test_an_absent_source_is_refused_with_its_cure(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere.*give a local path"):
+        read(tmp_path / "nowhere")
+
+
+def test_a_dataset_without_its_package_is_refused_with_its_cure(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ConfigError, match=r"pip install dskd\[hub\]"):
+        read("hf:wikitext")
+
+
+def test_a_dataset_streams_at_the_commit_its_name_stands_at(monkeypatch):
+    calls = []
+
+    def load_dataset(*args, **kwargs):
+        calls.append((args, kwargs))
+        return [{"text": "one", "id": "a"}, {"text": "two"}]
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    hub = types.SimpleNamespace(
+        dataset_info=lambda name, revision: types.SimpleNamespace(sha=f"commit-of-{revision}")
+    )
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    documents, _ = read("hf:org/name@v2", dataset_config="en", dataset_split="test")
+    assert [d.id for d in documents] == ["a", "org/name:2"]
+    settings = {"split": "test", "revision": "commit-of-v2", "streaming": True}
+    assert calls == [(("org/name", "en"), settings)]
+
+
+def test_the_sample_encyclopedia_strips_to_prose():
+    try:
+        resolve("sample:enwiki-206")
+    except ConfigError as error:
+        pytest.skip(str(error))
+    stream = read_documents(CorpusConfig())
+    first = [next(stream) for _ in range(4)]
+    assert (first[0].id, first[0].title) == ("12", "Anarchism")
+    assert first[0].text.startswith("Anarchism is a political philosophy")
+    for document in first:
+        assert not any(m in document.text for m in ("{{", "}}", "[[", "]]", "thumb|", "<ref", "''"))

@@ -1,0 +1,73 @@
+import pytest
+from pydantic import ValidationError
+
+from dskd_core import config
+from dskd_core.config import PipelineConfig, load_config, parse_config
+from dskd_core.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ({"senses": {"n_sense": 7}}, r"senses\.n_sense=7"),
+        ({"senses": {"n_senses": 0}}, r"senses\.n_senses=0"),
+        (
+            {"embeddings": {"key": "after"}},
+            r"embeddings\.key='after'.*'predicted', 'next' or 'input'",
+        ),
+        ({"training": {"temperature": 0}}, r"training\.temperature=0"),
+        ({"corpus": {"heldout_share": 0.9}}, r"corpus\.heldout_share=0\.9"),
+        ({"corpus": {"window_tokens": 9000}}, r"batch_tokens 4096.*window_tokens 9000; raise"),
+        (
+            {"student": {"n_layers": 2, "n_trainable_layers": 4}},
+            r"n_trainable_layers 4 exceeds student\.n_layers 2; lower",
+        ),
+        ({"corpus": {"heldout_share": 0}}, r"heldout_share 0\.0 leaves no text.*set it above 0"),
+        ({"evaluation": {"arms": ["dskd"]}}, r"lack 'kd'.*add it"),
+        ({"evaluation": {"arms": ["kd", "kd"]}}, r"name one twice; name each once"),
+        ({"lexicon": {"sources": []}}, r"sources is empty; name at least one"),
+        ("text", r"config='text'"),
+    ],
+)
+def test_a_refusal_shows_the_key_the_value_and_the_cure(values, shown):
+    with pytest.raises(ConfigError, match=shown) as refusal:
+        parse_config(values, "my.yaml")
+    assert str(refusal.value).startswith("my.yaml is refused: ")
+    assert "Correct these keys" in str(refusal.value)
+
+
+def test_every_refused_key_is_named_at_once():
+    with pytest.raises(ConfigError, match=r"senses\.n_senses=0.*words\.max_span=99"):
+        parse_config({"senses": {"n_senses": 0}, "words": {"max_span": 99}}, "x")
+
+
+def test_a_parameter_file_is_read(tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text("senses: {n_senses: 10}\n")
+    assert load_config(path).senses.n_senses == 10
+    path.write_text("")
+    assert load_config(path) == PipelineConfig()
+    path.write_text("a: [")
+    with pytest.raises(ConfigError, match=r"(?s)p\.yaml is not YAML .*correct the line"):
+        load_config(path)
+
+
+def test_settings_cannot_be_changed_after_they_were_checked():
+    with pytest.raises(ValidationError, match="frozen"):
+        PipelineConfig().senses.n_senses = 3
+
+
+def test_settings_survive_json():
+    settings = PipelineConfig()
+    assert PipelineConfig.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_every_setting_has_a_help_text():
+    stages = [getattr(config, name) for name in dir(config) if name.endswith("Config")]
+    missing = [
+        f"{stage.__name__}.{name}"
+        for stage in stages
+        for name, field in stage.model_fields.items()
+        if not field.description and stage is not PipelineConfig
+    ]
+    assert missing == []
