@@ -17,14 +17,15 @@ from pathlib import Path
 import psutil
 
 HOME = Path(__file__).resolve().parents[1]
-STATE = HOME / "work" / "serve"
+WORK = Path(os.environ.get("DSKD_WORK", HOME / "work"))
+STATE = WORK / "serve"
 PORT = int(os.environ.get("DSKD_PORT", "4200"))
 URL = f"http://127.0.0.1:{PORT}/api"
 POOLS = {"dskd-cpu": "2", "dskd-gpu": "1"}
 """Work pool -> runs a worker takes at once; one GPU runs one flow."""
 
 START_SECONDS = 240
-STOP_SECONDS = 15
+STOP_SECONDS = float(os.environ.get("DSKD_STOP_SECONDS", "15"))
 
 
 def environment() -> dict[str, str]:
@@ -32,7 +33,7 @@ def environment() -> dict[str, str]:
     ours = {
         "DSKD_HOME": str(HOME),
         "PREFECT_API_URL": URL,
-        "PREFECT_HOME": str(HOME / "work" / "prefect"),
+        "PREFECT_HOME": str(WORK / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_UI_API_URL": URL,
@@ -76,7 +77,7 @@ def launch(name: str, command: list[str]) -> None:
         )
     memory = {"pid": child.pid, "created": psutil.Process(child.pid).create_time()}
     (STATE / f"{name}.json").write_text(json.dumps(memory), "utf-8")
-    print(f"{name} started, log in {(STATE / f'{name}.log').relative_to(HOME)}")
+    print(f"{name} started, log in {STATE / f'{name}.log'}")
 
 
 def is_healthy() -> bool:
@@ -95,7 +96,7 @@ def start() -> None:
         SystemExit: if another program has the port, or the server does not come up.
     """
     STATE.mkdir(parents=True, exist_ok=True)
-    (HOME / "work" / "prefect").mkdir(parents=True, exist_ok=True)
+    (WORK / "prefect").mkdir(parents=True, exist_ok=True)
     if is_healthy() and not running("server"):
         sys.exit(f"Port {PORT} has another Prefect server; stop it or set DSKD_PORT.")
     launch("server", prefect("server", "start", "--host", "127.0.0.1", "--port", str(PORT)))
