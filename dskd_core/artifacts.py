@@ -204,7 +204,9 @@ class ArtifactStore:
         """
         uri = storage.join(self.root_uri, stage, fingerprint)
         if not storage.exists(storage.join(uri, RECORD)):
-            known = [n for n in storage.list_names(storage.join(self.root_uri, stage)) if n[0] != "."]
+            known = [
+                n for n in storage.list_names(storage.join(self.root_uri, stage)) if n[0] != "."
+            ]
             raise ArtifactError(
                 f"No artifact {stage}/{fingerprint} under {self.root_uri}; the {stage} there are "
                 f"{', '.join(known) or 'none'}: name one of them or run the stage first."
@@ -234,6 +236,12 @@ class ArtifactStore:
         found = [self.open(uri) for uri in uris if storage.exists(storage.join(uri, RECORD))]
         return sorted(found, key=lambda artifact: artifact.record.created_at)
 
+    @staticmethod
+    def discard(artifact: Artifact) -> None:
+        """Delete an artifact, its record first: half deleted, it is already absent."""
+        storage.remove(storage.join(artifact.uri, RECORD))
+        storage.remove(artifact.uri)
+
     @contextlib.contextmanager
     def publish(self, work: Work) -> Iterator[Draft]:
         """Give a draft to fill, and publish it whole when the block ends without an error."""
@@ -249,7 +257,9 @@ class ArtifactStore:
     def _draft_folder(self, work: Work) -> Path:
         if storage.is_remote(self.root_uri):
             return Path(tempfile.mkdtemp(prefix=f"dskd-{work.stage}-"))
-        folder = Path(self.root_uri) / work.stage / f"{PARTIAL}{work.fingerprint}-{uuid.uuid4().hex[:8]}"
+        folder = (
+            Path(self.root_uri) / work.stage / f"{PARTIAL}{work.fingerprint}-{uuid.uuid4().hex[:8]}"
+        )
         folder.mkdir(parents=True)
         return folder
 

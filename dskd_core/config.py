@@ -126,7 +126,7 @@ class SourceConfig(Settings):
     """One lexicon or morphology file."""
 
     kind: str
-    """The reader: roget, wiktextract, word_pairs, morphynet (see the registry of dskd_core.lexicon)."""
+    """The reader: roget, wiktextract, word_pairs, morphynet, morpholex."""
     uri: str
     """The file, or sample:roget or sample:morphynet."""
     licence: str | None = None
@@ -158,8 +158,8 @@ class RelationsConfig(Settings):
     """Pairs of words, joined from all sources and expanded by negation (Table 1)."""
 
     negation_tiers: tuple[Literal["sure", "likely", "loose"], ...] = ("sure", "likely", "loose")
-    """Affixes that flip: sure (un-, non-, negative in-), likely (dis-, -less against -ful, -ed, -y),
-    loose (-less against the bare noun, as in the paper's accurate/fault)."""
+    """Affixes that flip: sure (un-, non-, negative in-), likely (dis-, -less against -ful, -ed,
+    -y), loose (-less against the bare noun, as in the paper's accurate/fault)."""
     tier_weights: dict[Literal["sure", "likely", "loose"], Share] = {
         "sure": 1.0,
         "likely": 0.5,
@@ -211,7 +211,8 @@ class TrainingConfig(Settings):
     negative_weight: Weight = 1.0
     """beta_n: weight of the push from the senses of antonyms."""
     margin: Weight | Literal["calibrated"] = 1.0
-    """gamma: MSE below which an antonym's sense pushes; calibrated takes the median of the capture."""
+    """gamma: MSE below which an antonym's sense pushes; calibrated takes the
+    median of that MSE between the teacher's states and the antonyms' senses nearest to them."""
     state_weight: Weight = 0.0
     """Weight of plain MSE(student state, teacher state): the control arm, 0 in the paper."""
     kl_weight: Weight = 0.7
@@ -292,8 +293,8 @@ class PipelineConfig(Settings):
     def _stages_agree(self) -> Self:
         if self.embeddings.batch_tokens < self.corpus.window_tokens:
             raise ValueError(
-                f"embeddings.batch_tokens {self.embeddings.batch_tokens} is less than one window of "
-                f"corpus.window_tokens {self.corpus.window_tokens}; raise the first"
+                f"embeddings.batch_tokens {self.embeddings.batch_tokens} is less than one window "
+                f"of corpus.window_tokens {self.corpus.window_tokens}; raise the first"
             )
         n_layers = self.student.n_layers
         if n_layers is not None and self.student.n_trainable_layers > n_layers:
@@ -338,5 +339,6 @@ def parse_config(values: Any, origin: str) -> PipelineConfig:
             for e in error.errors()
         )
         raise ConfigError(
-            f"{origin} is refused: {refused}. Correct these keys (dskd_core/config.py has them all)."
+            f"{origin} is refused: {refused}. Correct these keys; "
+            "dskd_core/config.py has them all."
         ) from error

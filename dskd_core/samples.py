@@ -27,7 +27,9 @@ def resolve(source: str) -> str:
         return source
     name = source.removeprefix(SCHEME)
     if name not in _FILES:
-        raise ConfigError(f"{source!r} is no sample; there are {', '.join(sorted(_FILES))}: name one.")
+        raise ConfigError(
+            f"{source!r} is no sample; there are {', '.join(sorted(_FILES))}: name one."
+        )
     package, file = _FILES[name]
     try:
         path = Path(str(metadata.distribution(package).locate_file(file)))

@@ -92,6 +92,13 @@ def list_names(uri: str) -> list[str]:
     return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False))
 
 
+def remove(uri: str) -> None:
+    """Delete the file or folder at ``uri``, if there is one."""
+    fs, path = filesystem(uri)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+
+
 def upload_folder(folder: Path, uri: str, *, last: str) -> None:
     """Copy the files of ``folder`` under ``uri``, the file named ``last`` after all others.
 

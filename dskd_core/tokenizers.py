@@ -16,8 +16,11 @@ class Tokenizer:
     hf: Any
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of ``text`` alone: no BOS, no EOS, no template."""
-        return list(self.hf(text, add_special_tokens=False, verbose=False).input_ids)
+        """Return the token ids of ``text`` alone: no BOS, no EOS; markers in it are plain text."""
+        ids = self.hf(
+            text, add_special_tokens=False, split_special_tokens=True, verbose=False
+        ).input_ids
+        return list(ids)
 
     def decode(self, ids: list[int]) -> str:
         """Return the text of ``ids`` exactly, spaces kept."""
@@ -43,8 +46,10 @@ class Tokenizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes when any token, its id, or its being special changes."""
-        return fingerprint_of([sorted(self.hf.get_vocab().items()), sorted(self.special_ids)])
+        """Changes when any text could get other ids: vocabulary, merges, normaliser, prefix."""
+        backend = getattr(self.hf, "backend_tokenizer", None)
+        rules = backend.to_str() if backend is not None else sorted(self.hf.get_vocab().items())
+        return fingerprint_of([rules, sorted(self.special_ids), self.prefix])
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

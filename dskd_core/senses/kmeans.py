@@ -127,7 +127,8 @@ def few_distinct(rows: NDArray[np.float32], n_senses: int) -> NDArray[np.int32] 
 def summarize(rows: NDArray[np.float32], labels: NDArray[np.int32]) -> Clustering:
     """Return the means, counts and inertia of given clusters, the largest cluster first.
 
-    Sums run in float64, so the result does not depend on the backend's arithmetic.
+    Rows are added one after the other, so the bits depend on the labels alone: not on the
+    backend, the machine or the number of threads.
     """
     if len(rows) == 0:
         return Clustering(rows, labels, np.empty(0, np.int32), 0.0)
@@ -140,8 +141,9 @@ def summarize(rows: NDArray[np.float32], labels: NDArray[np.int32]) -> Clusterin
     ordered, sizes = rank[compact].astype(np.int32), counts[order].astype(np.int32)
     by_cluster = np.argsort(ordered, kind="stable")
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-    sums = np.add.reduceat(rows[by_cluster], starts, axis=0, dtype=np.float64)
-    centroids = (sums / sizes[:, None]).astype(np.float32)
+    centroids = np.add.reduceat(rows[by_cluster], starts, axis=0) / sizes[:, None].astype(
+        np.float32
+    )
     errors = rows - centroids[ordered]
     inertia = float(np.einsum("nd,nd->n", errors, errors).sum(dtype=np.float64))
     return Clustering(centroids, ordered, sizes, inertia)

@@ -182,6 +182,7 @@ def collect_senses(
                 "hidden_size": reader.hidden_size,
                 "teacher": teacher.fingerprint,
                 "tokenizer": tokenizer.fingerprint,
+                "n_vocabulary": tokenizer.n_tokens,
             }
         )
         table = pa.concat_tables([part.table(EXAMPLES) for part in parts]).sort_by(

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from dskd_core.embeddings.teacher import torch_device
 
-_COARSE_ROUNDS = 8
+_COARSE_ROWS = 1024
+_COARSE_ROUNDS = 6
 _POLISHED = 2
 _BUCKETS_PER_OCTAVE = 8
 
@@ -98,20 +99,31 @@ def _padded(points: Sequence[NDArray[np.float32]], place: torch.device) -> tuple
 @torch.inference_mode()
 def _cluster_batch(X: Tensor, lengths: Tensor, draws: Tensor, max_iterations: int) -> Tensor:
     """Return the clusters of a batch, int64 [b, n]; those of padding mean nothing."""
-    b, n, d = X.shape
+    mask = torch.arange(X.shape[1], device=X.device) < lengths[:, None]
+    C = _coarse(*_sample(X, lengths, mask), draws, min(_COARSE_ROUNDS, max_iterations))
+    return _polish(X, C, X.square().sum(-1), mask, max_iterations)
+
+
+def _sample(X: Tensor, lengths: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return evenly spaced rows, at most ``_COARSE_ROWS`` of a token, and their mask."""
+    if X.shape[1] <= _COARSE_ROWS:
+        return X, mask
+    rows = torch.arange(_COARSE_ROWS, device=X.device) * lengths[:, None] // _COARSE_ROWS
+    return take(X, rows), mask[:, :_COARSE_ROWS]
+
+
+def _coarse(X: Tensor, mask: Tensor, draws: Tensor, n_rounds: int) -> Tensor:
+    """Run all restarts for some rounds in bfloat16; return the best few, float32 [b, r', k, d]."""
     r, k = draws.shape[1:3]
-    mask = torch.arange(n, device=X.device) < lengths[:, None]
-    coarse, norms = X.bfloat16(), X.square().sum(-1)
-    starts = plus_plus(coarse, norms, mask, draws)
-    C = take(coarse, starts).float().view(b, r, k, d)
-    for _ in range(min(_COARSE_ROUNDS, max_iterations)):
-        labels, gains = nearest(coarse, C)
-        C = means(coarse, C, labels, norms[:, None] - 2 * gains, mask)
-    labels, gains = nearest(coarse, C)
+    norms, X = X.square().sum(-1), X.bfloat16()
+    C = take(X, plus_plus(X, norms, mask, draws)).float().view(len(X), r, k, -1)
+    for _ in range(n_rounds):
+        labels, gains = nearest(X, C)
+        C = means(X, C, labels, norms[:, None] - 2 * gains, mask)
+    _, gains = nearest(X, C)
     inertia = ((norms[:, None] - 2 * gains) * mask[:, None]).sum(-1)
     best = inertia.topk(min(_POLISHED, r), largest=False, sorted=True).indices
-    C = C.gather(1, best[:, :, None, None].expand(-1, -1, k, d))
-    return _polish(X, C, norms, mask, max_iterations)
+    return C.gather(1, best[:, :, None, None].expand(-1, -1, k, C.shape[-1]))
 
 
 def plus_plus(X: Tensor, norms: Tensor, mask: Tensor, draws: Tensor) -> Tensor:

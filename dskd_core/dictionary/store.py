@@ -1,0 +1,258 @@
+"""The dictionary on disk: one matrix of senses, and three lists of its rows for every token.
+
+``dictionary.zarr`` holds
+
+    rows              [n, d]   float16   token senses first, composed words after them
+    own_offsets       [V + 1]  int64     senses of token t are rows own_offsets[t]:own_offsets[t+1]
+    positive_offsets  [V + 1]  int64     CSR: rows of the synonyms of token t ...
+    positive_rows     [..]     int32
+    negative_offsets  [V + 1]  int64     ... and of its antonyms, never one of its own
+    negative_rows     [..]     int32
+
+``words.parquet`` says which rows are whose: word, token ids, first row, one past the last.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dskd_core.arrays import get_array, put_array
+from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
+from dskd_core.config import DictionaryConfig
+from dskd_core.corpus.store import load_windows
+from dskd_core.dictionary.alignment import compose
+from dskd_core.dictionary.candidates import Csr, neighbour_rows, own_rows
+from dskd_core.errors import ArtifactError
+from dskd_core.progress import Progress, silent
+from dskd_core.senses.store import SenseInventory, load_senses
+
+GROUP = "dictionary.zarr"
+_WORDS_A_TIME = 4096
+
+_LINKS = """
+SELECT h.token_id AS token, n.relation, w.row_start, w.row_stop, w.n_tokens
+FROM heads h
+JOIN neighbours n ON n.head = h.word_id
+JOIN words w ON w.word_id = n.neighbour
+WHERE w.row_start >= 0
+QUALIFY row_number() OVER (
+    PARTITION BY h.token_id, n.relation
+    ORDER BY n.weight DESC, md5(concat_ws('|', $seed, w.word)), w.word
+) <= CASE n.relation WHEN 'synonym' THEN $max_synonyms ELSE $max_antonyms END
+ORDER BY token, n.relation, n.weight DESC, md5(concat_ws('|', $seed, w.word)), w.word
+"""
+
+_PAIRS_BY_SPAN = """
+SELECT w.n_tokens AS span, n.relation, count(*) AS links,
+       count(*) FILTER (WHERE w.row_start >= 0) AS with_senses
+FROM neighbours n JOIN words w ON w.word_id = n.neighbour
+GROUP BY ALL ORDER BY ALL
+"""
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """A dictionary in memory.
+
+    Attributes:
+        rows: [n, d] float16, senses.
+        own, positives, negatives: CSR over the vocabulary: a token's own senses, its synonyms',
+            its antonyms'.
+        fingerprint: of the artifact it was read from.
+    """
+
+    rows: NDArray[np.float16]
+    own: Csr
+    positives: Csr
+    negatives: Csr
+    fingerprint: str
+
+    @property
+    def n_tokens(self) -> int:
+        """Size of the vocabulary V."""
+        return len(self.own.offsets) - 1
+
+    def has_relations(self) -> NDArray[np.bool_]:
+        """[V] bool: whether a token has a synonym or an antonym with senses."""
+        return (np.diff(self.positives.offsets) > 0) | (np.diff(self.negatives.offsets) > 0)
+
+
+def load_dictionary(artifact: Artifact) -> Dictionary:
+    """Read a dictionary into memory."""
+    group = artifact.group(GROUP)
+    own = get_array(group, "own_offsets")
+    positives, negatives = (
+        Csr(get_array(group, f"{name}_offsets"), get_array(group, f"{name}_rows").astype(np.int64))
+        for name in ("positive", "negative")
+    )
+    return Dictionary(
+        get_array(group, "rows"),
+        Csr(own, np.arange(int(own[-1]))),
+        positives,
+        negatives,
+        artifact.fingerprint,
+    )
+
+
+def build_dictionary(
+    store: ArtifactStore,
+    config: DictionaryConfig,
+    senses: Artifact,
+    words: Artifact,
+    corpus: Artifact,
+    *,
+    progress: Progress = silent,
+) -> Artifact:
+    """Join senses and relations (Eq. 2), and list positives and negatives of every token.
+
+    Raises:
+        ArtifactError: if senses and words were made with different tokenizers.
+    """
+    _check_same_tokenizer(senses, words)
+    work = Work(
+        "dictionary",
+        config.model_dump(mode="json"),
+        {name: a.fingerprint for name, a in (("senses", senses), ("words", words))}
+        | {"corpus": corpus.fingerprint},
+    )
+    if found := store.find(work):
+        return found
+    with store.publish(work) as draft:
+        inventory = load_senses(senses)
+        table, composed = _compose_words(inventory, words.table("words.parquet"), draft, progress)
+        draft.write_table("words.parquet", table)
+        n_tokens = int(senses.group("senses.zarr").attrs["n_vocabulary"])
+        own = own_rows(inventory.tokens, inventory.offsets, n_tokens=n_tokens)
+        links = _links(config, words, table, draft)
+        lists = {
+            name: _rows_of(links, relation, own, n_tokens)
+            for name, relation in (("positive", "synonym"), ("negative", "antonym"))
+        }
+        _write(
+            draft, np.concatenate([inventory.centroids.astype(np.float16), composed]), own, lists
+        )
+        _count_coverage(draft, corpus, own, lists)
+        draft.report["tokenizer"] = words.record.inputs["tokenizer"]
+    return store.get(work.stage, work.fingerprint)
+
+
+def _check_same_tokenizer(senses: Artifact, words: Artifact) -> None:
+    of_senses = str(senses.group("senses.zarr").attrs["tokenizer"])
+    of_words = words.record.inputs["tokenizer"]
+    if of_senses != of_words:
+        raise ArtifactError(
+            f"The senses {senses.fingerprint} were made with tokenizer {of_senses}, the words "
+            f"{words.fingerprint} with {of_words}; build both for the same teacher."
+        )
+
+
+def _compose_words(
+    inventory: SenseInventory, words: pa.Table, draft: Draft, progress: Progress
+) -> tuple[pa.Table, NDArray[np.float16]]:
+    """Return the words with the rows of their senses, and the rows of the composed ones.
+
+    A word of one token has that token's senses. A word one of whose tokens has no senses has
+    none (row_start -1) and is counted.
+    """
+    spellings = words["token_ids"].to_pylist()
+    starts = np.full(len(spellings), -1, dtype=np.int64)
+    stops = np.full(len(spellings), -1, dtype=np.int64)
+    slot = {int(token): index for index, token in enumerate(inventory.tokens)}
+    composed: list[NDArray[np.float16]] = []
+    n_rows, n_missing, n_done = int(inventory.offsets[-1]), 0, 0
+    for members, indices in _spelled_alike(spellings, slot):
+        if indices.shape[1] == 1:
+            starts[members] = inventory.offsets[indices[:, 0]]
+            stops[members] = inventory.offsets[indices[:, 0] + 1]
+        else:
+            senses = compose(inventory.centroids, inventory.offsets, indices)
+            counts = np.diff(inventory.offsets)[indices[:, 0]]
+            stops[members] = n_rows + np.cumsum(counts)
+            starts[members] = stops[members] - counts
+            n_rows += int(counts.sum())
+            real = np.arange(senses.shape[1])[None, :] < counts[:, None]
+            composed.append(senses[real].astype(np.float16))
+        n_done += len(members)
+        progress(n_done, len(spellings), "words")
+    n_missing = int((starts < 0).sum())
+    draft.counts |= {
+        "words": len(spellings) - n_missing,
+        "words_without_senses": n_missing,
+        "composed_words": int((starts >= int(inventory.offsets[-1])).sum()),
+        "rows": n_rows,
+    }
+    table = words.append_column("row_start", pa.array(starts)).append_column(
+        "row_stop", pa.array(stops)
+    )
+    hidden_size = inventory.centroids.shape[1]
+    return table, np.concatenate([np.empty((0, hidden_size), np.float16), *composed])
+
+
+def _spelled_alike(
+    spellings: list[list[int]], slot: dict[int, int]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield words of equal length whose tokens all have senses: (word numbers, token slots)."""
+    by_length: dict[int, list[int]] = {}
+    for number, spelling in enumerate(spellings):
+        if all(token in slot for token in spelling):
+            by_length.setdefault(len(spelling), []).append(number)
+    for _, numbers in sorted(by_length.items()):
+        for start in range(0, len(numbers), _WORDS_A_TIME):
+            members = numbers[start : start + _WORDS_A_TIME]
+            indices = [[slot[token] for token in spellings[number]] for number in members]
+            yield np.array(members), np.array(indices, dtype=np.int64)
+
+
+def _links(config: DictionaryConfig, words: Artifact, table: pa.Table, draft: Draft) -> pa.Table:
+    """Return for every token its neighbours with senses, heaviest first, at most the maximum."""
+    with duckdb.connect() as connection:
+        connection.register("words", table)
+        connection.register("heads", words.table("heads.parquet"))
+        connection.register("neighbours", words.table("neighbours.parquet"))
+        spans = connection.execute(_PAIRS_BY_SPAN).to_arrow_table().to_pylist()
+        draft.report["links_by_span"] = spans
+        parameters = {
+            "seed": str(config.seed),
+            "max_synonyms": config.max_synonyms,
+            "max_antonyms": config.max_antonyms,
+        }
+        return connection.execute(_LINKS, parameters).to_arrow_table()
+
+
+def _rows_of(links: pa.Table, relation: str, own: Csr, n_tokens: int) -> Csr:
+    chosen = links.filter(pa.compute.equal(links["relation"], relation))
+    token, start, stop = (
+        chosen[name].to_numpy().astype(np.int64) for name in ("token", "row_start", "row_stop")
+    )
+    return neighbour_rows(token, start, stop, own, n_tokens=n_tokens)
+
+
+def _write(draft: Draft, rows: NDArray[np.float16], own: Csr, lists: dict[str, Csr]) -> None:
+    group = draft.write_group(GROUP)
+    put_array(group, "rows", rows)
+    put_array(group, "own_offsets", own.offsets)
+    for name, csr in lists.items():
+        put_array(group, f"{name}_offsets", csr.offsets)
+        put_array(group, f"{name}_rows", csr.rows.astype(np.int32))
+
+
+def _count_coverage(draft: Draft, corpus: Artifact, own: Csr, lists: dict[str, Csr]) -> None:
+    """Count tokens with senses and relations, and how much of the text they are."""
+    has = {name: np.diff(csr.offsets) > 0 for name, csr in lists.items()}
+    related = has["positive"] | has["negative"]
+    sensed = np.diff(own.offsets) > 0
+    text = load_windows(corpus).token_ids
+    draft.counts |= {
+        "tokens_with_senses": int(sensed.sum()),
+        "tokens_with_synonyms": int(has["positive"].sum()),
+        "tokens_with_antonyms": int(has["negative"].sum()),
+    }
+    draft.report["share_of_positions"] = {
+        "with_senses": round(float(sensed[text].mean()), 4),
+        "with_relations": round(float(related[text].mean()), 4),
+        "with_antonyms": round(float(has["negative"][text].mean()), 4),
+    }

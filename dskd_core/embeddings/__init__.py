@@ -1,0 +1,1 @@
+"""The teacher's final states, a uniform sample of them filed under each token."""

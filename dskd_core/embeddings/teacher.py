@@ -1,0 +1,261 @@
+"""The teacher: a frozen decoder, found by hub id, folder or GGUF file, read at its final norm."""
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dskd_core import samples, storage
+from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work, fingerprint_of
+from dskd_core.config import TeacherConfig
+from dskd_core.errors import ConfigError
+from dskd_core.progress import Progress, silent
+
+_POINTER = "weights.json"
+_LOGIT_BYTES = 64 << 20
+
+device_lock = threading.RLock()
+"""Held by whoever runs a model: two shards in one process take turns on its device."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A decoder with its head, in evaluation mode, on one device.
+
+    Attributes:
+        model: any ``AutoModelForCausalLM`` with a plain stack of decoder layers.
+        n_tokens: ids the tokenizer knows; the model's head may have more rows (padding).
+    """
+
+    model: Any
+    n_tokens: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(iter(self.model.parameters())).device  # type: ignore[no-any-return]
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The decoder layers, first to last."""
+        return decoder_layers(self.model)
+
+    @property
+    def head(self) -> Tensor:
+        """The output matrix W, [n_tokens, d], without padded vocabulary rows."""
+        return self.model.get_output_embeddings().weight[: self.n_tokens]  # type: ignore[no-any-return]
+
+    def states(self, token_ids: Tensor) -> Tensor:
+        """Return the final states (after the final norm) of right-padded windows.
+
+        No attention mask is needed: attention is causal, so what pads on the right is never seen.
+
+        Args:
+            token_ids: [n_windows, length], int64.
+
+        Returns:
+            [n_windows, length, d] in the model's dtype.
+        """
+        body = self.model.base_model
+        return body(input_ids=token_ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+
+    def predictions(self, states: Tensor) -> Tensor:
+        """Return the argmax token after each state; padded vocabulary rows never win.
+
+        Args:
+            states: [n, d]; logits are formed in chunks and never upcast.
+
+        Returns:
+            [n], int64.
+        """
+        rows = max(1, _LOGIT_BYTES // (2 * self.n_tokens))
+        head = self.head
+        return torch.cat([(chunk @ head.T).argmax(dim=1) for chunk in torch.split(states, rows)])
+
+
+def decoder_layers(model: Any) -> nn.ModuleList:
+    """Return the list of decoder layers of a transformers model.
+
+    Raises:
+        ConfigError: if the model is no plain stack of decoder layers.
+    """
+    body = model.base_model
+    for name in ("layers", "h", "blocks"):
+        if isinstance(found := getattr(body, name, None), nn.ModuleList):
+            return found
+    raise ConfigError(
+        f"{type(model).__name__} has no list of decoder layers under layers, h or blocks; "
+        "use a llama-, mistral-, qwen-, gemma- or gpt2-like teacher."
+    )
+
+
+def prepare_teacher(
+    store: ArtifactStore, config: TeacherConfig, *, progress: Progress = silent
+) -> Artifact:
+    """Return the teacher as an artifact: its tokenizer and configuration, and its weights.
+
+    A GGUF file is converted once into a plain transformers folder inside the artifact. Weights of
+    a local folder or a hub id stay where they are: the artifact points to them, and its
+    fingerprint holds their hash or their commit.
+
+    Raises:
+        ConfigError: if the source is no GGUF file, no transformers folder and no hub id.
+    """
+    source = samples.resolve(config.source)
+    path = Path(source)
+    if path.suffix == ".gguf" and path.is_file():
+        identity = {"gguf": storage.sha256_of_file(path)}
+    elif path.is_dir():
+        identity = {"folder": _folder_fingerprint(path)}
+    elif path.suffix == ".gguf" or path.is_absolute() or source.startswith("."):
+        raise ConfigError(
+            f"teacher.source {config.source!r} is neither a .gguf file nor a folder; "
+            "correct the path."
+        )
+    else:
+        identity = {"commit": _hub_commit(source, config)}
+    work = Work("teacher", {"dtype": config.dtype}, identity)
+    if found := store.find(work):
+        return found
+    with store.publish(work) as draft:
+        progress(0, 1, "teacher")
+        if "gguf" in identity:
+            _convert_gguf(path, config, draft)
+        else:
+            _point_to(source, identity.get("commit"), config, draft)
+        progress(1, 1, "teacher")
+    return store.get(work.stage, work.fingerprint)
+
+
+def load_teacher(artifact: Artifact, config: TeacherConfig) -> Teacher:
+    """Load the teacher of an artifact onto its device, once a process."""
+    device = torch_device(config.device)
+    return _load(str(artifact.folder()), config.dtype, str(device), config.trust_remote_code)
+
+
+def torch_device(name: str) -> torch.device:
+    """Return the torch device of a setting; ``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ConfigError: if torch cannot use it here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"The device {name!r} is not usable here ({error}); set auto.") from error
+    return device
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' own bars and warnings out of the log."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(max(level, logging.WARNING))
+
+
+@lru_cache(maxsize=1)
+def _load(folder: str, dtype: str, device: str, trust_remote_code: bool) -> Teacher:
+    from transformers import AutoModelForCausalLM
+
+    from dskd_core.tokenizers import load_tokenizer
+
+    source, revision = folder, None
+    pointer = Path(folder) / _POINTER
+    if pointer.exists():
+        target = json.loads(pointer.read_text("utf-8"))
+        source, revision = target["source"], target["revision"]
+    with quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(
+            source,
+            revision=revision,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+        )
+    model.to(torch.device(device)).eval().requires_grad_(False)
+    n_rows = model.get_output_embeddings().weight.shape[0]
+    return Teacher(model, min(load_tokenizer(Path(folder)).n_tokens, n_rows))
+
+
+def _convert_gguf(path: Path, config: TeacherConfig, draft: Draft) -> None:
+    """Write the weights of a GGUF file as safetensors: transformers cannot save what it loaded."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    dtype = getattr(torch, config.dtype)
+    with quiet_transformers():
+        loaded = AutoModelForCausalLM.from_pretrained(
+            str(path.parent),
+            gguf_file=path.name,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+        model_config = loaded.config
+        if hasattr(model_config, "quantization_config"):
+            del model_config.quantization_config
+        plain = AutoModelForCausalLM.from_config(model_config, dtype=dtype)
+        plain.load_state_dict(loaded.state_dict())
+        plain.save_pretrained(draft.folder)
+        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+        tokenizer.save_pretrained(draft.folder)
+    draft.counts["parameters"] = plain.num_parameters()
+    draft.report["source"] = path.name
+
+
+def _point_to(source: str, commit: str | None, config: TeacherConfig, draft: Draft) -> None:
+    from transformers import AutoConfig, AutoTokenizer
+
+    with quiet_transformers():
+        kwargs = {"revision": commit, "trust_remote_code": config.trust_remote_code}
+        AutoConfig.from_pretrained(source, **kwargs).save_pretrained(draft.folder)
+        AutoTokenizer.from_pretrained(source, **kwargs).save_pretrained(draft.folder)
+    if Path(source).is_dir():
+        source = str(Path(source).resolve())
+        for name in ("generation_config.json", "chat_template.jinja"):
+            if (Path(source) / name).exists() and not draft.path(name).exists():
+                shutil.copy(Path(source) / name, draft.path(name))
+    draft.write_json(_POINTER, {"source": source, "revision": commit})
+    draft.report["source"] = source
+
+
+def _folder_fingerprint(folder: Path) -> str:
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights or not (folder / "config.json").exists():
+        raise ConfigError(
+            f"The teacher folder {folder} lacks config.json or *.safetensors; "
+            "save the model with save_pretrained(safe_serialization=True)."
+        )
+    names = [folder / "config.json", *sorted(folder.glob("tokenizer*")), *weights]
+    return fingerprint_of([[path.name, storage.sha256_of_file(path)] for path in names])
+
+
+def _hub_commit(source: str, config: TeacherConfig) -> str:
+    from huggingface_hub import model_info
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
+    try:
+        commit = model_info(source, revision=config.revision).sha
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ConfigError(
+            f"teacher.source {source!r} is no file here and no model on the hub; correct the name."
+        ) from error
+    except HfHubHTTPError:
+        raise
+    return str(commit)
