@@ -1,4 +1,4 @@
-"""MorphoLEX-English: affix segmentations, one sheet saved as CSV.
+"""MorphoLEX-English: affix segmentations, one sheet of its workbook saved as CSV.
 
 ``<prefix<``, ``(root)``, ``>suffix>`` and ``{stem}``: unkind is ``<un<{(kind)}``, faultless is
 ``{(fault)}>less>``. The negative in-, im-, il-, ir- is written ``im``, the locative one ``in``.
@@ -31,8 +31,12 @@ def read_derivations(source: Source) -> Iterator[DerivationRow]:
     spelled so in the word.
 
     Raises:
-        DataError: if the columns are missing.
+        DataError: if the columns are missing, or the file is a workbook.
     """
+    if source.path.suffix == ".xlsx":
+        raise DataError(
+            f"{source.path} is a workbook; save its sheets as CSV and name each of them."
+        )
     columns: list[str] = []
     for number, raw in lines_of(source):
         try:

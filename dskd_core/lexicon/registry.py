@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dskd_core.errors import ConfigError
-from dskd_core.lexicon import morpholex, morphynet, roget, wiktextract, word_pairs
+from dskd_core.lexicon import moby, morpholex, morphynet, roget, wiktextract, word_pairs
 from dskd_core.lexicon.rows import Source
 
 
@@ -20,6 +20,7 @@ class Reader:
 PAIR_READERS = {
     "roget": Reader(roget.read_pairs, roget.LICENCE),
     "wiktextract": Reader(wiktextract.read_pairs, wiktextract.LICENCE),
+    "moby": Reader(moby.read_pairs, moby.LICENCE),
     "word_pairs": Reader(word_pairs.read_pairs, word_pairs.LICENCE),
     "synonym_pairs": Reader(word_pairs.read_synonyms, word_pairs.LICENCE),
     "antonym_pairs": Reader(word_pairs.read_antonyms, word_pairs.LICENCE),

@@ -6,6 +6,7 @@ from typing import Any
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import LexiconConfig, SourceConfig
+from dskd_core.errors import DataError
 from dskd_core.lexicon.files import local_path
 from dskd_core.lexicon.parquet import database, write_query, write_rows
 from dskd_core.lexicon.registry import DERIVATION_READERS, PAIR_READERS, Reader, reader_of
@@ -32,7 +33,7 @@ def build_lexicon(
 
     Raises:
         ConfigError: if a kind is unknown or a file is not there.
-        DataError: if a file cannot be read at all.
+        DataError: if a file cannot be read at all, or nothing in it is usable.
     """
     sources = [(s, reader_of(s.kind, PAIR_READERS), local_path(s.uri)) for s in config.sources]
     derived = [
@@ -92,6 +93,12 @@ def _fill(
             for row in reader.read(source):
                 n_rows += 1
                 yield row
+            # A sheet of MorphoLEX may well have no negating affix; pairs there must be.
+            if not n_rows and (name == PAIRS or source.report.counts):
+                raise DataError(
+                    f"{path} has no usable row for the reader {entry.kind} "
+                    f"(left out: {dict(source.report.counts)}); give a file of that kind."
+                )
             origin = {"kind": entry.kind, "file": path.name, "licence": licence, "n_rows": n_rows}
             reports.append(origin | source.report.as_json())
 

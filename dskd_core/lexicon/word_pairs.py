@@ -41,9 +41,10 @@ def read_pairs(source: Source, *, relation: Relation | None = None) -> Iterator[
     Raises:
         DataError: if no row says whether it is a synonym or an antonym.
     """
+    name = f"{source.name}:{source.path.name}"
     parquet = source.path.suffix == ".parquet"
     for number, fields in _from_parquet(source) if parquet else _from_text(source):
-        row = _pair(fields, number, relation, source)
+        row = _pair(fields, number, relation, source, name)
         if row is not None:
             source.report.count("pairs")
             yield row
@@ -85,6 +86,8 @@ def _from_text(source: Source) -> Iterator[tuple[int, Fields]]:
 def _split(line: str, delimiter: str) -> list[str]:
     if delimiter == " ":
         return line.split()
+    if '"' not in line:
+        return line.split(delimiter)
     return next(csv.reader([line], delimiter=delimiter))
 
 
@@ -123,7 +126,9 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _pair(fields: Fields, number: int, relation: Relation | None, source: Source) -> PairRow | None:
+def _pair(
+    fields: Fields, number: int, relation: Relation | None, source: Source, name: str
+) -> PairRow | None:
     word_a, word_b = tidy(fields["word_a"]), tidy(fields["word_b"])
     stated = _RELATIONS.get(fields.get("relation", "").strip().lower())
     code = fault_of(word_a) or fault_of(word_b)
@@ -144,7 +149,7 @@ def _pair(fields: Fields, number: int, relation: Relation | None, source: Source
         word_a=word_a,
         word_b=word_b,
         relation=cast(Relation, relation or stated),
-        source=f"{source.name}:{source.path.name}",
+        source=name,
         pos=fields.get("pos", "").strip(),
         sense=tidy(fields.get("sense", "")),
         tags=tuple(sorted(set(fields.get("tags", "").split()))),

@@ -102,8 +102,8 @@ def settle(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Decide the label of every pair into the table ``pairs`` and return counts of conflicts."""
     connection.execute(_SETTLE)
     row = connection.execute(
-        "SELECT coalesce(sum((n_relations = 2)::INT), 0), "
-        "coalesce(sum((n_relations = 2 AND n_best_relations = 2)::INT), 0) FROM verdicts"
+        "SELECT count(*) FILTER (antonym_rank IS NOT NULL AND synonym_rank IS NOT NULL), "
+        "count(*) FILTER (antonym_rank = synonym_rank) FROM verdicts"
     ).fetchall()[0]
     return {"conflicts": int(row[0]), "conflicts_within_a_tier": int(row[1])}
 
@@ -122,19 +122,19 @@ SELECT least(ka, kb), greatest(ka, kb), if(ka < kb, word_a, word_b), if(ka < kb,
 FROM keyed WHERE ka <> kb
 """
 
-# Structs compare field by field, and 'antonym' < 'synonym': the least is the verdict.
 _SETTLE = """
 CREATE TABLE verdicts AS
-SELECT key_a, key_b, min({'rank': rank, 'relation': relation}) AS verdict,
-       count(DISTINCT relation) AS n_relations,
-       count(DISTINCT relation) FILTER (rank = best_rank) AS n_best_relations
-FROM (SELECT *, min(rank) OVER (PARTITION BY key_a, key_b) AS best_rank FROM origins)
-GROUP BY key_a, key_b;
+SELECT *, if(antonym_rank <= synonym_rank OR synonym_rank IS NULL, 'antonym', 'synonym') AS relation
+FROM (
+    SELECT key_a, key_b, min(rank) FILTER (relation = 'antonym') AS antonym_rank,
+           min(rank) FILTER (relation = 'synonym') AS synonym_rank
+    FROM origins GROUP BY key_a, key_b
+);
 
 CREATE TABLE pairs AS
 WITH agreed AS (
-    SELECT o.*, v.verdict.rank AS best_rank FROM origins o
-    JOIN verdicts v ON o.key_a = v.key_a AND o.key_b = v.key_b AND o.relation = v.verdict.relation
+    SELECT o.* FROM origins o SEMI JOIN verdicts v
+    ON o.key_a = v.key_a AND o.key_b = v.key_b AND o.relation = v.relation
 ),
 joined AS (
     -- Of several spellings the greatest is kept: lower case comes after upper case.

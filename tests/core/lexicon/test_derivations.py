@@ -63,3 +63,8 @@ def test_a_sheet_without_the_columns_is_refused(read):
 def test_a_real_sheet_is_read_without_damage(shared, read_file):
     _, report = read_file("morpholex", shared / "morpholex" / "MorphoLEX_en_sheet_0-2-1.csv")
     assert "wrong_columns" not in report.counts
+
+
+def test_a_workbook_is_refused_with_the_cure(read):
+    with pytest.raises(DataError, match="save its sheets as CSV"):
+        read("morpholex", b"PK\x03\x04", "MorphoLEX_en.xlsx")

@@ -43,7 +43,7 @@ def test_two_builds_have_equal_bytes_and_a_second_call_finds_the_first(tmp_path,
 
 
 def test_an_unknown_kind_is_refused_with_the_kinds_there_are(tmp_path, pairs):
-    with pytest.raises(ConfigError, match="'rogett'; name one of antonym_pairs, roget"):
+    with pytest.raises(ConfigError, match="'rogett'; name one of antonym_pairs, moby, roget"):
         build_lexicon(ArtifactStore(str(tmp_path / "root")), config_of(pairs, "rogett"))
 
 
@@ -62,3 +62,10 @@ def test_a_refused_source_leaves_nothing_behind(tmp_path):
     with pytest.raises(DataError):
         build_lexicon(ArtifactStore(str(tmp_path / "root")), config_of(bad, "roget"))
     assert not list((tmp_path / "root").rglob("*.parquet"))
+
+
+def test_a_file_without_one_usable_row_is_refused_with_what_was_left_out(tmp_path):
+    bad = tmp_path / "bad.txt"
+    bad.write_text("one two three four\n")
+    with pytest.raises(DataError, match=r"no usable row .*'wrong_columns': 1"):
+        build_lexicon(ArtifactStore(str(tmp_path / "root")), config_of(bad))
