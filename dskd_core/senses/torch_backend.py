@@ -1,9 +1,10 @@
 """k-means of many tokens at once: every restart of every token of a batch in one matrix product.
 
-One token's problem (2,000 x 576, k = 10) is tiny, so tokens of similar count share a batch. All
-restarts first move in bfloat16 for a few rounds, which is enough to tell good starts from bad
-ones; the best few are then polished in float32 until no row changes its cluster. A row's nearest
-centroid maximises ``x . c - |c|^2 / 2``, one batched product; the new means are another.
+One token's problem (2,000 x 576, k = 10) is tiny, so tokens of similar count share a batch. A few
+rounds in bfloat16 tell good starts from bad ones: first all restarts on a sample of the rows, then
+the better ones on all rows. The best is polished in float32 until no row changes its cluster, so
+what is given up is a start, never the precision of the result. A row's nearest centroid maximises
+``x . c - |c|^2 / 2``, one batched product; the new means are another.
 
 Tensors here have the shapes: points [b, n, d], rows last in everything about rows, so that the
 elementwise work runs along memory: scores [b, r, k, n] for r restarts.
@@ -18,9 +19,10 @@ from torch import Tensor
 
 from dskd_core.embeddings.teacher import torch_device
 
-_COARSE_ROWS = 1024
-_COARSE_ROUNDS = 6
-_POLISHED = 2
+_SAMPLE_ROWS = 768
+_COARSE_ROUNDS = 4
+_FULL_RESTARTS = 4
+_POLISHED = 1
 _BUCKETS_PER_OCTAVE = 8
 
 
@@ -100,30 +102,37 @@ def _padded(points: Sequence[NDArray[np.float32]], place: torch.device) -> tuple
 def _cluster_batch(X: Tensor, lengths: Tensor, draws: Tensor, max_iterations: int) -> Tensor:
     """Return the clusters of a batch, int64 [b, n]; those of padding mean nothing."""
     mask = torch.arange(X.shape[1], device=X.device) < lengths[:, None]
-    C = _coarse(*_sample(X, lengths, mask), draws, min(_COARSE_ROUNDS, max_iterations))
-    return _polish(X, C, X.square().sum(-1), mask, max_iterations)
+    coarse, norms = X.bfloat16(), X.square().sum(-1)
+    few, few_norms, few_mask = _sample(coarse, norms, mask, lengths)
+    starts = plus_plus(few, few_norms, few_mask, draws)
+    C = take(few, starts).float().view(*draws.shape[:3], -1)
+    n_rounds = min(_COARSE_ROUNDS, max_iterations)
+    C = _keep_best(few, C, few_norms, few_mask, n_rounds, _FULL_RESTARTS)
+    C = _keep_best(coarse, C, norms, mask, n_rounds, _POLISHED)
+    return _polish(X, C, norms, mask, max_iterations)
 
 
-def _sample(X: Tensor, lengths: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return evenly spaced rows, at most ``_COARSE_ROWS`` of a token, and their mask."""
-    if X.shape[1] <= _COARSE_ROWS:
-        return X, mask
-    rows = torch.arange(_COARSE_ROWS, device=X.device) * lengths[:, None] // _COARSE_ROWS
-    return take(X, rows), mask[:, :_COARSE_ROWS]
+def _sample(
+    X: Tensor, norms: Tensor, mask: Tensor, lengths: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return evenly spaced rows, at most ``_SAMPLE_ROWS`` of a token, their norms and mask."""
+    if X.shape[1] <= _SAMPLE_ROWS:
+        return X, norms, mask
+    rows = torch.arange(_SAMPLE_ROWS, device=X.device) * lengths[:, None] // _SAMPLE_ROWS
+    return take(X, rows), norms.gather(1, rows), mask[:, :_SAMPLE_ROWS]
 
 
-def _coarse(X: Tensor, mask: Tensor, draws: Tensor, n_rounds: int) -> Tensor:
-    """Run all restarts for some rounds in bfloat16; return the best few, float32 [b, r', k, d]."""
-    r, k = draws.shape[1:3]
-    norms, X = X.square().sum(-1), X.bfloat16()
-    C = take(X, plus_plus(X, norms, mask, draws)).float().view(len(X), r, k, -1)
+def _keep_best(
+    X: Tensor, C: Tensor, norms: Tensor, mask: Tensor, n_rounds: int, n_kept: int
+) -> Tensor:
+    """Run Lloyd for some rounds and return the restarts of least inertia, [b, n_kept, k, d]."""
     for _ in range(n_rounds):
         labels, gains = nearest(X, C)
         C = means(X, C, labels, norms[:, None] - 2 * gains, mask)
     _, gains = nearest(X, C)
     inertia = ((norms[:, None] - 2 * gains) * mask[:, None]).sum(-1)
-    best = inertia.topk(min(_POLISHED, r), largest=False, sorted=True).indices
-    return C.gather(1, best[:, :, None, None].expand(-1, -1, k, C.shape[-1]))
+    best = inertia.topk(min(n_kept, C.shape[1]), largest=False, sorted=True).indices
+    return C.gather(1, best[:, :, None, None].expand(-1, -1, *C.shape[2:]))
 
 
 def plus_plus(X: Tensor, norms: Tensor, mask: Tensor, draws: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Every performance claim as one runnable module: python -m benchmarks.NAME."""
