@@ -1,0 +1,38 @@
+"""What is compared: each metric is a sum over positions and the count it is divided by."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A mean over positions, kept as two columns of ``windows.parquet``.
+
+    Attributes:
+        name: in records and tables.
+        title: for people, with the unit.
+        total: column with the sum.
+        count: column with the number of positions it is a sum over.
+        better: which direction is better; none says nothing by itself.
+        digits: decimals worth printing.
+    """
+
+    name: str
+    title: str
+    total: str
+    count: str
+    better: Literal["lower", "higher", "none"]
+    digits: int = 4
+
+
+METRICS = (
+    Metric("ce", "CE (nats)", "ce", "n_positions", "lower"),
+    Metric("kl", "KL to teacher (nats)", "kl", "n_positions", "lower"),
+    Metric("top1_agreement", "top-1 agreement", "top1_agreement", "n_positions", "higher"),
+    Metric("accuracy", "next-token accuracy", "accuracy", "n_positions", "higher"),
+    Metric("own_synonym_mse", "own+synonym MSE", "own_synonym_mse", "n_with_positives", "lower"),
+    Metric("antonym_mse", "antonym MSE", "antonym_mse", "n_with_negatives", "higher"),
+    Metric("synonym_nearer", "synonym nearer", "n_synonym_nearer", "n_with_both", "higher"),
+    Metric("state_mse", "state MSE", "state_mse", "n_positions", "lower"),
+)
+"""In the order of the report's tables."""

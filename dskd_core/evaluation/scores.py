@@ -1,0 +1,335 @@
+"""One subject, the teacher or a student, on the held-out windows.
+
+``windows.parquet`` has one row for each held-out window, in corpus order. Quantities are *sums*
+over positions, each with the count it is divided by, so that windows can be pooled, paired and
+resampled without their positions:
+
+    window, document             int32    of the corpus
+    n_positions                  int32    positions with a next token
+    ce, kl                       double   nats; kl to the teacher at temperature T
+    top1_agreement, accuracy     double   positions where the argmax is the teacher's, the text's
+    state_mse                    double   MSE(n_t, m_t)
+    n_with_positives             int32    positions whose next token has own or synonyms' senses
+    own_synonym_mse              double   mean MSE(n_t, p) over the kappa positives nearest to m_t
+    n_with_negatives             int32    positions whose next token has antonyms' senses
+    antonym_mse                  double   mean MSE(n_t, a) over the kappa negatives nearest to m_t
+    n_with_both                  int32    positions with synonyms' and antonyms' senses
+    n_synonym_nearer             int32    of those, a synonym's sense is nearer to n_t (L2) than
+                                          every antonym's; own senses take no part
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from torch import Tensor
+
+from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
+from dskd_core.config import StudentConfig, TeacherConfig, TrainingConfig
+from dskd_core.corpus.store import load_windows
+from dskd_core.dictionary.store import Dictionary, load_dictionary
+from dskd_core.embeddings.teacher import Teacher, device_lock, load_teacher
+from dskd_core.errors import ArtifactError
+from dskd_core.evaluation.metrics import METRICS
+from dskd_core.progress import Progress, silent
+from dskd_core.training.activations import Activations, WindowActivations
+from dskd_core.training.head import head_pass
+from dskd_core.training.loop import MODEL, collate, tail_states
+from dskd_core.training.losses import mean_square
+from dskd_core.training.student import Shape, Tail
+
+TABLE = "windows.parquet"
+_BATCH_WINDOWS = 8
+_LAYER_KEY = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.(.+)$")
+_COUNTS = ("n_positions", "n_with_positives", "n_with_negatives", "n_with_both", "n_synonym_nearer")
+
+
+def score_student(
+    store: ArtifactStore,
+    config: TrainingConfig,
+    teacher_config: TeacherConfig,
+    teacher: Artifact,
+    dictionary: Artifact,
+    activations: Artifact,
+    student: Artifact | None,
+    *,
+    progress: Progress = silent,
+) -> Artifact:
+    """Score a student on the held-out windows, from its exported checkpoint.
+
+    Only its trained layers run, entered with the stored states: the layers below are the
+    teacher's bit for bit. The temperature and kappa are those of the activations.
+
+    Args:
+        store: where the scores are kept.
+        config: of the training; only ``compute_dtype`` matters here.
+        teacher_config: how the teacher is loaded, for its final norm and its head.
+        teacher: the teacher of all that follows.
+        dictionary: the senses the activations' candidates point into.
+        activations: with the held-out windows.
+        student: the student, or None to score the teacher's own states.
+        progress: told held-out windows done.
+
+    Raises:
+        ArtifactError: if the inputs were not made from one another, or nothing is held out.
+    """
+    _check_same_making(teacher, dictionary, activations, student)
+    inputs = {"teacher": teacher, "dictionary": dictionary, "activations": activations}
+    if student is not None:
+        inputs["student"] = student
+    work = Work(
+        "scores",
+        {"compute_dtype": config.compute_dtype},
+        {name: artifact.fingerprint for name, artifact in inputs.items()},
+    )
+    if found := store.find(work):
+        return found
+    with device_lock, store.publish(work) as draft:
+        cached = Activations(activations, store)
+        if not cached.heldout:
+            raise ArtifactError(
+                f"The activations {activations.fingerprint} have 0 held-out windows; "
+                "raise corpus.heldout_share or training.max_heldout_tokens."
+            )
+        model = load_teacher(teacher, teacher_config)
+        judge = Judge.of(
+            model,
+            load_dictionary(dictionary),
+            temperature=float(activations.record.config["temperature"]),
+            compute_dtype=config.compute_dtype,
+        )
+        tail = None if student is None else student_tail(model, student)
+        corpus = load_windows(store.get("corpus", activations.record.inputs["corpus"]))
+        rows: list[dict[str, float]] = []
+        for windows in _batches(cached):
+            states = _states(tail, windows, config.compute_dtype)
+            for window, n in zip(windows, states, strict=True):
+                place = {"window": window.window, "document": int(corpus.documents[window.window])}
+                rows.append(place | judge.window(n.to(model.device), window))
+            progress(len(rows), len(cached.heldout), "windows")
+        table = _table(rows)
+        draft.write_table(TABLE, table)
+        _summarise(draft, table, model, student)
+    return store.get(work.stage, work.fingerprint)
+
+
+def student_tail(teacher: Teacher, student: Artifact) -> Tail:
+    """Return the trained layers of an exported student, and the final norm, ready to run."""
+    config = student.record.config
+    shape = Shape.of(
+        StudentConfig(n_layers=config["n_layers"], n_trainable_layers=config["n_trainable_layers"]),
+        len(teacher.layers),
+    )
+    tail = Tail(teacher, shape)
+    tail.layers.load_state_dict(read_layers(student.folder() / MODEL, first=shape.entry))
+    return tail
+
+
+def read_layers(folder: Path, *, first: int) -> dict[str, Tensor]:
+    """Read the decoder layers from ``first`` on out of a transformers checkpoint.
+
+    Args:
+        folder: with one or several ``.safetensors`` files.
+        first: number of the first layer wanted; it comes back as layer 0.
+
+    Returns:
+        State dict of a list of layers (``0.mlp.up_proj.weight``), whatever the family calls it
+        (``model.layers.13...``, ``transformer.h.13...``).
+    """
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 (not a dict)
+                match = _LAYER_KEY.search(key)
+                if match and int(match[1]) >= first:
+                    found[f"{int(match[1]) - first}.{match[2]}"] = file.get_tensor(key)
+    return found
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What the states of a window are held against.
+
+    Attributes:
+        head: [V, d], in the precision of the products.
+        senses: [r, d], rows of the dictionary.
+        dictionary: whose positives and negatives are synonyms and antonyms.
+        temperature: T of the KL.
+    """
+
+    head: Tensor
+    senses: Tensor
+    dictionary: Dictionary
+    temperature: float
+
+    @classmethod
+    def of(
+        cls, teacher: Teacher, dictionary: Dictionary, *, temperature: float, compute_dtype: str
+    ) -> "Judge":
+        """Put the head and the senses on the teacher's device."""
+        return cls(
+            teacher.head.to(getattr(torch, compute_dtype)),
+            torch.from_numpy(dictionary.rows).to(teacher.device),
+            dictionary,
+            temperature,
+        )
+
+    @torch.no_grad()
+    def window(self, states: Tensor, window: WindowActivations) -> dict[str, float]:
+        """Return the sums and counts of one window, see the module's docstring.
+
+        Args:
+            states: [n, d] float32, n_t at every position of the window.
+            window: its activations.
+        """
+        device = states.device
+        scored = torch.nonzero(window.labels >= 0)[:, 0]
+        n, labels = states[scored.to(device)], window.labels[scored].to(device)
+        taught = window.predicted[scored].to(device)
+        head = head_pass(
+            n,
+            self.head,
+            labels,
+            window.expected[scored].to(device),
+            window.entropy[scored].to(device),
+            temperature=self.temperature,
+        )
+        gap = (n - window.states[scored].to(device)).square().mean(dim=1)
+        n_positives, positive = self._mse(n, window.positives[scored].to(device))
+        n_negatives, negative = self._mse(n, window.negatives[scored].to(device))
+        n_both, n_nearer = self.nearer(n, window.labels[scored].numpy())
+        return {
+            "n_positions": len(scored),
+            "ce": _sum(head.ce),
+            "kl": _sum(head.kl),
+            "top1_agreement": _sum(head.predicted == taught),
+            "accuracy": _sum(head.predicted == labels),
+            "state_mse": _sum(gap),
+            "n_with_positives": n_positives,
+            "own_synonym_mse": positive,
+            "n_with_negatives": n_negatives,
+            "antonym_mse": negative,
+            "n_with_both": n_both,
+            "n_synonym_nearer": n_nearer,
+        }
+
+    def nearer(self, states: Tensor, labels: NDArray[np.int64]) -> tuple[int, int]:
+        """Count positions with synonyms and antonyms, and those where a synonym is nearer.
+
+        Equal distances are not nearer.
+
+        Args:
+            states: [n, d] float32.
+            labels: [n], next tokens.
+        """
+        n_both = n_nearer = 0
+        for token in np.unique(labels):
+            synonyms = self.dictionary.positives.of(int(token))
+            antonyms = self.dictionary.negatives.of(int(token))
+            if len(synonyms) and len(antonyms):
+                here = states[torch.from_numpy(np.flatnonzero(labels == token)).to(states.device)]
+                nearer = self._least(here, synonyms) < self._least(here, antonyms)
+                n_both += len(here)
+                n_nearer += int(nearer.sum())
+        return n_both, n_nearer
+
+    def _least(self, states: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        """Return the MSE, [n], between each state and the nearest of some rows."""
+        candidates = self.senses[torch.from_numpy(rows).to(states.device)]
+        # One state at a time: n x rows x d is held by nobody, and no cancelling square is formed.
+        return torch.stack([(candidates.float() - s).square().mean(dim=1).min() for s in states])
+
+    def _mse(self, states: Tensor, rows: Tensor) -> tuple[int, float]:
+        """Return how many positions have rows, and the sum over them of their mean MSE."""
+        real = rows >= 0
+        have = real.any(dim=1)
+        errors = mean_square(states[have], self.senses[rows[have].clamp(min=0)])
+        means = (errors * real[have]).sum(dim=1) / real[have].sum(dim=1)
+        return int(have.sum()), _sum(means)
+
+
+def _sum(values: Tensor) -> float:
+    return float(values.double().sum())
+
+
+def _batches(cached: Activations) -> Iterator[list[WindowActivations]]:
+    for start in range(0, len(cached.heldout), _BATCH_WINDOWS):
+        yield [cached.window(w) for w in cached.heldout[start : start + _BATCH_WINDOWS]]
+
+
+@torch.no_grad()
+def _states(
+    tail: Tail | None, windows: Sequence[WindowActivations], compute_dtype: str
+) -> list[Tensor]:
+    """Return the subject's final states of each window, [n, d] float32."""
+    if tail is None:
+        return [window.states for window in windows]
+    flat = tail_states(tail, collate(windows), compute_dtype)
+    return list(torch.split(flat, [len(window.labels) for window in windows]))
+
+
+def _table(rows: list[dict[str, float]]) -> pa.Table:
+    whole = {"window", "document", *_COUNTS}
+    schema = pa.schema([(key, pa.int32() if key in whole else pa.float64()) for key in rows[0]])
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _summarise(draft: Draft, table: pa.Table, teacher: Teacher, student: Artifact | None) -> None:
+    """Say in the record whose scores these are, and their means over positions."""
+    totals = {name: float(np.sum(table[name].to_numpy())) for name in table.column_names}
+    means = {
+        metric.name: totals[metric.total] / totals[metric.count]
+        for metric in METRICS
+        if totals[metric.count]
+    }
+    about = {"arm": "teacher", "seed": None, "fingerprint": None}
+    counts = {"layers": len(teacher.layers), "parameters": int(teacher.model.num_parameters())}
+    if student is not None:
+        about = {name: student.record.report[name] for name in ("arm", "seed")}
+        about["fingerprint"] = student.fingerprint
+        counts = {name: student.record.counts[name] for name in ("layers", "parameters")}
+    draft.counts |= counts | {
+        "windows": len(table),
+        "documents": len(set(table["document"].to_pylist())),
+        "positions": int(totals["n_positions"]),
+        "positions_with_synonyms_and_antonyms": int(totals["n_with_both"]),
+    }
+    draft.report |= {
+        "arm": about["arm"],
+        "seed": about["seed"],
+        "student": about["fingerprint"],
+        "means": means,
+        "perplexity": math.exp(means["ce"]),
+    }
+
+
+def _check_same_making(
+    teacher: Artifact, dictionary: Artifact, activations: Artifact, student: Artifact | None
+) -> None:
+    """Refuse activations of another teacher or dictionary, and a student of another making."""
+    made = [(activations, ("teacher", teacher)), (activations, ("dictionary", dictionary))]
+    if student is not None:
+        made.append((student, ("teacher", teacher)))
+    for artifact, (name, given) in made:
+        theirs = artifact.record.inputs[name]
+        if theirs != given.fingerprint:
+            raise ArtifactError(
+                f"The {artifact.record.stage} {artifact.fingerprint} was made with {name} "
+                f"{theirs}, not {given.fingerprint}; name that {name} or make it again."
+            )
+    if student is None:
+        return
+    for key in ("n_layers", "n_trainable_layers"):
+        mine, stored = student.record.config[key], activations.record.config[key]
+        if mine != stored:
+            raise ArtifactError(
+                f"The student {student.fingerprint} has {key} {mine}, the activations "
+                f"{activations.fingerprint} were captured for {stored}; score it on its own."
+            )
