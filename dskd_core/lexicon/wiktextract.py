@@ -14,6 +14,8 @@ from dskd_core.lexicon.files import lines_of
 from dskd_core.lexicon.rows import PairRow, Relation, Source
 
 LICENCE = "CC BY-SA 4.0"
+# In "synonyms" and in "antonyms"; most lines have neither and are not decoded at all.
+_RELATIONS = b'onyms"'
 _THESAURUS = "Thesaurus:"
 _THESAURUS_NOTE = (
     "Antonyms inside senses that come from a Thesaurus page: extracts made before 2025-12-18 list "
@@ -56,16 +58,17 @@ class Entry(msgspec.Struct, gc=False):
 def read_pairs(source: Source) -> Iterator[PairRow]:
     """Yield the synonyms and antonyms of the wanted language.
 
-    Counted: broken_json, wrong_shape, not_utf8 (with lines), redirect, no_word, other_language,
-    excluded_sense, excluded_tag, self_link, and the codes of ``cleaning.fault_of``.
+    Counted: broken_json, wrong_shape, not_utf8 (with lines), without_relations, redirect, no_word,
+    other_language, excluded_sense, excluded_tag, self_link, and the codes of ``cleaning.fault_of``.
 
     Raises:
-        DataError: if no line is an entry of the wanted language.
+        DataError: if no line has relations in the wanted language.
     """
     decode = msgspec.json.Decoder(Entry).decode
     report, excluded = source.report, frozenset(source.settings.excluded_tags)
     for number, line in lines_of(source):
-        if not line.strip():
+        if _RELATIONS not in line:
+            _pass_over(line, number, source)
             continue
         try:
             entry = decode(line)
@@ -79,9 +82,17 @@ def read_pairs(source: Source) -> Iterator[PairRow]:
             yield from _pairs_of(entry, source, excluded)
     if not report.counts["entries"]:
         raise DataError(
-            f"{source.path} has no entry in the language {source.settings.language!r} "
+            f"{source.path} has no relations in the language {source.settings.language!r} "
             f"({dict(report.counts)}); give a Wiktextract JSONL, or set another language."
         )
+
+
+def _pass_over(line: bytes, number: int, source: Source) -> None:
+    """Count a line that relates nothing; it is looked at only as far as to see it is whole."""
+    text = line.strip()
+    if text:
+        whole = text.startswith(b"{") and text.endswith(b"}")
+        source.report.count(*(("without_relations",) if whole else ("broken_json", number)))
 
 
 def _pairs_of(entry: Entry, source: Source, excluded: frozenset[str]) -> Iterator[PairRow]:

@@ -126,7 +126,8 @@ _SETTLE = """
 CREATE TABLE verdicts AS
 SELECT *, if(antonym_rank <= synonym_rank OR synonym_rank IS NULL, 'antonym', 'synonym') AS relation
 FROM (
-    SELECT key_a, key_b, count(*) AS n_origins, min(rank) FILTER (relation = 'antonym') AS antonym_rank,
+    SELECT key_a, key_b, count(*) AS n_origins,
+           min(rank) FILTER (relation = 'antonym') AS antonym_rank,
            min(rank) FILTER (relation = 'synonym') AS synonym_rank
     FROM origins GROUP BY key_a, key_b
 );

@@ -16,6 +16,8 @@ HAPPY = {
         {"glosses": ["lucky"], "tags": ["archaic"], "synonyms": [{"word": "lucky"}]},
     ],
 }
+WRONG = b'{"word": 3, "synonyms": []}'
+BYTES = b'{"word": "\xff", "synonyms": []}'
 FRENCH = {"word": "chat", "lang_code": "fr", "synonyms": [{"word": "minou"}]}
 
 
@@ -41,7 +43,7 @@ def test_what_is_left_out_is_counted(read):
         "excluded_tag": 1,
         "excluded_sense": 1,
         "other_language": 1,
-        "redirect": 1,
+        "without_relations": 1,
     }
 
 
@@ -71,10 +73,10 @@ def test_dirty_items_are_counted(read, item, code):
 
 
 def test_broken_lines_are_counted_with_their_numbers_and_the_rest_is_read(read):
-    content = lines(HAPPY, b'{"word": "x"', b'{"word": 3}', b'{"word": "\xff"}', b"", HAPPY)
+    content = lines(HAPPY, b'{"word": "x"', WRONG, BYTES, b"", b'{"synonyms": ', HAPPY)
     rows, report = read("wiktextract", content)
     assert len(rows) == 6
-    assert report.lines == {"broken_json": [2], "wrong_shape": [3], "not_utf8": [4]}
+    assert report.lines == {"broken_json": [2, 6], "wrong_shape": [3], "not_utf8": [4]}
 
 
 def test_gzip_is_read_and_a_truncated_one_refused(read):
@@ -93,7 +95,7 @@ def test_antonyms_of_thesaurus_pages_are_tagged_and_noted(read):
 
 
 def test_a_file_of_another_language_is_refused(read):
-    with pytest.raises(DataError, match="no entry in the language 'en'"):
+    with pytest.raises(DataError, match="no relations in the language 'en'"):
         read("wiktextract", lines(FRENCH))
 
 
@@ -101,5 +103,5 @@ def test_real_entries_are_read(shared, read_file):
     rows, report = read_file("wiktextract", shared / "wiktextract" / "enwiktionary-slice.jsonl")
     found = {(r.word_a, r.word_b, r.relation) for r in rows}
     assert ("dictionary", "wordbook", "synonym") in found
-    assert report.counts["entries"] == 1889
+    assert report.counts["entries"] + report.counts["without_relations"] == 1889
     assert 2200 < len(rows) < 2400
