@@ -7,7 +7,9 @@ to the exceptions its next calls raise.
 
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -43,15 +45,25 @@ class Core:
                 draft.report["table"] = [{"subject": "teacher", "ce": 3.5}]
         return store.find(work)
 
-    def shards(self, *_) -> list[Shard]:
+    def shards(self, corpus, config) -> list[Shard]:
         return [Shard(i, N_SHARDS, i, i + 1) for i in range(N_SHARDS)]
 
 
-def install(monkeypatch: pytest.MonkeyPatch) -> Core:
+@pytest.fixture
+def core(monkeypatch) -> Core:
     """Put the stand-in where tasks look for the core."""
     core = Core()
+    core.functions = _functions(core)
+    for name, members in core.functions.items():
+        module = ModuleType(f"dskd_core.{name}")
+        vars(module).update(members)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return core
+
+
+def _functions(core: Core) -> dict[str, dict[str, Callable[..., Any]]]:
     make = core.artifact
-    functions = {
+    return {
         "embeddings.teacher": {
             "prepare_teacher": lambda store, c, *, progress: make("teacher", store),
         },
@@ -72,7 +84,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Core:
             ),
         },
         "senses.store": {
-            "plan_ranges": core.shards,
+            "plan_ranges": lambda embeddings, store, c: core.shards(embeddings, c),
             "cluster_range": lambda store, s, embeddings, corpus, shard, *, progress: make(
                 "senses-shard", store, embeddings, call=f"senses {shard.name}", shard=shard.index
             ),
@@ -119,11 +131,6 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Core:
             ),
         },
     }
-    for name, members in functions.items():
-        module = ModuleType(f"dskd_core.{name}")
-        vars(module).update(members)
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    return core
 
 
 def _train_student(core: Core):

@@ -1,7 +1,6 @@
 """Order, parallel branches, retries and restarts, with a stand-in for the core."""
 
 import pytest
-import standin
 
 from dskd_core.config import EvaluationConfig
 from dskd_core.errors import DataError
@@ -23,11 +22,6 @@ STAGES = [
     "words",
     "dictionary",
 ]
-
-
-@pytest.fixture
-def core(monkeypatch):
-    return standin.install(monkeypatch)
 
 
 @pytest.fixture
