@@ -141,8 +141,8 @@ def summarize(rows: NDArray[np.float32], labels: NDArray[np.int32]) -> Clusterin
     ordered, sizes = rank[compact].astype(np.int32), counts[order].astype(np.int32)
     by_cluster = np.argsort(ordered, kind="stable")
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-    sums: NDArray[np.float32] = np.add.reduceat(rows[by_cluster], starts, axis=0)
-    centroids = sums / sizes[:, None].astype(np.float32)
+    sums = np.add.reduceat(rows[by_cluster], starts, axis=0)
+    centroids = (sums / sizes[:, None]).astype(np.float32)
     errors = rows - centroids[ordered]
     inertia = float(np.einsum("nd,nd->n", errors, errors).sum(dtype=np.float64))
     return Clustering(centroids, ordered, sizes, inertia)
