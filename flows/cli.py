@@ -10,7 +10,7 @@ from rich.table import Table
 
 from dskd_core.config import load_config
 from dskd_core.errors import DskdError
-from flows.settings import PORT, use_own_prefect
+from flows.settings import PORT, end_orphaned_servers, use_own_prefect
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console(soft_wrap=True)
@@ -24,12 +24,18 @@ def run(parameters: ParameterFile) -> None:
         config = load_config(parameters)
         console.print(f"dskd: {parameters}, artifacts under {config.root_uri}; starting Prefect")
         use_own_prefect()
+        end_orphaned_servers()
         from flows.pipeline import pipeline
 
         state = pipeline(config, return_state=True)
         made = state.result()
     except DskdError as error:
         _refuse(error)
+    except Exception as error:  # the traceback is in the log above, where it happened
+        console.print("[bold red]The run failed[/bold red]", end=": ")
+        console.print(f"{type(error).__name__}: {error}", markup=False)
+        console.print("Finished work is kept; the same command goes on from there.")
+        raise typer.Exit(1) from None
     _print_places(made)
     _print_comparison(made["report"])
     run_id = state.state_details.flow_run_id

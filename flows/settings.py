@@ -1,9 +1,12 @@
 """Where Prefect keeps its state, and which server a run started by hand reports to."""
 
+import contextlib
 import os
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+import psutil
 
 PORT = int(os.environ.get("DSKD_PORT", "4200"))
 _SERVED = Path("work/serve/api_url")
@@ -37,3 +40,20 @@ def _served_url() -> str | None:
             return url
     except (OSError, ValueError, urllib.error.URLError):
         return None
+
+
+def end_orphaned_servers() -> None:
+    """End the temporary servers of runs that were killed before they could do it themselves.
+
+    Only those of this home, and only where the run that started one is gone.
+    """
+    home = os.environ["PREFECT_HOME"]
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if "prefect.server.api.server:create_app" not in process.cmdline():
+                continue
+            ours = process.environ().get("PREFECT_HOME") == home
+            temporary = "PREFECT__SERVER_EPHEMERAL" in process.environ()
+            parent = process.parent()
+            if ours and temporary and (parent is None or "python" not in parent.name()):
+                process.terminate()

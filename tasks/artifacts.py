@@ -48,6 +48,7 @@ def shown(
     progress = PrefectProgress(title, get_run_logger())
     artifact = build(progress)
     show_artifact(title, artifact, began=began)
+    get_run_logger().info("%s: %s", title, summary_line(artifact, began=began))
     if parts:
         show_shards(title, parts)
     if progress.history:
@@ -71,21 +72,21 @@ def found_or_made(artifact: Artifact, began: datetime) -> str:
 def summary_line(artifact: Artifact, *, began: datetime) -> str:
     """Describe an artifact in one line of a log."""
     record = artifact.record
-    counts = ", ".join(f"{value:,} {name}" for name, value in record.counts.items())
+    counts = ", ".join(f"{value:,} {in_words(name)}" for name, value in record.counts.items())
     return (
         f"{found_or_made(artifact, began)} {counts or 'no counts'}; {in_bytes(record.n_bytes)} "
-        f"in {clock_time(record.seconds)} at {artifact.uri}"
+        f"in {clock_time(_seconds_since(began))} at {artifact.uri}"
     )
 
 
 def show_artifact(title: str, artifact: Artifact, *, began: datetime) -> None:
-    """Show the counts, size and place of an artifact in the UI and in the log."""
+    """Show the counts, size and place of an artifact in the UI."""
     record = artifact.record
     rows = [
         {"what": "state", "value": found_or_made(artifact, began)},
-        *({"what": name, "value": f"{value:,}"} for name, value in record.counts.items()),
+        *({"what": in_words(name), "value": f"{value:,}"} for name, value in record.counts.items()),
         {"what": "size", "value": in_bytes(record.n_bytes)},
-        {"what": "time to make", "value": clock_time(record.seconds)},
+        {"what": "time", "value": clock_time(_seconds_since(began))},
         {"what": "fingerprint", "value": record.fingerprint},
         {"what": "content", "value": record.content},
         {"what": "place", "value": artifact.uri},
@@ -94,7 +95,6 @@ def show_artifact(title: str, artifact: Artifact, *, began: datetime) -> None:
     create_link_artifact(
         link_of(artifact.uri), artifact.uri, key=key_of(f"{title} place"), description=title
     )
-    get_run_logger().info("%s: %s", title, summary_line(artifact, began=began))
 
 
 def show_shards(title: str, parts: Sequence[Artifact]) -> None:
@@ -104,7 +104,7 @@ def show_shards(title: str, parts: Sequence[Artifact]) -> None:
         {
             "shard": f"{index} of {len(parts)}",
             "state": found_or_made(part, began),
-            **part.record.counts,
+            **{in_words(name): count for name, count in part.record.counts.items()},
             "size": in_bytes(part.record.n_bytes),
             "seconds": round(part.record.seconds, 1),
             "place": part.uri,
@@ -162,6 +162,19 @@ def _picture(folder: Path, match: re.Match[str]) -> str:
 def link_of(uri: str) -> str:
     """Return ``uri`` as a link: ``file://`` for a folder, itself for ``s3://``."""
     return uri if storage.is_remote(uri) else Path(uri).as_uri()
+
+
+def in_words(name: str) -> str:
+    """Write the name of a count as people do.
+
+    >>> in_words("n_sure_antonyms")
+    'sure antonyms'
+    """
+    return name.removeprefix("n_").replace("_", " ")
+
+
+def _seconds_since(began: datetime) -> float:
+    return (datetime.now(UTC) - began).total_seconds()
 
 
 def in_bytes(n_bytes: int) -> str:

@@ -65,7 +65,7 @@ class PrefectProgress:
         parts = [f"{self.title}: {n_done:,} of {n_total:,} {unit}"]
         if now > started and n_done > n_before:
             rate = (n_done - n_before) / (now - started)
-            parts.append(f"{rate:,.1f}/s")
+            parts.append(f"{rate:,.1f}/s" if rate >= 1 else f"{60 * rate:,.1f}/min")
             if n_done < n_total:
                 parts.append(f"{clock_time((n_total - n_done) / rate)} left")
         parts += [f"{name} {value:.4g}" for name, value in measures.items()]

@@ -7,16 +7,16 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 10001 dskd \
     && install -d -o dskd /opt/dskd /data
-USER dskd
+USER 10001
 WORKDIR /opt/dskd
 ENV PATH=/opt/dskd/.venv/bin:$PATH PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1
 
-COPY --chown=dskd constraints.txt requirements-sample.txt ./
+COPY --chown=10001 constraints.txt requirements-sample.txt ./
 RUN python3 -m venv .venv \
     && pip install -c constraints.txt torch==2.13.0 \
     && pip install --no-deps -r requirements-sample.txt
 
-COPY --chown=dskd . .
+COPY --chown=10001 . .
 RUN pip install -c constraints.txt '.[s3,hub,gpu]'
 
 VOLUME /data

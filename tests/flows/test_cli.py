@@ -55,3 +55,37 @@ def test_a_server_that_is_gone_is_not_used(tmp_path, monkeypatch):
     (tmp_path / "work/serve/api_url").write_text("http://127.0.0.1:9/api\n")
     settings.use_own_prefect()
     assert "PREFECT_API_URL" not in settings.os.environ
+
+
+def test_only_an_orphaned_temporary_server_of_this_home_is_ended(monkeypatch):
+    ended = []
+
+    class Process:
+        def __init__(self, name, home="here", parent="init", **environment):
+            self.title = name
+            self._environment = {"PREFECT_HOME": home, **environment}
+            self._parent = parent
+
+        def cmdline(self):
+            return ["python", "-m", "uvicorn", "prefect.server.api.server:create_app"]
+
+        def environ(self):
+            return self._environment
+
+        def parent(self):
+            return type("Parent", (), {"name": lambda _: self._parent})()
+
+        def terminate(self):
+            ended.append(self.title)
+
+    temporary = {"PREFECT__SERVER_EPHEMERAL": "1"}
+    processes = [
+        Process("orphan", **temporary),
+        Process("of a live run", parent="python3.11", **temporary),
+        Process("of another home", home="there", **temporary),
+        Process("of make serve"),
+    ]
+    monkeypatch.setenv("PREFECT_HOME", "here")
+    monkeypatch.setattr(settings.psutil, "process_iter", lambda: processes)
+    settings.end_orphaned_servers()
+    assert ended == ["orphan"]

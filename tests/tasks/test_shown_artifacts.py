@@ -16,7 +16,7 @@ def artifact(tmp_path):
     store = ArtifactStore(str(tmp_path))
     work = Work("report", {}, {})
     with store.publish(work) as draft:
-        draft.counts["tokens"] = 12_345
+        draft.counts["n_tokens"] = 12_345
         draft.path("report.md").write_text("# Students\n\n![loss](loss.png) ![gone](gone.png)\n")
         draft.path("loss.png").write_bytes(b"\x89PNG")
     return store.find(work)
@@ -30,7 +30,7 @@ def test_an_artifact_older_than_the_work_was_found(artifact):
 
 def test_the_log_line_tells_counts_size_and_place(artifact):
     line = summary_line(artifact, began=datetime.now(UTC) - HOUR)
-    assert line.startswith("made 12,345 tokens; 52 B in 0 s at ")
+    assert line.startswith("made 12,345 tokens; 52 B in 1:00 h at ")
     assert line.endswith(artifact.uri)
 
 
