@@ -22,16 +22,19 @@ def run(parameters: ParameterFile) -> None:
     """Run every stage in this process; print where the artifacts lie and how students compare."""
     try:
         config = load_config(parameters)
-        console.print(f"dskd: {parameters}, artifacts under {config.root_uri}; starting Prefect")
-        use_own_prefect()
-        end_orphaned_servers()
-        from flows.pipeline import pipeline
+    except DskdError as error:
+        _refuse(error)
+    console.print(f"dskd: {parameters}, artifacts under {config.root_uri}; starting Prefect")
+    use_own_prefect()
+    end_orphaned_servers()
+    from flows.pipeline import pipeline
 
-        state = pipeline(config, return_state=True)
+    state = pipeline(config, return_state=True)
+    try:
         made = state.result()
     except DskdError as error:
         _refuse(error)
-    except Exception as error:  # the traceback is in the log above, where it happened
+    except Exception as error:  # its traceback is in the log above
         console.print("[bold red]The run failed[/bold red]", end=": ")
         console.print(f"{type(error).__name__}: {error}", markup=False)
         console.print("Finished work is kept; the same command goes on from there.")
