@@ -90,9 +90,10 @@ def read_pairs(source: Source) -> Iterator[PairRow]:
 def _pass_over(line: bytes, number: int, source: Source) -> None:
     """Count a line that relates nothing; it is looked at only as far as to see it is whole."""
     text = line.strip()
-    if text:
-        whole = text.startswith(b"{") and text.endswith(b"}")
-        source.report.count(*(("without_relations",) if whole else ("broken_json", number)))
+    if text.startswith(b"{") and text.endswith(b"}"):
+        source.report.count("without_relations")
+    elif text:
+        source.report.count("broken_json", number)
 
 
 def _pairs_of(entry: Entry, source: Source, excluded: frozenset[str]) -> Iterator[PairRow]:

@@ -12,7 +12,7 @@ from dskd_core.artifacts import Artifact
 from dskd_core.config import RelationsConfig
 from dskd_core.lexicon import DERIVATIONS
 from dskd_core.lexicon.rows import DerivationRow
-from dskd_core.relations.morphology import Negation, find_negations
+from dskd_core.relations.morphology import Negation, Tier, find_negations
 
 _RANKS = {"sure": 1, "likely": 2, "loose": 3}
 _LOOSE = _RANKS["loose"]
@@ -23,14 +23,15 @@ def load_negations(
 ) -> dict[str, int]:
     """Fill the table ``negations`` from the lexicon's derivations and return counts.
 
-    Left out: tiers not asked for, derivations under excluded licences, and bases that occur
-    neither in a pair nor in a derivation.
+    Left out: tiers not asked for or of weight 0, derivations under excluded
+    licences, and bases that occur neither in a pair nor in a derivation.
     """
     columns = [column.to_pylist() for column in lexicon.table(DERIVATIONS).columns]
     rows = [DerivationRow(*values) for values in zip(*columns, strict=True)]
     allowed = [row for row in rows if row.licence not in config.excluded_licences]
-    found = [n for n in find_negations(allowed) if n.tier in config.negation_tiers]
-    _insert(connection, found, config)
+    factors = {tier: config.tier_weights.get(tier, 0.0) for tier in config.negation_tiers}
+    found = [n for n in find_negations(allowed) if factors.get(n.tier)]
+    _insert(connection, found, factors)
     attested = {word.casefold() for row in allowed for word in (row.word, row.base)}
     connection.register("derived_words", pa.table({"key": pa.array(sorted(attested), pa.string())}))
     connection.execute(_ATTESTED)
@@ -45,7 +46,7 @@ def load_negations(
 
 
 def _insert(
-    connection: duckdb.DuckDBPyConnection, found: list[Negation], config: RelationsConfig
+    connection: duckdb.DuckDBPyConnection, found: list[Negation], factors: dict[Tier, float]
 ) -> None:
     negations = pa.table(
         {
@@ -54,7 +55,7 @@ def _insert(
             "base": pa.array((n.base for n in found), pa.string()),
             "affix": pa.array((n.affix for n in found), pa.string()),
             "rank": pa.array((_RANKS[n.tier] for n in found), pa.int8()),
-            "factor": pa.array((config.tier_weights[n.tier] for n in found), pa.float32()),
+            "factor": pa.array((factors[n.tier] for n in found), pa.float32()),
             "pos": pa.array((n.pos for n in found), pa.string()),
             "licences": pa.array((n.licences for n in found), pa.list_(pa.string())),
         }

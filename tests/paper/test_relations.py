@@ -1,15 +1,19 @@
-"""Section 2 of METHOD.md: relations and morphology, claim by claim, on the real morphology."""
+"""Sections 2 and 3 of METHOD.md: relations, morphology and spelling, on real sources."""
+
+from pathlib import Path
 
 import pytest
 
-from dskd_core.artifacts import Artifact, ArtifactStore
-from dskd_core.config import LexiconConfig, RelationsConfig, SourceConfig
+from dskd_core.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.config import LexiconConfig, RelationsConfig, SourceConfig, WordsConfig
 from dskd_core.errors import ConfigError
 from dskd_core.lexicon import build_lexicon
 from dskd_core.lexicon.rows import DerivationRow
 from dskd_core.relations import PAIRS, build_relations
 from dskd_core.relations.morphology import find_negations
 from dskd_core.samples import resolve
+from dskd_core.tokenizers import load_tokenizer
+from dskd_core.words import HEADS, NEIGHBOURS, WORDS, build_words
 
 TABLE_1 = """quit,discontinue,synonym
 accurate,faultless,synonym
@@ -136,17 +140,72 @@ def test_locative_in_de_anti_counter_mis_and_free_never_flip(negations):
     assert bases == set()
 
 
-def test_roget_synonyms_share_a_semicolon_group_not_a_head(tmp_path):
+@pytest.fixture(scope="module")
+def roget(tmp_path_factory) -> tuple[ArtifactStore, Artifact]:
+    """The pairs of the real Roget."""
     try:
-        source = SourceConfig(kind="roget", uri="sample:roget")
-        store = ArtifactStore(str(tmp_path))
-        lexicon = build_lexicon(store, LexiconConfig(sources=(source,), morphology=()))
+        resolve("sample:roget")
     except ConfigError as error:
         pytest.skip(str(error))
-    rows = lexicon.table(PAIRS).to_pylist()
+    store = ArtifactStore(str(tmp_path_factory.mktemp("roget")))
+    return store, build_lexicon(store, LexiconConfig(morphology=()))
+
+
+def test_roget_synonyms_share_a_semicolon_group_not_a_head(roget):
+    rows = roget[1].table(PAIRS).to_pylist()
     pairs = {(r["word_a"], r["word_b"]) for r in rows}
     assert ("luster", "sheen") in pairs
     assert ("spark", "scintilla") in pairs
     assert ("light", "optics") not in pairs  # both under 420 Light
     assert {r["relation"] for r in rows} == {"synonym"}
     assert 100_000 < len(rows) < 200_000  # same head alone would give millions
+
+
+@pytest.fixture(scope="module")
+def spelled(roget) -> tuple[Artifact, dict[int, dict]]:
+    """Roget's words spelled with SmolLM2's tokenizer."""
+    try:
+        gguf = Path(resolve("sample:smollm2-135m"))
+    except ConfigError as error:
+        pytest.skip(str(error))
+    from transformers import AutoTokenizer
+
+    store, lexicon = roget
+    work = Work("teacher", {}, {})
+    with store.publish(work) as draft:
+        hf = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+        hf.save_pretrained(str(draft.folder))
+    teacher = store.open(store.uri(work))
+    relations = build_relations(store, RelationsConfig(), lexicon)
+    artifact = build_words(store, WordsConfig(), relations, teacher)
+    return artifact, {row["word_id"]: row for row in artifact.table(WORDS).to_pylist()}
+
+
+def test_a_head_is_one_token_after_a_space_and_longer_than_two_letters(spelled):
+    artifact, words = spelled
+    heads = {row["head"] for row in artifact.table(NEIGHBOURS).to_pylist()}
+    assert {words[head]["n_tokens"] for head in heads} == {1}
+    assert min(len(words[head]["word"]) for head in heads) == 3
+
+
+def test_a_neighbour_has_at_most_three_tokens(spelled):
+    artifact, words = spelled
+    spans = {words[r["neighbour"]]["n_tokens"] for r in artifact.table(NEIGHBOURS).to_pylist()}
+    assert spans == {1, 2, 3}
+
+
+def test_bank_with_and_without_space_and_capital_are_tokens_of_one_word(spelled):
+    artifact, words = spelled
+    (teacher,) = ArtifactStore(artifact.uri.rsplit("/words/", 1)[0]).of_stage("teacher")
+    tokenizer = load_tokenizer(teacher.folder())
+    heads = artifact.table(HEADS).to_pylist()
+    texts = {
+        tokenizer.decode([r["token_id"]]) for r in heads if words[r["word_id"]]["word"] == "bank"
+    }
+    assert {"bank", " bank", " Bank"} <= texts
+
+
+def test_three_tokens_keep_over_90_percent_of_the_pairs_with_a_head(spelled):
+    shares = [row["share"] for row in spelled[0].record.report["coverage"]]
+    assert shares == sorted(shares)
+    assert shares[2] > 0.9

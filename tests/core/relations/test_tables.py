@@ -110,3 +110,9 @@ def test_the_report_has_clean_checks_and_samples_of_each_tier(build):
 def test_two_builds_have_equal_bytes(build):
     text = "accurate,faultless,synonym,\nunkind,mean,synonym,\n"
     assert build(text, root="a").record.content == build(text, root="b").record.content
+
+
+def test_a_tier_of_weight_0_makes_nothing(build):
+    weights = {"sure": 1.0, "likely": 0.5, "loose": 0.0}
+    artifact = build("accurate,faultless,synonym,\n", tier_weights=weights)
+    assert set(pairs_of(artifact)) == {("accurate", "faultless")}

@@ -6,9 +6,6 @@ import pytest
 
 from dskd_core.artifacts import ArtifactStore, Work
 from dskd_core.config import WordsConfig
-from dskd_core.errors import ConfigError
-from dskd_core.relations import build_relations
-from dskd_core.samples import resolve
 from dskd_core.words import HEADS, NEIGHBOURS, WORDS, build_words
 
 PAIRS = [
@@ -97,28 +94,3 @@ def test_columns_have_the_promised_types(built):
     assert built.table(WORDS).schema.field("token_ids").type == pa.list_(pa.int32())
     for name, column in ((WORDS, "word_id"), (HEADS, "token_id"), (NEIGHBOURS, "head")):
         assert built.table(name).schema.field(column).type == pa.int32()
-
-
-def test_the_real_tokenizer_covers_most_of_roget_at_three_tokens(tmp_path):
-    try:
-        gguf = Path(resolve("sample:smollm2-135m"))
-        resolve("sample:roget")
-    except ConfigError as error:
-        pytest.skip(str(error))
-    from transformers import AutoTokenizer
-
-    from dskd_core.config import LexiconConfig, RelationsConfig
-    from dskd_core.lexicon import build_lexicon
-
-    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-    tokenizer.save_pretrained(str(tmp_path / "tokenizer"))
-    store = ArtifactStore(str(tmp_path / "root"))
-    relations = build_relations(
-        store, RelationsConfig(), build_lexicon(store, LexiconConfig(morphology=()))
-    )
-    teacher = teacher_of(store, tmp_path / "tokenizer")
-    artifact = build_words(store, WordsConfig(), relations, teacher)
-    shares = [row["share"] for row in artifact.record.report["coverage"]]
-    assert shares == sorted(shares)
-    assert shares[2] > 0.9
-    assert artifact.record.counts["n_head_words"] > 9000
