@@ -170,8 +170,7 @@ def plus_plus(X: Tensor, norms: Tensor, mask: Tensor, draws: Tensor) -> Tensor:
 
 def take(X: Tensor, rows: Tensor) -> Tensor:
     """Return the named rows [b, m, d] of ``X`` [b, n, d] for indices of any shape [b, ...]."""
-    flat = rows.flatten(1)
-    return X.gather(1, flat[..., None].expand(-1, -1, X.shape[-1]))
+    return X[torch.arange(len(X), device=X.device)[:, None], rows.flatten(1)]
 
 
 def _squared_distances(X: Tensor, norms: Tensor, rows: Tensor) -> Tensor:
