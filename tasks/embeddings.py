@@ -11,6 +11,10 @@ from tasks.policy import GPU
 @task(name="teacher", task_run_name="teacher {config.teacher.source}", **GPU)
 def teacher(config: PipelineConfig) -> str:
     """Bring the teacher into a plain transformers folder; return its URI."""
+    # transformers puts a lazy module in its own place while it is first imported. Tasks that wait
+    # for this one start together, and of two threads importing it at once one gets the wrong one.
+    import transformers  # noqa: F401
+
     from dskd_core.embeddings.teacher import prepare_teacher
 
     return shown(
