@@ -13,7 +13,8 @@ class Metric:
         title: for people, with the unit.
         total: column with the sum.
         count: column with the number of positions it is a sum over.
-        better: which direction is better; none says nothing by itself.
+        better: which direction is better. Neither for the distance to antonyms: states that have
+            drifted from everything are far from antonyms too.
         digits: decimals worth printing.
     """
 
@@ -31,7 +32,7 @@ METRICS = (
     Metric("top1_agreement", "top-1 agreement", "top1_agreement", "n_positions", "higher"),
     Metric("accuracy", "next-token accuracy", "accuracy", "n_positions", "higher"),
     Metric("own_synonym_mse", "own+synonym MSE", "own_synonym_mse", "n_with_positives", "lower"),
-    Metric("antonym_mse", "antonym MSE", "antonym_mse", "n_with_negatives", "higher"),
+    Metric("antonym_mse", "antonym MSE", "antonym_mse", "n_with_negatives", "none"),
     Metric("synonym_nearer", "synonym nearer", "n_synonym_nearer", "n_with_both", "higher"),
     Metric("state_mse", "state MSE", "state_mse", "n_positions", "lower"),
 )

@@ -117,6 +117,7 @@ def score_student(
         table = _table(rows)
         draft.write_table(TABLE, table)
         _summarise(draft, table, model, student)
+        draft.report["teacher"] = teacher.record.report["source"]
     return store.get(work.stage, work.fingerprint)
 
 

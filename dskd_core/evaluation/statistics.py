@@ -138,8 +138,7 @@ def pooled(values: FloatArray, clusters: NDArray[np.integer]) -> FloatArray:
         clusters: [n_windows], the cluster (document) of each.
     """
     _, index = np.unique(clusters, return_inverse=True)
-    membership = np.equal.outer(index, np.arange(index.max() + 1)).astype(np.float64)
-    return np.asarray(values @ membership, dtype=np.float64)
+    return np.apply_along_axis(lambda row: np.bincount(index, weights=row), -1, values)
 
 
 def clusters_of(documents: NDArray[np.integer]) -> tuple[NDArray[np.integer], str]:

@@ -1,0 +1,168 @@
+"""The report: teacher, KD and DSKD on the same held-out text, with intervals.
+
+    report.html   one page, style and picture inside it
+    report.md     the same, the picture beside it
+    loss.png      cross-entropy and the hinge's active share of every student, by step
+    windows.parquet is not copied: the scores keep it
+
+Its record holds what the page shows as numbers: ``table`` and ``sd`` (a row for each arm),
+``comparison`` (every arm minus KD), ``control`` (DSKD minus KD with state MSE), ``intervals``
+(all of both comparisons: differences by seed, t-interval, smallest detectable difference) and
+``students`` (seconds, bytes, place of the data).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dskd_core.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.config import EvaluationConfig
+from dskd_core.evaluation.comparison import YARDSTICK, Pair, ScoreBoard
+from dskd_core.evaluation.page import to_html, to_markdown
+from dskd_core.evaluation.pictures import Curve, draw_loss
+from dskd_core.evaluation.prose import PICTURE, page_of
+from dskd_core.progress import Progress, silent
+from dskd_core.training.loop import HISTORY
+
+
+def build_report(
+    store: ArtifactStore,
+    config: EvaluationConfig,
+    scores: list[Artifact],
+    students: list[Artifact],
+    *,
+    progress: Progress = silent,
+) -> Artifact:
+    """Compare the arms and write it down for people.
+
+    Args:
+        store: where the report is kept.
+        config: level of the intervals and number of resamples.
+        scores: of the teacher, if wanted, and of every student.
+        students: the students, for how they trained.
+        progress: told metrics compared.
+
+    Raises:
+        ArtifactError: if KD is missing, a subject comes twice, or the windows differ.
+    """
+    board = ScoreBoard(sorted(scores, key=_subject))
+    students = sorted(students, key=lambda s: (s.record.report["arm"], s.record.report["seed"]))
+    work = Work(
+        "report",
+        config.model_dump(mode="json", include={"confidence", "n_resamples"}),
+        {
+            f"{artifact.record.stage} {_subject(artifact)}": artifact.fingerprint
+            for artifact in (*board.artifacts.values(), *students)
+        },
+    )
+    if found := store.find(work):
+        return found
+    with store.publish(work) as draft:
+        pairs, control = _compare(board, config, progress)
+        curves = [_curve(student) for student in students]
+        draw_loss(curves, draft.path(PICTURE))
+        page = page_of(board, pairs, control, curves, students, work, config)
+        draft.path("report.md").write_text(to_markdown(page), "utf-8")
+        draft.path("report.html").write_text(to_html(page, draft.folder), "utf-8")
+        any_score = board.of(YARDSTICK)[0].record.counts
+        draft.counts |= {key: any_score[key] for key in ("windows", "documents", "positions")}
+        draft.counts |= {"students": len(students), "arms": len(board.arms)}
+        draft.report |= {
+            "table": [_rounded(board.row(arm)) for arm in board.arms],
+            "sd": [_rounded(board.row(arm, spread=True)) for arm in board.arms],
+            "comparison": [_line(pair) for pair in pairs],
+            "control": [_line(pair) for pair in control],
+            "intervals": [_details(pair) for pair in (*pairs, *control)],
+            "clusters": board.cluster_word,
+            "active_share": {
+                f"{curve.arm} seed {curve.seed}": round(
+                    float(curve.history["active_share"].mean()), 6
+                )
+                for curve in curves
+            },
+            "students": [_cost(student) for student in students],
+        }
+    return store.get(work.stage, work.fingerprint)
+
+
+def _compare(
+    board: ScoreBoard, config: EvaluationConfig, progress: Progress
+) -> tuple[list[Pair], list[Pair]]:
+    """Compare every arm with KD, and DSKD with its control; return both."""
+    arms = [arm for arm in board.arms if arm not in ("teacher", YARDSTICK)]
+    pairs: list[Pair] = []
+    for done, arm in enumerate(arms):
+        pairs += board.pairs(arm, YARDSTICK, config)
+        progress(done + 1, len(arms), "arms")
+    has_control = "dskd" in arms and "kd_mse" in arms
+    return pairs, board.pairs("dskd", "kd_mse", config) if has_control else []
+
+
+def _subject(artifact: Artifact) -> str:
+    report = artifact.record.report
+    return str(report["arm"]) if report["seed"] is None else f"{report['arm']} {report['seed']}"
+
+
+def _curve(student: Artifact) -> Curve:
+    table = student.table(HISTORY)
+    history = {name: table[name].to_numpy().astype(np.float64) for name in table.column_names}
+    return Curve(student.record.report["arm"], student.record.report["seed"], history)
+
+
+def _line(pair: Pair) -> dict[str, Any]:
+    """Return a comparison as the tables of tasks and flows show it."""
+    return _rounded(
+        {
+            "metric": pair.metric.name,
+            "arms": f"{pair.arm} - {pair.yardstick}",
+            "difference": pair.found.difference,
+            "low": pair.found.low,
+            "high": pair.found.high,
+            "seeds": len(pair.seeds),
+            "excludes_zero": "yes" if pair.found.excludes_zero else "no",
+            "verdict": pair.verdict,
+        }
+    )
+
+
+def _details(pair: Pair) -> dict[str, Any]:
+    found = pair.found
+    return _rounded(
+        {
+            "metric": pair.metric.name,
+            "arms": f"{pair.arm} - {pair.yardstick}",
+            "difference": found.difference,
+            "bootstrap_low": found.low,
+            "bootstrap_high": found.high,
+            "t_low": found.seed_low,
+            "t_high": found.seed_high,
+            "smallest_detectable": found.detectable,
+            "by_seed": dict(
+                zip(map(str, pair.seeds), (round(d, 6) for d in found.by_seed), strict=True)
+            ),
+        }
+    )
+
+
+def _cost(student: Artifact) -> dict[str, Any]:
+    """Return what a student cost; seconds are of the run, so they stand in the record alone."""
+    record = student.record
+    return {
+        "arm": record.report["arm"],
+        "seed": record.report["seed"],
+        "steps": record.counts["steps"],
+        "seconds": record.seconds,
+        "bytes": record.n_bytes,
+        "fingerprint": record.fingerprint,
+    }
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(v, 6) if isinstance(v, float) else v for key, v in row.items()}
+
+
+def table_of(report: Artifact, name: str = "table") -> Sequence[dict[str, Any]]:
+    """Return a table of a report's record: table, sd, comparison, control, intervals, students."""
+    rows: Sequence[dict[str, Any]] = report.record.report[name]
+    return rows
