@@ -141,15 +141,18 @@ class Artifact:
         with fs.open(path, "rb") as file:
             return pq.read_table(file)
 
-    def query(self, sql: str, **tables: str) -> pa.Table:
-        """Run DuckDB SQL over Parquet files of the artifact, each visible under its keyword.
+    def query(
+        self, sql: str, parameters: dict[str, Any] | None = None, /, **tables: str | pa.Table
+    ) -> pa.Table:
+        """Run DuckDB SQL over its Parquet files (or other tables), each under its keyword.
 
         ``artifact.query("SELECT count(*) FROM pairs", pairs="pairs.parquet")``
         """
         with duckdb.connect() as connection:
-            for name, file in tables.items():
-                connection.register(name, self.table(file))
-            return connection.execute(sql).to_arrow_table()
+            for name, source in tables.items():
+                table = self.table(source) if isinstance(source, str) else source
+                connection.register(name, table)
+            return connection.sql(sql, params=parameters).to_arrow_table()
 
 
 @dataclass

@@ -339,6 +339,5 @@ def parse_config(values: Any, origin: str) -> PipelineConfig:
             for e in error.errors()
         )
         raise ConfigError(
-            f"{origin} is refused: {refused}. Correct these keys; "
-            "dskd_core/config.py has them all."
+            f"{origin} is refused: {refused}. Correct these keys; dskd_core/config.py has them all."
         ) from error

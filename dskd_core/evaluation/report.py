@@ -3,22 +3,20 @@
     report.html   one page, style and picture inside it
     report.md     the same, the picture beside it
     loss.png      cross-entropy and the hinge's active share of every student, by step
-    windows.parquet is not copied: the scores keep it
 
 Its record holds what the page shows as numbers: ``table`` and ``sd`` (a row for each arm),
 ``comparison`` (every arm minus KD), ``control`` (DSKD minus KD with state MSE), ``intervals``
 (all of both comparisons: differences by seed, t-interval, smallest detectable difference) and
-``students`` (seconds, bytes, place of the data).
+``students`` (steps, seconds, bytes).
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import EvaluationConfig
-from dskd_core.evaluation.comparison import YARDSTICK, Pair, ScoreBoard
+from dskd_core.evaluation.comparison import ARMS, YARDSTICK, Pair, ScoreBoard
 from dskd_core.evaluation.page import to_html, to_markdown
 from dskd_core.evaluation.pictures import Curve, draw_loss
 from dskd_core.evaluation.prose import PICTURE, page_of
@@ -47,7 +45,7 @@ def build_report(
         ArtifactError: if KD is missing, a subject comes twice, or the windows differ.
     """
     board = ScoreBoard(sorted(scores, key=_subject))
-    students = sorted(students, key=lambda s: (s.record.report["arm"], s.record.report["seed"]))
+    students = sorted(students, key=_place)
     work = Work(
         "report",
         config.model_dump(mode="json", include={"confidence", "n_resamples"}),
@@ -102,6 +100,11 @@ def _compare(
 def _subject(artifact: Artifact) -> str:
     report = artifact.record.report
     return str(report["arm"]) if report["seed"] is None else f"{report['arm']} {report['seed']}"
+
+
+def _place(student: Artifact) -> tuple[int, int]:
+    report = student.record.report
+    return ARMS.index(report["arm"]), report["seed"]
 
 
 def _curve(student: Artifact) -> Curve:
@@ -160,9 +163,3 @@ def _cost(student: Artifact) -> dict[str, Any]:
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
     return {key: round(v, 6) if isinstance(v, float) else v for key, v in row.items()}
-
-
-def table_of(report: Artifact, name: str = "table") -> Sequence[dict[str, Any]]:
-    """Return a table of a report's record: table, sd, comparison, control, intervals, students."""
-    rows: Sequence[dict[str, Any]] = report.record.report[name]
-    return rows

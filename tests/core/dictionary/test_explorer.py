@@ -1,0 +1,34 @@
+import pytest
+
+from dskd_core.dictionary.explorer import describe
+from dskd_core.errors import DataError
+from dskd_core.lexicon.store import build_lexicon
+from dskd_core.relations.tables import build_relations
+
+
+@pytest.fixture
+def described(nexted):
+    config = nexted.config
+    relations = build_relations(
+        nexted.store, config.relations, build_lexicon(nexted.store, config.lexicon)
+    )
+    artifacts = (nexted.dictionary(), nexted.senses(), nexted.words(), relations)
+    return lambda word: describe(*artifacts, word)
+
+
+def test_a_word_shows_its_senses_with_text_and_its_relations_with_origin(described):
+    text = described("Light")
+    assert "sense 0" in text
+    assert "«light»" in text
+    assert "2 antonyms" in text
+    assert "dark" in text
+    assert "word_pairs" in text
+
+
+def test_a_derived_pair_shows_its_affix_and_its_parent(described):
+    assert "un- of friendly|unkind" in described("kind")
+
+
+def test_a_word_the_dictionary_does_not_know_is_refused_by_name(described):
+    with pytest.raises(DataError, match="xyzzy"):
+        described("xyzzy")

@@ -1,0 +1,105 @@
+import duckdb
+import numpy as np
+import pytest
+
+from dskd_core.artifacts import Artifact
+from dskd_core.config import DictionaryConfig
+from dskd_core.dictionary.alignment import compose
+from dskd_core.dictionary.store import build_dictionary, load_dictionary
+from dskd_core.errors import ArtifactError
+from dskd_core.senses.store import load_senses
+
+
+def _words(artifact: Artifact) -> dict[str, dict]:
+    return {row["word"]: row for row in artifact.table("words.parquet").to_pylist()}
+
+
+def test_a_word_of_one_token_has_that_token_s_senses(nexted):
+    dictionary, inventory = nexted.dictionary(), load_senses(nexted.senses())
+    rows = load_dictionary(dictionary).rows
+    word = _words(dictionary)["happy"]
+    assert word["n_tokens"] == 1
+    np.testing.assert_array_equal(
+        rows[word["row_start"] : word["row_stop"]], inventory.lookup(word["token_ids"][0])
+    )
+
+
+def test_a_word_of_several_tokens_has_composed_senses(tmp_path_factory):
+    from tests.miniature import PAIRS, Built, make
+
+    folder = tmp_path_factory.mktemp("composed")
+    config = make(folder, embeddings={"key": "next"})
+    lines = [
+        "word_a,word_b,relation",
+        *(",".join(p) for p in [*PAIRS, ("light", "stone money", "synonym")]),
+    ]
+    (folder / "pairs.csv").write_text("\n".join(lines) + "\n", "utf-8")
+    built = Built(config)
+    dictionary, inventory = built.dictionary(), load_senses(built.senses())
+    word = _words(dictionary)["stone money"]
+    assert word["n_tokens"] == 2
+    slots = np.searchsorted(inventory.tokens, word["token_ids"])
+    expected = compose(inventory.centroids.astype(np.float32), inventory.offsets, slots[None])[0]
+    rows = load_dictionary(dictionary).rows[word["row_start"] : word["row_stop"]]
+    np.testing.assert_allclose(rows, expected[: len(rows)], atol=2e-3)  # float16
+
+
+def test_positives_and_negatives_are_the_senses_of_synonyms_and_antonyms(nexted):
+    artifact = nexted.dictionary()
+    dictionary, words = load_dictionary(artifact), _words(artifact)
+    light = words["light"]["token_ids"][0]
+    expected = [
+        row
+        for name in ("dark", "heavy")
+        if words[name]["row_start"] >= 0
+        for row in range(words[name]["row_start"], words[name]["row_stop"])
+    ]
+    assert expected
+    assert sorted(dictionary.negatives.of(light)) == sorted(expected)
+
+
+def test_all_written_variants_of_a_word_share_its_neighbours(nexted):
+    heads = nexted.words().table("heads.parquet").to_pylist()
+    dictionary = load_dictionary(nexted.dictionary())
+    by_word: dict[int, list[int]] = {}
+    for row in heads:
+        by_word.setdefault(row["word_id"], []).append(row["token_id"])
+    several = [tokens for tokens in by_word.values() if len(tokens) > 1]
+    assert several
+    for tokens in several:
+        lists = [sorted(dictionary.negatives.of(token)) for token in tokens]
+        assert all(rows == lists[0] for rows in lists)
+
+
+def test_negatives_never_include_own_senses(nexted):
+    dictionary = load_dictionary(nexted.dictionary())
+    for token in range(dictionary.n_tokens):
+        assert not set(dictionary.own.of(token)) & set(dictionary.negatives.of(token))
+
+
+def test_at_most_max_antonyms_are_kept_the_heaviest_first(nexted):
+    config = DictionaryConfig(max_antonyms=1)
+    artifact = build_dictionary(
+        nexted.store, config, nexted.senses(), nexted.words(), nexted.corpus()
+    )
+    words = _words(artifact)
+    rows = load_dictionary(artifact).negatives.of(words["light"]["token_ids"][0])
+    of_one = {
+        tuple(range(words[name]["row_start"], words[name]["row_stop"]))
+        for name in ("dark", "heavy")
+    }
+    assert tuple(rows) in of_one
+
+
+def test_the_artifact_opens_with_plain_duckdb(nexted):
+    place = nexted.dictionary().file_uri("words.parquet")
+    sql = f"SELECT count(*) FROM '{place}' WHERE row_start >= 0"
+    count = duckdb.sql(sql).fetchall()
+    assert count == [(nexted.dictionary().record.counts["words"],)]
+
+
+def test_senses_and_words_of_different_tokenizers_are_refused_by_name(nexted, monkeypatch):
+    other = nexted.words()
+    monkeypatch.setitem(other.record.inputs, "tokenizer", "feedfeedfeedfeed")
+    with pytest.raises(ArtifactError, match="feedfeedfeedfeed"):
+        build_dictionary(nexted.store, DictionaryConfig(), nexted.senses(), other, nexted.corpus())

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from dskd_core.artifacts import ArtifactStore
+from dskd_core.config import TeacherConfig
+from dskd_core.embeddings.teacher import load_teacher, prepare_teacher, torch_device
+from dskd_core.errors import ConfigError
+
+
+def test_states_are_the_last_hidden_states_after_the_final_norm(miniature):
+    teacher = load_teacher(miniature.teacher(), miniature.config.teacher)
+    ids = torch.arange(2, 12)[None]
+    with torch.no_grad():
+        out = teacher.model(ids, output_hidden_states=True)
+        states = teacher.states(ids)
+        before = teacher.layers[-1]
+    torch.testing.assert_close(states, out.hidden_states[-1])
+    torch.testing.assert_close(states @ teacher.model.lm_head.weight.T, out.logits)
+    assert before is teacher.model.model.layers[-1]
+
+
+def test_padding_on_the_right_changes_no_state(miniature):
+    teacher = load_teacher(miniature.teacher(), miniature.config.teacher)
+    ids = torch.arange(2, 8)[None]
+    longer = torch.cat([ids, torch.zeros(1, 5, dtype=torch.long)], dim=1)
+    with torch.no_grad():
+        torch.testing.assert_close(teacher.states(longer)[:, :6], teacher.states(ids))
+
+
+def test_padded_vocabulary_rows_never_win(miniature):
+    teacher = load_teacher(miniature.teacher(), miniature.config.teacher)
+    n_rows = teacher.model.lm_head.weight.shape[0]
+    assert n_rows > teacher.n_tokens
+    states = teacher.model.lm_head.weight.detach()[-1:] * 100.0  # points at a padded row
+    full = (states @ teacher.model.lm_head.weight.T).argmax()
+    assert int(full) == n_rows - 1
+    assert int(teacher.predictions(states)[0]) < teacher.n_tokens
+
+
+@pytest.mark.parametrize("source", ["/no/such/folder", "./nothing", "/no/model.gguf"])
+def test_a_missing_teacher_is_refused_by_name(tmp_path, source):
+    with pytest.raises(ConfigError, match="correct the path"):
+        prepare_teacher(ArtifactStore(str(tmp_path)), TeacherConfig(source=source))
+
+
+def test_a_folder_without_safetensors_is_refused(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ConfigError, match="safe_serialization"):
+        prepare_teacher(ArtifactStore(str(tmp_path)), TeacherConfig(source=str(tmp_path / "model")))
+
+
+def test_other_weights_are_another_teacher(miniature, tmp_path):
+    config = miniature.config.teacher
+    model = AutoModelForCausalLM.from_pretrained(config.source)
+    with torch.no_grad():
+        model.lm_head.weight[5, 5] += 1.0
+    model.save_pretrained(tmp_path / "other")
+    for file in Path(config.source).glob("tokenizer*"):
+        (tmp_path / "other" / file.name).write_bytes(file.read_bytes())
+    other = config.model_copy(update={"source": str(tmp_path / "other")})
+    assert prepare_teacher(miniature.store, other).fingerprint != miniature.teacher().fingerprint
+
+
+def test_an_unusable_device_is_refused():
+    with pytest.raises(ConfigError, match="set auto"):
+        torch_device("cuda:7" if not torch.cuda.is_available() else "nonsense")

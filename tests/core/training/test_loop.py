@@ -1,0 +1,242 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from dskd_core.corpus.store import load_windows
+from dskd_core.dictionary.store import load_dictionary
+from dskd_core.embeddings.teacher import load_teacher
+from dskd_core.errors import ArtifactError, CapacityError, DataError
+from dskd_core.training.activations import Activations, capture_shard, capture_shards
+from dskd_core.training.loop import Run, train_student
+from dskd_core.training.losses import Weights, reference_kd
+from tests.miniature import Built, make
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Built:
+    built = Built(make(tmp_path_factory.mktemp("training"), embeddings={"key": "next"}))
+    built.activations()
+    return built
+
+
+def _run(built: Built, arm: str = "dskd", seed: int = 0) -> Run:
+    config = built.config
+    return Run.prepare(
+        built.store,
+        config.training,
+        config.student,
+        config.teacher,
+        built.teacher(),
+        built.dictionary(),
+        built.activations(),
+        arm,
+        seed,
+    )
+
+
+def _naive_loss(run: Run, built: Built) -> float:
+    """Eq. 3-5 over the windows of step 0: whole models, full logits, a loop over positions."""
+    teacher = load_teacher(built.teacher(), built.config.teacher)
+    windows, senses = load_windows(built.corpus()), run.senses.double()
+    dictionary, weights = load_dictionary(built.dictionary()), run.weights
+    batch = run.batch(0)
+    student_states, teacher_states, labels, terms, start = [], [], [], [], 0
+    chosen = set(batch.chosen.tolist())
+    for cached in batch.windows:
+        ids = torch.tensor(windows.window(cached.window).tolist())[None]
+        with torch.no_grad():
+            out = teacher.model(ids, output_hidden_states=True)
+        m = out.hidden_states[-1][0].double()
+        n = run.tail(out.hidden_states[run.shape.entry]).detach()[0].double()
+        for t in range(ids.shape[1]):
+            document = windows.document(int(windows.documents[cached.window]))
+            place = int(windows.starts[cached.window]) + t + 1
+            if place >= len(document):
+                continue
+            label = int(document[place])
+            student_states.append(n[t])
+            teacher_states.append(m[t])
+            labels.append(label)
+            if start + t in chosen:
+                terms.append(_naive_position(n[t], m[t], label, dictionary, senses, weights))
+        start += ids.shape[1]
+    ce, kl = reference_kd(
+        torch.stack(student_states),
+        torch.stack(teacher_states),
+        teacher.head.double(),
+        torch.tensor(labels),
+        temperature=weights.temperature,
+    )
+    assert len(terms) == len(chosen)
+    return float(ce + weights.kl * weights.temperature**2 * kl + sum(terms) / len(terms))
+
+
+def _naive_position(n, m, label, dictionary, senses, weights: Weights) -> float:
+    def nearest(rows):
+        ordered = sorted(rows.tolist(), key=lambda r: float((senses[r] - m).norm()))
+        return [float((senses[r] - n).square().mean()) for r in ordered[:2]]  # kappa = 2
+
+    pull = nearest(np.append(dictionary.own.of(label), dictionary.positives.of(label)))
+    push = [max(0.0, weights.margin - mse) for mse in nearest(dictionary.negatives.of(label))]
+    return weights.positive * np.mean(pull) + weights.negative * (np.mean(push) if push else 0.0)
+
+
+def test_the_loss_of_a_step_equals_the_paper_s_equations_computed_naively(built):
+    run = _run(built)
+    loss, terms = run.loss(run.batch(0))
+    assert terms["negative"] > 0.0
+    assert float(loss) == pytest.approx(_naive_loss(run, built), rel=2e-3)  # e_t is float16
+
+
+def test_kd_differs_from_dskd_only_by_the_sense_terms(built):
+    kd, dskd = _run(built, "kd"), _run(built, "dskd")
+    loss_kd, terms = kd.loss(kd.batch(0))
+    loss_dskd, _ = dskd.loss(dskd.batch(0))
+    difference = terms["positive"] + terms["negative"]
+    assert float(loss_dskd - loss_kd) == pytest.approx(difference, rel=1e-5)
+
+
+def test_training_lowers_the_loss(built):
+    run = _run(built)
+    losses = [run.step(step)["loss"] for step in range(8)]
+    assert losses[-1] < losses[0]
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(built):
+    undisturbed = built.student("dskd", 3)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(n_done, n_total, unit, **measures):
+        if n_done == 6:
+            raise KilledError
+
+    built.store.discard(undisturbed)
+    with pytest.raises(KilledError):
+        built.student("dskd", 3, progress=kill)
+    steps = []
+    resumed = built.student("dskd", 3, progress=lambda n, *_, **__: steps.append(n))
+    assert steps[0] == 5  # the checkpoint of step 4 was found
+    assert resumed.record.files == undisturbed.record.files
+
+
+def test_a_finished_run_leaves_no_checkpoints(built):
+    built.student("dskd", 4)
+    assert built.store.of_stage("checkpoint") == []
+
+
+def test_another_seed_is_another_order(built):
+    one, other = _run(built, seed=0), _run(built, seed=1)
+    orders = [[w.window for w in run.batch(0).windows] for run in (one, other)]
+    assert orders[0] != orders[1]
+
+
+def test_arms_of_one_seed_see_the_same_windows_and_positions(built):
+    kd, dskd = _run(built, "kd").batch(3), _run(built, "dskd").batch(3)
+    assert [w.window for w in kd.windows] == [w.window for w in dskd.windows]
+    assert kd.chosen.tolist() == dskd.chosen.tolist()
+
+
+def test_every_window_is_seen_once_an_epoch(built):
+    run = _run(built)
+    n = len(run.activations.training)
+    seen = [w.window for step in range(n // 4) for w in run.batch(step).windows]
+    assert len(set(seen)) == len(seen) == n // 4 * 4
+
+
+def test_heldout_windows_are_never_trained_on(built):
+    activations = Activations(built.activations(), built.store)
+    heldout = load_windows(built.corpus()).heldout
+    assert not heldout[activations.training].any()
+    assert heldout[activations.heldout].all()
+    assert len(activations.heldout) > 0
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(built):
+    run = _run(built)
+    with torch.no_grad():
+        next(iter(run.tail.layers.parameters())).fill_(float("nan"))
+    with pytest.raises(DataError, match=r"Step 2 .*learning_rate"):
+        run.step(2)
+
+
+def test_the_student_generates_in_a_python_that_has_no_dskd(built):
+    folder = built.student().file_uri("model")
+    program = f"""
+import sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained({folder!r})
+tokenizer = AutoTokenizer.from_pretrained({folder!r})
+ids = tokenizer("the kind man", return_tensors="pt")
+out = model.generate(**{{k: ids[k] for k in ("input_ids", "attention_mask")}}, max_new_tokens=3)
+assert "dskd_core" not in sys.modules
+print(model.config.num_hidden_layers, out.shape[1] - ids["input_ids"].shape[1])
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["3", "3"]
+
+
+def test_only_the_trainable_layers_of_the_student_differ_from_the_teacher(built):
+    student = AutoModelForCausalLM.from_pretrained(built.student().file_uri("model")).state_dict()
+    teacher = AutoModelForCausalLM.from_pretrained(built.config.teacher.source).state_dict()
+    differing = {name for name, value in student.items() if not value.equal(teacher[name])}
+    assert differing
+    assert all(name.startswith(("model.layers.1.", "model.layers.2.")) for name in differing)
+
+
+def test_a_dictionary_of_another_teacher_is_refused_by_name(built, monkeypatch):
+    dictionary = built.dictionary()
+    monkeypatch.setitem(dictionary.record.report, "tokenizer", "feedfeedfeedfeed")
+    config = built.config
+    with pytest.raises(ArtifactError, match=r"feedfeedfeedfeed.*teacher"):
+        capture_shard(
+            built.store,
+            config.training,
+            config.student,
+            config.teacher,
+            built.teacher(),
+            built.corpus(),
+            dictionary,
+            capture_shards(built.corpus(), config.training)[0],
+        )
+
+
+def test_activations_beyond_their_budget_are_refused_before_anything_runs(built):
+    config = built.config
+    small = config.training.model_copy(update={"max_activation_bytes": 1000, "n_candidates": 4})
+    with pytest.raises(CapacityError, match="max_train_tokens"):
+        capture_shard(
+            built.store,
+            small,
+            config.student,
+            config.teacher,
+            built.teacher(),
+            built.corpus(),
+            built.dictionary(),
+            capture_shards(built.corpus(), small)[0],
+        )
+
+
+def test_a_found_student_is_not_trained_again(built, monkeypatch):
+    first = built.student("kd", 0)
+    monkeypatch.setattr(Run, "prepare", lambda *_: pytest.fail("trained again"))
+    config = built.config
+    again = train_student(
+        built.store,
+        config.training,
+        config.student,
+        config.teacher,
+        built.teacher(),
+        built.dictionary(),
+        built.activations(),
+        arm="kd",
+        seed=0,
+    )
+    assert again == first
