@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 COLOURS = {"kd": "#4477aa", "dskd": "#cc3311", "kd_mse": "#228833"}
-_PANELS = (("ce", "CE of the batch (nats)"), ("active_share", "negatives inside the margin"))
+_PANELS = (("ce", "CE of the batch (nats)"), ("active_share", "hinge active share"))
 
 
 @dataclass(frozen=True)
