@@ -144,9 +144,9 @@ def _main_table(board: ScoreBoard, pairs: Sequence[Pair]) -> Table:
             lines.append((Cell("perplexity ↓"), *cells))
     caption = (
         "Means over positions, then over seeds, ± standard deviation between seeds; ↓ lower is "
-        "better, ↑ higher. KL at the training temperature, without the factor T². Bold: better than KD, both intervals below leave zero out. "
-        "Antonym MSE has no better direction: a state that has drifted from everything is far "
-        "from antonyms too."
+        "better, ↑ higher. KL at the training temperature, without the factor T². Bold: better "
+        "than KD, both intervals below leave zero out. Antonym MSE has no better direction: a "
+        "state that has drifted from everything is far from antonyms too."
     )
     return Table(("", *(_NAMES[arm] for arm in board.arms)), tuple(lines), caption)
 

@@ -1,0 +1,209 @@
+"""Scores of a random llama's students, against the exported checkpoint and naive loops."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from dskd_core.config import StudentConfig
+from dskd_core.corpus.store import load_windows
+from dskd_core.dictionary.store import load_dictionary
+from dskd_core.embeddings.batches import next_tokens
+from dskd_core.embeddings.teacher import load_teacher
+from dskd_core.errors import ArtifactError
+from dskd_core.evaluation.scores import Judge, read_layers, score_student, student_tail
+from dskd_core.training.activations import Activations, collect_activations
+from dskd_core.training.loop import collate, tail_states
+from tests.core.evaluation.conftest import TRAINING
+
+
+def checkpoint(student):
+    from transformers import AutoModelForCausalLM
+
+    folder = student.folder() / "model"
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def mse(a, b):
+    return sum((float(x) - float(y)) ** 2 for x, y in zip(a, b, strict=True)) / len(a)
+
+
+@torch.no_grad()
+def naive_window(miniature, model, teacher, window):
+    """Score one window from token ids alone, in float64, position by position."""
+    corpus, dictionary = load_windows(miniature.corpus), load_dictionary(miniature.dictionary)
+    ids = torch.from_numpy(corpus.window(window).astype(np.int64))[None]
+    labels = next_tokens(corpus, window)
+    n_t = model.base_model(ids).last_hidden_state[0].double()
+    m_t = teacher.base_model(ids).last_hidden_state[0].double()
+    head = model.get_output_embeddings().weight.double()
+    rows = dictionary.rows.astype(np.float64)
+    sums = dict.fromkeys(
+        ("n_positions", "ce", "kl", "top1_agreement", "accuracy", "state_mse", "n_with_positives",
+         "own_synonym_mse", "n_with_negatives", "antonym_mse", "n_with_both", "n_synonym_nearer"),
+        0.0,
+    )  # fmt: skip
+    for n, m, label in zip(n_t, m_t, labels, strict=True):
+        if label < 0:
+            continue
+        z, taught = head @ n, head @ m
+        p, q = torch.softmax(taught / 2.0, 0), torch.softmax(z / 2.0, 0)
+        sums["n_positions"] += 1
+        sums["ce"] -= math.log(torch.softmax(z, 0)[label])
+        sums["kl"] += float((p * (p / q).log()).sum())
+        sums["top1_agreement"] += float(z.argmax() == taught.argmax())
+        sums["accuracy"] += float(z.argmax() == label)
+        sums["state_mse"] += mse(n, m)
+        own, synonyms, antonyms = (
+            [rows[r] for r in csr.of(label)]
+            for csr in (dictionary.own, dictionary.positives, dictionary.negatives)
+        )
+        near = sorted(own + synonyms, key=lambda row: mse(m, row))[:3]
+        if near:
+            sums["n_with_positives"] += 1
+            sums["own_synonym_mse"] += np.mean([mse(n, row) for row in near])
+        near = sorted(antonyms, key=lambda row: mse(m, row))[:3]
+        if near:
+            sums["n_with_negatives"] += 1
+            sums["antonym_mse"] += np.mean([mse(n, row) for row in near])
+        if synonyms and antonyms:
+            sums["n_with_both"] += 1
+            nearer = min(mse(n, r) for r in synonyms) < min(mse(n, r) for r in antonyms)
+            sums["n_synonym_nearer"] += nearer
+    return sums
+
+
+@pytest.mark.parametrize("arm", ["kd", "dskd"])
+def test_scores_equal_the_exported_checkpoint_run_by_transformers(miniature, arm):
+    scores = miniature.score(arm)
+    rows = scores.table("windows.parquet").to_pylist()
+    model = checkpoint(miniature.students[arm, 0])
+    teacher = load_teacher(miniature.teacher, miniature.teacher_config).model
+    for row in rows[:6]:
+        expected = naive_window(miniature, model, teacher, row["window"])
+        for name, value in expected.items():
+            assert row[name] == pytest.approx(value, abs=2e-2, rel=2e-3), name
+    assert any(row["n_with_both"] for row in rows[:6])
+
+
+def test_the_tail_read_from_safetensors_gives_the_checkpoints_own_states(miniature):
+    student = miniature.students["dskd", 0]
+    teacher = load_teacher(miniature.teacher, miniature.teacher_config)
+    cached = Activations(miniature.activations, miniature.store)
+    windows = [cached.window(window) for window in cached.heldout[:3]]
+    with torch.no_grad():
+        states = tail_states(student_tail(teacher, student), collate(windows), "float32")
+    corpus, model = load_windows(miniature.corpus), checkpoint(student)
+    expected = [
+        model.base_model(torch.from_numpy(corpus.window(w.window).astype(np.int64))[None])
+        for w in windows
+    ]
+    flat = torch.cat([out.last_hidden_state[0] for out in expected])
+    assert torch.allclose(states, flat, atol=1e-5)
+
+
+def test_layers_are_found_under_the_names_of_llama_and_of_gpt2(tmp_path):
+    from safetensors.torch import save_file
+
+    ones = torch.ones(2)
+    save_file(
+        {"model.layers.0.a": ones, "model.layers.3.mlp.b": 2 * ones}, tmp_path / "1.safetensors"
+    )
+    save_file(
+        {"transformer.h.12.attn.c": 3 * ones, "lm_head.weight": ones}, tmp_path / "2.safetensors"
+    )
+    found = read_layers(tmp_path, first=3)
+    assert {name: float(value[0]) for name, value in found.items()} == {"0.mlp.b": 2, "9.attn.c": 3}
+
+
+def test_the_teacher_agrees_with_itself_and_has_no_distance_to_itself(miniature):
+    scores = miniature.score("teacher")
+    means = scores.record.report["means"]
+    assert scores.record.report["arm"] == "teacher"
+    assert scores.record.report["seed"] is None
+    assert scores.record.counts["layers"] == 4
+    assert means["top1_agreement"] == 1.0
+    assert means["state_mse"] == 0.0
+    assert abs(means["kl"]) < 1e-3
+    assert scores.record.report["perplexity"] == pytest.approx(math.exp(means["ce"]))
+
+
+def test_kl_is_never_noticeably_negative(miniature):
+    for arm in ("teacher", "kd", "dskd", "kd_mse"):
+        table = miniature.score(arm).table("windows.parquet")
+        kl = table["kl"].to_numpy() / table["n_positions"].to_numpy()
+        assert kl.min() > -1e-3
+
+
+def test_every_heldout_window_has_one_row_with_its_document(miniature):
+    corpus = load_windows(miniature.corpus)
+    table = miniature.score("kd").table("windows.parquet")
+    heldout = np.flatnonzero(corpus.heldout)
+    assert table["window"].to_pylist() == heldout.tolist()
+    assert table["document"].to_pylist() == corpus.documents[heldout].tolist()
+    labelled = [int((next_tokens(corpus, int(w)) >= 0).sum()) for w in heldout]
+    assert table["n_positions"].to_pylist() == labelled
+
+
+def test_means_are_sums_over_sums_not_means_of_window_means(miniature):
+    scores = miniature.score("kd")
+    table = scores.table("windows.parquet")
+    total = sum(table["ce"].to_pylist()) / sum(table["n_positions"].to_pylist())
+    assert scores.record.report["means"]["ce"] == pytest.approx(total)
+    shares = sum(table["n_synonym_nearer"].to_pylist()) / sum(table["n_with_both"].to_pylist())
+    assert scores.record.report["means"]["synonym_nearer"] == pytest.approx(shares)
+
+
+def test_an_equal_distance_is_not_nearer(miniature):
+    teacher = load_teacher(miniature.teacher, miniature.teacher_config)
+    dictionary = load_dictionary(miniature.dictionary)
+    judge = Judge.of(teacher, dictionary, temperature=2.0, compute_dtype="float32")
+    token = 0
+    synonym = dictionary.rows[dictionary.positives.of(token)[0]].astype(np.float32)
+    antonym = dictionary.rows[dictionary.negatives.of(token)[0]].astype(np.float32)
+    states = torch.from_numpy(np.stack([synonym, antonym]))
+    assert judge.nearer(states, np.array([token, token])) == (2, 1)
+    assert judge.nearer(states, np.array([1, 1])) == (0, 0)
+    equal = Judge(judge.head, torch.zeros_like(judge.senses), dictionary, 2.0)
+    assert equal.nearer(states, np.array([token, token])) == (2, 0)
+
+
+def test_scoring_again_gives_the_same_bytes(miniature):
+    first = miniature.score("dskd", 1)
+    miniature.store.discard(first)
+    assert miniature.score("dskd", 1).record.content == first.record.content
+
+
+def test_activations_of_another_entry_layer_are_refused(miniature):
+    other = StudentConfig(n_layers=3, n_trainable_layers=1)
+    inputs = miniature.teacher, miniature.corpus, miniature.dictionary
+    stored = miniature.store
+    parts = [
+        stored.get("activations-shard", name)
+        for name in miniature.activations.record.report["parts"]
+    ]
+    activations = collect_activations(stored, TRAINING, other, *inputs, parts)
+    with pytest.raises(ArtifactError, match="n_trainable_layers 2, the activations"):
+        score_student(
+            stored,
+            TRAINING,
+            miniature.teacher_config,
+            miniature.teacher,
+            miniature.dictionary,
+            activations,
+            miniature.students["kd", 0],
+        )
+
+
+def test_another_teacher_is_refused_by_name(miniature):
+    with pytest.raises(ArtifactError, match="was made with teacher"):
+        score_student(
+            miniature.store,
+            TRAINING,
+            miniature.teacher_config,
+            miniature.corpus,
+            miniature.dictionary,
+            miniature.activations,
+            None,
+        )
