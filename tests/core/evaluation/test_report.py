@@ -64,10 +64,10 @@ def report_of(root, ce_by_arm, *, active=0.0):
 
 
 @pytest.fixture(scope="module")
-def real(miniature):
+def real(miniature, students):
     scores = [miniature.score("teacher")]
-    scores += [miniature.score(arm, seed) for arm, seed in miniature.students]
-    return build_report(miniature.store, CONFIG, scores, list(miniature.students.values()))
+    scores += [miniature.score(arm, seed) for arm, seed in students]
+    return build_report(miniature.store, CONFIG, scores, list(students.values()))
 
 
 def test_the_table_has_a_row_for_each_arm_in_the_papers_order(real):
@@ -113,10 +113,10 @@ def test_both_pages_show_the_same_figures(real):
         assert real.record.inputs["student dskd 0"] in text
 
 
-def test_a_report_made_again_in_another_order_has_the_same_bytes(real, miniature):
-    subjects = [("teacher", 0), *miniature.students]
+def test_a_report_made_again_in_another_order_has_the_same_bytes(real, miniature, students):
+    subjects = [("teacher", 0), *students]
     scores = [miniature.score(*subject) for subject in reversed(subjects)]
-    students = list(reversed(miniature.students.values()))
+    students = list(reversed(students.values()))
     again = build_report(miniature.store, CONFIG, scores, students)
     assert again.fingerprint == real.fingerprint
     miniature.store.discard(again)
@@ -126,10 +126,10 @@ def test_a_report_made_again_in_another_order_has_the_same_bytes(real, miniature
     )
 
 
-def test_seconds_stand_in_the_record_and_not_in_the_page(real, miniature):
+def test_seconds_stand_in_the_record_and_not_in_the_page(real, students):
     costs = real.record.report["students"]
-    assert costs[0]["seconds"] == miniature.students["kd", 0].record.seconds
-    assert costs[0]["bytes"] == miniature.students["kd", 0].record.n_bytes
+    assert costs[0]["seconds"] == students["kd", 0].record.seconds
+    assert costs[0]["bytes"] == students["kd", 0].record.n_bytes
     assert [(c["arm"], c["seed"]) for c in costs[:3]] == [("kd", 0), ("kd", 1), ("dskd", 0)]
 
 

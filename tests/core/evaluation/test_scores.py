@@ -1,21 +1,20 @@
 """Scores of a random llama's students, against the exported checkpoint and naive loops."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from dskd_core.config import StudentConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.embeddings.batches import next_tokens
 from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.scores import Judge, read_layers, score_student, student_tail
-from dskd_core.training.activations import Activations, collect_activations
+from dskd_core.training.activations import Activations
 from dskd_core.training.loop import collate, tail_states
-from tests.core.evaluation.conftest import TRAINING
 
 
 def checkpoint(student):
@@ -25,6 +24,10 @@ def checkpoint(student):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
+def loaded(miniature):
+    return load_teacher(miniature.teacher(), miniature.config.teacher)
+
+
 def mse(a, b):
     return sum((float(x) - float(y)) ** 2 for x, y in zip(a, b, strict=True)) / len(a)
 
@@ -32,13 +35,15 @@ def mse(a, b):
 @torch.no_grad()
 def naive_window(miniature, model, teacher, window):
     """Score one window from token ids alone, in float64, position by position."""
-    corpus, dictionary = load_windows(miniature.corpus), load_dictionary(miniature.dictionary)
+    corpus, dictionary = load_windows(miniature.corpus()), load_dictionary(miniature.dictionary())
     ids = torch.from_numpy(corpus.window(window).astype(np.int64))[None]
     labels = next_tokens(corpus, window)
     n_t = model.base_model(ids).last_hidden_state[0].double()
     m_t = teacher.base_model(ids).last_hidden_state[0].double()
-    head = model.get_output_embeddings().weight.double()
+    # Without the rows that pad the vocabulary.
+    head = model.get_output_embeddings().weight[: dictionary.n_tokens].double()
     rows = dictionary.rows.astype(np.float64)
+    n_candidates = miniature.config.training.n_candidates
     sums = dict.fromkeys(
         ("n_positions", "ce", "kl", "top1_agreement", "accuracy", "state_mse", "n_with_positives",
          "own_synonym_mse", "n_with_negatives", "antonym_mse", "n_with_both", "n_synonym_nearer"),
@@ -59,11 +64,11 @@ def naive_window(miniature, model, teacher, window):
             [rows[r] for r in csr.of(label)]
             for csr in (dictionary.own, dictionary.positives, dictionary.negatives)
         )
-        near = sorted(own + synonyms, key=lambda row: mse(m, row))[:3]
+        near = sorted(own + synonyms, key=lambda row: mse(m, row))[:n_candidates]
         if near:
             sums["n_with_positives"] += 1
             sums["own_synonym_mse"] += np.mean([mse(n, row) for row in near])
-        near = sorted(antonyms, key=lambda row: mse(m, row))[:3]
+        near = sorted(antonyms, key=lambda row: mse(m, row))[:n_candidates]
         if near:
             sums["n_with_negatives"] += 1
             sums["antonym_mse"] += np.mean([mse(n, row) for row in near])
@@ -78,8 +83,8 @@ def naive_window(miniature, model, teacher, window):
 def test_scores_equal_the_exported_checkpoint_run_by_transformers(miniature, arm):
     scores = miniature.score(arm)
     rows = scores.table("windows.parquet").to_pylist()
-    model = checkpoint(miniature.students[arm, 0])
-    teacher = load_teacher(miniature.teacher, miniature.teacher_config).model
+    model = checkpoint(miniature.student(arm))
+    teacher = loaded(miniature).model
     for row in rows[:6]:
         expected = naive_window(miniature, model, teacher, row["window"])
         for name, value in expected.items():
@@ -88,13 +93,13 @@ def test_scores_equal_the_exported_checkpoint_run_by_transformers(miniature, arm
 
 
 def test_the_tail_read_from_safetensors_gives_the_checkpoints_own_states(miniature):
-    student = miniature.students["dskd", 0]
-    teacher = load_teacher(miniature.teacher, miniature.teacher_config)
-    cached = Activations(miniature.activations, miniature.store)
+    student = miniature.student("dskd")
+    teacher = loaded(miniature)
+    cached = Activations(miniature.activations(), miniature.store)
     windows = [cached.window(window) for window in cached.heldout[:3]]
     with torch.no_grad():
         states = tail_states(student_tail(teacher, student), collate(windows), "float32")
-    corpus, model = load_windows(miniature.corpus), checkpoint(student)
+    corpus, model = load_windows(miniature.corpus()), checkpoint(student)
     expected = [
         model.base_model(torch.from_numpy(corpus.window(w.window).astype(np.int64))[None])
         for w in windows
@@ -137,7 +142,7 @@ def test_kl_is_never_noticeably_negative(miniature):
 
 
 def test_every_heldout_window_has_one_row_with_its_document(miniature):
-    corpus = load_windows(miniature.corpus)
+    corpus = load_windows(miniature.corpus())
     table = miniature.score("kd").table("windows.parquet")
     heldout = np.flatnonzero(corpus.heldout)
     assert table["window"].to_pylist() == heldout.tolist()
@@ -156,17 +161,18 @@ def test_means_are_sums_over_sums_not_means_of_window_means(miniature):
 
 
 def test_an_equal_distance_is_not_nearer(miniature):
-    teacher = load_teacher(miniature.teacher, miniature.teacher_config)
-    dictionary = load_dictionary(miniature.dictionary)
-    judge = Judge.of(teacher, dictionary, temperature=2.0, compute_dtype="float32")
-    token = 0
-    synonym = dictionary.rows[dictionary.positives.of(token)[0]].astype(np.float32)
-    antonym = dictionary.rows[dictionary.negatives.of(token)[0]].astype(np.float32)
+    dictionary = load_dictionary(miniature.dictionary())
+    judge = Judge.of(loaded(miniature), dictionary, temperature=2.0, compute_dtype="float32")
+    lists = dictionary.positives, dictionary.negatives
+    has_synonyms, has_antonyms = (np.diff(csr.offsets) > 0 for csr in lists)
+    both = int(np.flatnonzero(has_synonyms & has_antonyms)[0])
+    neither = int(np.flatnonzero(~has_synonyms & ~has_antonyms)[0])
+    synonym, antonym = (dictionary.rows[csr.of(both)[0]].astype(np.float32) for csr in lists)
     states = torch.from_numpy(np.stack([synonym, antonym]))
-    assert judge.nearer(states, np.array([token, token])) == (2, 1)
-    assert judge.nearer(states, np.array([1, 1])) == (0, 0)
+    assert judge.nearer(states, np.array([both, both])) == (2, 1)
+    assert judge.nearer(states, np.array([neither, neither])) == (0, 0)
     equal = Judge(judge.head, torch.zeros_like(judge.senses), dictionary, 2.0)
-    assert equal.nearer(states, np.array([token, token])) == (2, 0)
+    assert equal.nearer(states, np.array([both, both])) == (2, 0)
 
 
 def test_scoring_again_gives_the_same_bytes(miniature):
@@ -175,35 +181,37 @@ def test_scoring_again_gives_the_same_bytes(miniature):
     assert miniature.score("dskd", 1).record.content == first.record.content
 
 
+def score_with(miniature, **changed):
+    inputs = {
+        "teacher": miniature.teacher(),
+        "dictionary": miniature.dictionary(),
+        "activations": miniature.activations(),
+        "student": miniature.student("kd"),
+    } | changed
+    config = miniature.config
+    return score_student(miniature.store, config.training, config.teacher, *inputs.values())
+
+
 def test_activations_of_another_entry_layer_are_refused(miniature):
-    other = StudentConfig(n_layers=3, n_trainable_layers=1)
-    inputs = miniature.teacher, miniature.corpus, miniature.dictionary
-    stored = miniature.store
-    parts = [
-        stored.get("activations-shard", name)
-        for name in miniature.activations.record.report["parts"]
-    ]
-    activations = collect_activations(stored, TRAINING, other, *inputs, parts)
-    with pytest.raises(ArtifactError, match="n_trainable_layers 2, the activations"):
-        score_student(
-            stored,
-            TRAINING,
-            miniature.teacher_config,
-            miniature.teacher,
-            miniature.dictionary,
-            activations,
-            miniature.students["kd", 0],
-        )
+    stored = miniature.activations()
+    config = stored.record.config | {"n_trainable_layers": 1}
+    other = replace(stored, record=replace(stored.record, config=config))
+    with pytest.raises(ArtifactError, match=r"n_trainable_layers 2, the activations .* for 1"):
+        score_with(miniature, activations=other)
 
 
-def test_another_teacher_is_refused_by_name(miniature):
-    with pytest.raises(ArtifactError, match="was made with teacher"):
-        score_student(
-            miniature.store,
-            TRAINING,
-            miniature.teacher_config,
-            miniature.corpus,
-            miniature.dictionary,
-            miniature.activations,
-            None,
-        )
+def test_another_teacher_or_dictionary_is_refused_by_name(miniature):
+    for name in ("teacher", "dictionary"):
+        with pytest.raises(ArtifactError, match=f"was made with {name} .*, not"):
+            score_with(miniature, **{name: miniature.corpus()})
+
+
+def test_activations_without_heldout_windows_are_refused(miniature, monkeypatch):
+    def nothing_held_out(self, *arguments):
+        self.heldout = []
+
+    monkeypatch.setattr(Activations, "__init__", nothing_held_out)
+    stored = miniature.activations()
+    record = replace(stored.record, fingerprint="0" * 16)
+    with pytest.raises(ArtifactError, match="0 held-out windows"):
+        score_with(miniature, activations=replace(stored, record=record), student=None)
