@@ -17,9 +17,11 @@ RETRY_DELAYS_SECONDS = (5, 20, 60)
 RETRY_JITTER = 0.3
 NEVER_RETRIED: tuple[type[BaseException], ...] = (
     DskdError,
+    ArithmeticError,
     AssertionError,
     AttributeError,
     ImportError,
+    LookupError,
     NameError,
     NotImplementedError,
     TypeError,

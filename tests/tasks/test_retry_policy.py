@@ -41,7 +41,9 @@ def test_a_refusal_is_never_retried(refusal):
     assert not retry_condition(corpus.corpus, None, Failed(data=refusal("k is 0; raise it.")))
 
 
-@pytest.mark.parametrize("bug", [TypeError, AttributeError, ImportError, NameError])
+@pytest.mark.parametrize(
+    "bug", [TypeError, AttributeError, ImportError, NameError, KeyError, ZeroDivisionError]
+)
 def test_a_bug_is_never_retried(bug):
     assert not retry_condition(corpus.corpus, None, Failed(data=bug("oops")))
 
