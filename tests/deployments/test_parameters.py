@@ -1,4 +1,4 @@
-"""The parameter files hold the paper's numbers (arXiv:2602.22351, section 5 of METHOD)."""
+"""The parameter files hold the paper's numbers (arXiv:2602.22351)."""
 
 from pathlib import Path
 

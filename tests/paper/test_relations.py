@@ -1,4 +1,4 @@
-"""Sections 2 and 3 of METHOD.md: relations, morphology and spelling, on real sources."""
+"""What the paper says of relations, morphology and spelling, on real sources."""
 
 from pathlib import Path
 

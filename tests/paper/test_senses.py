@@ -1,4 +1,4 @@
-"""METHOD.md section 1, what Eq. 1 says of one token."""
+"""What Eq. 1 of the paper says of one token."""
 
 import numpy as np
 import pytest
