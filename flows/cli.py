@@ -1,6 +1,7 @@
 """The command ``dskd``: run the pipeline here, look a word up, print a file as JSON."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ from flows.settings import PORT, end_orphaned_servers, use_own_prefect
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console(soft_wrap=True)
+if not console.is_terminal:
+    console.width = 140
 ParameterFile = Annotated[Path, typer.Argument(help="A file of deployments/parameters/.")]
 
 
@@ -42,8 +45,10 @@ def run(parameters: ParameterFile) -> None:
     _print_places(made)
     _print_comparison(made["report"])
     run_id = state.state_details.flow_run_id
-    console.print("\nThis run in the Prefect UI: [bold]make serve[/bold], then open")
-    console.print(f"  http://127.0.0.1:{PORT}/runs/flow-run/{run_id}")
+    served = os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
+    first = "" if served else " [bold]make serve[/bold], then"
+    console.print(f"\nThis run in the Prefect UI:{first} open")
+    console.print(f"  {served or f'http://127.0.0.1:{PORT}'}/runs/flow-run/{run_id}")
 
 
 @app.command()
@@ -102,19 +107,27 @@ def _print_comparison(report_uri: str) -> None:
     from dskd_core.artifacts import ArtifactStore
 
     report = ArtifactStore.open(report_uri).record.report
-    for title, key in (("Teacher and students", "table"), ("Against KD", "comparison")):
-        if rows := report.get(key):
-            table = Table(*map(str, rows[0]), title=title, title_justify="left")
-            for row in rows:
-                table.add_row(*(_cell(value) for value in row.values()))
-            console.print(table)
+    if arms := report.get("table"):
+        # One column an arm: a person compares along a line.
+        subject, *measures = arms[0]
+        table = Table(subject, *(str(row[subject]) for row in arms), title="Teacher and students")
+        for name in measures:
+            table.add_row(name, *(_cell(row.get(name)) for row in arms))
+        console.print(table)
+    if rows := report.get("comparison"):
+        table = Table(*map(str, rows[0]), title="Paired differences")
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row.values()))
+        console.print(table)
     console.print(f"The whole report: {report_uri}/report.html")
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if type(value) is int else str(value)
 
 
 def _refuse(error: DskdError) -> None:
