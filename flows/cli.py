@@ -57,9 +57,8 @@ def inspect(
     root: Annotated[str, typer.Option(help="Where the artifacts are.")] = "work/artifacts",
 ) -> None:
     """Show the senses of a word, what each means in the corpus, and its relations."""
-    from dskd_core.dictionary.explorer import describe
-
     from dskd_core.artifacts import ArtifactStore
+    from dskd_core.dictionary.explorer import describe
 
     try:
         store = ArtifactStore(root)
