@@ -113,7 +113,7 @@ class ScoreBoard:
         return row
 
     def pairs(self, arm: str, yardstick: str, config: EvaluationConfig) -> list[Pair]:
-        """Compare two arms in every metric, over the seeds that both have."""
+        """Compare two arms over the seeds that both have, in every metric that has positions."""
         seeds = tuple(sorted(set(self.seeds(arm)) & set(self.seeds(yardstick))))
         if not seeds:
             return []
@@ -132,6 +132,7 @@ class ScoreBoard:
                 ),
             )
             for metric in METRICS
+            if self._sums(yardstick, seeds[:1], metric.count).any()
         ]
 
     def _sums(self, arm: str, seeds: Sequence[int], column: str) -> NDArray[np.float64]:

@@ -10,12 +10,13 @@ class Metric:
 
     Attributes:
         name: in records and tables.
-        title: for people, with the unit.
+        title: for people.
         total: column with the sum.
         count: column with the number of positions it is a sum over.
         better: which direction is better. Neither for the distance to antonyms: states that have
             drifted from everything are far from antonyms too.
         digits: decimals worth printing.
+        unit: of the mean.
     """
 
     name: str
@@ -24,11 +25,17 @@ class Metric:
     count: str
     better: Literal["lower", "higher", "none"]
     digits: int = 4
+    unit: str = ""
+
+    @property
+    def title_with_unit(self) -> str:
+        """The title, and the unit where there is one."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
 METRICS = (
-    Metric("ce", "CE (nats)", "ce", "n_positions", "lower"),
-    Metric("kl", "KL to teacher (nats)", "kl", "n_positions", "lower"),
+    Metric("ce", "CE", "ce", "n_positions", "lower", unit="nats"),
+    Metric("kl", "KL to teacher", "kl", "n_positions", "lower", unit="nats"),
     Metric("top1_agreement", "top-1 agreement", "top1_agreement", "n_positions", "higher"),
     Metric("accuracy", "next-token accuracy", "accuracy", "n_positions", "higher"),
     Metric("own_synonym_mse", "own+synonym MSE", "own_synonym_mse", "n_with_positives", "lower"),

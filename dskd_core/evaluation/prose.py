@@ -86,8 +86,7 @@ def _told(pairs: Sequence[Pair]) -> str:
     found: dict[str, list[str]] = {}
     for pair in pairs:
         if pair.verdict in ("better", "worse"):
-            title = pair.metric.title.removesuffix(" (nats)")
-            words = f"{title} ({_signed(pair.found.difference, pair.metric.digits)})"
+            words = f"{pair.metric.title} ({_signed(pair.found.difference, pair.metric.digits)})"
             found.setdefault(f"{_NAMES[pair.arm]} is {pair.verdict} than KD in", []).append(words)
     if found:
         return " ".join(f"{start} {', '.join(names)}." for start, names in found.items())
@@ -138,7 +137,7 @@ def _main_table(board: ScoreBoard, pairs: Sequence[Pair]) -> Table:
             Cell(_mean_sd(means[arm], spreads[arm], metric), (arm, metric.name) in better)
             for arm in board.arms
         )
-        lines.append((Cell(f"{metric.title} {_ARROWS[metric.better]}"), *cells))
+        lines.append((Cell(f"{metric.title_with_unit} {_ARROWS[metric.better]}".rstrip()), *cells))
         if metric.name == "ce":
             cells = (Cell(_mean_sd(means[a], spreads[a], _PERPLEXITY)) for a in board.arms)
             lines.append((Cell("perplexity ↓"), *cells))
@@ -180,7 +179,7 @@ def _pair_table(pairs: Sequence[Pair], config: EvaluationConfig) -> Table:
         found, digits = pair.found, pair.metric.digits
         rows.append(
             (
-                Cell(pair.metric.title),
+                Cell(pair.metric.title_with_unit),
                 Cell(_signed(found.difference, digits), pair.verdict in ("better", "worse")),
                 Cell(_interval(found.low, found.high, digits)),
                 Cell(_interval(found.seed_low, found.seed_high, digits)),

@@ -4,7 +4,8 @@
     report.md     the same, the picture beside it
     loss.png      cross-entropy and the hinge's active share of every student, by step
 
-Its record holds what the page shows as numbers: ``table`` and ``sd`` (a row for each arm),
+Its record holds what the page shows as numbers: ``table`` (a row for each arm, to be printed),
+``means`` and ``sd`` (the same in full),
 ``comparison`` (every arm minus KD), ``control`` (DSKD minus KD with state MSE), ``intervals``
 (all of both comparisons: differences by seed, t-interval, smallest detectable difference) and
 ``students`` (steps, seconds, bytes).
@@ -17,11 +18,21 @@ import numpy as np
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import EvaluationConfig
 from dskd_core.evaluation.comparison import ARMS, YARDSTICK, Pair, ScoreBoard
+from dskd_core.evaluation.metrics import METRICS
 from dskd_core.evaluation.page import to_html, to_markdown
 from dskd_core.evaluation.pictures import Curve, draw_loss
 from dskd_core.evaluation.prose import PICTURE, page_of
 from dskd_core.progress import Progress, silent
 from dskd_core.training.loop import HISTORY
+
+_IN_TABLE = {
+    "ce",
+    "kl",
+    "top1_agreement",
+    "own_synonym_mse",
+    "antonym_mse",
+    "synonym_nearer",
+}
 
 
 def build_report(
@@ -67,7 +78,8 @@ def build_report(
         draft.counts |= {key: any_score[key] for key in ("windows", "documents", "positions")}
         draft.counts |= {"students": len(students), "arms": len(board.arms)}
         draft.report |= {
-            "table": [_rounded(board.row(arm)) for arm in board.arms],
+            "table": [_shown(board.row(arm)) for arm in board.arms],
+            "means": [_rounded(board.row(arm)) for arm in board.arms],
             "sd": [_rounded(board.row(arm, spread=True)) for arm in board.arms],
             "comparison": [_line(pair) for pair in pairs],
             "control": [_line(pair) for pair in control],
@@ -113,11 +125,23 @@ def _curve(student: Artifact) -> Curve:
     return Curve(student.record.report["arm"], student.record.report["seed"], history)
 
 
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Return an arm's row as the tables of tasks and flows show it, narrow enough for a screen."""
+    about = {"arm": row["arm"], "seeds": row["seeds"], "layers": row["layers"]}
+    scores = {metric.title: row[metric.name] for metric in METRICS if metric.name in _IN_TABLE}
+    first = {
+        "params (M)": row["parameters"] / 1e6,
+        "CE": row["ce"],
+        "perplexity": row["perplexity"],
+    }
+    return _rounded(about | first | scores)
+
+
 def _line(pair: Pair) -> dict[str, Any]:
     """Return a comparison as the tables of tasks and flows show it."""
     return _rounded(
         {
-            "metric": pair.metric.name,
+            "metric": pair.metric.title,
             "arms": f"{pair.arm} - {pair.yardstick}",
             "difference": pair.found.difference,
             "low": pair.found.low,

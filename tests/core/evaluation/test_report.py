@@ -76,12 +76,12 @@ def test_the_table_has_a_row_for_each_arm_in_the_papers_order(real):
     assert [row["seeds"] for row in table] == [0, 2, 2, 2]
     assert [row["layers"] for row in table] == [4, 3, 3, 3]
     for row in table:
-        assert {"ce", "perplexity", "kl", "top1_agreement"} < set(row)
+        assert {"CE", "perplexity", "KL to teacher", "top-1 agreement"} < set(row)
 
 
 def test_means_and_deviations_over_seeds_are_those_of_the_scores(real, miniature):
     means = [miniature.score("dskd", seed).record.report["means"]["ce"] for seed in (0, 1)]
-    row, spread = (real.record.report[name][2] for name in ("table", "sd"))
+    row, spread = (real.record.report[name][2] for name in ("means", "sd"))
     assert row["ce"] == pytest.approx(sum(means) / 2, abs=1e-6)
     assert spread["ce"] == pytest.approx(abs(means[0] - means[1]) / math.sqrt(2), abs=1e-6)
 
@@ -91,9 +91,9 @@ def test_every_arm_is_compared_with_kd_in_every_metric(real):
     arms = [row["arms"] for row in report["comparison"]]
     assert arms == ["dskd - kd"] * len(METRICS) + ["kd_mse - kd"] * len(METRICS)
     assert {row["arms"] for row in report["control"]} == {"dskd - kd_mse"}
-    kd, dskd = report["table"][1], report["table"][2]
+    kd, dskd = report["means"][1], report["means"][2]
     first = report["comparison"][0]
-    assert first["metric"] == "ce"
+    assert first["metric"] == "CE"
     assert first["difference"] == pytest.approx(dskd["ce"] - kd["ce"], abs=2e-6)
     assert first["low"] <= first["difference"] <= first["high"]
 
@@ -106,7 +106,7 @@ def test_the_page_stands_alone(real):
 
 
 def test_both_pages_show_the_same_figures(real):
-    figures = {f"{row['ce']:.4f}" for row in real.record.report["table"]}
+    figures = {f"{row['CE']:.4f}" for row in real.record.report["table"]}
     for name in ("report.md", "report.html"):
         text = (real.folder() / name).read_text("utf-8")
         assert all(figure in text for figure in figures)
@@ -206,6 +206,19 @@ def test_the_page_escapes_what_could_break_it(tmp_path):
     assert "<i>x|y" not in to_html(page, tmp_path)
     assert "&lt;i&gt;x|y" in to_html(page, tmp_path)
     assert "| a\\|b |" in to_markdown(page)
+
+
+def without(column, sums):
+    def zeroed(self, arm, seeds, name):
+        return sums(self, arm, seeds, name) * (name != column)
+
+    return zeroed
+
+
+def test_a_metric_that_no_position_has_is_not_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(ScoreBoard, "_sums", without("n_with_negatives", ScoreBoard._sums))
+    report = report_of(tmp_path, {"kd": [3.0], "dskd": [2.0]})
+    assert "antonym MSE" not in {row["metric"] for row in report.record.report["comparison"]}
 
 
 def test_smoothing_is_a_running_mean():
