@@ -78,7 +78,9 @@ class Teacher:
         """
         rows = max(1, _LOGIT_BYTES // (2 * self.n_tokens))
         head = self.head
-        return torch.cat([(chunk @ head.T).argmax(dim=1) for chunk in torch.split(states, rows)])
+        chunks = torch.split(states, rows)
+        # On the CPU max is twice as fast as argmax; the first of equal logits wins in both.
+        return torch.cat([(chunk @ head.T).max(dim=1).indices for chunk in chunks])
 
 
 def decoder_layers(model: Any) -> nn.ModuleList:

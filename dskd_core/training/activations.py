@@ -305,7 +305,7 @@ def _capture(
     )
     final = flat.float().cpu().numpy()
     near = nearest_rows(final, labels, dictionary, n_candidates=config.n_candidates)
-    columns = {
+    columns: dict[str, Any] = {
         "labels": labels.astype(np.int32),
         "states": flat.cpu(),
         "entering": torch.cat([caught[0][i, :n] for i, n in enumerate(lengths)]).cpu(),

@@ -48,7 +48,7 @@ def teacher_targets(states: Tensor, head: Tensor, *, temperature: float) -> Teac
     expected, entropy, predicted = [], [], []
     for chunk in _chunks(states, head):
         logits = chunk @ head.T
-        predicted.append(logits.argmax(dim=1))
+        predicted.append(logits.max(dim=1).indices)
         for block in _blocks(logits):
             log_p = torch.log_softmax(_wide(logits[block]) / temperature, dim=1)
             p = log_p.exp()
@@ -98,7 +98,7 @@ def head_pass(
         start = rows.stop
         logits = chunk @ head.T
         label_logit = _wide(logits.gather(1, labels[rows, None])[:, 0])
-        predicted.append(logits.argmax(dim=1))
+        predicted.append(logits.max(dim=1).indices)
         log_z, log_z_soft = [], []
         for block in _blocks(logits):
             z, z_soft, mixed = _normalisers(_wide(logits[block]), temperature, kl_weight)
