@@ -5,7 +5,7 @@ from prefect import flow
 from dskd_core.config import PipelineConfig
 from flows.runner import DEFAULTS, Made, threads
 from tasks import corpus, dictionary, embeddings, lexicon, relations, senses, words
-from tasks.shards import gathered
+from tasks.shards import one_by_one
 
 
 @flow(
@@ -39,24 +39,26 @@ def build_dictionary(config: PipelineConfig = DEFAULTS) -> Made:
 
 
 def _embeddings(config: PipelineConfig, made: Made) -> str:
-    parts = {
-        f"embeddings shard {shard.name}": embeddings.extract.submit(
-            config, made["teacher"], made["corpus"], shard
-        )
-        for shard in embeddings.shards_of(config, made["corpus"])
-    }
-    return embeddings.collect.submit(
-        config, made["teacher"], made["corpus"], gathered("embeddings", parts)
-    ).result()
+    inputs = made["teacher"], made["corpus"]
+    parts = one_by_one(
+        "embeddings",
+        embeddings.extract,
+        {
+            f"embeddings shard {shard.name}": (config, *inputs, shard)
+            for shard in embeddings.shards_of(config, made["corpus"])
+        },
+    )
+    return embeddings.collect.submit(config, *inputs, parts).result()
 
 
 def _senses(config: PipelineConfig, made: Made) -> str:
-    parts = {
-        f"senses shard {shard.name}": senses.cluster.submit(
-            config, made["embeddings"], made["corpus"], shard
-        )
-        for shard in senses.ranges_of(config, made["embeddings"])
-    }
-    return senses.collect.submit(
-        config, made["embeddings"], made["corpus"], made["teacher"], gathered("senses", parts)
-    ).result()
+    inputs = made["embeddings"], made["corpus"]
+    parts = one_by_one(
+        "senses",
+        senses.cluster,
+        {
+            f"senses shard {shard.name}": (config, *inputs, shard)
+            for shard in senses.ranges_of(config, made["embeddings"])
+        },
+    )
+    return senses.collect.submit(config, *inputs, made["teacher"], parts).result()

@@ -1,16 +1,12 @@
 """The dictionary to students, one per arm and seed, and their scores."""
 
-from collections.abc import Callable
-from typing import Any
-
 from prefect import flow
-from prefect.futures import PrefectFuture
 
 from dskd_core.config import PipelineConfig
 from flows.build_dictionary import build_dictionary
 from flows.runner import DEFAULTS, Made, threads
 from tasks import evaluation, training
-from tasks.shards import gathered
+from tasks.shards import one_by_one
 
 
 @flow(name="dskd", flow_run_name="train on {config.teacher.source}", task_runner=threads())
@@ -38,44 +34,29 @@ def train_students(config: PipelineConfig, made: Made) -> Made:
         ``made`` with activations, students and scores.
     """
     inputs = made["teacher"], made["corpus"], made["dictionary"]
-    parts = {
-        f"activations shard {shard.name}": training.capture.submit(config, *inputs, shard)
-        for shard in training.shards_of(config, made["corpus"])
-    }
-    activations = training.collect.submit(config, *inputs, gathered("activations", parts)).result()
+    parts = one_by_one(
+        "activations",
+        training.capture,
+        {
+            f"activations shard {shard.name}": (config, *inputs, shard)
+            for shard in training.shards_of(config, made["corpus"])
+        },
+    )
+    activations = training.collect.submit(config, *inputs, parts).result()
 
     inputs = made["teacher"], made["dictionary"], activations
     subjects = [(arm, seed) for seed in config.evaluation.seeds for arm in config.evaluation.arms]
-    students = _one_by_one(
+    students = one_by_one(
         "student",
-        {
-            f"student {arm} seed {seed}": (
-                lambda arm=arm, seed=seed: training.student.submit(config, *inputs, arm, seed)
-            )
-            for arm, seed in subjects
-        },
+        training.student,
+        {f"student {arm} seed {seed}": (config, *inputs, arm, seed) for arm, seed in subjects},
     )
     judged = {"teacher": None} | {
         f"{arm} seed {seed}": uri for (arm, seed), uri in zip(subjects, students, strict=True)
     }
-    scores = _one_by_one(
+    scores = one_by_one(
         "scores",
-        {
-            f"scores {subject}": (
-                lambda subject=subject, uri=uri: evaluation.scores.submit(
-                    config, *inputs, subject, uri
-                )
-            )
-            for subject, uri in judged.items()
-        },
+        evaluation.scores,
+        {f"scores {name}": (config, *inputs, name, uri) for name, uri in judged.items()},
     )
     return made | {"activations": activations, "students": students, "scores": scores}
-
-
-def _one_by_one(stage: str, starts: dict[str, Callable[[], PrefectFuture[Any]]]) -> list[str]:
-    """Run tasks that each fill the device, the next when one has ended, well or not."""
-    futures = {}
-    for name, start in starts.items():
-        futures[name] = start()
-        futures[name].wait()
-    return gathered(stage, futures)

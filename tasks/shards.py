@@ -1,8 +1,9 @@
 """Waiting for shards: for all of them, before anything is said about the ones that failed."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from prefect import get_run_logger
+from prefect import Task, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.futures import PrefectFuture
 
@@ -12,6 +13,24 @@ from tasks.progress import key_of
 
 class ShardError(RuntimeError):
     """Some shards failed for good; the others are kept."""
+
+
+def one_by_one(stage: str, task: Task[..., str], calls: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    """Run tasks that each fill the device: the next when one has ended, well or not.
+
+    Args:
+        stage: what they are part of, for the message.
+        task: what runs.
+        calls: the name of each and its arguments.
+
+    Raises:
+        DskdError, ShardError: as :func:`gathered`, when all have ended.
+    """
+    futures: dict[str, PrefectFuture[str]] = {}
+    for name, arguments in calls.items():
+        futures[name] = task.submit(*arguments)
+        futures[name].wait()
+    return gathered(stage, futures)
 
 
 def gathered(stage: str, futures: Mapping[str, PrefectFuture[str]]) -> list[str]:
