@@ -300,8 +300,11 @@ class ArtifactStore:
             draft.folder.rename(uri)
         except OSError:
             # Another worker published the same work first; its bytes are as good as ours.
-            if not (Path(uri) / RECORD).exists():
-                raise
+            if (Path(uri) / RECORD).exists():
+                return
+            # A folder without a record is left of a discard that was killed half way.
+            storage.remove(uri)
+            draft.folder.rename(uri)
 
 
 def tool_versions() -> dict[str, str]:

@@ -87,6 +87,7 @@ def train_student(
         },
     )
     if found := store.find(work):
+        checkpoint.drop(store, work)  # left by a run that was killed between publishing and this
         return found
     with device_lock:
         run = Run.prepare(
