@@ -30,6 +30,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 $(READY): constraints.txt requirements-sample.txt pyproject.toml
 	@echo "Setting up .venv (minutes, once): 1 of 3, torch"
 	@$(PYTHON) -m venv .venv
+	@$(PIP) -c constraints.txt --upgrade pip
 	@$(PIP) -c constraints.txt torch==2.13.0
 	@echo "Setting up .venv: 2 of 3, dskd and its dependencies"
 	@$(PIP) -c constraints.txt -e '.[dev,s3]'

