@@ -55,9 +55,11 @@ def resume(store: ArtifactStore, student: Work, tail: Tail, optimizer: Optimizer
     with torch.no_grad():
         for name, parameter in tail.layers.named_parameters():
             parameter.copy_(state[f"weight.{name}"])
-            optimizer.state[parameter] = {
-                key: state[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
+            moments = {
+                key: state[f"{key}.{name}"].to(parameter.device)
+                for key in ("exp_avg", "exp_avg_sq")
             }
+            optimizer.state[parameter] = {"step": state[f"step.{name}"], **moments}
     history: list[dict[str, float]] = json.loads((folder / _HISTORY).read_text("utf-8"))
     return Resumed(int(latest.record.config["step"]), history)
 

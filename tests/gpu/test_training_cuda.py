@@ -1,0 +1,46 @@
+"""The same numbers on a GPU as on the CPU; skipped, with the reason, where there is none."""
+
+import pytest
+import torch
+
+from dskd_core.training.head import head_pass, teacher_targets
+from tests.miniature import Built, make
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
+]
+
+
+def test_the_head_pass_on_cuda_equals_the_cpu():
+    torch.manual_seed(0)
+    student, teacher, head = (torch.randn(shape) for shape in ((64, 32), (64, 32), (500, 32)))
+    labels = torch.randint(0, 500, (64,))
+
+    def run(device: str):
+        w = head.to(device)
+        targets = teacher_targets(teacher.to(device), w, temperature=2.0)
+        return head_pass(
+            student.to(device),
+            w,
+            labels.to(device),
+            targets.expected,
+            targets.entropy,
+            temperature=2.0,
+            kl_weight=0.7,
+        )
+
+    on_cpu, on_cuda = run("cpu"), run("cuda")
+    for name in ("ce", "kl", "gradient"):
+        here, there = getattr(on_cpu, name), getattr(on_cuda, name).cpu()
+        torch.testing.assert_close(here, there, atol=1e-4, rtol=1e-4)
+
+
+def test_a_miniature_trains_on_cuda_to_nearly_the_same_loss(tmp_path):
+    finals = []
+    for device in ("cpu", "cuda"):
+        folder = tmp_path / device
+        folder.mkdir()
+        built = Built(make(folder, teacher={"device": device}))
+        finals.append(built.student().record.report["last_step"]["loss"])
+    assert finals[0] == pytest.approx(finals[1], rel=0.05)
