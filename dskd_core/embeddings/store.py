@@ -31,7 +31,7 @@ from dskd_core.corpus.store import Windows, load_windows
 from dskd_core.embeddings.batches import next_tokens, padded, plan_batches
 from dskd_core.embeddings.sampling import hash_limits, occurrence_hashes, smallest_per_token
 from dskd_core.embeddings.teacher import Teacher, device_lock, load_teacher
-from dskd_core.errors import DataError
+from dskd_core.errors import ArtifactError, DataError
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
 from dskd_core.tokenizers import load_tokenizer
@@ -91,6 +91,7 @@ def extract_shard(
     Holds the states of the shard in memory: ``shard_tokens * d`` values of 16 bits.
 
     Raises:
+        ArtifactError: if the corpus was made with another tokenizer than the teacher's.
         DataError: if the teacher gives NaN, or a value that float16 cannot hold.
     """
     work = Work(
@@ -100,12 +101,20 @@ def extract_shard(
     )
     if found := store.find(work):
         return found
+    tokenizer = load_tokenizer(teacher.folder())
+    if (theirs := corpus.record.inputs["tokenizer"]) != tokenizer.fingerprint:
+        raise ArtifactError(
+            f"The corpus {corpus.fingerprint} was made with tokenizer {theirs}, but the teacher "
+            f"{teacher.record.report['source']} ({teacher.fingerprint}) has "
+            f"{tokenizer.fingerprint}; build the corpus for this teacher."
+        )
     windows = load_windows(corpus)
-    special = load_tokenizer(teacher.folder()).special_ids
     with device_lock, store.publish(work) as draft:
         model = load_teacher(teacher, teacher_config)
         batches = _batches(windows, config)[shard.start : shard.stop]
-        states, occurrences = _extract(model, windows, batches, config, special, progress)
+        states, occurrences = _extract(
+            model, windows, batches, config, tokenizer.special_ids, progress
+        )
         kept = smallest_per_token(occurrences.tokens, occurrences.hashes, config.max_occurrences)
         group = draft.write_group(PART)
         _write_part(group, encode_states(states, config.state_dtype, shard.name), occurrences, kept)
@@ -324,10 +333,12 @@ def _run_batch(
     rows = [windows.window(int(window)) for window in batch]
     ids = padded(rows, windows.prefix).to(model.device)
     states = model.states(ids)[:, len(windows.prefix) :]
+    # One call a batch, padding included, reads the head's weights from memory less often.
+    predicted = model.predictions(states.flatten(0, 1)) if key == "predicted" else None
     for line, (window, row) in enumerate(zip(batch, rows, strict=True)):
         own = states[line, : len(row)]
-        if key == "predicted":
-            tokens = model.predictions(own).cpu().numpy()
+        if predicted is not None:
+            tokens = predicted.view(states.shape[:2])[line, : len(row)].cpu().numpy()
         elif key == "next":
             tokens = next_tokens(windows, int(window))
         else:

@@ -130,11 +130,13 @@ def _pair(
     fields: Fields, number: int, relation: Relation | None, source: Source, name: str
 ) -> PairRow | None:
     word_a, word_b = tidy(fields["word_a"]), tidy(fields["word_b"])
-    stated = _RELATIONS.get(fields.get("relation", "").strip().lower())
+    said = fields.get("relation", "").strip().lower()
+    stated = _RELATIONS.get(said)
     code = fault_of(word_a) or fault_of(word_b)
     if code is None and word_a.casefold() == word_b.casefold():
         code = "self_link"
-    if code is None and (stated or relation) is None:
+    # A third word in a file of synonyms is no relation either.
+    if code is None and (stated is None if said else relation is None):
         code = "unknown_relation"
     try:
         weight = float(fields.get("weight") or 1.0)

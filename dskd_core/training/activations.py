@@ -98,10 +98,10 @@ def capture_shard(
     """Run the teacher once over the windows of a shard and keep what training needs.
 
     Raises:
-        ArtifactError: if the dictionary was made with another tokenizer than the teacher's.
+        ArtifactError: if the dictionary was made with another teacher or tokenizer.
         CapacityError: if all activations together would exceed ``max_activation_bytes``.
     """
-    check_same_tokenizer(teacher, dictionary)
+    check_same_teacher(store, teacher, dictionary)
     work = Work(
         "activations-shard",
         _content_settings(config, student_config) | {"batches": [shard.start, shard.stop]},
@@ -219,8 +219,8 @@ class Activations:
         )
 
 
-def check_same_tokenizer(teacher: Artifact, dictionary: Artifact) -> None:
-    """Refuse a dictionary whose tokens are not the teacher's.
+def check_same_teacher(store: ArtifactStore, teacher: Artifact, dictionary: Artifact) -> None:
+    """Refuse a dictionary whose tokens, or senses, are not the teacher's.
 
     Raises:
         ArtifactError: naming both.
@@ -231,6 +231,14 @@ def check_same_tokenizer(teacher: Artifact, dictionary: Artifact) -> None:
         raise ArtifactError(
             f"The dictionary {dictionary.fingerprint} was made with tokenizer {theirs}, but the "
             f"teacher {teacher.record.report['source']} ({teacher.fingerprint}) has {mine}; "
+            "build a dictionary for this teacher."
+        )
+    made_with = store.get("senses", dictionary.record.inputs["senses"]).record.inputs["teacher"]
+    if made_with != teacher.fingerprint:
+        other = store.get("teacher", made_with).record.report["source"]
+        raise ArtifactError(
+            f"The dictionary {dictionary.fingerprint} was made with teacher {other} ({made_with}), "
+            f"not with {teacher.record.report['source']} ({teacher.fingerprint}); "
             "build a dictionary for this teacher."
         )
 

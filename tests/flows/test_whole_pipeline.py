@@ -1,0 +1,85 @@
+"""The whole miniature through the real flow: every stage, a shard that fails, a second run."""
+
+import pytest
+import torch
+
+import dskd_core.embeddings.store as extraction
+from dskd_core.artifacts import ArtifactStore
+from dskd_core.training.loop import Run
+from flows.pipeline import pipeline
+from tasks import embeddings
+from tests.miniature import make
+
+pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+
+STAGES = [
+    "teacher",
+    "corpus",
+    "embeddings",
+    "senses",
+    "lexicon",
+    "relations",
+    "words",
+    "dictionary",
+    "activations",
+    "students",
+    "scores",
+    "report",
+]
+
+
+@pytest.fixture
+def one_thread():
+    """The tensors are so small that a second thread only gets in the way."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list[str]:
+    """Names of the shards extracted, in order; shard 1 fails the first time, and waits for none."""
+    calls: list[str] = []
+    extract = extraction.extract_shard
+
+    def failing_once(store, config, teacher_config, teacher, corpus, shard, *, progress):
+        calls.append(shard.name)
+        if calls.count("1-of-3") == 1 and shard.index == 1:
+            raise OSError("connection reset")
+        return extract(store, config, teacher_config, teacher, corpus, shard, progress=progress)
+
+    monkeypatch.setattr(extraction, "extract_shard", failing_once)
+    monkeypatch.setattr(embeddings.extract, "retry_delay_seconds", [0, 0, 0])
+    monkeypatch.setattr(embeddings.extract, "retry_jitter_factor", None)
+    return calls
+
+
+def records(made: dict) -> dict:
+    uris = [uri for uris in made.values() for uri in ([uris] if isinstance(uris, str) else uris)]
+    return {uri: ArtifactStore.open(uri).record for uri in uris}
+
+
+def test_the_pipeline_makes_every_stage_once(tmp_path, calls, one_thread, monkeypatch):
+    config = make(tmp_path, evaluation={"seeds": [0], "n_resamples": 50})
+
+    made = pipeline(config)
+
+    assert list(made) == STAGES
+    assert sorted(calls) == ["0-of-3", "1-of-3", "1-of-3", "2-of-3"], "one shard retried, alone"
+    first = records(made)
+    subjects = [first[uri].report["arm"] for uri in made["students"]]
+    assert subjects == ["kd", "dskd", "kd_mse"]
+    report = first[made["report"]].report
+    assert [row["arm"] for row in report["table"]] == ["teacher", "kd", "dskd", "kd_mse"]
+    assert all(row["CE"] > 0 for row in report["table"])
+    assert {row["arms"] for row in report["comparison"]} == {"dskd - kd", "kd_mse - kd"}
+    assert {row["arms"] for row in report["control"]} == {"dskd - kd_mse"}
+
+    monkeypatch.setattr(Run, "step", lambda run, step: pytest.fail("a found student was trained"))
+    assert pipeline(config) == made
+    assert records(made) == first, "not even the times have changed"
+    root = ArtifactStore(config.root_uri)
+    assert [len(root.of_stage(s)) for s in ("student", "scores", "report", "checkpoint")] == [
+        *(3, 4, 1, 0)
+    ]
