@@ -126,7 +126,8 @@ class SourceConfig(Settings):
     """One lexicon or morphology file."""
 
     kind: str
-    """The reader: roget, wiktextract, word_pairs, morphynet, morpholex."""
+    """The reader: roget, wiktextract, word_pairs, synonym_pairs, antonym_pairs, moby; for
+    morphology morphynet, morpholex."""
     uri: str
     """The file, or sample:roget or sample:morphynet."""
     licence: str | None = None

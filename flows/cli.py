@@ -94,12 +94,19 @@ def _print_places(made: dict[str, Any]) -> None:
     table = Table("stage", "size", "place", title=f"Artifacts under {root}", title_justify="left")
     for stage, uris in made.items():
         several = [uris] if isinstance(uris, str) else uris
-        size = in_bytes(sum(ArtifactStore.open(uri).record.n_bytes for uri in several))
+        size = in_bytes(sum(_bytes_with_shards(ArtifactStore(root), uri) for uri in several))
         place = several[0].removeprefix(f"{root}/")
         if len(several) > 1:
             place = f"{place.partition('/')[0]}/ ({len(several)} of them)"
         table.add_row(stage, size, place)
     console.print(table)
+
+
+def _bytes_with_shards(store: Any, uri: str) -> int:
+    artifact = store.open(uri)
+    shards = artifact.record.report.get("parts", [])
+    stage = f"{artifact.record.stage}-shard"
+    return artifact.record.n_bytes + sum(store.get(stage, s).record.n_bytes for s in shards)
 
 
 def _print_comparison(report_uri: str) -> None:

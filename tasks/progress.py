@@ -25,7 +25,7 @@ class PrefectProgress:
     """Reports at most every few seconds, so that showing work never slows it down.
 
     Attributes:
-        history: every report that carried measures, as rows ready for a table.
+        history: the measures of every training step, as rows ready for a table.
     """
 
     def __init__(
@@ -42,15 +42,17 @@ class PrefectProgress:
         self._started: tuple[float, int] | None = None
         self._logged = self._drawn = float("-inf")
         self._bar: UUID | None = None
+        self._ended = False
 
     def __call__(self, n_done: int, n_total: int, unit: str, **measures: float) -> None:
         """Note that ``n_done`` of ``n_total`` units are finished."""
         now = self._clock()
         # A resumed run starts in the middle: the rate counts what was done here alone.
         self._started = self._started or (now, n_done)
-        if measures:
+        if measures and unit == "steps":
             self.history.append({unit: n_done, **measures})
-        last = n_done >= n_total
+        last = n_done >= n_total and not self._ended
+        self._ended = self._ended or last
         if last or now - self._logged >= LOG_SECONDS:
             self._logged = now
             self._logger.info("%s", self._line(now, n_done, n_total, unit, measures))

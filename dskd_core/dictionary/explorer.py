@@ -88,15 +88,17 @@ def _counts(senses: Artifact) -> dict[tuple[int, int], int]:
 def _sense_lines(
     occurrences: list[dict[str, Any]], counts: dict[tuple[int, int], int]
 ) -> Iterator[str]:
-    token = -1
+    token_id = -1
     for row in occurrences:
-        if row["token_id"] != token:
-            token = row["token_id"]
-            yield f"\ntoken {token} {row['token']!r}"
+        if row["token_id"] != token_id:
+            token_id = row["token_id"]
+            yield f"\ntoken {token_id} {row['token']!r}"
         if row["rank"] == 0:
-            yield f"  sense {row['sense']} ({counts[token, row['sense']]} embeddings)"
+            yield f"  sense {row['sense']} ({counts[token_id, row['sense']]} embeddings)"
         left, right = (" ".join(row[side].split()) for side in ("left", "right"))
-        yield f"    ... {left} «{row['token'].strip()}» {right} ...  [{row['document_id']}]"
+        token, written = row["token"].strip(), row["written"].strip()
+        instead = "" if written == token else f" (the text has: {written})"
+        yield f"    ... {left} «{token}»{instead} {right} ...  [{row['document_id']}]"
 
 
 def _relation_lines(
