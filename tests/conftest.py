@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from dskd_core.config import PipelineConfig
 from tests.miniature import Built, make
 
 ROOT = Path(__file__).parents[1]
+
+# Two test processes on two cores: more threads than one each only wait for one another.
+torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
