@@ -43,10 +43,10 @@ run: $(READY)
 	$(BIN)/dskd run $(PARAMETERS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow and not gpu'
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow'
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m 'slow and not gpu'
+	$(BIN)/python -m pytest -m slow
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -89,7 +89,7 @@ def test_the_loss_of_a_step_equals_the_paper_s_equations_computed_naively(built)
     run = _run(built)
     loss, terms = run.loss(run.batch(0))
     assert terms["negative"] > 0.0
-    assert float(loss) == pytest.approx(_naive_loss(run, built), rel=2e-3)  # e_t is float16
+    assert loss.item() == pytest.approx(_naive_loss(run, built), rel=2e-3)  # e_t is float16
 
 
 def test_kd_differs_from_dskd_only_by_the_sense_terms(built):
