@@ -18,7 +18,7 @@ export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup run test test-slow check format serve stop clean
+.PHONY: setup run test check format serve stop clean
 .DEFAULT_GOAL := run
 
 setup: $(READY)
@@ -43,10 +43,7 @@ run: $(READY)
 	$(BIN)/dskd run $(PARAMETERS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow'
-
-test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(READY)
 	$(BIN)/ruff format --check .

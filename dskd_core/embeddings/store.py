@@ -14,23 +14,22 @@ The index (``index.zarr`` of the ``embeddings`` artifact) has ``tokens``, ``n_ro
 Nothing is rewritten when parts are joined, and the sample does not depend on how they were cut.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 import zarr
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dskd_core.arrays import get_array, put_array
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import EmbeddingsConfig, TeacherConfig
-from dskd_core.corpus.store import Windows, load_windows
-from dskd_core.embeddings.batches import next_tokens, padded, plan_batches
-from dskd_core.embeddings.sampling import hash_limits, occurrence_hashes, smallest_per_token
-from dskd_core.embeddings.teacher import Teacher, device_lock, load_teacher
+from dskd_core.corpus.store import load_windows
+from dskd_core.embeddings.extraction import Occurrences, extract, training_batches
+from dskd_core.embeddings.sampling import hash_limits, smallest_per_token
+from dskd_core.embeddings.states import decode_states, encode_states
+from dskd_core.embeddings.teacher import device_lock, load_teacher
 from dskd_core.errors import ArtifactError, DataError
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
@@ -59,20 +58,10 @@ class TokenRows:
     positions: NDArray[np.int32]
 
 
-@dataclass(frozen=True)
-class Occurrences:
-    """What one shard keeps, row by row, before it is grouped by token."""
-
-    tokens: NDArray[np.int64]
-    documents: NDArray[np.int32]
-    positions: NDArray[np.int32]
-    hashes: NDArray[np.uint64]
-
-
 def plan_shards(corpus: Artifact, config: EmbeddingsConfig) -> list[Shard]:
     """Cut the batches of the training windows into shards of ``shard_tokens``."""
     windows = load_windows(corpus)
-    weights = [int(windows.lengths[batch].sum()) for batch in _batches(windows, config)]
+    weights = [int(windows.lengths[batch].sum()) for batch in training_batches(windows, config)]
     return cut(weights, config.shard_tokens)
 
 
@@ -111,8 +100,8 @@ def extract_shard(
     windows = load_windows(corpus)
     with device_lock, store.publish(work) as draft:
         model = load_teacher(teacher, teacher_config)
-        batches = _batches(windows, config)[shard.start : shard.stop]
-        states, occurrences = _extract(
+        batches = training_batches(windows, config)[shard.start : shard.stop]
+        states, occurrences = extract(
             model, windows, batches, config, tokenizer.special_ids, progress
         )
         kept = smallest_per_token(occurrences.tokens, occurrences.hashes, config.max_occurrences)
@@ -252,98 +241,9 @@ def load_embeddings(artifact: Artifact, store: ArtifactStore) -> Embeddings:
     return Embeddings(artifact, tuple(parts))
 
 
-def encode_states(states: Tensor, state_dtype: str, shard_name: str = "") -> np.ndarray:
-    """Return states as the bits that are stored: float32, float16, or bfloat16 as uint16.
-
-    Raises:
-        DataError: if a state is NaN or infinite, before or after the conversion.
-    """
-    converted = states.to(getattr(torch, state_dtype))
-    if not bool(torch.isfinite(converted).all()):
-        largest = float(states.float().abs().max())
-        raise DataError(
-            f"Shard {shard_name!r} has a state that {state_dtype} cannot hold (largest magnitude "
-            f"{largest:g}); set embeddings.state_dtype to bfloat16, or teacher.dtype to float32 "
-            "if it is nan."
-        )
-    if state_dtype == "bfloat16":
-        return converted.contiguous().view(torch.uint16).cpu().numpy()
-    return converted.cpu().numpy()
-
-
-def decode_states(bits: np.ndarray, state_dtype: str) -> NDArray[np.float32]:
-    """Return stored states as float32, exactly."""
-    if state_dtype == "bfloat16":
-        return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return bits.astype(np.float32)
-
-
 def _content_settings(config: EmbeddingsConfig) -> dict[str, object]:
     """Settings that change the sample; how it is cut into shards does not."""
     return config.model_dump(mode="json", exclude={"shard_tokens"})
-
-
-def _batches(windows: Windows, config: EmbeddingsConfig) -> list[NDArray[np.int64]]:
-    training = np.flatnonzero(~windows.heldout)
-    return plan_batches(windows.lengths, training, config.batch_tokens)
-
-
-def _extract(
-    model: Teacher,
-    windows: Windows,
-    batches: Sequence[NDArray[np.int64]],
-    config: EmbeddingsConfig,
-    special: frozenset[int],
-    progress: Progress,
-) -> tuple[Tensor, Occurrences]:
-    """Return the states of all occurrences of the batches, and what they are."""
-    pieces: list[tuple[Tensor, Occurrences]] = []
-    n_total = sum(int(windows.lengths[batch].sum()) for batch in batches)
-    n_done = 0
-    excluded = np.fromiter(special, dtype=np.int64, count=len(special))
-    for batch in batches:
-        for states, tokens, window in _run_batch(model, windows, batch, config.key):
-            places = windows.starts[window] + np.arange(len(tokens))
-            kept = np.flatnonzero((tokens >= 0) & ~np.isin(tokens, excluded))
-            document = int(windows.documents[window])
-            keys = np.full(len(kept), windows.document_keys[document], dtype=np.uint64)
-            occurrences = Occurrences(
-                tokens[kept],
-                np.full(len(kept), document, dtype=np.int32),
-                places[kept].astype(np.int32),
-                occurrence_hashes(keys, places[kept], config.seed),
-            )
-            pieces.append((states[torch.from_numpy(kept)].cpu(), occurrences))
-        n_done += int(windows.lengths[batch].sum())
-        progress(n_done, n_total, "tokens")
-    columns = [o for _, o in pieces]
-    return torch.cat([s for s, _ in pieces]), Occurrences(
-        np.concatenate([o.tokens for o in columns]),
-        np.concatenate([o.documents for o in columns]),
-        np.concatenate([o.positions for o in columns]),
-        np.concatenate([o.hashes for o in columns]),
-    )
-
-
-@torch.inference_mode()
-def _run_batch(
-    model: Teacher, windows: Windows, batch: NDArray[np.int64], key: str
-) -> Iterator[tuple[Tensor, NDArray[np.int64], int]]:
-    """Yield per window its states [n, d], the token each is filed under (-1: none), its number."""
-    rows = [windows.window(int(window)) for window in batch]
-    ids = padded(rows, windows.prefix).to(model.device)
-    states = model.states(ids)[:, len(windows.prefix) :]
-    # One call a batch, padding included, reads the head's weights from memory less often.
-    predicted = model.predictions(states.flatten(0, 1)) if key == "predicted" else None
-    for line, (window, row) in enumerate(zip(batch, rows, strict=True)):
-        own = states[line, : len(row)]
-        if predicted is not None:
-            tokens = predicted.view(states.shape[:2])[line, : len(row)].cpu().numpy()
-        elif key == "next":
-            tokens = next_tokens(windows, int(window))
-        else:
-            tokens = row.astype(np.int64)
-        yield own, tokens, int(window)
 
 
 def _write_part(

@@ -24,28 +24,23 @@ from typing import Any
 import numpy as np
 import torch
 import zarr
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dskd_core.arrays import get_array, put_array
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import StudentConfig, TeacherConfig, TrainingConfig
 from dskd_core.corpus.store import Windows, load_windows
-from dskd_core.dictionary.store import Dictionary, load_dictionary
-from dskd_core.embeddings.batches import next_tokens, padded, plan_batches
-from dskd_core.embeddings.sampling import occurrence_hashes
-from dskd_core.embeddings.store import decode_states, encode_states
+from dskd_core.dictionary.store import load_dictionary
+from dskd_core.embeddings.states import decode_states, encode_states
 from dskd_core.embeddings.teacher import Teacher, device_lock, load_teacher
 from dskd_core.errors import ArtifactError, CapacityError
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
 from dskd_core.tokenizers import load_tokenizer
-from dskd_core.training.candidates import nearest_rows
-from dskd_core.training.head import teacher_targets
-from dskd_core.training.student import Shape, capturing
+from dskd_core.training.capture import capture, captured_batches
+from dskd_core.training.student import Shape
 
 PART = "part.zarr"
-_BATCH_TOKENS = 4096
 _SHARD_TOKENS = 32768
 _CHUNK_BYTES = 1 << 20
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -79,7 +74,7 @@ class WindowActivations:
 def capture_shards(corpus: Artifact, config: TrainingConfig) -> list[Shard]:
     """Cut the batches of the windows to train on and to score on into shards."""
     windows = load_windows(corpus)
-    batches = _batches(windows, config)
+    batches = captured_batches(windows, config)
     return cut([int(windows.lengths[batch].sum()) for batch in batches], _SHARD_TOKENS)
 
 
@@ -115,12 +110,12 @@ def capture_shard(
         _check_capacity(windows, config, model)
         shape = Shape.of(student_config, len(model.layers))
         rows = load_dictionary(dictionary)
-        batches = _batches(windows, config)[shard.start : shard.stop]
+        batches = captured_batches(windows, config)[shard.start : shard.stop]
         captured: list[dict[str, Any]] = []
         n_total = sum(int(windows.lengths[batch].sum()) for batch in batches)
         n_done = 0
         for batch in batches:
-            captured += _capture(model, shape, windows, batch, rows, config)
+            captured += capture(model, shape, windows, batch, rows, config)
             n_done += int(windows.lengths[batch].sum())
             progress(n_done, n_total, "tokens")
         n_positions = _write_part(draft.write_group(PART), captured, teacher_config.dtype)
@@ -256,31 +251,12 @@ def _inputs(teacher: Artifact, corpus: Artifact, dictionary: Artifact) -> dict[s
     }
 
 
-def _batches(windows: Windows, config: TrainingConfig) -> list[NDArray[np.int64]]:
-    """Return batches of the windows to capture: a hash-random choice within each token budget."""
-    chosen = [
-        _within(windows, np.flatnonzero(windows.heldout == heldout), budget)
-        for heldout, budget in (
-            (False, config.max_train_tokens),
-            (True, config.max_heldout_tokens),
-        )
-    ]
-    return plan_batches(windows.lengths, np.concatenate(chosen), _BATCH_TOKENS)
-
-
-def _within(windows: Windows, members: NDArray[np.int64], budget: int | None) -> NDArray[np.int64]:
-    if budget is None or not len(members):
-        return members
-    keys = windows.document_keys[windows.documents[members]]
-    order = members[np.argsort(occurrence_hashes(keys, windows.starts[members], seed=0))]
-    n_fit = int(np.searchsorted(np.cumsum(windows.lengths[order]), budget, side="right"))
-    return np.sort(order[: max(1, n_fit)])
-
-
 def _check_capacity(windows: Windows, config: TrainingConfig, model: Teacher) -> None:
     hidden_size = model.head.shape[1]
     per_position = 3 * 2 * hidden_size + 8 * config.n_candidates + 16
-    n_positions = sum(int(windows.lengths[batch].sum()) for batch in _batches(windows, config))
+    n_positions = sum(
+        int(windows.lengths[batch].sum()) for batch in captured_batches(windows, config)
+    )
     needed = n_positions * per_position
     if needed > config.max_activation_bytes:
         raise CapacityError(
@@ -288,48 +264,6 @@ def _check_capacity(windows: Windows, config: TrainingConfig, model: Teacher) ->
             f"training.max_activation_bytes ({config.max_activation_bytes / 2**30:.1f} GiB); raise "
             "it or lower training.max_train_tokens."
         )
-
-
-@torch.inference_mode()
-def _capture(
-    model: Teacher,
-    shape: Shape,
-    windows: Windows,
-    batch: NDArray[np.int64],
-    dictionary: Dictionary,
-    config: TrainingConfig,
-) -> list[dict[str, Any]]:
-    """Run one batch; return the arrays of each of its windows."""
-    token_rows = [windows.window(int(window)) for window in batch]
-    ids = padded(token_rows, windows.prefix).to(model.device)
-    with capturing(model.layers[shape.entry]) as caught:
-        states = model.states(ids)
-    n_prefix = len(windows.prefix)
-    lengths = [n_prefix + len(row) for row in token_rows]
-    flat = torch.cat([states[line, :length] for line, length in enumerate(lengths)])
-    targets = teacher_targets(flat, model.head, temperature=config.temperature)
-    labels = np.concatenate(
-        [np.append(np.full(n_prefix, -1), next_tokens(windows, int(w))) for w in batch]
-    )
-    final = flat.float().cpu().numpy()
-    near = nearest_rows(final, labels, dictionary, n_candidates=config.n_candidates)
-    columns: dict[str, Any] = {
-        "labels": labels.astype(np.int32),
-        "states": flat.cpu(),
-        "entering": torch.cat([caught[0][i, :n] for i, n in enumerate(lengths)]).cpu(),
-        "expected": targets.expected.to(torch.float16).cpu().numpy(),
-        "entropy": targets.entropy.float().cpu().numpy(),
-        "predicted": targets.predicted.to(torch.int32).cpu().numpy(),
-        "positives": near.positives,
-        "negatives": near.negatives,
-        "push": near.push,
-    }
-    bounds = np.concatenate(([0], np.cumsum(lengths)))
-    return [
-        {name: values[bounds[i] : bounds[i + 1]] for name, values in columns.items()}
-        | {"window": int(window), "heldout": bool(windows.heldout[window])}
-        for i, window in enumerate(batch)
-    ]
 
 
 def _write_part(group: zarr.Group, captured: list[dict[str, Any]], dtype: str) -> int:

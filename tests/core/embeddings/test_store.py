@@ -5,10 +5,9 @@ import torch
 from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import EmbeddingsConfig
 from dskd_core.corpus.store import load_windows
+from dskd_core.embeddings.states import decode_states, encode_states
 from dskd_core.embeddings.store import (
     collect_embeddings,
-    decode_states,
-    encode_states,
     extract_shard,
     load_embeddings,
     plan_shards,

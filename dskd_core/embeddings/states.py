@@ -1,0 +1,34 @@
+"""The bits states are stored in. Arrays in, arrays out."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dskd_core.errors import DataError
+
+
+def encode_states(states: Tensor, state_dtype: str, shard_name: str = "") -> np.ndarray:
+    """Return states as the bits that are stored: float32, float16, or bfloat16 as uint16.
+
+    Raises:
+        DataError: if a state is NaN or infinite, before or after the conversion.
+    """
+    converted = states.to(getattr(torch, state_dtype))
+    if not bool(torch.isfinite(converted).all()):
+        largest = float(states.float().abs().max())
+        raise DataError(
+            f"Shard {shard_name!r} has a state that {state_dtype} cannot hold (largest magnitude "
+            f"{largest:g}); set embeddings.state_dtype to bfloat16, or teacher.dtype to float32 "
+            "if it is nan."
+        )
+    if state_dtype == "bfloat16":
+        return converted.contiguous().view(torch.uint16).cpu().numpy()
+    return converted.cpu().numpy()
+
+
+def decode_states(bits: np.ndarray, state_dtype: str) -> NDArray[np.float32]:
+    """Return stored states as float32, exactly."""
+    if state_dtype == "bfloat16":
+        return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return bits.astype(np.float32)
