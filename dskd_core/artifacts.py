@@ -37,6 +37,7 @@ from dskd_core.errors import ArtifactError
 
 RECORD = "record.json"
 PARTIAL = ".partial-"
+_STALE_SECONDS = 7 * 24 * 3600
 _TOOLS = ("torch", "transformers", "zarr", "duckdb", "numpy", "scikit-learn")
 
 
@@ -260,9 +261,11 @@ class ArtifactStore:
     def _draft_folder(self, work: Work) -> Path:
         if storage.is_remote(self.root_uri):
             return Path(tempfile.mkdtemp(prefix=f"dskd-{work.stage}-"))
-        folder = (
-            Path(self.root_uri) / work.stage / f"{PARTIAL}{work.fingerprint}-{uuid.uuid4().hex[:8]}"
-        )
+        stage = Path(self.root_uri) / work.stage
+        for draft in stage.glob(f"{PARTIAL}{work.fingerprint}-*"):
+            if time.time() - draft.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(draft, ignore_errors=True)  # of a worker killed long ago
+        folder = stage / f"{PARTIAL}{work.fingerprint}-{uuid.uuid4().hex[:8]}"
         folder.mkdir(parents=True)
         return folder
 

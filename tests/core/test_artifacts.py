@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -188,3 +189,14 @@ def test_a_record_is_json_that_names_its_tools(store):
     record = json.loads((Path(publish(store, WORK).uri) / RECORD).read_text())
     assert {"python", "numpy", "zarr"} <= set(record["versions"])
     assert SensesConfig().model_dump(mode="json")["n_senses"] == 5
+
+
+def test_a_draft_left_a_week_ago_is_swept_when_its_work_is_done_again(store):
+    left = Path(store.root_uri) / "senses" / f".partial-{WORK.fingerprint}-0ld"
+    fresh = left.with_name(f".partial-{WORK.fingerprint}-new")
+    for folder in (left, fresh):
+        folder.mkdir(parents=True)
+    week = 8 * 24 * 3600
+    os.utime(left, (time.time() - week, time.time() - week))
+    publish(store, WORK)
+    assert names(store) == [fresh.name, WORK.fingerprint]
