@@ -18,10 +18,13 @@ export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup run test check format serve stop clean
+.PHONY: setup home run test check format serve stop clean
 .DEFAULT_GOAL := run
 
 setup: $(READY)
+
+home:
+	@mkdir -p $(PREFECT_HOME)
 
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
@@ -39,10 +42,10 @@ $(READY): constraints.txt requirements-sample.txt pyproject.toml
 	@rm -f .venv/.ready-*
 	@touch $@
 
-run: $(READY)
+run: $(READY) home
 	$(BIN)/dskd run $(PARAMETERS)
 
-test: $(READY)
+test: $(READY) home
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(READY)
@@ -56,7 +59,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-serve: $(READY)
+serve: $(READY) home
 	$(BIN)/python infra/serve.py start
 
 stop:

@@ -97,7 +97,7 @@ def test_kd_differs_from_dskd_only_by_the_sense_terms(built):
     loss_kd, terms = kd.loss(kd.batch(0))
     loss_dskd, _ = dskd.loss(dskd.batch(0))
     difference = terms["positive"] + terms["negative"]
-    assert float(loss_dskd - loss_kd) == pytest.approx(difference, rel=1e-5)
+    assert (loss_dskd - loss_kd).item() == pytest.approx(difference, rel=1e-5)
 
 
 def test_training_lowers_the_loss(built):
