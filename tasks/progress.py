@@ -9,7 +9,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 LOG_SECONDS = 5.0
-BAR_SECONDS = 3.0
+BAR_SECONDS = 10.0
 
 
 def key_of(title: str) -> str:
