@@ -247,9 +247,13 @@ class ArtifactStore:
         storage.remove(artifact.uri)
 
     @contextlib.contextmanager
-    def publish(self, work: Work) -> Iterator[Draft]:
-        """Give a draft to fill, and publish it whole when the block ends without an error."""
-        started = time.monotonic()
+    def publish(self, work: Work, *, started: float | None = None) -> Iterator[Draft]:
+        """Give a draft to fill, and publish it whole when the block ends without an error.
+
+        ``started`` is the ``time.monotonic()`` from which the record counts its seconds, where
+        the work began before there was anything to write.
+        """
+        started = time.monotonic() if started is None else started
         draft = Draft(self._draft_folder(work))
         try:
             yield draft

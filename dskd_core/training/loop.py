@@ -1,6 +1,7 @@
 """One student: AdamW on the tail, from stored activations; a killed run goes on bit for bit."""
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,7 @@ def train_student(
         checkpoint.drop(store, work)  # left by a run that was killed between publishing and this
         return found
     with device_lock:
+        started = time.monotonic()
         run = Run.prepare(
             store,
             config,
@@ -102,7 +104,7 @@ def train_student(
             seed,
         )
         history = run.to_the_end(store, work, progress)
-        with store.publish(work) as draft:
+        with store.publish(work, started=started) as draft:
             _export(run, work, draft, teacher, history)
     checkpoint.drop(store, work)
     return store.get(work.stage, work.fingerprint)
