@@ -11,7 +11,7 @@ from dskd_core.artifacts import ArtifactStore, Draft
 from dskd_core.config import PipelineConfig
 from dskd_core.evaluation.report import build_report
 from dskd_core.evaluation.scores import score_student
-from dskd_core.training import activations as capture
+from dskd_core.training import activations, capture
 from tests.miniature import Built
 
 
@@ -35,17 +35,17 @@ def live(config: PipelineConfig, death: Death | None) -> None:
     """Build every artifact from the teacher to the report; die where ``death`` says."""
     # The tensors are so small that a second thread only gets in the way.
     torch.set_num_threads(1)
-    capture._SHARD_TOKENS = capture._BATCH_TOKENS = 400
+    activations._SHARD_TOKENS = capture._BATCH_TOKENS = 400
     if death:
         _await(death)
     built = Built(config)
     store, teacher = built.store, built.teacher()
-    dictionary, activations = built.dictionary(), built.activations()
+    dictionary, captured = built.dictionary(), built.activations()
     subjects = [(arm, seed) for seed in config.evaluation.seeds for arm in config.evaluation.arms]
     students = [built.student(arm, seed) for arm, seed in subjects]
     scores = [
         score_student(
-            store, config.training, config.teacher, teacher, dictionary, activations, student
+            store, config.training, config.teacher, teacher, dictionary, captured, student
         )
         for student in [None, *students]
     ]
