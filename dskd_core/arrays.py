@@ -9,6 +9,30 @@ from zarr.codecs import Crc32cCodec
 _CHUNK_BYTES = 16 << 20
 
 
+def new_array(
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: Any,
+    *,
+    chunk_rows: int,
+    attributes: dict[str, Any] | None = None,
+) -> zarr.Array:
+    """Create an array to be filled, in chunks of ``chunk_rows`` rows with a CRC-32C each.
+
+    All-zero chunks are written too, so a missing file is always damage and never data.
+    """
+    return group.create_array(
+        name,
+        shape=shape,
+        dtype=np.dtype(dtype),
+        chunks=(chunk_rows, *shape[1:]),
+        compressors=[Crc32cCodec()],
+        attributes=attributes,
+        config={"write_empty_chunks": True},
+    )
+
+
 def put_array(
     group: zarr.Group,
     name: str,
@@ -17,21 +41,11 @@ def put_array(
     chunk_bytes: int = _CHUNK_BYTES,
     **attributes: Any,
 ) -> None:
-    """Write a whole array, in chunks of about 16 MiB of consecutive rows with a CRC-32C each.
-
-    All-zero chunks are written too, so a missing file is always damage and never data.
-    """
+    """Write a whole array, in chunks of about ``chunk_bytes`` of consecutive rows."""
     row_bytes = max(1, values.nbytes // max(1, len(values)))
     rows = max(1, min(len(values), chunk_bytes // row_bytes))
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=(rows, *values.shape[1:]),
-        compressors=[Crc32cCodec()],
-        attributes=attributes,
-        config={"write_empty_chunks": True},
-    )
+    shape, dtype = values.shape, values.dtype
+    array = new_array(group, name, shape, dtype, chunk_rows=rows, attributes=attributes)
     if values.size:
         array[...] = values
 

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec
 
+from dskd_core.arrays import new_array
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import CorpusConfig
 from dskd_core.corpus import windows
@@ -308,14 +308,8 @@ def _write_tokens(group: zarr.Group, documents: Iterable[Tokenized]) -> list[_Wr
 
 
 def _array(group: zarr.Group, name: str, dtype: Any, size: int) -> zarr.Array:
-    return group.create_array(
-        name,
-        shape=(size,),
-        dtype=np.dtype(dtype),
-        chunks=(min(size, _CHUNK_ITEMS) or _CHUNK_ITEMS,),
-        compressors=[Crc32cCodec()],
-        config={"write_empty_chunks": True},
-    )
+    chunk_rows = min(size, _CHUNK_ITEMS) or _CHUNK_ITEMS
+    return new_array(group, name, (size,), dtype, chunk_rows=chunk_rows)
 
 
 def _documents_table(documents: list[_Written], heldout: NDArray[np.bool_]) -> pa.Table:

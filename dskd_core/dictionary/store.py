@@ -163,7 +163,7 @@ def _compose_words(
     stops = np.full(len(spellings), -1, dtype=np.int64)
     slot = {int(token): index for index, token in enumerate(inventory.tokens)}
     composed: list[NDArray[np.float16]] = []
-    n_rows, n_missing, n_done = int(inventory.offsets[-1]), 0, 0
+    n_rows, n_done = int(inventory.offsets[-1]), 0
     for members, indices in _spelled_alike(spellings, slot):
         if indices.shape[1] == 1:
             starts[members] = inventory.offsets[indices[:, 0]]

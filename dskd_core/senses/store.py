@@ -21,9 +21,8 @@ import numpy as np
 import pyarrow as pa
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec
 
-from dskd_core.arrays import get_array, put_array
+from dskd_core.arrays import get_array, new_array, put_array
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import SensesConfig
 from dskd_core.corpus.store import load_windows
@@ -311,14 +310,7 @@ def _put_centroids(
 ) -> None:
     """Write the centroids of all parts, whole chunks at a time: none is read back."""
     chunk = max(1, min(shape[0], _CHUNK_BYTES // (shape[1] * dtype.itemsize)))
-    array = group.create_array(
-        "centroids",
-        shape=shape,
-        dtype=dtype,
-        chunks=(chunk, shape[1]),
-        compressors=[Crc32cCodec()],
-        config={"write_empty_chunks": True},
-    )
+    array = new_array(group, "centroids", shape, dtype, chunk_rows=chunk)
     waiting, n_written = np.empty((0, shape[1]), dtype), 0
     for part in parts:
         source = part["centroids"]

@@ -257,11 +257,12 @@ class Run:
         """Return the windows of a step: a new order each epoch, fixed by the seed."""
         members = self.activations.training
         first = step * self.config.batch_windows
-        chosen = []
-        for place in range(first, first + self.config.batch_windows):
-            epoch, index = divmod(place, len(members))
-            order = np.random.default_rng((self.seed, epoch)).permutation(len(members))
-            chosen.append((epoch, self.activations.window(members[order[index]])))
+        places = [divmod(first + i, len(members)) for i in range(self.config.batch_windows)]
+        orders = {
+            epoch: np.random.default_rng((self.seed, epoch)).permutation(len(members))
+            for epoch in {epoch for epoch, _ in places}
+        }
+        chosen = [(e, self.activations.window(members[orders[e][i]])) for e, i in places]
         positions, start = [], 0
         for epoch, window in chosen:
             labels = window.labels.numpy()
