@@ -28,6 +28,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Arm = Literal["kd", "dskd", "kd_mse", "dskd_own", "dskd_shuffled", "dskd_no_hinge"]
 
 
 class Settings(BaseModel):
@@ -80,6 +81,40 @@ class CorpusConfig(Settings):
     """Fixes which documents are taken and which are held out."""
 
 
+class PromptSourceConfig(Settings):
+    """One benchmark's training questions, as a source of prompts."""
+
+    task: Literal["arc", "commonsense_qa", "mmlu", "piqa", "squad"]
+    """Which benchmark; it decides the file's format and the prompt's wording."""
+    uri: str
+    """The file or folder its authors publish, or hf:NAME (a datasets name)."""
+    labels_uri: str | None = None
+    """PIQA's separate file of labels."""
+    share: Share = 0.25
+    """Share of its questions that is taken, a sample fixed by the seed."""
+    max_prompts: Count | None = None
+    """Most questions taken; unlimited if empty."""
+    n_exemplars: Annotated[int, Field(ge=0)] = 5
+    """Answered questions put before each one; squad takes them from the same paragraph."""
+    answer_tokens: Count = 1
+    """Tokens the teacher writes as the answer (10 for squad in the paper)."""
+
+
+class PromptsConfig(Settings):
+    """Few-shot chat prompts, answered by the teacher, that students are trained on."""
+
+    sources: tuple[PromptSourceConfig, ...] = ()
+    """The benchmarks; where there are none, students train on the corpus itself."""
+    max_prompt_tokens: Annotated[int, Field(ge=32)] = 2048
+    """Longer prompts are left out and counted."""
+    batch_tokens: Count = 8192
+    """Tokens (padding included) of one batch of prompts while the teacher answers."""
+    heldout_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
+    """Share of the questions kept for evaluation."""
+    seed: Seed = 0
+    """Fixes the sample, the exemplars and what is held out."""
+
+
 class EmbeddingsConfig(Settings):
     """Which of the teacher's final states are kept, and under which token."""
 
@@ -126,8 +161,8 @@ class SourceConfig(Settings):
     """One lexicon or morphology file."""
 
     kind: str
-    """The reader: roget, wiktextract, word_pairs, synonym_pairs, antonym_pairs, moby; for
-    morphology morphynet, morpholex."""
+    """The reader: roget, wiktextract, word_pairs, synonym_pairs, antonym_pairs, wordnet, moby;
+    for morphology morphynet, morpholex."""
     uri: str
     """The file, or sample:roget or sample:morphynet."""
     licence: str | None = None
@@ -171,6 +206,10 @@ class RelationsConfig(Settings):
     """Rows under these licences, and pairs derived from them, are left out (CC BY-NC-SA 4.0)."""
     excluded_pos: tuple[str, ...] = ()
     """Parts of speech left out (name, num)."""
+    excluded_sources: tuple[str, ...] = ()
+    """Sources whose rows, and pairs derived from them, are left out (moby)."""
+    excluded_tags: tuple[str, ...] = ()
+    """Rows with any of these tags are left out (slang, dated, rare)."""
 
 
 class WordsConfig(Settings):
@@ -197,14 +236,46 @@ class StudentConfig(Settings):
     """The student's shape: a copy of part of the teacher."""
 
     n_layers: Count | None = None
-    """Layers kept, counted from the first; half of the teacher's if empty."""
+    """Layers kept; half of the teacher's if empty. Not set where layers is a list."""
+    layers: Literal["first", "first_last", "spaced"] | tuple[Annotated[int, Field(ge=0)], ...] = (
+        "first"
+    )
+    """Which of the teacher's layers are copied: the first ones (paper), all but the trainable
+    ones from the first and those from the last, evenly spaced ones, or a list counted from 0."""
     n_trainable_layers: Count = 2
     """The last so many of them train; everything else, embeddings and head too, is frozen."""
+
+    @model_validator(mode="after")
+    def _listed_layers_agree(self) -> Self:
+        if isinstance(self.layers, str):
+            return self
+        if list(self.layers) != sorted(set(self.layers)) or not self.layers:
+            raise ValueError(
+                f"layers {list(self.layers)} must name at least one layer, each once, ascending"
+            )
+        if self.n_layers not in {None, len(self.layers)}:
+            raise ValueError(
+                f"n_layers {self.n_layers} contradicts the {len(self.layers)} layers listed in "
+                "layers; leave n_layers empty"
+            )
+        if self.n_trainable_layers > len(self.layers):
+            raise ValueError(
+                f"n_trainable_layers {self.n_trainable_layers} exceeds the {len(self.layers)} "
+                "layers listed in layers; lower it"
+            )
+        return self
 
 
 class TrainingConfig(Settings):
     """Distillation (Eq. 3-5). KD is the same run with positive_weight = negative_weight = 0."""
 
+    mode: Literal["auto", "cached", "online", "precomputed"] = "auto"
+    """cached: the teacher runs once and leaves its activations for all epochs, seeds and arms.
+    online: the teacher runs beside the student. auto: cached where max_activation_bytes suffice,
+    else online. precomputed: activations made elsewhere; the teacher's weights are never read."""
+    divergence: Literal["forward_kl", "reverse_kl", "jsd"] = "forward_kl"
+    """What the teacher's and the student's distributions are compared with; forward in the paper,
+    and the only one that needs no second pass over the vocabulary."""
     n_candidates: Count = 5
     """kappa: nearest positives, and nearest negatives, kept at a position."""
     positive_weight: Weight = 1.0
@@ -212,8 +283,10 @@ class TrainingConfig(Settings):
     negative_weight: Weight = 1.0
     """beta_n: weight of the push from the senses of antonyms."""
     margin: Weight | Literal["calibrated"] = 1.0
-    """gamma: MSE below which an antonym's sense pushes; calibrated takes the
-    median of that MSE between the teacher's states and the antonyms' senses nearest to them."""
+    """gamma: MSE below which an antonym's sense pushes; calibrated takes the margin_quantile of
+    that MSE between the teacher's states and the antonyms' senses nearest to them."""
+    margin_quantile: Share = 0.5
+    """Quantile that a calibrated margin is set to."""
     state_weight: Weight = 0.0
     """Weight of plain MSE(student state, teacher state): the control arm, 0 in the paper."""
     kl_weight: Weight = 0.7
@@ -233,9 +306,19 @@ class TrainingConfig(Settings):
     max_heldout_tokens: Count | None = None
     """Score so many held-out tokens only; all of them if empty."""
     batch_windows: Count = 8
-    """Windows of one step."""
+    """Windows of one step, over all ranks and accumulated batches."""
+    n_accumulated: Count = 1
+    """Batches one step's windows are cut into, one after the other, to save memory."""
+    n_ranks: Count = 1
+    """Data-parallel processes on this machine, each with its own share of a step's windows."""
+    prompt_weight: Weight = 1.0
+    """Weight of a prompt's positions in CE and KL, where the text has prompts and answers."""
+    answer_weight: Weight = 1.0
+    """Weight of an answer's positions in CE and KL."""
     max_grad_norm: Annotated[float, Field(gt=0.0)] | None = 1.0
     """Gradients are scaled down to this norm; not clipped if empty."""
+    semantic_positions: Literal["sampled", "all"] = "sampled"
+    """Which positions get L_sem: a sample as in the paper (see related_share), or every one."""
     related_share: Share = 0.4
     """Share of a window's positions with relations that get L_sem, and as many random others."""
     min_related: Annotated[int, Field(ge=0)] = 25
@@ -246,6 +329,20 @@ class TrainingConfig(Settings):
     """Most bytes of stored activations; a plan beyond it is refused."""
     checkpoint_steps: Count = 20
     """Steps between checkpoints a killed run resumes from."""
+    n_checkpoints: Count = 1
+    """Latest checkpoints kept of a run that is not finished."""
+    validation_steps: Count | None = None
+    """Score the student on validation documents every so many steps; never if empty."""
+    validation_share: Share = 0.2
+    """Share of the held-out documents used for that, and left out of the final scores."""
+    keep: Literal["last", "best"] = "last"
+    """Export the weights of the last step, or those of the lowest validation CE."""
+    max_loss_growth: Annotated[float, Field(gt=1.0)] = 10.0
+    """Stop where the loss exceeds so many times the median of the last 50 steps."""
+    compile_head: bool = True
+    """Compile the element-wise part of the vocabulary pass where a compiler is found."""
+    hub_repository: str | None = None
+    """Push finished students to this hub repository, a branch each; not pushed if empty."""
     seed: Seed = 0
     """Order of the windows and choice of the positions."""
 
@@ -253,9 +350,10 @@ class TrainingConfig(Settings):
 class EvaluationConfig(Settings):
     """How students are compared."""
 
-    arms: tuple[Literal["kd", "dskd", "kd_mse"], ...] = ("kd", "dskd", "kd_mse")
-    """kd: both sense weights 0. dskd: the training settings as they are. kd_mse: KD plus plain
-    MSE to the teacher's state, the control that says what senses add beyond it."""
+    arms: tuple[Arm, ...] = ("kd", "dskd", "kd_mse")
+    """kd: both sense weights 0. dskd: the training settings as they are. Controls: kd_mse, KD plus
+    plain MSE to the teacher's state; dskd_own, the next token's own senses only;
+    dskd_shuffled, every token given another's relations; dskd_no_hinge, no push from antonyms."""
     seeds: tuple[Seed, ...] = (0, 1, 2)
     """Every arm is trained once with each."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
@@ -280,6 +378,7 @@ class PipelineConfig(Settings):
     """Where artifacts are kept: a folder, or an s3:// prefix."""
     teacher: TeacherConfig = TeacherConfig()
     corpus: CorpusConfig = CorpusConfig()
+    prompts: PromptsConfig = PromptsConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     senses: SensesConfig = SensesConfig()
     lexicon: LexiconConfig = LexiconConfig()
