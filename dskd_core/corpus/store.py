@@ -5,6 +5,7 @@ windows.zarr        token_ids  int32   all documents end to end, the prefix not 
                     documents  int32   the document (row of documents.parquet) of each window
                     starts     int32   position of a window's first token in its document
                     heldout    bool    whether the window is kept for evaluation
+                    answers    bool    prompts only: whether a token is the teacher's answer
                     attributes prefix, window_tokens
 documents.parquet   document int32, document_id, title, n_tokens int32, heldout bool, key uint64
 """
@@ -55,6 +56,8 @@ class Windows:
         heldout: bool, shape (n_windows,).
         document_keys: uint64, shape (n_documents,), the hash sampling uses for a document.
         prefix: ids the model is given before every window, not stored in it.
+        answers: bool, shape (n_tokens,), whether the teacher wrote a token as its answer to a
+            prompt; None for plain text.
     """
 
     token_ids: NDArray[np.int32]
@@ -64,6 +67,7 @@ class Windows:
     heldout: NDArray[np.bool_]
     document_keys: NDArray[np.uint64]
     prefix: tuple[int, ...]
+    answers: NDArray[np.bool_] | None = None
 
     @property
     def n_windows(self) -> int:
@@ -78,6 +82,12 @@ class Windows:
     def window(self, index: int) -> NDArray[np.int32]:
         """Return the token ids of a window, int32, without the prefix."""
         return self.token_ids[self.offsets[index] : self.offsets[index + 1]]
+
+    def answer(self, index: int) -> NDArray[np.bool_]:
+        """Return which tokens of a window are the teacher's answer, bool; none in plain text."""
+        if self.answers is None:
+            return np.zeros(len(self.window(index)), dtype=np.bool_)
+        return self.answers[self.offsets[index] : self.offsets[index + 1]]
 
     def document(self, document: int) -> NDArray[np.int32]:
         """Return all token ids of a document, int32."""
@@ -137,11 +147,13 @@ def build_corpus(
 
 
 def load_windows(corpus: Artifact) -> Windows:
-    """Read all windows of a corpus artifact."""
+    """Read all windows of a corpus, or of prompts."""
     group = corpus.group("windows.zarr")
     table = corpus.table("documents.parquet")
     names = ("token_ids", "offsets", "documents", "starts", "heldout")
     arrays: dict[str, Any] = {name: np.asarray(group[name][:]) for name in names}
+    if "answers" in group:
+        arrays["answers"] = np.asarray(group["answers"][:])
     prefix: Any = group.attrs["prefix"]
     return Windows(**arrays, document_keys=table["key"].to_numpy(), prefix=tuple(prefix))
 

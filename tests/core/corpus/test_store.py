@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from dskd_core.arrays import put_array
 from dskd_core.artifacts import ArtifactStore, Work
 from dskd_core.config import CorpusConfig
 from dskd_core.corpus import build_corpus, load_windows, windows
@@ -185,3 +187,25 @@ def test_progress_is_told_bytes_documents_and_tokens(store, tmp_path):
     (n_done, n_total, unit), measures = told[-1]
     assert (n_done <= n_total, unit, measures) == (True, "bytes", {"documents": 6, "tokens": 68})
     assert np.all(np.diff([args[0] for args, _ in told]) >= 0)
+
+
+def test_plain_text_has_no_answers(store, tmp_path):
+    config = write_corpus(tmp_path / "c", [9, 9])
+    loaded = load_windows(build_corpus(store, config, make_teacher(store, bos=True)))
+    assert loaded.answers is None
+    assert loaded.answer(1).tolist() == [False, False]
+
+
+def test_answers_of_prompts_are_read_beside_their_tokens(store, tmp_path):
+    config = write_corpus(tmp_path / "c", [9, 9])
+    corpus = build_corpus(store, config, make_teacher(store, bos=True))
+    work = Work("prompts", {}, {"corpus": corpus.fingerprint})
+    flags = np.arange(18) % 7 == 6
+    with store.publish(work) as draft:
+        shutil.copytree(corpus.folder(), draft.folder, dirs_exist_ok=True)
+        put_array(draft.write_group("answers.zarr"), "answers", flags)
+        shutil.copytree(draft.path("answers.zarr/answers"), draft.path("windows.zarr/answers"))
+    loaded = load_windows(store.get("prompts", work.fingerprint))
+    assert loaded.answer(0).tolist() == [False] * 6 + [True]
+    assert loaded.answer(1).tolist() == [False, False]
+    assert loaded.answer(2).tolist() == [False] * 4 + [True] + [False] * 2
