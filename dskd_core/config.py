@@ -109,6 +109,8 @@ class PromptsConfig(Settings):
     """Longer prompts are left out and counted."""
     batch_tokens: Count = 8192
     """Tokens (padding included) of one batch of prompts while the teacher answers."""
+    shard_tokens: Count = 131_072
+    """Prompt tokens a shard: the unit of work and of retry."""
     heldout_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
     """Share of the questions kept for evaluation."""
     seed: Seed = 0
