@@ -1,0 +1,1 @@
+"""Prompts: benchmark questions in chat form, answered by the teacher, to train students on."""

@@ -1,0 +1,184 @@
+"""Questions of the five benchmarks, the account of reading them, and when two are the same."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from string import ascii_uppercase
+from typing import Any, Literal
+
+from dskd_core.corpus.windows import hash64
+
+Task = Literal["arc", "commonsense_qa", "mmlu", "piqa", "squad"]
+UNANSWERABLE = "no answer"
+"""The answer to a question whose passage holds none."""
+LICENCES: dict[Task, str] = {
+    "arc": "CC BY-SA 4.0",
+    "commonsense_qa": "MIT",
+    "mmlu": "MIT",
+    "piqa": "AFL 3.0",
+    "squad": "CC BY-SA 4.0",
+}
+
+DIRTY = {
+    "broken_line": "a line that is not JSON",
+    "not_an_object": "a line or an entry that is JSON but no object",
+    "missing_field": "a row without an id, a question or two choices",
+    "bad_answer": "a row whose answer is none of its choices",
+    "wrong_columns": "a csv row without a question, two choices and an answer",
+    "duplicate_id": "a question whose id was taken",
+}
+NOTED = {
+    "no_answer": "a question without a published answer; asked, but never an exemplar",
+    "invalid_character": "characters no text may have, now U+FFFD",
+}
+_MAX_PLACES = 20
+_INVALID = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffd-\uffff]")
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a benchmark, in one form whatever its authors' file looks like.
+
+    Attributes:
+        id: ``TASK/...``, unique in a benchmark.
+        task: the benchmark.
+        subject: what MMLU files it under, or a passage's title; else empty.
+        text: the question, or PIQA's goal.
+        choices: their texts in the published order; none for squad.
+        answers: the accepted answers: a label of ``labels``, or texts (squad, where
+            ``no answer`` marks an unanswerable question); none where unpublished.
+        context: the passage (squad).
+        paragraph: names the passage; else empty.
+    """
+
+    id: str
+    task: Task
+    subject: str
+    text: str
+    choices: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    context: str = ""
+    paragraph: str = ""
+
+    @property
+    def answer(self) -> str | None:
+        """The answer shown where the question is an exemplar."""
+        return self.answers[0] if self.answers else None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the choices are called.
+
+        >>> Question("piqa/1", "piqa", "", "Dry a cup.", ("Towel.", "Hose.")).labels
+        ('1', '2')
+        """
+        return labels_of(self.task, len(self.choices))
+
+    @property
+    def group(self) -> str:
+        """Questions of one group are held out together: those of one passage share its text."""
+        return self.paragraph or self.id
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the normalised question with its choices and passage.
+
+        Case, punctuation, spacing and the order of the choices do not matter. Choices count,
+        because PIQA's goals and MMLU's "Which of these is true?" recur with others.
+        """
+        choices = sorted(map(_normalised, self.choices))
+        parts = [_normalised(self.text), _normalised(self.context), *choices]
+        return f"{hash64(chr(31).join(parts), purpose='question'):016x}"
+
+
+@dataclass
+class Account:
+    """What reading met, counted by code (the keys of ``DIRTY`` and ``NOTED``)."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    places: dict[str, list[str]] = field(default_factory=dict)
+    n_read: int = 0
+
+    def note(self, code: str, place: str) -> None:
+        """Count ``code`` at ``place``; the first places are kept."""
+        if code not in DIRTY and code not in NOTED:
+            raise KeyError(code)
+        self.counts[code] += 1
+        places = self.places.setdefault(code, [])
+        if len(places) < _MAX_PLACES:
+            places.append(place)
+
+    def clean(self, text: str, place: str) -> str:
+        """Return ``text`` without outer space and without characters that no text may have."""
+        text, n = _INVALID.subn("\ufffd", text)
+        if n:
+            self.note("invalid_character", place)
+        return text.strip()
+
+    def report(self) -> dict[str, Any]:
+        """Return the account as plain values, for the record of an artifact."""
+        return {
+            "read": self.n_read,
+            "dirty": {code: self.counts[code] for code in DIRTY if self.counts[code]},
+            "noted": {code: self.counts[code] for code in NOTED if self.counts[code]},
+            "places": {code: self.places[code] for code in sorted(self.places)},
+            "meaning": {code: (DIRTY | NOTED)[code] for code in sorted(self.places)},
+        }
+
+
+def labels_of(task: Task, n_choices: int) -> tuple[str, ...]:
+    """Return what a benchmark's choices are called: 1 and 2 for piqa, letters elsewhere."""
+    return tuple("123456789"[:n_choices] if task == "piqa" else ascii_uppercase[:n_choices])
+
+
+def agrees(question: Question, text: str) -> bool:
+    """Say whether a written answer is one of the accepted ones.
+
+    A choice agrees by its label alone, with a full stop or a bracket at most; a passage's answer
+    by its first line without case, punctuation and articles, as SQuAD's exact match.
+
+    >>> q = Question("arc/1", "arc", "", "Which?", ("tin", "wood"), ("B",))
+    >>> agrees(q, " B."), agrees(q, "Because")
+    (True, False)
+    """
+    first = text.strip().partition("\n")[0]
+    if question.choices:
+        return first.strip(" .:()").upper() in question.answers
+    answers = {_without_articles(answer) for answer in question.answers}
+    return _without_articles(first) in answers
+
+
+def overlap(questions: Iterable[Question | str], others: Iterable[Question | str]) -> int:
+    """Count the questions whose normalised text is also among the others'.
+
+    Args:
+        questions: what is counted, as questions or as their fingerprints (which the prompts
+            artifact keeps in ``questions.parquet``).
+        others: what they are looked for in.
+
+    >>> a = Question("arc/1", "arc", "", "What floats?", ("tin", "wood"))
+    >>> b = Question("arc/9", "arc", "", "what floats", ("Wood.", "tin"))
+    >>> overlap([a], [b.fingerprint, "0123456789abcdef"])
+    1
+    """
+    found = set(map(_fingerprint, others))
+    return sum(_fingerprint(question) in found for question in questions)
+
+
+def _fingerprint(question: Question | str) -> str:
+    return question if isinstance(question, str) else question.fingerprint
+
+
+def _normalised(text: str) -> str:
+    """Return lower-case words and symbols without punctuation, one space between."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    kept = "".join(" " if unicodedata.category(c)[0] == "P" else c for c in text)
+    return " ".join(kept.split())
+
+
+def _without_articles(text: str) -> str:
+    return " ".join(_ARTICLES.sub(" ", _normalised(text)).split())
