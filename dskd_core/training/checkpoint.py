@@ -1,4 +1,8 @@
-"""Checkpoints: safetensors and JSON, published whole, enough to go on bit for bit."""
+"""Checkpoints: safetensors and JSON, published whole, enough to go on bit for bit.
+
+No state of a random generator is among them: orders and choices follow from the seed, the epoch
+and the window's number, and nothing in training drops out.
+"""
 
 import json
 from dataclasses import dataclass
@@ -15,14 +19,37 @@ from dskd_core.training.student import Tail
 STAGE = "checkpoint"
 _TENSORS = "state.safetensors"
 _HISTORY = "history.json"
+_BEST = "best.json"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The weights of the lowest validation CE so far.
+
+    Attributes:
+        step: steps taken when they were scored.
+        ce: their validation CE in nats.
+        weights: name -> value of every trainable parameter then.
+    """
+
+    step: int
+    ce: float
+    weights: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, step: int, ce: float, tail: Tail) -> "Best":
+        """Keep a copy of the weights as they are."""
+        weights = {name: p.detach().clone() for name, p in tail.layers.named_parameters()}
+        return cls(step, ce, weights)
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """Where a killed run goes on: the step done last, and the log up to it."""
+    """Where a killed run goes on: the step done last, the log up to it, the best weights."""
 
     step: int
     history: list[dict[str, float]]
+    best: Best | None = None
 
 
 def save(
@@ -32,16 +59,31 @@ def save(
     tail: Tail,
     optimizer: Optimizer,
     history: list[dict[str, float]],
+    *,
+    best: Best | None = None,
+    n_kept: int = 1,
 ) -> None:
-    """Publish the state after a step, then drop the older ones of the same run."""
-    older = _of_run(store, student)
+    """Publish the state after a step, then drop all but the latest of the same run.
+
+    Args:
+        store: where checkpoints are kept.
+        student: the work that is not finished yet.
+        step: steps taken.
+        tail: with the weights.
+        optimizer: with the moments.
+        history: the log so far.
+        best: the best weights so far, where they will be exported.
+        n_kept: checkpoints left standing, this one included.
+    """
+    older = [a for a in _of_run(store, student) if _step(a) != step]
     work = Work(STAGE, {"student": student.fingerprint, "step": step}, {})
     with store.publish(work) as draft:
-        save_file(_state(tail, optimizer), draft.path(_TENSORS))
+        save_file(_state(tail, optimizer, best), draft.path(_TENSORS))
         draft.write_json(_HISTORY, history)
-    for artifact in older:
-        if artifact.record.config["step"] != step:
-            store.discard(artifact)
+        if best is not None:
+            draft.write_json(_BEST, {"step": best.step, "ce": best.ce})
+    for artifact in sorted(older, key=_step, reverse=True)[n_kept - 1 :]:
+        store.discard(artifact)
 
 
 def resume(store: ArtifactStore, student: Work, tail: Tail, optimizer: Optimizer) -> Resumed:
@@ -49,7 +91,7 @@ def resume(store: ArtifactStore, student: Work, tail: Tail, optimizer: Optimizer
     found = _of_run(store, student)
     if not found:
         return Resumed(0, [])
-    latest = max(found, key=lambda artifact: int(artifact.record.config["step"]))
+    latest = max(found, key=_step)
     folder = latest.folder()
     state = load_file(folder / _TENSORS)
     with torch.no_grad():
@@ -61,7 +103,14 @@ def resume(store: ArtifactStore, student: Work, tail: Tail, optimizer: Optimizer
             }
             optimizer.state[parameter] = {"step": state[f"step.{name}"], **moments}
     history: list[dict[str, float]] = json.loads((folder / _HISTORY).read_text("utf-8"))
-    return Resumed(int(latest.record.config["step"]), history)
+    best = None
+    if (folder / _BEST).exists():
+        weights = {
+            name: state[f"best.{name}"].to(parameter.device)
+            for name, parameter in tail.layers.named_parameters()
+        }
+        best = Best(**json.loads((folder / _BEST).read_text("utf-8")), weights=weights)
+    return Resumed(_step(latest), history, best)
 
 
 def drop(store: ArtifactStore, student: Work) -> None:
@@ -74,10 +123,16 @@ def _of_run(store: ArtifactStore, student: Work) -> list[Artifact]:
     return [a for a in store.of_stage(STAGE) if a.record.config["student"] == student.fingerprint]
 
 
-def _state(tail: Tail, optimizer: Optimizer) -> dict[str, Tensor]:
+def _step(artifact: Artifact) -> int:
+    return int(artifact.record.config["step"])
+
+
+def _state(tail: Tail, optimizer: Optimizer, best: Best | None) -> dict[str, Tensor]:
     tensors: dict[str, Any] = {}
     for name, parameter in tail.layers.named_parameters():
         tensors[f"weight.{name}"] = parameter.detach().contiguous()
         for key, value in optimizer.state[parameter].items():
             tensors[f"{key}.{name}"] = value.contiguous()
+        if best is not None:
+            tensors[f"best.{name}"] = best.weights[name].contiguous()
     return tensors
