@@ -5,10 +5,11 @@
     L_sem = beta_p mean_{p in P} MSE(n_t, p) + beta_n mean_{a in A} max(0, gamma - MSE(n_t, a))
 
 with MSE(x, y) = ||x - y||^2 / d. Every term is a mean over positions: CE and KL over all labelled
-ones, L_sem over the positions chosen for it. :func:`reference_kd` materialises everything and is
-the truth that :mod:`dskd_core.training.head` is tested against.
+ones, L_sem over the positions chosen for it. :func:`reference_terms` materialises everything and is
+the truth that the fast paths, head.py and semantic.py, are tested against.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from dskd_core.config import TrainingConfig
+from dskd_core.embeddings.head import Head, as_head
+from dskd_core.training.kernels import Divergence
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,11 @@ class Weights:
     @classmethod
     def of(cls, config: TrainingConfig, arm: str, calibrated_margin: float) -> "Weights":
         """Return the weights of an arm: kd drops both sense terms, kd_mse pulls to m_t instead."""
-        semantic = arm == "dskd"
+        semantic = arm.startswith("dskd")
         margin = calibrated_margin if config.margin == "calibrated" else float(config.margin)
         return cls(
             positive=config.positive_weight if semantic else 0.0,
-            negative=config.negative_weight if semantic else 0.0,
+            negative=config.negative_weight if semantic and arm != "dskd_no_hinge" else 0.0,
             margin=margin,
             state=1.0 if arm == "kd_mse" else config.state_weight,
             kl=config.kl_weight,
@@ -44,45 +47,89 @@ class Weights:
         )
 
 
-@dataclass(frozen=True)
-class SemanticTerms:
-    """The terms of L_sem before their weights, means over the chosen positions.
+def reference_terms(
+    student: Tensor,
+    teacher: Tensor,
+    head: Tensor | Head,
+    labels: Tensor,
+    *,
+    weights: Weights,
+    divergence: Divergence = "forward_kl",
+    position_weights: Tensor | None = None,
+    rows: Tensor | None = None,
+    positives: Sequence[Sequence[int]] = (),
+    negatives: Sequence[Sequence[int]] = (),
+    chosen: Sequence[int] = (),
+) -> dict[str, Tensor]:
+    """Return every term of Eq. 3-5 and their total, from full logits and loops as it reads.
 
-    Attributes:
-        positive: mean over positions and positives of MSE(n_t, p).
-        negative: mean over positions of the mean hinge over negatives; 0 where there are none.
-        active_share: share of all (position, negative) pairs inside the margin.
-    """
-
-    positive: Tensor
-    negative: Tensor
-    active_share: Tensor
-
-
-def reference_kd(
-    student: Tensor, teacher: Tensor, head: Tensor, labels: Tensor, *, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """Return CE and KL(teacher_T || student_T), means over positions, from full logits.
+    The truth, in the dtype it is given; for tests and small batches only.
 
     Args:
-        student: [n, d], final states n_t.
-        teacher: [n, d], final states m_t.
-        head: [V, d], the output matrix W of both.
-        labels: [n] int64, the next tokens.
-        temperature: T of the KL; CE is at 1.
+        student: [n, d], n_t.
+        teacher: [n, d], m_t.
+        head: of both.
+        labels: [n] int64, the next tokens; below 0 a position has none.
+        weights: of the terms, with the margin and the temperature.
+        divergence: of teacher and student.
+        position_weights: [n], of each position in CE, divergence and state term; 1 if None.
+        rows: [r, d], the senses of the dictionary.
+        positives: for each chosen position its rows; below 0 is none.
+        negatives: likewise.
+        chosen: positions with L_sem.
 
     Returns:
-        (CE, KL), scalars; the KL carries no factor T^2.
+        ce, kl (the divergence, without alpha T^2), state_mse, positive, negative, loss: scalars.
     """
-    student_logits, teacher_logits = student @ head.T, teacher @ head.T
-    ce = functional.cross_entropy(student_logits, labels)
-    kl = functional.kl_div(
-        functional.log_softmax(student_logits / temperature, dim=1),
-        functional.log_softmax(teacher_logits / temperature, dim=1),
-        log_target=True,
-        reduction="batchmean",
+    share = (labels >= 0).to(student.dtype)
+    if position_weights is not None:
+        share = share * position_weights
+    share = share / share.sum()
+    student_logits, teacher_logits = (as_head(head).logits(x) for x in (student, teacher))
+    ce = functional.cross_entropy(student_logits, labels.clamp(min=0), reduction="none")
+    p, q = ((z / weights.temperature).softmax(dim=1) for z in (teacher_logits, student_logits))
+    terms = {
+        "ce": (share * ce).sum(),
+        "kl": (share * reference_divergence(p, q, divergence)).sum(),
+        "state_mse": (share * (student - teacher).square().mean(dim=1)).sum(),
+        "positive": student.new_zeros(()),
+        "negative": student.new_zeros(()),
+    }
+    for t, near, opposed in zip(chosen, positives, negatives, strict=True):
+        assert rows is not None
+        pulls = [(student[t] - rows[p]).square().mean() for p in near if p >= 0]
+        gaps = [(student[t] - rows[a]).square().mean() for a in opposed if a >= 0]
+        if pulls:
+            terms["positive"] += sum(pulls) / (len(pulls) * len(chosen))
+        if gaps:
+            hinges = [(weights.margin - gap).clamp(min=0.0) for gap in gaps]
+            terms["negative"] += sum(hinges) / (len(gaps) * len(chosen))
+    terms["loss"] = (
+        terms["ce"]
+        + weights.kl * weights.temperature**2 * terms["kl"]
+        + weights.positive * terms["positive"]
+        + weights.negative * terms["negative"]
+        + weights.state * terms["state_mse"]
     )
-    return ce, kl
+    return terms
+
+
+def reference_divergence(p: Tensor, q: Tensor, divergence: Divergence) -> Tensor:
+    """Return the divergence of distributions p (teacher) and q (student), nats a row.
+
+    >>> p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.25, 0.75]])
+    >>> [round(reference_divergence(p, q, d).item(), 4) for d in ("forward_kl", "jsd")]
+    [0.1438, 0.0338]
+    """
+    if divergence == "jsd":
+        middle = (p + q) / 2
+        return (kl_of(p, middle) + kl_of(q, middle)) / 2
+    return kl_of(p, q) if divergence == "forward_kl" else kl_of(q, p)
+
+
+def kl_of(p: Tensor, q: Tensor) -> Tensor:
+    """Return KL(p || q) of each row."""
+    return functional.kl_div(q.log(), p, reduction="none").sum(dim=1)
 
 
 def mean_square(states: Tensor, rows: Tensor) -> Tensor:
@@ -96,44 +143,6 @@ def mean_square(states: Tensor, rows: Tensor) -> Tensor:
         [n, c] float32.
     """
     return (states[:, None, :] - rows.to(states.dtype)).square().mean(dim=2)
-
-
-def semantic_terms(
-    states: Tensor,
-    rows: Tensor,
-    positives: Tensor,
-    negatives: Tensor,
-    *,
-    margin: float,
-) -> SemanticTerms:
-    """Return the two terms of L_sem (Eq. 4-5) at the chosen positions.
-
-    The hinge is inside the mean: a mean of hinges, not the hinge of a mean. A position without
-    negatives adds 0 to the second term, one without positives 0 to the first.
-
-    Args:
-        states: [n, d], student states at the chosen positions.
-        rows: [r, d], the senses of the dictionary.
-        positives: [n, kappa] int64 indices of rows, -1 where there are fewer.
-        negatives: [n, kappa] likewise.
-        margin: gamma.
-    """
-    n = max(1, len(states))
-    pull = mean_square(states, rows[positives.clamp(min=0)])
-    push = (margin - mean_square(states, rows[negatives.clamp(min=0)])).clamp(min=0.0)
-    is_positive, is_negative = positives >= 0, negatives >= 0
-    active = ((push > 0) & is_negative).sum() / is_negative.sum().clamp(min=1)
-    return SemanticTerms(
-        _mean_of_real(pull, is_positive).sum() / n,
-        _mean_of_real(push, is_negative).sum() / n,
-        active.detach(),
-    )
-
-
-def _mean_of_real(values: Tensor, real: Tensor) -> Tensor:
-    """Return the mean over the second axis of the entries that are real, 0 where none is."""
-    counts = real.sum(dim=1).clamp(min=1)
-    return (values * real).sum(dim=1) / counts
 
 
 def all_finite(values: dict[str, float]) -> bool:

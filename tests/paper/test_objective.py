@@ -6,8 +6,9 @@ import torch
 
 from dskd_core.config import DictionaryConfig, TrainingConfig
 from dskd_core.dictionary.store import load_dictionary
-from dskd_core.training.head import HeadLoss, teacher_targets
-from dskd_core.training.losses import mean_square, reference_kd, semantic_terms
+from dskd_core.training.head import kd_loss
+from dskd_core.training.losses import Weights, mean_square, reference_terms
+from dskd_core.training.semantic import semantic_terms
 
 
 def test_the_defaults_are_the_paper_s_numbers_for_llama_3():
@@ -31,18 +32,42 @@ def test_the_kl_counts_alpha_t_squared_which_is_2_8():
     torch.manual_seed(0)
     n, m, w = (torch.randn(shape, dtype=torch.float64) for shape in ((6, 4), (6, 4), (9, 4)))
     labels = torch.randint(0, 9, (6,))
-    ce, kl = reference_kd(n, m, w, labels, temperature=2.0)
-    targets = teacher_targets(m, w, temperature=2.0)
-    loss, *_ = HeadLoss.apply(n, w, labels, targets.expected, targets.entropy, 2.0, 0.7)
-    assert loss.item() == pytest.approx((ce + 2.8 * kl).item(), rel=1e-12)
+    found = kd_loss(n, w, labels, teacher_states=m, temperature=2.0, kl_weight=0.7)
+    p, q = ((x @ w.T / 2.0).softmax(dim=1) for x in (m, n))
+    kl = (p * (p / q).log()).sum(dim=1).mean()
+    ce = -(n @ w.T).log_softmax(dim=1)[torch.arange(6), labels].mean()
+    assert found.loss.item() == pytest.approx((ce + 2.8 * kl).item(), rel=1e-12)
 
 
 def test_the_kl_is_from_teacher_to_student_at_the_temperature():
     w = torch.eye(2, dtype=torch.float64)
     teacher, student = torch.tensor([[2.0, 0.0]]).double(), torch.tensor([[0.0, 0.0]]).double()
-    _, kl = reference_kd(student, teacher, w, torch.tensor([0]), temperature=2.0)
+    label = torch.tensor([0])
+    found = kd_loss(student, w, label, teacher_states=teacher, temperature=2.0, kl_weight=0.7)
     p = np.exp([1.0, 0.0]) / np.exp([1.0, 0.0]).sum()
-    assert kl.item() == pytest.approx(float((p * np.log(p / 0.5)).sum()), rel=1e-12)
+    assert found.kl.item() == pytest.approx(float((p * np.log(p / 0.5)).sum()), rel=1e-12)
+
+
+def test_the_objective_is_the_sum_of_its_weighted_terms():
+    torch.manual_seed(0)
+    n, m, w, rows = (torch.randn(s, dtype=torch.float64) for s in ((6, 4), (6, 4), (9, 4), (7, 4)))
+    terms = reference_terms(
+        n,
+        m,
+        w,
+        torch.randint(0, 9, (6,)),
+        weights=Weights(positive=1.5, negative=0.5, margin=2.0, state=0.25, kl=0.7, temperature=2),
+        rows=rows,
+        positives=[[0, 1], [2, -1]],
+        negatives=[[3, -1], [-1, -1]],
+        chosen=[1, 4],
+    )
+    pulls = [((n[1] - rows[0]) ** 2).mean(), ((n[1] - rows[1]) ** 2).mean()]
+    positive = ((pulls[0] + pulls[1]) / 2 + ((n[4] - rows[2]) ** 2).mean()) / 2
+    negative = (2.0 - ((n[1] - rows[3]) ** 2).mean()).clamp(min=0.0) / 2
+    expected = terms["ce"] + 2.8 * terms["kl"] + 1.5 * positive + 0.5 * negative
+    expected = expected + 0.25 * ((n - m) ** 2).mean()
+    assert terms["loss"].item() == pytest.approx(expected.item(), rel=1e-12)
 
 
 def test_positives_pull_and_negatives_push_only_inside_the_margin():

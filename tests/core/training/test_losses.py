@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from dskd_core.config import TrainingConfig
-from dskd_core.training.losses import Weights, semantic_terms
+from dskd_core.training.losses import Weights
+from dskd_core.training.semantic import semantic_terms
 
 
 def _naive(states, rows, positives, negatives, margin):

@@ -1,0 +1,159 @@
+"""The element-wise part of the vocabulary pass: rows of logits in, their gradient in place.
+
+Each function reads a block of logits [rows, V] in the dtype of the products (bfloat16), computes in
+float32 (float64 where the logits are), subtracts each row's peak before any exponential, and
+overwrites the logits with d(CE + alpha T^2 D)/d logits, without the label's own -1, which the
+caller takes off as a row of W. Nothing here knows of positions, states or W.
+
+Eager, a dozen passes over memory; compiled (:func:`kernel`), three over a block that stays in
+cache, with one exponential per logit at T = 2, where exp(z) is the square of exp(z / 2).
+"""
+
+import logging
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Divergence = Literal["forward_kl", "reverse_kl", "jsd"]
+Kernel = Callable[..., tuple[Tensor, ...]]
+
+_log = logging.getLogger(__name__)
+
+
+def settings(
+    temperature: float, kl_weight: float, softcap: float | None, *, like: Tensor
+) -> Tensor:
+    """Return (1 / T, alpha T, c) as a tensor: numbers a compiled kernel takes without recompiling.
+
+    The gradient of alpha T^2 D(p(z / T)) brings a factor 1 / T, so alpha T remains.
+    """
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    values = [1.0 / temperature, kl_weight * temperature, softcap or 1.0]
+    return torch.tensor(values, dtype=dtype, device=like.device)
+
+
+def single(
+    logits: Tensor, constants: Tensor, *, squared: bool, gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """Return logsumexp(z) and logsumexp(z / T) of each row; leave s + alpha T q in the logits.
+
+    s = softmax(z), q = softmax(z / T). All of CE and of the forward KL that needs the vocabulary,
+    where the teacher has left e_t behind.
+
+    Args:
+        logits: [rows, V], overwritten if ``gradient``.
+        constants: of :func:`settings`.
+        squared: whether T = 2.
+        gradient: whether the logits are overwritten.
+    """
+    z = logits.to(constants.dtype)
+    peak = z.amax(dim=1, keepdim=True)
+    soft = ((z - peak) * constants[0]).exp()
+    sharp = soft * soft if squared else (z - peak).exp()
+    sum_soft, sum_sharp = soft.sum(dim=1, keepdim=True), sharp.sum(dim=1, keepdim=True)
+    if gradient:
+        logits.copy_(sharp * (1.0 / sum_sharp) + soft * (constants[1] / sum_soft))
+    log_z = (sum_sharp.log() + peak)[:, 0]
+    return log_z, (sum_soft.log() + peak * constants[0])[:, 0]
+
+
+def paired(
+    logits: Tensor,
+    teacher: Tensor,
+    constants: Tensor,
+    *,
+    divergence: Divergence,
+    softcapped: bool,
+    gradient: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return logsumexp(z) and the divergence of each row; leave the gradient in the logits.
+
+    p = softmax(teacher / T), q = softmax(z / T), m = (p + q) / 2:
+
+        forward_kl  KL(p || q)                       d / d(z / T) = q - p
+        reverse_kl  KL(q || p)                       q (log q/p - KL(q || p))
+        jsd         KL(p || m) / 2 + KL(q || m) / 2  q (log q/m - KL(q || m)) / 2
+
+    Args:
+        logits: [rows, V], before the soft cap; overwritten if ``gradient``.
+        teacher: [rows, V], likewise.
+        constants: of :func:`settings`.
+        divergence: which one.
+        softcapped: whether z = c tanh(logits / c), for both.
+        gradient: whether the logits are overwritten.
+    """
+    z, t = logits.to(constants.dtype), teacher.to(constants.dtype)
+    if softcapped:
+        z, t = (constants[2] * (x / constants[2]).tanh() for x in (z, t))
+    log_z = z.logsumexp(dim=1, keepdim=True)
+    log_q = torch.log_softmax(z * constants[0], dim=1)
+    log_p = torch.log_softmax(t * constants[0], dim=1)
+    q, p = log_q.exp(), log_p.exp()
+    if divergence == "forward_kl":
+        distance = (p * (log_p - log_q)).sum(dim=1, keepdim=True)
+        slope = q - p
+    elif divergence == "reverse_kl":
+        distance = (q * (log_q - log_p)).sum(dim=1, keepdim=True)
+        slope = q * (log_q - log_p - distance)
+    else:
+        log_m = (0.5 * (p + q)).clamp(min=torch.finfo(p.dtype).tiny).log()
+        to_middle = (q * (log_q - log_m)).sum(dim=1, keepdim=True)
+        distance = 0.5 * ((p * (log_p - log_m)).sum(dim=1, keepdim=True) + to_middle)
+        slope = 0.5 * q * (log_q - log_m - to_middle)
+    if gradient:
+        mixed = (z - log_z).exp() + constants[1] * slope
+        logits.copy_(mixed * (1.0 - (z / constants[2]).square()) if softcapped else mixed)
+    return log_z[:, 0], distance[:, 0]
+
+
+def teaching(logits: Tensor, constants: Tensor, *, softcapped: bool) -> tuple[Tensor]:
+    """Return the entropy of softmax(logits / T), nats a row; leave the probabilities behind."""
+    z = logits.to(constants.dtype)
+    if softcapped:
+        z = constants[2] * (z / constants[2]).tanh()
+    centred = (z - z.amax(dim=1, keepdim=True)) * constants[0]
+    exponentials = centred.exp()
+    total = exponentials.sum(dim=1, keepdim=True)
+    mean = (exponentials * centred).sum(dim=1, keepdim=True) / total
+    logits.copy_(exponentials * (1.0 / total))
+    return ((total.log() - mean)[:, 0],)
+
+
+@cache
+def kernel(function: Kernel, *, compiled: bool, **options: object) -> Kernel:
+    """Return a function of this module with its options bound, compiled if asked and possible.
+
+    A compiled kernel has fixed shapes and takes numbers as tensors, so one process builds the very
+    code another does. Where compiling fails (no C++ compiler, no Triton) the eager function runs
+    from then on, and the log says so once.
+    """
+    eager = partial(function, **options)
+    return _Compiled(eager) if compiled else eager
+
+
+class _Compiled:
+    """A kernel that is compiled at its first call, or runs as written if it cannot be."""
+
+    failed = False
+    """Said once for all kernels: what stops one stops the others."""
+
+    def __init__(self, eager: Kernel) -> None:
+        self.eager = eager
+        self.fast: Kernel = torch.compile(eager, fullgraph=True, dynamic=False)
+
+    def __call__(self, *blocks: Tensor) -> tuple[Tensor, ...]:
+        if _Compiled.failed:
+            return self.eager(*blocks)
+        try:
+            return self.fast(*blocks)
+        except Exception as error:  # compilers fail in as many ways as there are machines
+            _Compiled.failed = True
+            _log.warning(
+                "The vocabulary pass could not be compiled (%s) and runs uncompiled, several times "
+                "slower; install a C++ compiler, or set training.compile_head to false.",
+                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+            )
+            return self.eager(*blocks)

@@ -1,0 +1,154 @@
+"""L_sem (Eq. 4-5) in bulk: two gathers, no graph, no loop over positions.
+
+    positive = mean_t mean_{p in P_t} MSE(n_t, p)
+    negative = mean_t mean_{a in A_t} max(0, gamma - MSE(n_t, a))
+
+The mean over positives needs no more than their mean row c_t:
+
+    mean_p MSE(n, p) = MSE(n, c) + mean_p MSE(p, c),   gradient 2 (n - c) / d
+
+and the hinge touches only the positions that have negatives. Exact in the dtype of the sums
+(float32, float64 where the states are). Cost: reading kappa rows a position, a block of positions
+at a time so that what is gathered stays in cache; kept for backward are [n, d] of gradients.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class SemanticTerms:
+    """The terms of L_sem before their weights, means over the chosen positions.
+
+    Attributes:
+        positive: mean over positions and positives of MSE(n_t, p).
+        negative: mean over positions of the mean hinge over negatives; 0 where there are none.
+        active_share: share of all (position, negative) pairs inside the margin.
+        positive_norm: norm of d positive / d n_t over all positions.
+        negative_norm: norm of d negative / d n_t over all positions.
+    """
+
+    positive: Tensor
+    negative: Tensor
+    active_share: Tensor
+    positive_norm: Tensor
+    negative_norm: Tensor
+
+
+def semantic_terms(
+    states: Tensor,
+    rows: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    *,
+    margin: float,
+    hinge: bool = True,
+    total: float | None = None,
+) -> SemanticTerms:
+    """Return the two terms of L_sem (Eq. 4-5) at the chosen positions.
+
+    The hinge is inside the mean: a mean of hinges, not the hinge of a mean. A position without
+    negatives adds 0 to the second term, one without positives 0 to the first.
+
+    Args:
+        states: [n, d], student states at the chosen positions.
+        rows: [r, d], the senses of the dictionary, of any float dtype.
+        positives: [n, kappa] int64 indices of rows, -1 where there are fewer.
+        negatives: [n, kappa] likewise.
+        margin: gamma.
+        hinge: whether antonyms push; without, the second term is 0 and costs nothing.
+        total: positions to divide by; n if None. Given where a step is cut into batches or ranks,
+            whose terms then add up (the active share is always this call's own).
+    """
+    count = float(max(1, len(states)) if total is None else total)
+    return SemanticTerms(
+        *_Semantic.apply(states, rows, positives, negatives, margin, hinge, count)  # type: ignore[no-untyped-call]
+    )
+
+
+class _Semantic(torch.autograd.Function):
+    """Both terms, their gradients formed on the way forward."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        states: Tensor,
+        rows: Tensor,
+        positives: Tensor,
+        negatives: Tensor,
+        margin: float,
+        hinge: bool,
+        total: float,
+    ) -> tuple[Tensor, ...]:
+        """Return the fields of :class:`SemanticTerms`; the first two are differentiable."""
+        wide = states.double() if states.dtype == torch.float64 else states.float()
+        pull, pull_gradient = _pull(wide, rows, positives)
+        pushed = (
+            torch.nonzero((negatives >= 0).any(dim=1))[:, 0] if hinge else negatives.new_empty(0)
+        )
+        push, active, push_gradient = _push(wide[pushed], rows, negatives[pushed], margin)
+        pull_gradient *= 1.0 / total
+        push_gradient *= 1.0 / total
+        ctx.save_for_backward(pull_gradient, push_gradient, pushed)
+        ctx.dtype = states.dtype
+        norms = (pull_gradient.norm(), push_gradient.norm())
+        ctx.mark_non_differentiable(active, *norms)
+        return (pull / total, push / total, active, *norms)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Mix the two gradients that forward kept."""
+        pull, push, pushed = ctx.saved_tensors
+        gradient = (outer[0] * pull).index_add_(0, pushed, outer[1] * push)
+        return (gradient.to(ctx.dtype), *[None] * 6)
+
+
+def _pull(states: Tensor, rows: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum over positions of mean_p MSE(n, p), and its gradient, [n, d]."""
+    gradient, value = torch.zeros_like(states), states.new_zeros(())
+    for block, gathered, real, counts in _gathered(states, rows, indices):
+        center = (gathered * real).sum(dim=1) / counts
+        spread = ((gathered - center[:, None]).square_() * real).sum(dim=(1, 2)) / counts[:, 0]
+        off = (states[block] - center) * (real.sum(dim=1) > 0)
+        value += (off.square().sum(dim=1) + spread).sum()
+        gradient[block] = off
+    d = states.shape[1]
+    return value / d, gradient.mul_(2.0 / d)
+
+
+def _push(
+    states: Tensor, rows: Tensor, indices: Tensor, margin: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the sum of mean_a max(0, gamma - MSE(n, a)), the active share and the gradient."""
+    gradient, value = torch.zeros_like(states), states.new_zeros(())
+    n_active, n_real = states.new_zeros(()), states.new_zeros(())
+    for block, gathered, real, counts in _gathered(states, rows, indices):
+        off = states[block][:, None] - gathered
+        inside = (margin - off.square().mean(dim=2, keepdim=True)).clamp_(min=0.0) * real
+        active = (inside > 0).to(states.dtype)
+        value += (inside.sum(dim=(1, 2)) / counts[:, 0]).sum()
+        gradient[block] = (off * active).sum(dim=1) / counts
+        n_active += active.sum()
+        n_real += real.sum()
+    return value, n_active / n_real.clamp(min=1.0), gradient.mul_(-2.0 / states.shape[1])
+
+
+def _gathered(
+    states: Tensor, rows: Tensor, indices: Tensor
+) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    """Yield blocks: their rows [b, kappa, d], which are real [b, kappa, 1], how many [b, 1]."""
+    row_bytes = states.element_size() * states.shape[1] * indices.shape[1]
+    on_cpu = states.device.type == "cpu"
+    step = max(1, _BLOCK_BYTES // max(1, row_bytes)) if on_cpu else max(1, len(states))
+    for start in range(0, len(states), step):
+        block = slice(start, start + step)
+        chosen = indices[block]
+        real = (chosen >= 0).to(states.dtype)[:, :, None]
+        gathered = rows[chosen.clamp(min=0)].to(states.dtype)
+        yield block, gathered, real, real.sum(dim=1).clamp(min=1.0)
