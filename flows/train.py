@@ -19,6 +19,8 @@ def train(config: PipelineConfig = DEFAULTS) -> Made:
     Returns:
         The URI of the artifact of every stage, and lists of them for students and scores.
     """
+    if config.training.mode == "precomputed":
+        return train_students(config, {})
     return train_students(config, build_dictionary(config))
 
 
@@ -28,35 +30,65 @@ def train_students(config: PipelineConfig, made: Made) -> Made:
 
     Args:
         config: the settings of all stages.
-        made: the URIs that ``build_dictionary`` returned.
+        made: the URIs that ``build_dictionary`` returned; empty where all is precomputed.
 
     Returns:
-        ``made`` with activations, students and scores.
+        ``made`` with activations, candidates, students and scores.
     """
-    inputs = made["teacher"], made["corpus"], made["dictionary"]
-    parts = one_by_one(
-        "activations",
-        training.capture,
-        {
-            f"activations shard {shard.name}": (config, *inputs, shard)
-            for shard in training.shards_of(config, made["corpus"])
-        },
-    )
-    activations = training.collect.submit(config, *inputs, parts).result()
-
-    inputs = made["teacher"], made["dictionary"], activations
+    if config.training.mode == "precomputed":
+        places = training.precomputed.submit(config).result()
+    else:
+        places = _captured(config, made)
+    candidates = {
+        relations: training.candidates.submit(
+            config, places["activations"], places["dictionary"], relations
+        ).result()
+        for relations in dict.fromkeys(
+            ["dictionary", *(training.relations_of(arm) for arm in config.evaluation.arms)]
+        )
+    }
     subjects = [(arm, seed) for seed in config.evaluation.seeds for arm in config.evaluation.arms]
     students = one_by_one(
         "student",
         training.student,
-        {f"student {arm} seed {seed}": (config, *inputs, arm, seed) for arm, seed in subjects},
+        {
+            f"student {arm} seed {seed}": (
+                config,
+                places | {"candidates": candidates[training.relations_of(arm)]},
+                arm,
+                seed,
+            )
+            for arm, seed in subjects
+        },
     )
     judged = {"teacher": None} | {
         f"{arm} seed {seed}": uri for (arm, seed), uri in zip(subjects, students, strict=True)
     }
+    places |= {"candidates": candidates["dictionary"]}
     scores = one_by_one(
         "scores",
         evaluation.scores,
-        {f"scores {name}": (config, *inputs, name, uri) for name, uri in judged.items()},
+        {f"scores {name}": (config, places, name, uri) for name, uri in judged.items()},
     )
-    return made | {"activations": activations, "students": students, "scores": scores}
+    return made | places | {"students": students, "scores": scores}
+
+
+def _captured(config: PipelineConfig, made: Made) -> training.Places:
+    """Run the teacher over the windows, for all of training or to score and calibrate on."""
+    teacher, text = made["teacher"], made["corpus"]
+    untrained = training.untrained.submit(config, teacher).result()
+    mode = training.mode_of(config, untrained, text)
+    parts = one_by_one(
+        "activations",
+        training.capture,
+        {
+            f"activations shard {shard.name}": (config, teacher, untrained, text, mode, shard)
+            for shard in training.shards_of(config, text, mode)
+        },
+    )
+    places = {
+        "untrained": untrained,
+        "activations": training.collect.submit(config, untrained, text, mode, parts).result(),
+        "dictionary": made["dictionary"],
+    }
+    return places | ({"teacher": teacher, "text": text} if mode == "online" else {})

@@ -5,17 +5,11 @@ from prefect import task
 from dskd_core.config import PipelineConfig
 from tasks.artifacts import opened, show_report, shown, store_of
 from tasks.policy import CPU, GPU
+from tasks.training import Places, inputs_of
 
 
 @task(name="scores", task_run_name="scores {subject}", **GPU)
-def scores(
-    config: PipelineConfig,
-    teacher: str,
-    dictionary: str,
-    activations: str,
-    subject: str,
-    student: str | None,
-) -> str:
+def scores(config: PipelineConfig, places: Places, subject: str, student: str | None) -> str:
     """Score one student, or the teacher itself if ``student`` is None; return the scores' URI."""
     from dskd_core.evaluation.scores import score_student
 
@@ -25,9 +19,7 @@ def scores(
             store_of(config),
             config.training,
             config.teacher,
-            opened(teacher),
-            opened(dictionary),
-            opened(activations),
+            inputs_of(places),
             opened(student) if student else None,
             progress=progress,
         ),

@@ -1,23 +1,65 @@
-"""The teacher's activations once, then one student per arm and seed."""
+"""The teacher's activations once, their candidates, then one student per arm and seed."""
+
+from typing import TYPE_CHECKING
 
 from prefect import task
 
-from dskd_core.config import PipelineConfig
+from dskd_core.config import Arm, PipelineConfig
 from dskd_core.shards import Shard
 from tasks.artifacts import opened, shown, shown_shard, store_of
-from tasks.policy import GPU
+from tasks.policy import CPU, GPU
+
+if TYPE_CHECKING:
+    from dskd_core.training.inputs import Inputs
+
+Places = dict[str, str]
+"""URIs by the names of ``dskd_core.training.inputs.Inputs``."""
 
 
-def shards_of(config: PipelineConfig, corpus: str) -> list[Shard]:
-    """Return the shards the training windows are captured in."""
+def inputs_of(places: Places) -> "Inputs":
+    """Open what a student is made from."""
+    from dskd_core.training.inputs import Inputs
+
+    return Inputs(**{name: opened(uri) for name, uri in places.items()})
+
+
+def relations_of(arm: Arm) -> str:
+    """Return whose relations an arm is trained with: dictionary, own or shuffled."""
+    from dskd_core.training.selection import relations_of
+
+    return relations_of(arm)
+
+
+@task(name="untrained-student", task_run_name="untrained student", **CPU)
+def untrained(config: PipelineConfig, teacher: str) -> str:
+    """Publish the student as it is before training; return its URI."""
+    from dskd_core.training.student import prepare_student
+
+    return shown(
+        "untrained student",
+        lambda _: prepare_student(
+            store_of(config), config.student, config.teacher, opened(teacher)
+        ),
+    )
+
+
+def mode_of(config: PipelineConfig, untrained: str, text: str) -> str:
+    """Return whether the teacher runs once before training (cached) or beside it (online)."""
+    from dskd_core.training.activations import resolve_mode
+
+    return resolve_mode(config.training, opened(untrained), opened(text))
+
+
+def shards_of(config: PipelineConfig, text: str, mode: str) -> list[Shard]:
+    """Return the shards the windows are captured in."""
     from dskd_core.training.activations import capture_shards
 
-    return capture_shards(opened(corpus), config.training)
+    return capture_shards(opened(text), config.training, mode)
 
 
 @task(name="activations", task_run_name="activations shard {shard.name}", **GPU)
 def capture(
-    config: PipelineConfig, teacher: str, corpus: str, dictionary: str, shard: Shard
+    config: PipelineConfig, teacher: str, untrained: str, text: str, mode: str, shard: Shard
 ) -> str:
     """Keep what training needs of the teacher over one shard; return the shard's URI."""
     from dskd_core.training.activations import capture_shard
@@ -27,11 +69,11 @@ def capture(
         lambda progress: capture_shard(
             store_of(config),
             config.training,
-            config.student,
             config.teacher,
             opened(teacher),
-            opened(corpus),
-            opened(dictionary),
+            opened(untrained),
+            opened(text),
+            mode,
             shard,
             progress=progress,
         ),
@@ -39,9 +81,7 @@ def capture(
 
 
 @task(name="activations", task_run_name="activations", **GPU)
-def collect(
-    config: PipelineConfig, teacher: str, corpus: str, dictionary: str, parts: list[str]
-) -> str:
+def collect(config: PipelineConfig, untrained: str, text: str, mode: str, parts: list[str]) -> str:
     """Collect the shards; return the activations' URI."""
     from dskd_core.training.activations import collect_activations
 
@@ -49,22 +89,45 @@ def collect(
     return shown(
         "activations",
         lambda _: collect_activations(
-            store_of(config),
-            config.training,
-            config.student,
-            opened(teacher),
-            opened(corpus),
-            opened(dictionary),
-            shards,
+            store_of(config), config.training, opened(untrained), opened(text), mode, shards
         ),
         parts=shards,
     )
 
 
+@task(name="candidates", task_run_name="candidates, relations {relations}", **CPU)
+def candidates(config: PipelineConfig, activations: str, dictionary: str, relations: str) -> str:
+    """Find the candidates of every captured position; return their URI."""
+    from dskd_core.training.selection import select_candidates
+
+    return shown(
+        f"candidates {relations}",
+        lambda progress: select_candidates(
+            store_of(config),
+            config.training,
+            opened(activations),
+            opened(dictionary),
+            relations=relations,
+            progress=progress,
+        ),
+    )
+
+
+@task(name="precomputed", task_run_name="precomputed activations", **CPU)
+def precomputed(config: PipelineConfig) -> Places:
+    """Find what an earlier run left, without the teacher; return its places."""
+    from dskd_core.training.precomputed import find_precomputed
+
+    found = find_precomputed(store_of(config), config)
+    return {
+        "untrained": found.untrained.uri,
+        "activations": found.activations.uri,
+        "dictionary": found.dictionary.uri,
+    }
+
+
 @task(name="student", task_run_name="student {arm} seed {seed}", **GPU)
-def student(
-    config: PipelineConfig, teacher: str, dictionary: str, activations: str, arm: str, seed: int
-) -> str:
+def student(config: PipelineConfig, places: Places, arm: Arm, seed: int) -> str:
     """Distil one student (Eq. 3-5); return its URI."""
     from dskd_core.training.loop import train_student
 
@@ -73,11 +136,8 @@ def student(
         lambda progress: train_student(
             store_of(config),
             config.training,
-            config.student,
             config.teacher,
-            opened(teacher),
-            opened(dictionary),
-            opened(activations),
+            inputs_of(places),
             arm=arm,
             seed=seed,
             progress=progress,

@@ -8,16 +8,26 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from dskd_core.artifacts import Artifact, ArtifactStore
-from dskd_core.config import PipelineConfig
+from dskd_core.config import Arm, PipelineConfig
 from dskd_core.corpus.store import build_corpus
 from dskd_core.dictionary.store import build_dictionary
 from dskd_core.embeddings.store import collect_embeddings, extract_shard, plan_shards
 from dskd_core.embeddings.teacher import prepare_teacher
+from dskd_core.evaluation.scores import score_student
 from dskd_core.lexicon.store import build_lexicon
 from dskd_core.relations.tables import build_relations
 from dskd_core.senses.store import cluster_range, collect_senses, plan_ranges
-from dskd_core.training.activations import capture_shard, capture_shards, collect_activations
+from dskd_core.training.activations import (
+    Mode,
+    capture_shard,
+    capture_shards,
+    collect_activations,
+    resolve_mode,
+)
+from dskd_core.training.inputs import Inputs
 from dskd_core.training.loop import train_student
+from dskd_core.training.selection import Relations, relations_of, select_candidates
+from dskd_core.training.student import prepare_student
 from dskd_core.words.store import build_words
 
 WORDS = [
@@ -92,7 +102,8 @@ def make(folder: Path, **changes: dict) -> PipelineConfig:
         },
         "student": {"n_layers": 3, "n_trainable_layers": 2},
         "training": {"batch_windows": 4, "n_epochs": 1.0, "learning_rate": 1e-2}
-        | {"compute_dtype": "float32", "checkpoint_steps": 4, "n_candidates": 2, "margin": 2.0},
+        | {"compute_dtype": "float32", "checkpoint_steps": 4, "n_candidates": 2, "margin": 2.0}
+        | {"compile_head": False},
         "evaluation": {"seeds": [0, 1], "n_resamples": 200},
     }
     for stage, settings in changes.items():
@@ -182,36 +193,66 @@ class Built:
             self.store, self.config.dictionary, self.senses(), self.words(), self.corpus()
         )
 
+    def untrained(self) -> Artifact:
+        return prepare_student(self.store, self.config.student, self.config.teacher, self.teacher())
+
+    def mode(self) -> Mode:
+        return resolve_mode(self.config.training, self.untrained(), self.corpus())
+
     def activations(self) -> Artifact:
-        config, corpus, dictionary = self.config, self.corpus(), self.dictionary()
+        config, corpus, untrained, mode = (
+            self.config,
+            self.corpus(),
+            self.untrained(),
+            self.mode(),
+        )
         parts = [
             capture_shard(
                 self.store,
                 config.training,
-                config.student,
                 config.teacher,
                 self.teacher(),
+                untrained,
                 corpus,
-                dictionary,
+                mode,
                 shard,
             )
-            for shard in capture_shards(corpus, config.training)
+            for shard in capture_shards(corpus, config.training, mode)
         ]
-        return collect_activations(
-            self.store, config.training, config.student, self.teacher(), corpus, dictionary, parts
+        return collect_activations(self.store, config.training, untrained, corpus, mode, parts)
+
+    def candidates(self, relations: Relations = "dictionary") -> Artifact:
+        return select_candidates(
+            self.store,
+            self.config.training,
+            self.activations(),
+            self.dictionary(),
+            relations=relations,
         )
 
-    def student(self, arm: str = "dskd", seed: int = 0, **options) -> Artifact:
+    def inputs(self, arm: Arm = "dskd") -> Inputs:
+        online = self.mode() == "online"
+        return Inputs(
+            self.untrained(),
+            self.activations(),
+            self.dictionary(),
+            self.candidates(relations_of(arm)),
+            teacher=self.teacher() if online else None,
+            text=self.corpus() if online else None,
+        )
+
+    def student(self, arm: Arm = "dskd", seed: int = 0, **options) -> Artifact:
         config = self.config
         return train_student(
             self.store,
             config.training,
-            config.student,
             config.teacher,
-            self.teacher(),
-            self.dictionary(),
-            self.activations(),
+            self.inputs(arm),
             arm=arm,
             seed=seed,
             **options,
         )
+
+    def scores(self, student: Artifact | None = None) -> Artifact:
+        config = self.config
+        return score_student(self.store, config.training, config.teacher, self.inputs(), student)

@@ -80,6 +80,10 @@ class Dictionary:
         """[V] bool: whether a token has a synonym or an antonym with senses."""
         return (np.diff(self.positives.offsets) > 0) | (np.diff(self.negatives.offsets) > 0)
 
+    def has_senses(self) -> NDArray[np.bool_]:
+        """[V] bool: whether a token has positives: senses of its own, or of a synonym."""
+        return (np.diff(self.own.offsets) > 0) | (np.diff(self.positives.offsets) > 0)
+
 
 def load_dictionary(artifact: Artifact) -> Dictionary:
     """Read a dictionary into memory."""

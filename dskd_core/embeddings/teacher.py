@@ -139,8 +139,13 @@ def prepare_teacher(
 
 def load_teacher(artifact: Artifact, config: TeacherConfig) -> Teacher:
     """Load the teacher of an artifact onto its device, once a process."""
+    return load_decoder(artifact.folder(), config)
+
+
+def load_decoder(folder: Path, config: TeacherConfig) -> Teacher:
+    """Load a transformers folder as the settings say: a teacher, or a student before training."""
     device = torch_device(config.device)
-    return _load(str(artifact.folder()), config.dtype, str(device), config.trust_remote_code)
+    return _load(str(folder), config.dtype, str(device), config.trust_remote_code)
 
 
 def torch_device(name: str) -> torch.device:
@@ -173,7 +178,7 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(max(level, logging.WARNING))
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # a teacher and its student
 def _load(folder: str, dtype: str, device: str, trust_remote_code: bool) -> Teacher:
     from transformers import AutoModelForCausalLM
 

@@ -4,7 +4,8 @@
 over positions, each with the count it is divided by, so that windows can be pooled, paired and
 resampled without their positions:
 
-    window, document             int32    of the corpus
+    window                       int32    of the corpus
+    document                     uint64   hash of its document
     n_positions                  int32    positions with a next token
     ce, kl                       double   nats; kl to the teacher at temperature T
     top1_agreement, accuracy     double   positions where the argmax is the teacher's, the text's
@@ -32,18 +33,20 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
-from dskd_core.config import StudentConfig, TeacherConfig, TrainingConfig
-from dskd_core.corpus.store import load_windows
+from dskd_core.config import TeacherConfig, TrainingConfig
 from dskd_core.dictionary.store import Dictionary, load_dictionary
-from dskd_core.embeddings.teacher import Teacher, device_lock, load_teacher
+from dskd_core.embeddings.teacher import Teacher, device_lock
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.metrics import METRICS
 from dskd_core.progress import Progress, silent
-from dskd_core.training.activations import Activations, WindowActivations
+from dskd_core.training.activations import Activations
+from dskd_core.training.capture import WindowActivations
 from dskd_core.training.head import head_pass
-from dskd_core.training.loop import MODEL, collate, tail_states
+from dskd_core.training.inputs import Inputs
 from dskd_core.training.losses import mean_square
-from dskd_core.training.student import Shape, Tail
+from dskd_core.training.objective import padded_entering, run_tail
+from dskd_core.training.selection import Selected, Selector
+from dskd_core.training.student import MODEL, Tail, load_student, shape_of
 
 TABLE = "windows.parquet"
 _BATCH_WINDOWS = 8
@@ -55,81 +58,80 @@ def score_student(
     store: ArtifactStore,
     config: TrainingConfig,
     teacher_config: TeacherConfig,
-    teacher: Artifact,
-    dictionary: Artifact,
-    activations: Artifact,
+    inputs: Inputs,
     student: Artifact | None,
     *,
     progress: Progress = silent,
 ) -> Artifact:
     """Score a student on the held-out windows, from its exported checkpoint.
 
-    Only its trained layers run, entered with the stored states: the layers below are the
-    teacher's bit for bit. The temperature and kappa are those of the activations.
+    Only its trained layers run, entered with the stored states. The teacher's states are stored
+    too, so that its weights are not needed. Windows for validation take no part. The temperature
+    and kappa are those of the activations and candidates.
 
     Args:
         store: where the scores are kept.
-        config: of the training; only ``compute_dtype`` matters here.
-        teacher_config: how the teacher is loaded, for its final norm and its head.
-        teacher: the teacher of all that follows.
-        dictionary: the senses the activations' candidates point into.
-        activations: with the held-out windows.
+        config: of the training; only ``compute_dtype`` and the validation settings matter here.
+        teacher_config: the device.
+        inputs: what the student was made from, with the dictionary's own relations.
         student: the student, or None to score the teacher's own states.
         progress: told held-out windows done.
 
     Raises:
         ArtifactError: if the inputs were not made from one another, or nothing is held out.
     """
-    _check_same_making(teacher, dictionary, activations, student)
-    inputs = {"teacher": teacher, "dictionary": dictionary, "activations": activations}
+    _check_same_making(inputs, student)
+    read = {
+        "untrained-student": inputs.untrained,
+        "activations": inputs.activations,
+        "candidates": inputs.candidates,
+        "dictionary": inputs.dictionary,
+    }
     if student is not None:
-        inputs["student"] = student
+        read["student"] = student
+    validation_share = config.validation_share if config.validation_steps else 0.0
     work = Work(
         "scores",
-        {"compute_dtype": config.compute_dtype},
-        {name: artifact.fingerprint for name, artifact in inputs.items()},
+        {"compute_dtype": config.compute_dtype, "validation_share": validation_share},
+        {name: artifact.fingerprint for name, artifact in read.items()},
     )
     if found := store.find(work):
         return found
     with device_lock, store.publish(work) as draft:
-        cached = Activations(activations, store)
+        cached = Activations(inputs.activations, store, validation_share=validation_share)
         if not cached.heldout:
             raise ArtifactError(
-                f"The activations {activations.fingerprint} have 0 held-out windows; "
+                f"The activations {inputs.activations.fingerprint} have 0 held-out windows; "
                 "raise corpus.heldout_share or training.max_heldout_tokens."
             )
-        model = load_teacher(teacher, teacher_config)
+        untrained = load_student(inputs.untrained, teacher_config)
         judge = Judge.of(
-            model,
-            load_dictionary(dictionary),
-            temperature=float(activations.record.config["temperature"]),
+            untrained,
+            load_dictionary(inputs.dictionary),
+            Selected(inputs.candidates, len(inputs.activations.record.report["parts"])),
+            temperature=float(inputs.activations.record.config["temperature"]),
             compute_dtype=config.compute_dtype,
         )
-        tail = None if student is None else student_tail(model, student)
-        corpus = load_windows(store.get("corpus", activations.record.inputs["corpus"]))
+        tail = None
+        if student is not None:
+            tail = student_tail(untrained, shape_of(inputs.untrained).entry, student)
         rows: list[dict[str, float]] = []
         for windows in _batches(cached):
             states = _states(tail, windows, config.compute_dtype)
             for window, n in zip(windows, states, strict=True):
-                place = {"window": window.window, "document": int(corpus.documents[window.window])}
-                rows.append(place | judge.window(n.to(model.device), window))
+                place = {"window": window.window, "document": cached.document(window.window)}
+                rows.append(place | judge.window(n.to(untrained.device), window))
             progress(len(rows), len(cached.heldout), "windows")
         table = _table(rows)
         draft.write_table(TABLE, table)
-        _summarise(draft, table, model, student)
-        draft.report["teacher"] = teacher.record.report["source"]
+        _summarise(draft, table, inputs.untrained, student)
     return store.get(work.stage, work.fingerprint)
 
 
-def student_tail(teacher: Teacher, student: Artifact) -> Tail:
+def student_tail(untrained: Teacher, entry: int, student: Artifact) -> Tail:
     """Return the trained layers of an exported student, and the final norm, ready to run."""
-    config = student.record.config
-    shape = Shape.of(
-        StudentConfig(n_layers=config["n_layers"], n_trainable_layers=config["n_trainable_layers"]),
-        len(teacher.layers),
-    )
-    tail = Tail(teacher, shape)
-    tail.layers.load_state_dict(read_layers(student.folder() / MODEL, first=shape.entry))
+    tail = Tail(untrained, entry)
+    tail.layers.load_state_dict(read_layers(student.folder() / MODEL, first=entry))
     return tail
 
 
@@ -162,23 +164,32 @@ class Judge:
         head: [V, d], in the precision of the products.
         senses: [r, d], rows of the dictionary.
         dictionary: whose positives and negatives are synonyms and antonyms.
+        selected: the kappa positives and negatives of a position.
         temperature: T of the KL.
     """
 
     head: Tensor
     senses: Tensor
     dictionary: Dictionary
+    selected: Selector
     temperature: float
 
     @classmethod
     def of(
-        cls, teacher: Teacher, dictionary: Dictionary, *, temperature: float, compute_dtype: str
+        cls,
+        student: Teacher,
+        dictionary: Dictionary,
+        selected: Selector,
+        *,
+        temperature: float,
+        compute_dtype: str,
     ) -> "Judge":
-        """Put the head and the senses on the teacher's device."""
+        """Put the head, which is the teacher's, and the senses on the student's device."""
         return cls(
-            teacher.head.to(getattr(torch, compute_dtype)),
-            torch.from_numpy(dictionary.rows).to(teacher.device),
+            student.head.to(getattr(torch, compute_dtype)),
+            torch.from_numpy(dictionary.rows).to(student.device),
             dictionary,
+            selected,
             temperature,
         )
 
@@ -193,6 +204,9 @@ class Judge:
         device = states.device
         scored = torch.nonzero(window.labels >= 0)[:, 0]
         n, labels = states[scored.to(device)], window.labels[scored].to(device)
+        assert window.expected is not None
+        assert window.entropy is not None
+        assert window.predicted is not None
         taught = window.predicted[scored].to(device)
         head = head_pass(
             n,
@@ -203,8 +217,9 @@ class Judge:
             temperature=self.temperature,
         )
         gap = (n - window.states[scored].to(device)).square().mean(dim=1)
-        n_positives, positive = self._mse(n, window.positives[scored].to(device))
-        n_negatives, negative = self._mse(n, window.negatives[scored].to(device))
+        positives, negatives = self.selected.of(window, scored)
+        n_positives, positive = self._mse(n, positives.to(device))
+        n_negatives, negative = self._mse(n, negatives.to(device))
         n_both, n_nearer = self.nearer(n, window.labels[scored].numpy())
         return {
             "n_positions": len(scored),
@@ -262,7 +277,7 @@ def _sum(values: Tensor) -> float:
 
 def _batches(cached: Activations) -> Iterator[list[WindowActivations]]:
     for start in range(0, len(cached.heldout), _BATCH_WINDOWS):
-        yield [cached.window(w) for w in cached.heldout[start : start + _BATCH_WINDOWS]]
+        yield cached.read(cached.heldout[start : start + _BATCH_WINDOWS])
 
 
 @torch.no_grad()
@@ -272,17 +287,19 @@ def _states(
     """Return the subject's final states of each window, [n, d] float32."""
     if tail is None:
         return [window.states for window in windows]
-    flat = tail_states(tail, collate(windows), compute_dtype)
+    flat = run_tail(tail, *padded_entering(windows), compute_dtype)
     return list(torch.split(flat, [len(window.labels) for window in windows]))
 
 
 def _table(rows: list[dict[str, float]]) -> pa.Table:
-    whole = {"window", "document", *_COUNTS}
-    schema = pa.schema([(key, pa.int32() if key in whole else pa.float64()) for key in rows[0]])
+    types = {"document": pa.uint64()} | dict.fromkeys(("window", *_COUNTS), pa.int32())
+    schema = pa.schema([(key, types.get(key, pa.float64())) for key in rows[0]])
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-def _summarise(draft: Draft, table: pa.Table, teacher: Teacher, student: Artifact | None) -> None:
+def _summarise(
+    draft: Draft, table: pa.Table, untrained: Artifact, student: Artifact | None
+) -> None:
     """Say in the record whose scores these are, and their means over positions."""
     totals = {name: float(np.sum(table[name].to_numpy())) for name in table.column_names}
     means = {
@@ -291,7 +308,8 @@ def _summarise(draft: Draft, table: pa.Table, teacher: Teacher, student: Artifac
         if totals[metric.count]
     }
     about = {"arm": "teacher", "seed": None, "fingerprint": None}
-    counts = {"layers": len(teacher.layers), "parameters": int(teacher.model.num_parameters())}
+    start = untrained.record.report
+    counts = {"layers": start["teacher_layers"], "parameters": start["teacher_parameters"]}
     if student is not None:
         about = {name: student.record.report[name] for name in ("arm", "seed")}
         about["fingerprint"] = student.fingerprint
@@ -308,29 +326,23 @@ def _summarise(draft: Draft, table: pa.Table, teacher: Teacher, student: Artifac
         "student": about["fingerprint"],
         "means": means,
         "perplexity": math.exp(means["ce"]),
+        "teacher": start["source"],
     }
 
 
-def _check_same_making(
-    teacher: Artifact, dictionary: Artifact, activations: Artifact, student: Artifact | None
-) -> None:
-    """Refuse activations of another teacher or dictionary, and a student of another making."""
-    made = [(activations, ("teacher", teacher)), (activations, ("dictionary", dictionary))]
+def _check_same_making(inputs: Inputs, student: Artifact | None) -> None:
+    """Refuse artifacts that were not made from one another."""
+    made = [
+        (inputs.activations, "untrained-student", inputs.untrained),
+        (inputs.candidates, "activations", inputs.activations),
+        (inputs.candidates, "dictionary", inputs.dictionary),
+    ]
     if student is not None:
-        made.append((student, ("teacher", teacher)))
-    for artifact, (name, given) in made:
+        made.append((student, "untrained-student", inputs.untrained))
+    for artifact, name, given in made:
         theirs = artifact.record.inputs[name]
         if theirs != given.fingerprint:
             raise ArtifactError(
                 f"The {artifact.record.stage} {artifact.fingerprint} was made with {name} "
                 f"{theirs}, not {given.fingerprint}; name that {name} or make it again."
-            )
-    if student is None:
-        return
-    for key in ("n_layers", "n_trainable_layers"):
-        mine, stored = student.record.config[key], activations.record.config[key]
-        if mine != stored:
-            raise ArtifactError(
-                f"The student {student.fingerprint} has {key} {mine}, the activations "
-                f"{activations.fingerprint} were captured for {stored}; score it on its own."
             )

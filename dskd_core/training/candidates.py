@@ -1,10 +1,11 @@
 """The kappa senses nearest to the teacher's state, among positives and among negatives (Eq. 4)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dskd_core.dictionary.candidates import Csr, expand_ranges
 from dskd_core.dictionary.store import Dictionary
 
 
@@ -60,6 +61,37 @@ def nearest_rows(
         found.negatives[positions, : rows.shape[1]] = rows
         found.push[positions, : rows.shape[1]] = squared / states.shape[1]
     return found
+
+
+def own_senses_only(dictionary: Dictionary) -> Dictionary:
+    """Return a dictionary without relations: the control without a lexicon."""
+    none = Csr(np.zeros(dictionary.n_tokens + 1, dtype=np.int64), np.empty(0, dtype=np.int64))
+    return replace(dictionary, positives=none, negatives=none)
+
+
+def shuffled_relations(dictionary: Dictionary, *, seed: int) -> Dictionary:
+    """Return a dictionary in which tokens with relations have swapped them: the shuffled control.
+
+    Lists keep their sizes and the set of related tokens stays, only whose they are is random; a
+    row that is one of the token's own senses is left out.
+    """
+    related = np.flatnonzero(dictionary.has_relations())
+    giver = np.arange(dictionary.n_tokens)
+    giver[related] = np.random.default_rng(seed).permutation(related)
+    return replace(
+        dictionary,
+        positives=_given(dictionary.positives, giver, dictionary.own),
+        negatives=_given(dictionary.negatives, giver, dictionary.own),
+    )
+
+
+def _given(lists: Csr, giver: NDArray[np.int64], own: Csr) -> Csr:
+    """Return the lists of ``giver[t]`` as those of t, without t's own rows."""
+    places, owner = expand_ranges(lists.offsets[giver], lists.offsets[giver + 1])
+    rows = lists.rows[places]
+    keep = (rows < own.offsets[owner]) | (rows >= own.offsets[owner + 1])
+    counts = np.bincount(owner[keep], minlength=len(giver))
+    return Csr(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), rows[keep])
 
 
 def _nearest(

@@ -1,37 +1,54 @@
 """One pass of the teacher: what a student's training needs of it, window by window."""
 
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from dskd_core.config import TrainingConfig
+from dskd_core.artifacts import Artifact
+from dskd_core.config import TeacherConfig
 from dskd_core.corpus.store import Windows
-from dskd_core.dictionary.store import Dictionary
 from dskd_core.embeddings.batches import next_tokens, padded, plan_batches
 from dskd_core.embeddings.sampling import occurrence_hashes
-from dskd_core.embeddings.teacher import Teacher
-from dskd_core.training.candidates import nearest_rows
+from dskd_core.embeddings.teacher import Teacher, load_teacher
 from dskd_core.training.head import teacher_targets
-from dskd_core.training.student import Shape, capturing
+from dskd_core.training.student import Shape, Span, capturing, load_student, shape_of
 
+TEXT, PROMPT, ANSWER = 0, 1, 2
 _BATCH_TOKENS = 4096
 
 
-def captured_batches(windows: Windows, config: TrainingConfig) -> list[NDArray[np.int64]]:
-    """Return batches of the windows to capture: a hash-random choice within each token budget."""
-    chosen = [
-        _within(windows, np.flatnonzero(windows.heldout == heldout), budget)
-        for heldout, budget in (
-            (False, config.max_train_tokens),
-            (True, config.max_heldout_tokens),
-        )
-    ]
-    return plan_batches(windows.lengths, np.concatenate(chosen), _BATCH_TOKENS)
+@dataclass(frozen=True)
+class WindowActivations:
+    """What one window leaves for training; n positions, the prefix first.
+
+    Attributes:
+        window: its number in the corpus.
+        labels: [n] int64, x_(t+1), -1 where there is none or it is not scored.
+        roles: [n] int64, what the *label* is: TEXT, or of a PROMPT or an ANSWER.
+        entering: [n, d], h, the state that enters the student's first trainable layer.
+        states: [n, d], m_t, the teacher's final state.
+        expected: [n, d], e_t = W^T softmax(W m_t / T), see head.py; None where the teacher is at
+            hand and its logits are formed again.
+        entropy: [n] float32, of the teacher at T, in nats; None likewise.
+        predicted: [n] int64, argmax of the teacher; None likewise.
+    """
+
+    window: int
+    labels: Tensor
+    roles: Tensor
+    entering: Tensor
+    states: Tensor
+    expected: Tensor | None = None
+    entropy: Tensor | None = None
+    predicted: Tensor | None = None
 
 
-def _within(windows: Windows, members: NDArray[np.int64], budget: int | None) -> NDArray[np.int64]:
+def chosen_windows(windows: Windows, *, heldout: bool, budget: int | None) -> NDArray[np.int64]:
+    """Return windows to train on, or to score on: a hash-random choice within a token budget."""
+    members = np.flatnonzero(windows.heldout == heldout)
     if budget is None or not len(members):
         return members
     keys = windows.document_keys[windows.documents[members]]
@@ -40,55 +57,96 @@ def _within(windows: Windows, members: NDArray[np.int64], budget: int | None) ->
     return np.sort(order[: max(1, n_fit)])
 
 
-@torch.inference_mode()
-def capture(
-    model: Teacher,
-    shape: Shape,
-    windows: Windows,
-    batch: NDArray[np.int64],
-    dictionary: Dictionary,
-    config: TrainingConfig,
-) -> list[dict[str, Any]]:
-    """Run the teacher over one batch of windows.
+def length_sorted_batches(windows: Windows, members: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Group windows into the batches the teacher runs."""
+    return plan_batches(windows.lengths, members, _BATCH_TOKENS)
 
-    Args:
-        model: the teacher.
-        shape: the student's layers; the state that enters the first trainable one is kept.
-        windows: the corpus.
-        batch: window numbers.
-        dictionary: where the nearest senses are looked up.
-        config: kappa and the temperature.
 
-    Returns:
-        For each window its arrays, named as in activations.py, with ``window`` and ``heldout``.
-    """
-    token_rows = [windows.window(int(window)) for window in batch]
-    ids = padded(token_rows, windows.prefix).to(model.device)
-    with capturing(model.layers[shape.entry]) as caught:
-        states = model.states(ids)
-    n_prefix = len(windows.prefix)
-    lengths = [n_prefix + len(row) for row in token_rows]
-    flat = torch.cat([states[line, :length] for line, length in enumerate(lengths)])
-    targets = teacher_targets(flat, model.head, temperature=config.temperature)
-    labels = np.concatenate(
-        [np.append(np.full(n_prefix, -1), next_tokens(windows, int(w))) for w in batch]
+def labels_of(windows: Windows, window: int) -> NDArray[np.int64]:
+    """Return x_(t+1) at every position of a window, -1 at the prefix and where there is none."""
+    return np.append(np.full(len(windows.prefix), -1), next_tokens(windows, window))
+
+
+def roles_of(windows: Windows, window: int) -> NDArray[np.int64]:
+    """Return what the label of each position is: TEXT, or of a PROMPT or an ANSWER."""
+    n_prefix, length = len(windows.prefix), int(windows.lengths[window])
+    if windows.answers is None:
+        return np.full(n_prefix + length, TEXT)
+    start = windows.offsets[window]
+    is_answer = windows.answers[start + 1 : start + length]
+    return np.concatenate(
+        [np.full(n_prefix, PROMPT), np.where(is_answer, ANSWER, PROMPT), [PROMPT]]
     )
-    final = flat.float().cpu().numpy()
-    near = nearest_rows(final, labels, dictionary, n_candidates=config.n_candidates)
-    columns: dict[str, Any] = {
-        "labels": labels.astype(np.int32),
-        "states": flat.cpu(),
-        "entering": torch.cat([caught[0][i, :n] for i, n in enumerate(lengths)]).cpu(),
-        "expected": targets.expected.to(torch.float16).cpu().numpy(),
-        "entropy": targets.entropy.float().cpu().numpy(),
-        "predicted": targets.predicted.to(torch.int32).cpu().numpy(),
-        "positives": near.positives,
-        "negatives": near.negatives,
-        "push": near.push,
-    }
-    bounds = np.concatenate(([0], np.cumsum(lengths)))
-    return [
-        {name: values[bounds[i] : bounds[i + 1]] for name, values in columns.items()}
-        | {"window": int(window), "heldout": bool(windows.heldout[window])}
-        for i, window in enumerate(batch)
-    ]
+
+
+@dataclass(frozen=True)
+class Capturer:
+    """The teacher, and where in it the student's training is entered.
+
+    Attributes:
+        teacher: the whole model.
+        shape: the student's layers.
+        middle: the student's frozen layers that are not the teacher's own at that depth, if any.
+    """
+
+    teacher: Teacher
+    shape: Shape
+    middle: Span | None
+
+    @classmethod
+    def load(cls, teacher: Artifact, untrained: Artifact, config: TeacherConfig) -> "Capturer":
+        """Load the teacher, and of the student what the teacher lacks."""
+        model, shape = load_teacher(teacher, config), shape_of(untrained)
+        middle = None
+        if shape.shared < shape.entry:
+            student = load_student(untrained, config)
+            middle = Span(student, shape.shared, shape.entry, next(model.model.parameters()).dtype)
+        return cls(model, shape, middle)
+
+    @torch.inference_mode()
+    def run(
+        self, windows: Windows, batch: NDArray[np.int64], *, temperature: float | None
+    ) -> list[WindowActivations]:
+        """Run the teacher over one batch of windows.
+
+        Args:
+            windows: the corpus.
+            batch: window numbers.
+            temperature: T of the targets e_t and entropy; they are left out if None.
+
+        Returns:
+            The activations of each window, in the teacher's dtype, on its device.
+        """
+        rows = [windows.window(int(window)) for window in batch]
+        ids = padded(rows, windows.prefix).to(self.teacher.device)
+        with capturing(self.teacher.layers[self.shape.shared]) as caught:
+            states = self.teacher.states(ids)
+        entering = self.middle.before_norm(caught[0]) if self.middle else caught[0]
+        lengths = [len(windows.prefix) + len(row) for row in rows]
+        found = [
+            WindowActivations(
+                int(window),
+                torch.from_numpy(labels_of(windows, int(window)).astype(np.int64)),
+                torch.from_numpy(roles_of(windows, int(window)).astype(np.int64)),
+                entering[line, :length],
+                states[line, :length],
+            )
+            for line, (window, length) in enumerate(zip(batch, lengths, strict=True))
+        ]
+        return found if temperature is None else self._with_targets(found, lengths, temperature)
+
+    def _with_targets(
+        self, found: list[WindowActivations], lengths: list[int], temperature: float
+    ) -> list[WindowActivations]:
+        flat = torch.cat([window.states for window in found])
+        targets = teacher_targets(flat, self.teacher.head, temperature=temperature)
+        pieces = zip(
+            torch.split(targets.expected, lengths),
+            torch.split(targets.entropy.float(), lengths),
+            torch.split(targets.predicted, lengths),
+            strict=True,
+        )
+        return [
+            replace(window, expected=expected, entropy=entropy, predicted=predicted)
+            for window, (expected, entropy, predicted) in zip(found, pieces, strict=True)
+        ]

@@ -3,7 +3,6 @@
 from typing import Any
 
 from dskd_core.artifacts import Artifact, Work
-from dskd_core.training.student import Shape
 
 _TEMPLATE = """---
 library_name: transformers
@@ -11,9 +10,10 @@ tags: [distillation, dskd]
 ---
 # A {n_layers}-layer student of {source}
 
-Made by [dskd](https://arxiv.org/abs/2602.22351) (arm `{arm}`, seed {seed}): the first {n_layers}
-layers of the teacher, of which layers {entry} to {last} were trained for {steps} steps; the rest,
-embeddings and head too, is the teacher's. {parameters:,} parameters, {trainable:,} trained.
+Made by [dskd](https://arxiv.org/abs/2602.22351) (arm `{arm}`, seed {seed}): {n_layers} of the
+teacher's {n_teacher_layers} layers ({layers}), of which the last {n_trainable} were trained for
+{steps} steps; the rest, embeddings and head too, is the teacher's. {parameters:,} parameters,
+{trainable:,} trained.
 
 It is a plain transformers checkpoint and needs nothing of dskd:
 
@@ -40,14 +40,16 @@ MorphoLEX CC BY-NC-SA; the teacher's own licence holds for its weights.
 
 
 def model_card(
-    work: Work, teacher: Artifact, shape: Shape, last: dict[str, Any], counts: dict[str, int]
+    work: Work, untrained: Artifact, last: dict[str, Any], counts: dict[str, int]
 ) -> str:
     """Return the Markdown of a student's card."""
+    start = untrained.record.report
     return _TEMPLATE.format(
-        source=teacher.record.report["source"],
-        n_layers=shape.n_layers,
-        entry=shape.entry,
-        last=shape.n_layers - 1,
+        source=start["source"],
+        n_layers=len(start["layers"]),
+        n_teacher_layers=start["teacher_layers"],
+        layers=", ".join(str(layer) for layer in start["layers"]),
+        n_trainable=len(start["layers"]) - start["entry"],
         arm=work.config["arm"],
         seed=work.config["seed"],
         steps=counts["steps"],

@@ -1,42 +1,69 @@
-"""The student: the first layers of the teacher, of which only the last few train.
+"""The student: some layers of the teacher, of which only the last few train.
 
-Teacher and student agree bit for bit up to the first trainable layer. So training runs only the
-*tail*: the trainable layers and the final norm, entered with the state h that the teacher had at
-that point. What is exported is the whole student, a plain transformers checkpoint.
+Student and teacher agree bit for bit in their longest *shared* prefix: the student's first layers
+that are the teacher's first ones and do not train. So whatever the teacher does there is done for
+both, and training runs only the *tail*: the trainable layers and the final norm, entered with the
+state h that arrives there. Before training the whole student is published once as it starts
+(stage ``untrained-student``): training and scoring read that, and never the teacher.
 """
 
 import copy
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dskd_core.config import StudentConfig
-from dskd_core.embeddings.teacher import Teacher, decoder_layers, quiet_transformers
+from dskd_core.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.config import StudentConfig, TeacherConfig
+from dskd_core.embeddings.teacher import (
+    Teacher,
+    decoder_layers,
+    device_lock,
+    load_decoder,
+    load_teacher,
+    quiet_transformers,
+)
 from dskd_core.errors import ConfigError
+from dskd_core.tokenizers import load_tokenizer
 
+STAGE = "untrained-student"
+MODEL = "model"
 _LAYER_LISTS = ("layer_types",)
+_LAYER_NAME = re.compile(r"(?<=\.)(layers|h|blocks)\.(\d+)\.")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Layers of the student: the first ``n_layers``, of which ``entry`` and later ones train."""
+    """Which layers of the teacher make the student, and which of them train.
 
-    n_layers: int
+    Attributes:
+        layers: the teacher's layer behind each of the student's, ascending.
+        entry: the student's first trainable layer; later ones train too.
+    """
+
+    layers: tuple[int, ...]
     entry: int
 
     @classmethod
     def of(cls, config: StudentConfig, n_teacher_layers: int) -> "Shape":
         """Resolve the settings against a teacher.
 
+        >>> Shape.of(StudentConfig(n_layers=4, layers="first_last"), 8)
+        Shape(layers=(0, 1, 6, 7), entry=2)
+        >>> Shape.of(StudentConfig(n_layers=4, layers="spaced"), 8).layers
+        (0, 2, 5, 7)
+
         Raises:
             ConfigError: if the student would have more layers than the teacher.
         """
-        n_layers = config.n_layers or n_teacher_layers // 2
+        listed = None if isinstance(config.layers, str) else config.layers
+        n_layers = len(listed) if listed else config.n_layers or n_teacher_layers // 2
         if not 0 < n_layers <= n_teacher_layers:
             raise ConfigError(
                 f"student.n_layers {n_layers} does not fit a teacher of {n_teacher_layers} layers; "
@@ -47,46 +74,145 @@ class Shape:
                 f"student.n_trainable_layers {config.n_trainable_layers} exceeds the student's "
                 f"{n_layers} layers; choose fewer."
             )
-        return cls(n_layers, n_layers - config.n_trainable_layers)
+        entry = n_layers - config.n_trainable_layers
+        if listed:
+            layers = listed
+        elif config.layers == "first":
+            layers = tuple(range(n_layers))
+        elif config.layers == "first_last":
+            last = range(n_teacher_layers - config.n_trainable_layers, n_teacher_layers)
+            layers = (*range(entry), *last)
+        else:
+            spaced = np.linspace(0, n_teacher_layers - 1, n_layers).round().astype(int)
+            layers = tuple(spaced.tolist())
+        if layers[-1] >= n_teacher_layers:
+            raise ConfigError(
+                f"student.layers {list(layers)} names layer {layers[-1]}, but the teacher's last "
+                f"is {n_teacher_layers - 1}; choose among those."
+            )
+        return cls(layers, entry)
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of the student."""
+        return len(self.layers)
+
+    @property
+    def shared(self) -> int:
+        """Length of the longest prefix that is the teacher's own and does not train."""
+        own = [number == layer for number, layer in enumerate(self.layers[: self.entry])]
+        return own.index(False) if False in own else self.entry
 
 
-class Tail(nn.Module):
-    """The trainable layers and the final norm, run from the state that enters them.
+def prepare_student(
+    store: ArtifactStore, config: StudentConfig, teacher_config: TeacherConfig, teacher: Artifact
+) -> Artifact:
+    """Publish the student as it is before training: a plain transformers checkpoint.
+
+    Training and scoring need nothing else of the teacher's weights: they run where the teacher
+    never was.
+    """
+    work = Work(
+        STAGE,
+        config.model_dump(mode="json") | {"dtype": teacher_config.dtype},
+        {"teacher": teacher.fingerprint},
+    )
+    if found := store.find(work):
+        return found
+    with device_lock, store.publish(work) as draft:
+        decoder = load_teacher(teacher, teacher_config)
+        shape = Shape.of(config, len(decoder.layers))
+        folder = draft.path(MODEL)
+        folder.mkdir()
+        tokenizer = load_tokenizer(teacher.folder())
+        tokenizer.hf.save_pretrained(folder)
+        n_parameters = write_untrained(decoder, shape, folder)
+        draft.counts |= {"layers": shape.n_layers, "parameters": n_parameters}
+        draft.report |= {
+            "source": teacher.record.report["source"],
+            "teacher_source": teacher_config.source,
+            "tokenizer": tokenizer.fingerprint,
+            "layers": list(shape.layers),
+            "entry": shape.entry,
+            "shared_layers": shape.shared,
+            "hidden_size": decoder.head.shape[1],
+            "teacher_layers": len(decoder.layers),
+            "teacher_parameters": int(decoder.model.num_parameters()),
+        }
+    return store.get(work.stage, work.fingerprint)
+
+
+def shape_of(untrained: Artifact) -> Shape:
+    """Return the shape an untrained student was published with."""
+    report = untrained.record.report
+    return Shape(tuple(report["layers"]), int(report["entry"]))
+
+
+def load_student(untrained: Artifact, config: TeacherConfig) -> Teacher:
+    """Load an untrained student onto the teacher's device, once a process."""
+    return load_decoder(untrained.folder() / MODEL, config)
+
+
+class Span(nn.Module):
+    """Consecutive layers of a decoder, run from the state that enters the first of them.
 
     Works for any transformers decoder: the model's own forward builds positions and masks, and
     whatever it would feed its first layer is replaced by h.
     """
 
-    def __init__(self, teacher: Teacher, shape: Shape) -> None:
+    def __init__(self, decoder: Teacher, start: int, stop: int, dtype: torch.dtype) -> None:
         super().__init__()
-        body = copy.copy(teacher.model.base_model)
+        body = copy.copy(decoder.model.base_model)
         body._modules = dict(body._modules)
         for name, module in body._modules.items():
             if isinstance(module, nn.ModuleList):
-                kept = list(module)[shape.entry : shape.n_layers]
-                body._modules[name] = nn.ModuleList(copy.deepcopy(layer).float() for layer in kept)
+                kept = list(module)[start:stop]
+                body._modules[name] = nn.ModuleList(
+                    copy.deepcopy(layer).to(dtype) for layer in kept
+                )
             elif module is not None and not isinstance(module, nn.Embedding):
-                body._modules[name] = copy.deepcopy(module).float()
-        body.config = _config_of_layers(teacher.model.config, shape.entry, shape.n_layers)
+                body._modules[name] = copy.deepcopy(module).to(dtype)
+        body.config = _config_of_layers(decoder.model.config, range(start, stop))
         self.body = body.eval()
         self.layers = decoder_layers(_Bare(body))
         for number, layer in enumerate(self.layers):
             _renumber(layer, number)
         self.body.requires_grad_(False)
-        self.layers.requires_grad_(True)
 
     def forward(self, entering: Tensor) -> Tensor:
-        """Return the student's final states.
+        """Return the states after the last layer and the final norm.
 
         Args:
-            entering: [n_windows, length, d] float32, h, right-padded.
+            entering: [n_windows, length, d], h, right-padded.
 
         Returns:
-            [n_windows, length, d] float32, n_t (after the final norm).
+            [n_windows, length, d].
         """
         with _entering(self.layers[0], entering):
             out = self.body(inputs_embeds=entering, use_cache=False)
         return out.last_hidden_state  # type: ignore[no-any-return]
+
+    def before_norm(self, entering: Tensor) -> Tensor:
+        """Return the states after the last layer, as the next one would be fed."""
+        left: list[Tensor] = []
+
+        def hook(module: nn.Module, args: Any, out: Any) -> None:
+            left.append(out[0] if isinstance(out, tuple) else out)
+
+        handle = self.layers[-1].register_forward_hook(hook)
+        try:
+            self(entering)
+        finally:
+            handle.remove()
+        return left[0]
+
+
+class Tail(Span):
+    """The trainable layers, as float32 master weights, and the frozen final norm."""
+
+    def __init__(self, student: Teacher, entry: int) -> None:
+        super().__init__(student, entry, len(student.layers), torch.float32)
+        self.layers.requires_grad_(True)
 
 
 @contextmanager
@@ -104,37 +230,55 @@ def capturing(layer: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def export(teacher: Teacher, shape: Shape, trained: dict[str, Tensor], folder: Path) -> int:
-    """Write the student as a plain transformers checkpoint; return its number of parameters.
+def write_untrained(teacher: Teacher, shape: Shape, folder: Path) -> int:
+    """Write the teacher's chosen layers as a checkpoint; return its number of parameters."""
+    place = {layer: number for number, layer in enumerate(shape.layers)}
+    weights = {}
+    for name, value in teacher.model.state_dict().items():
+        match = _LAYER_NAME.search(name)
+        if match and int(match[2]) not in place:
+            continue
+        new = _LAYER_NAME.sub(lambda m: f"{m[1]}.{place[int(m[2])]}.", name, count=1)
+        weights[new] = value
+    config = _config_of_layers(teacher.model.config, shape.layers)
+    return _save(config, weights, getattr(teacher.model, "generation_config", None), folder)
+
+
+def export(student: Teacher, entry: int, trained: dict[str, Tensor], folder: Path) -> int:
+    """Write a trained student as a plain transformers checkpoint; return its parameters.
 
     Args:
-        teacher: where everything that did not train is copied from.
-        shape: the student's layers.
+        student: as it was before training; it stays as it is.
+        entry: its first trainable layer.
         trained: state dict of the tail's layers, ``0.`` being the first trainable one.
         folder: where ``config.json`` and ``model.safetensors`` go.
     """
+    model = student.model
+    weights = model.state_dict()
+    dtype = next(iter(model.parameters())).dtype
+    layers = decoder_layers(model)
+    prefix = next(name for name, module in model.named_modules() if module is layers)
+    for name, value in trained.items():
+        number, rest = name.split(".", 1)
+        weights[f"{prefix}.{int(number) + entry}.{rest}"] = value.detach().to(dtype)
+    return _save(model.config, weights, getattr(model, "generation_config", None), folder)
+
+
+def _save(config: Any, weights: dict[str, Tensor], generation: Any, folder: Path) -> int:
+    """Write weights through a model that holds no memory of its own."""
     from transformers import AutoModelForCausalLM
 
-    dtype = next(iter(teacher.model.parameters())).dtype
-    config = _config_of_layers(teacher.model.config, 0, shape.n_layers)
+    dtype = next(iter(weights.values())).dtype
     with quiet_transformers(), torch.device("meta"):
-        student = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    student.to_empty(device="cpu")
-    weights = {
-        name: value
-        for name, value in teacher.model.state_dict().items()
-        if name in student.state_dict()
-    }
-    student.load_state_dict(weights, assign=True)
-    student.tie_weights()
-    # Assigned, not copied into: the student's tensors are the teacher's own until replaced.
-    layers = decoder_layers(student)[shape.entry :]
-    layers.load_state_dict({name: v.to(dtype) for name, v in trained.items()}, assign=True)
-    if getattr(teacher.model, "generation_config", None) is not None:
-        student.generation_config = teacher.model.generation_config
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model.to_empty(device="cpu")
+    model.load_state_dict(weights, assign=True)
+    model.tie_weights()
+    if generation is not None:
+        model.generation_config = generation
     with quiet_transformers():
-        student.save_pretrained(folder)
-    return int(student.num_parameters())
+        model.save_pretrained(folder)
+    return int(model.num_parameters())
 
 
 @contextmanager
@@ -165,14 +309,14 @@ class _Bare:
     base_model: Any
 
 
-def _config_of_layers(config: Any, start: int, stop: int) -> Any:
-    """Return a copy of a transformers config for the layers ``start`` to ``stop``."""
-    shorter = copy.deepcopy(config)
-    shorter.num_hidden_layers = stop - start
+def _config_of_layers(config: Any, layers: range | tuple[int, ...]) -> Any:
+    """Return a copy of a transformers config for some of its layers."""
+    fewer = copy.deepcopy(config)
+    fewer.num_hidden_layers = len(layers)
     for name in _LAYER_LISTS:
         if getattr(config, name, None) is not None:
-            setattr(shorter, name, list(getattr(config, name))[start:stop])
-    return shorter
+            setattr(fewer, name, [getattr(config, name)[layer] for layer in layers])
+    return fewer
 
 
 def _renumber(layer: nn.Module, number: int) -> None:

@@ -10,7 +10,6 @@ import torch
 from dskd_core.artifacts import ArtifactStore, Draft
 from dskd_core.config import PipelineConfig
 from dskd_core.evaluation.report import build_report
-from dskd_core.evaluation.scores import score_student
 from dskd_core.training import activations, capture
 from tests.miniature import Built
 
@@ -39,17 +38,10 @@ def live(config: PipelineConfig, death: Death | None) -> None:
     if death:
         _await(death)
     built = Built(config)
-    store, teacher = built.store, built.teacher()
-    dictionary, captured = built.dictionary(), built.activations()
     subjects = [(arm, seed) for seed in config.evaluation.seeds for arm in config.evaluation.arms]
     students = [built.student(arm, seed) for arm, seed in subjects]
-    scores = [
-        score_student(
-            store, config.training, config.teacher, teacher, dictionary, captured, student
-        )
-        for student in [None, *students]
-    ]
-    build_report(store, config.evaluation, scores, students)
+    scores = [built.scores(student) for student in [None, *students]]
+    build_report(built.store, config.evaluation, scores, students)
 
 
 def _await(death: Death) -> None:

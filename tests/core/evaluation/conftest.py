@@ -3,7 +3,6 @@
 import pytest
 
 from dskd_core.artifacts import Artifact
-from dskd_core.evaluation.scores import score_student
 from tests.miniature import Built, make
 
 STUDENTS = [(arm, seed) for arm in ("kd", "dskd", "kd_mse") for seed in (0, 1)]
@@ -13,15 +12,7 @@ class Scored(Built):
     """A miniature whose students are scored as they are asked for."""
 
     def score(self, arm: str, seed: int = 0) -> Artifact:
-        return score_student(
-            self.store,
-            self.config.training,
-            self.config.teacher,
-            self.teacher(),
-            self.dictionary(),
-            self.activations(),
-            None if arm == "teacher" else self.student(arm, seed),
-        )
+        return self.scores(None if arm == "teacher" else self.student(arm, seed))
 
 
 @pytest.fixture(scope="package")

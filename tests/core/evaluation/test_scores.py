@@ -14,7 +14,9 @@ from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.scores import Judge, read_layers, score_student, student_tail
 from dskd_core.training.activations import Activations
-from dskd_core.training.loop import collate, tail_states
+from dskd_core.training.objective import padded_entering, run_tail
+from dskd_core.training.selection import Selected
+from dskd_core.training.student import load_student, shape_of
 
 
 def checkpoint(student):
@@ -93,12 +95,13 @@ def test_scores_equal_the_exported_checkpoint_run_by_transformers(miniature, arm
 
 
 def test_the_tail_read_from_safetensors_gives_the_checkpoints_own_states(miniature):
-    student = miniature.student("dskd")
-    teacher = loaded(miniature)
+    student, untrained = miniature.student("dskd"), miniature.untrained()
     cached = Activations(miniature.activations(), miniature.store)
-    windows = [cached.window(window) for window in cached.heldout[:3]]
+    windows = cached.read(cached.heldout[:3])
+    decoder, entry = load_student(untrained, miniature.config.teacher), shape_of(untrained).entry
     with torch.no_grad():
-        states = tail_states(student_tail(teacher, student), collate(windows), "float32")
+        tail = student_tail(decoder, entry, student)
+        states = run_tail(tail, *padded_entering(windows), "float32")
     corpus, model = load_windows(miniature.corpus()), checkpoint(student)
     expected = [
         model.base_model(torch.from_numpy(corpus.window(w.window).astype(np.int64))[None])
@@ -146,7 +149,8 @@ def test_every_heldout_window_has_one_row_with_its_document(miniature):
     table = miniature.score("kd").table("windows.parquet")
     heldout = np.flatnonzero(corpus.heldout)
     assert table["window"].to_pylist() == heldout.tolist()
-    assert table["document"].to_pylist() == corpus.documents[heldout].tolist()
+    keys = corpus.document_keys[corpus.documents[heldout]]
+    assert table["document"].to_pylist() == keys.tolist()
     labelled = [int((next_tokens(corpus, int(w)) >= 0).sum()) for w in heldout]
     assert table["n_positions"].to_pylist() == labelled
 
@@ -162,7 +166,10 @@ def test_means_are_sums_over_sums_not_means_of_window_means(miniature):
 
 def test_an_equal_distance_is_not_nearer(miniature):
     dictionary = load_dictionary(miniature.dictionary())
-    judge = Judge.of(loaded(miniature), dictionary, temperature=2.0, compute_dtype="float32")
+    selected = Selected(miniature.candidates(), 1)
+    judge = Judge.of(
+        loaded(miniature), dictionary, selected, temperature=2.0, compute_dtype="float32"
+    )
     lists = dictionary.positives, dictionary.negatives
     has_synonyms, has_antonyms = (np.diff(csr.offsets) > 0 for csr in lists)
     both = int(np.flatnonzero(has_synonyms & has_antonyms)[0])
@@ -171,7 +178,7 @@ def test_an_equal_distance_is_not_nearer(miniature):
     states = torch.from_numpy(np.stack([synonym, antonym]))
     assert judge.nearer(states, np.array([both, both])) == (2, 1)
     assert judge.nearer(states, np.array([neither, neither])) == (0, 0)
-    equal = Judge(judge.head, torch.zeros_like(judge.senses), dictionary, 2.0)
+    equal = replace(judge, senses=torch.zeros_like(judge.senses))
     assert equal.nearer(states, np.array([both, both])) == (2, 0)
 
 
@@ -181,37 +188,35 @@ def test_scoring_again_gives_the_same_bytes(miniature):
     assert miniature.score("dskd", 1).record.content == first.record.content
 
 
-def score_with(miniature, **changed):
-    inputs = {
-        "teacher": miniature.teacher(),
-        "dictionary": miniature.dictionary(),
-        "activations": miniature.activations(),
-        "student": miniature.student("kd"),
-    } | changed
-    config = miniature.config
-    return score_student(miniature.store, config.training, config.teacher, *inputs.values())
+def score_with(miniature, student=None, **changed):
+    config, inputs = miniature.config, replace(miniature.inputs(), **changed)
+    return score_student(miniature.store, config.training, config.teacher, inputs, student)
 
 
-def test_activations_of_another_entry_layer_are_refused(miniature):
-    stored = miniature.activations()
-    config = stored.record.config | {"n_trainable_layers": 1}
-    other = replace(stored, record=replace(stored.record, config=config))
-    with pytest.raises(ArtifactError, match=r"n_trainable_layers 2, the activations .* for 1"):
-        score_with(miniature, activations=other)
-
-
-def test_another_teacher_or_dictionary_is_refused_by_name(miniature):
-    for name in ("teacher", "dictionary"):
-        with pytest.raises(ArtifactError, match=f"was made with {name} .*, not"):
-            score_with(miniature, **{name: miniature.corpus()})
+def test_artifacts_that_were_not_made_from_one_another_are_refused_by_name(miniature):
+    for name, told in (
+        ("untrained", "untrained-student"),
+        ("activations", "activations"),
+        ("dictionary", "dictionary"),
+    ):
+        given = getattr(miniature.inputs(), name)
+        given = replace(given, record=replace(given.record, fingerprint="0" * 16))
+        with pytest.raises(ArtifactError, match=f"was made with {told} .*, not {'0' * 16}"):
+            score_with(miniature, **{name: given})
 
 
 def test_activations_without_heldout_windows_are_refused(miniature, monkeypatch):
-    def nothing_held_out(self, *arguments):
+    def nothing_held_out(self, *arguments, **options):
         self.heldout = []
 
     monkeypatch.setattr(Activations, "__init__", nothing_held_out)
-    stored = miniature.activations()
+    stored = miniature.dictionary()
     record = replace(stored.record, fingerprint="0" * 16)
+    chosen = miniature.candidates()
+    inputs = chosen.record.inputs | {"dictionary": "0" * 16}
     with pytest.raises(ArtifactError, match="0 held-out windows"):
-        score_with(miniature, activations=replace(stored, record=record), student=None)
+        score_with(
+            miniature,
+            dictionary=replace(stored, record=record),
+            candidates=replace(chosen, record=replace(chosen.record, inputs=inputs)),
+        )

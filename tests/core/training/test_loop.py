@@ -4,15 +4,17 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
 from dskd_core.corpus.store import load_windows
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import ArtifactError, CapacityError, DataError
-from dskd_core.training.activations import Activations, capture_shard, capture_shards
+from dskd_core.training.activations import Activations, resolve_mode
 from dskd_core.training.loop import Run, train_student
-from dskd_core.training.losses import Weights, reference_kd
+from dskd_core.training.losses import Weights
+from dskd_core.training.selection import calibrated_margin, select_candidates
 from tests.miniature import Built, make
 
 
@@ -25,25 +27,20 @@ def built(tmp_path_factory) -> Built:
 
 def _run(built: Built, arm: str = "dskd", seed: int = 0) -> Run:
     config = built.config
-    return Run.prepare(
-        built.store,
-        config.training,
-        config.student,
-        config.teacher,
-        built.teacher(),
-        built.dictionary(),
-        built.activations(),
-        arm,
-        seed,
-    )
+    return Run.prepare(built.store, config.training, config.teacher, built.inputs(arm), arm, seed)
+
+
+def _loss(run: Run, number: int = 0) -> tuple[torch.Tensor, dict[str, float]]:
+    step = run.schedule.step(number)
+    return run.objective.of(run.batch(step), step)
 
 
 def _naive_loss(run: Run, built: Built) -> float:
     """Eq. 3-5 over the windows of step 0: whole models, full logits, a loop over positions."""
     teacher = load_teacher(built.teacher(), built.config.teacher)
-    windows, senses = load_windows(built.corpus()), run.senses.double()
-    dictionary, weights = load_dictionary(built.dictionary()), run.weights
-    batch = run.batch(0)
+    windows, senses = load_windows(built.corpus()), run.objective.senses.double()
+    dictionary, weights = load_dictionary(built.dictionary()), run.objective.weights
+    batch = run.batch(run.schedule.step(0))
     student_states, teacher_states, labels, terms, start = [], [], [], [], 0
     chosen = set(batch.chosen.tolist())
     for cached in batch.windows:
@@ -51,7 +48,7 @@ def _naive_loss(run: Run, built: Built) -> float:
         with torch.no_grad():
             out = teacher.model(ids, output_hidden_states=True)
         m = out.hidden_states[-1][0].double()
-        n = run.tail(out.hidden_states[run.shape.entry]).detach()[0].double()
+        n = run.tail(out.hidden_states[run.entry]).detach()[0].double()
         for t in range(ids.shape[1]):
             document = windows.document(int(windows.documents[cached.window]))
             place = int(windows.starts[cached.window]) + t + 1
@@ -64,13 +61,11 @@ def _naive_loss(run: Run, built: Built) -> float:
             if start + t in chosen:
                 terms.append(_naive_position(n[t], m[t], label, dictionary, senses, weights))
         start += ids.shape[1]
-    ce, kl = reference_kd(
-        torch.stack(student_states),
-        torch.stack(teacher_states),
-        teacher.head.double(),
-        torch.tensor(labels),
-        temperature=weights.temperature,
-    )
+    head, temperature = teacher.head.double(), weights.temperature
+    z, taught = torch.stack(student_states) @ head.T, torch.stack(teacher_states) @ head.T
+    ce = functional.cross_entropy(z, torch.tensor(labels))
+    p, log_q = (taught / temperature).softmax(1), (z / temperature).log_softmax(1)
+    kl = (p * (p.log() - log_q)).sum(1).mean()
     assert len(terms) == len(chosen)
     return float(ce + weights.kl * weights.temperature**2 * kl + sum(terms) / len(terms))
 
@@ -87,15 +82,14 @@ def _naive_position(n, m, label, dictionary, senses, weights: Weights) -> float:
 
 def test_the_loss_of_a_step_equals_the_paper_s_equations_computed_naively(built):
     run = _run(built)
-    loss, terms = run.loss(run.batch(0))
+    loss, terms = _loss(run)
     assert terms["negative"] > 0.0
     assert loss.item() == pytest.approx(_naive_loss(run, built), rel=2e-3)  # e_t is float16
 
 
 def test_kd_differs_from_dskd_only_by_the_sense_terms(built):
-    kd, dskd = _run(built, "kd"), _run(built, "dskd")
-    loss_kd, terms = kd.loss(kd.batch(0))
-    loss_dskd, _ = dskd.loss(dskd.batch(0))
+    loss_kd, _ = _loss(_run(built, "kd"))
+    loss_dskd, terms = _loss(_run(built, "dskd"))
     difference = terms["positive"] + terms["negative"]
     assert (loss_dskd - loss_kd).item() == pytest.approx(difference, rel=1e-5)
 
@@ -132,20 +126,21 @@ def test_a_finished_run_leaves_no_checkpoints(built):
 
 def test_another_seed_is_another_order(built):
     one, other = _run(built, seed=0), _run(built, seed=1)
-    orders = [[w.window for w in run.batch(0).windows] for run in (one, other)]
-    assert orders[0] != orders[1]
+    assert one.schedule.step(0).windows != other.schedule.step(0).windows
 
 
 def test_arms_of_one_seed_see_the_same_windows_and_positions(built):
-    kd, dskd = _run(built, "kd").batch(3), _run(built, "dskd").batch(3)
-    assert [w.window for w in kd.windows] == [w.window for w in dskd.windows]
-    assert kd.chosen.tolist() == dskd.chosen.tolist()
+    kd, *others = (_run(built, arm).schedule.step(3) for arm in ("kd", "dskd", "dskd_own"))
+    assert all(step.windows == kd.windows for step in others)
+    dskd, own = ([chosen.tolist() for chosen in step.chosen] for step in others)
+    assert dskd == own
+    assert kd.n_chosen == 0
 
 
 def test_every_window_is_seen_once_an_epoch(built):
-    run = _run(built)
-    n = len(run.activations.training)
-    seen = [w.window for step in range(n // 4) for w in run.batch(step).windows]
+    schedule = _run(built).schedule
+    n = len(schedule.source.training)
+    seen = [window for step in range(n // 4) for window in schedule.step(step).windows]
     assert len(set(seen)) == len(seen) == n // 4 * 4
 
 
@@ -194,34 +189,17 @@ def test_only_the_trainable_layers_of_the_student_differ_from_the_teacher(built)
 def test_a_dictionary_of_another_teacher_is_refused_by_name(built, monkeypatch):
     dictionary = built.dictionary()
     monkeypatch.setitem(dictionary.record.report, "tokenizer", "feedfeedfeedfeed")
-    config = built.config
     with pytest.raises(ArtifactError, match=r"feedfeedfeedfeed.*teacher"):
-        capture_shard(
-            built.store,
-            config.training,
-            config.student,
-            config.teacher,
-            built.teacher(),
-            built.corpus(),
-            dictionary,
-            capture_shards(built.corpus(), config.training)[0],
-        )
+        select_candidates(built.store, built.config.training, built.activations(), dictionary)
 
 
-def test_activations_beyond_their_budget_are_refused_before_anything_runs(built):
-    config = built.config
-    small = config.training.model_copy(update={"max_activation_bytes": 1000, "n_candidates": 4})
-    with pytest.raises(CapacityError, match="max_train_tokens"):
-        capture_shard(
-            built.store,
-            small,
-            config.student,
-            config.teacher,
-            built.teacher(),
-            built.corpus(),
-            built.dictionary(),
-            capture_shards(built.corpus(), small)[0],
-        )
+def test_activations_beyond_their_budget_are_refused_or_made_beside_the_student(built):
+    small = built.config.training.model_copy(update={"max_activation_bytes": 1000})
+    inputs = built.untrained(), built.corpus()
+    with pytest.raises(CapacityError, match=r"max_activation_bytes.*online"):
+        resolve_mode(small.model_copy(update={"mode": "cached"}), *inputs)
+    assert resolve_mode(small, *inputs) == "online"
+    assert resolve_mode(built.config.training, *inputs) == "cached"
 
 
 def test_a_found_student_is_not_trained_again(built, monkeypatch):
@@ -229,14 +207,59 @@ def test_a_found_student_is_not_trained_again(built, monkeypatch):
     monkeypatch.setattr(Run, "prepare", lambda *_: pytest.fail("trained again"))
     config = built.config
     again = train_student(
-        built.store,
-        config.training,
-        config.student,
-        config.teacher,
-        built.teacher(),
-        built.dictionary(),
-        built.activations(),
-        arm="kd",
-        seed=0,
+        built.store, config.training, config.teacher, built.inputs("kd"), arm="kd", seed=0
     )
     assert again == first
+
+
+def test_kd_is_not_trained_again_where_only_senses_changed(built):
+    first = built.student("kd", 0)
+    inputs, training = built.inputs("kd"), built.config.training
+    other = training.model_copy(update={"n_candidates": 1, "positive_weight": 0.3, "margin": 9.0})
+    assert inputs.work(other, "kd", 0).fingerprint == first.fingerprint
+    works = {inputs.work(config, "dskd", 0).fingerprint for config in (training, other)}
+    assert len(works) == 2
+
+
+def test_online_training_takes_the_steps_of_cached_training(built):
+    config = built.config
+    online = Built(
+        config.model_copy(
+            update={"training": config.training.model_copy(update={"mode": "online"})}
+        )
+    )
+    here, there = (_run(one, "dskd") for one in (built, online))
+    for number in range(3):
+        expected, found = here.step(number), there.step(number)
+        for name, value in expected.items():
+            assert found[name] == pytest.approx(value, rel=5e-3, abs=2e-3), name  # e_t is float16
+    assert online.student("dskd").fingerprint != built.student("dskd").fingerprint
+
+
+def test_accumulated_batches_add_up_to_the_step(built):
+    whole, cut = _run(built), _run(built)
+    cut.config = cut.config.model_copy(update={"n_accumulated": 3})
+    for number in range(3):
+        expected, found = whole.step(number), cut.step(number)
+        for name in ("loss", "ce", "kl", "positive", "negative", "kd_gradient", "grad_norm"):
+            assert found[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), name
+
+
+def test_controls_change_the_candidates_and_nothing_else(built):
+    terms = {arm: _loss(_run(built, arm))[1] for arm in ("dskd", "dskd_own", "dskd_shuffled")}
+    assert terms["dskd_own"]["negative"] == 0.0
+    assert len({round(term["positive"], 6) for term in terms.values()}) == 3
+    assert len({term["ce"] for term in terms.values()}) == 1
+    unhinged = _loss(_run(built, "dskd_no_hinge"))[1]
+    assert unhinged["negative"] == 0.0
+    assert unhinged["positive"] == terms["dskd"]["positive"]
+
+
+def test_the_margin_is_a_quantile_of_the_distances_to_antonyms(built):
+    margins = [calibrated_margin(built.candidates(), q) for q in (0.0, 0.5, 1.0)]
+    assert margins == sorted(margins)
+    calibrated = built.config.training.model_copy(
+        update={"margin": "calibrated", "margin_quantile": 1.0}
+    )
+    weights = Weights.of(calibrated, "dskd", margins[2])
+    assert weights.margin == margins[2] > margins[0]

@@ -14,7 +14,7 @@ from transformers import (
 from dskd_core.config import StudentConfig
 from dskd_core.embeddings.teacher import Teacher
 from dskd_core.errors import ConfigError
-from dskd_core.training.student import Shape, Tail, capturing, export
+from dskd_core.training.student import Shape, Span, Tail, capturing, export, write_untrained
 
 _COMMON = {
     "vocab_size": 101,
@@ -47,7 +47,7 @@ FAMILIES = {
         pad_token_id=0,
     ),
 }
-SHAPE = Shape(n_layers=4, entry=2)
+SHAPE = Shape((0, 1, 2, 3), entry=2)
 
 
 def _teacher(family: str) -> Teacher:
@@ -59,41 +59,63 @@ def _teacher(family: str) -> Teacher:
     return Teacher(model, 101)
 
 
+def _untrained(teacher: Teacher, shape: Shape, folder) -> Teacher:
+    write_untrained(teacher, shape, folder)
+    return Teacher(AutoModelForCausalLM.from_pretrained(folder).eval().requires_grad_(False), 101)
+
+
+@pytest.mark.parametrize("layers", [(0, 1, 2, 3), (0, 1, 4, 5), (0, 2, 3, 5)])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_tail_entered_with_h_equals_the_exported_checkpoint(family, tmp_path):
-    teacher = _teacher(family)
+def test_the_tail_entered_with_h_equals_the_exported_checkpoint(family, layers, tmp_path):
+    teacher, shape = _teacher(family), Shape(layers, entry=2)
+    start = _untrained(teacher, shape, tmp_path / "untrained")
     ids = torch.randint(3, 100, (2, 11))
-    tail = Tail(teacher, SHAPE)
+    tail = Tail(start, shape.entry)
     with torch.no_grad():
         for parameter in tail.layers.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
-        with capturing(teacher.layers[SHAPE.entry]) as caught:
+        with capturing(teacher.layers[shape.shared]) as caught:
             teacher.states(ids)
-        states = tail(caught[0])
-        export(teacher, SHAPE, tail.layers.state_dict(), tmp_path)
-        student = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+        entering = caught[0]
+        if shape.shared < shape.entry:
+            entering = Span(start, shape.shared, shape.entry, torch.float32).before_norm(entering)
+        states = tail(entering)
+        export(start, shape.entry, tail.layers.state_dict(), tmp_path / "trained")
+        student = AutoModelForCausalLM.from_pretrained(tmp_path / "trained").eval()
         out = student(ids, output_hidden_states=True)
     torch.testing.assert_close(states, out.hidden_states[-1], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(states @ teacher.head.T, out.logits, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["llama tied", "gpt2"])
-def test_neither_training_nor_export_changes_the_teacher(family, tmp_path):
+def test_the_untrained_student_is_the_chosen_layers_of_the_teacher(family, tmp_path):
     teacher = _teacher(family)
-    before = {name: value.clone() for name, value in teacher.model.state_dict().items()}
-    tail = Tail(teacher, SHAPE)
+    start = _untrained(teacher, Shape((0, 3, 5), entry=1), tmp_path)
+    for mine, theirs in ((0, 0), (1, 3), (2, 5)):
+        expected = teacher.layers[theirs].state_dict()
+        for name, value in start.layers[mine].state_dict().items():
+            torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+    torch.testing.assert_close(start.head, teacher.head, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", ["llama tied", "gpt2"])
+def test_neither_training_nor_export_changes_the_student_as_it_was(family, tmp_path):
+    teacher = _teacher(family)
+    start = _untrained(teacher, SHAPE, tmp_path / "untrained")
+    before = {name: value.clone() for name, value in start.model.state_dict().items()}
+    tail = Tail(start, SHAPE.entry)
     with torch.no_grad():
         for parameter in tail.layers.parameters():
             parameter.fill_(1.0)
-    export(teacher, SHAPE, tail.layers.state_dict(), tmp_path)
-    for name, value in teacher.model.state_dict().items():
+    export(start, SHAPE.entry, tail.layers.state_dict(), tmp_path / "trained")
+    for name, value in start.model.state_dict().items():
         torch.testing.assert_close(value, before[name])
     assert len(teacher.layers) == 6
     assert teacher.model.config.num_hidden_layers == 6
 
 
-def test_only_the_last_layers_train():
-    tail = Tail(_teacher("llama"), SHAPE)
+def test_only_the_last_layers_train(tmp_path):
+    tail = Tail(_untrained(_teacher("llama"), SHAPE, tmp_path), SHAPE.entry)
     trained = {n for n, p in tail.named_parameters() if p.requires_grad}
     assert trained
     assert len(tail.layers) == 2
@@ -101,9 +123,28 @@ def test_only_the_last_layers_train():
     assert not any("embed" in n for n in trained)
 
 
+@pytest.mark.parametrize(
+    ("layers", "shared"),
+    [((0, 1, 2, 3), 2), ((0, 1, 4, 5), 2), ((0, 2, 3, 5), 1), ((1, 2, 3, 4), 0)],
+)
+def test_the_shared_prefix_is_the_longest_that_is_the_teacher_s_and_does_not_train(layers, shared):
+    assert Shape(layers, entry=2).shared == shared
+
+
+def test_layers_may_be_the_first_and_the_last_spaced_or_listed():
+    def layers(config: StudentConfig) -> tuple[int, ...]:
+        return Shape.of(config, 6).layers
+
+    assert layers(StudentConfig(layers="first_last")) == (0, 4, 5)
+    assert layers(StudentConfig(layers="spaced")) == (0, 2, 5)
+    assert layers(StudentConfig(layers=(0, 3, 4, 5))) == (0, 3, 4, 5)
+    with pytest.raises(ConfigError, match="names layer 6, but the teacher's last is 5"):
+        layers(StudentConfig(layers=(0, 6)))
+
+
 def test_half_of_the_teacher_s_layers_is_the_default():
-    assert Shape.of(StudentConfig(), 32) == Shape(16, 14)
-    assert Shape.of(StudentConfig(), 30) == Shape(15, 13)
+    assert Shape.of(StudentConfig(), 32) == Shape(tuple(range(16)), 14)
+    assert Shape.of(StudentConfig(), 30) == Shape(tuple(range(15)), 13)
 
 
 @pytest.mark.parametrize(

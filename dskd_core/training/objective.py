@@ -1,0 +1,139 @@
+"""The objective of a step (Eq. 3-5), over whatever share of its windows is at hand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dskd_core.config import TrainingConfig
+from dskd_core.training.capture import WindowActivations
+from dskd_core.training.head import kd_loss
+from dskd_core.training.losses import Weights
+from dskd_core.training.semantic import semantic_terms
+from dskd_core.training.steps import Step
+from dskd_core.training.student import Tail
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of a step as the loss takes them, their n positions one after the other.
+
+    Attributes:
+        entering: [n_windows, length, d], h, right-padded.
+        real: [n_windows, length] bool, the n positions.
+        windows: the activations, in order.
+        weights: [n] float32, of each position in CE and KL.
+        chosen: [s] int64, the positions with L_sem, of the n.
+        positives, negatives: [s, kappa] int64, rows of the dictionary, -1 where there are fewer.
+    """
+
+    entering: Tensor
+    real: Tensor
+    windows: Sequence[WindowActivations]
+    weights: Tensor
+    chosen: Tensor
+    positives: Tensor
+    negatives: Tensor
+
+    def flat(self, name: str) -> Tensor | None:
+        """Return an array of all windows' positions, or None where the windows have none."""
+        values = [getattr(window, name) for window in self.windows]
+        return None if values[0] is None else torch.cat(values)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised.
+
+    Attributes:
+        config: of the training.
+        weights: of the terms, for the arm.
+        tail: what trains.
+        head: [V, d], W, in the precision of the products.
+        senses: [r, d], rows of the dictionary.
+    """
+
+    config: TrainingConfig
+    weights: Weights
+    tail: Tail
+    head: Tensor
+    senses: Tensor
+
+    def of(self, batch: Batch, step: Step) -> tuple[Tensor, dict[str, float]]:
+        """Return a batch's share of a step's objective, and its terms (Eq. 3-5).
+
+        Every term is a sum over the batch divided by the whole step's total, so that the shares
+        of accumulated batches and of ranks add up to the step.
+        """
+        weights, device = self.weights, self.head.device
+        states = run_tail(self.tail, batch.entering, batch.real, self.config.compute_dtype)
+
+        def flat(name: str) -> Tensor | None:
+            values = batch.flat(name)
+            return None if values is None else values.to(device)
+
+        teacher_states = flat("states")
+        assert teacher_states is not None
+        kd = kd_loss(
+            states,
+            self.head,
+            flat("labels"),
+            expected=flat("expected"),
+            entropy=flat("entropy"),
+            teacher_states=teacher_states,
+            position_weights=batch.weights,
+            total_weight=step.total_weight,
+            temperature=weights.temperature,
+            kl_weight=weights.kl,
+            divergence=self.config.divergence,
+            compiled=self.config.compile_head,
+        )
+        loss = kd.loss
+        terms = {"ce": kd.ce, "kl": kd.kl, "kd_gradient": kd.gradient_norm}
+        gap = (states - teacher_states).square().mean(dim=1)
+        terms["state_mse"] = (gap * batch.weights).sum() / step.total_weight
+        if weights.state:
+            loss = loss + weights.state * terms["state_mse"]
+        if len(batch.chosen):
+            semantic = semantic_terms(
+                states[batch.chosen],
+                self.senses,
+                batch.positives,
+                batch.negatives,
+                margin=weights.margin,
+                hinge=bool(weights.negative),
+                total=step.n_chosen,
+            )
+            loss = (
+                loss + weights.positive * semantic.positive + weights.negative * semantic.negative
+            )
+            terms |= {
+                "positive": semantic.positive,
+                "negative": semantic.negative,
+                "active_share": semantic.active_share * (len(batch.chosen) / step.n_chosen),
+                "positive_gradient": weights.positive * semantic.positive_norm,
+                "negative_gradient": weights.negative * semantic.negative_norm,
+            }
+        terms["loss"] = loss
+        return loss, {name: float(value.detach()) for name, value in terms.items()}
+
+
+def padded_entering(windows: Sequence[WindowActivations]) -> tuple[Tensor, Tensor]:
+    """Pad the states that enter the tail: [n_windows, length, d], and which are real."""
+    lengths = [len(window.labels) for window in windows]
+    first = windows[0].entering
+    entering = first.new_zeros(len(windows), max(lengths), first.shape[1])
+    for line, window in enumerate(windows):
+        entering[line, : lengths[line]] = window.entering
+    real = torch.arange(max(lengths))[None, :] < torch.tensor(lengths)[:, None]
+    return entering, real
+
+
+def run_tail(tail: Tail, entering: Tensor, real: Tensor, compute_dtype: str) -> Tensor:
+    """Return the student's final states at real positions, [n, d] float32."""
+    device = next(tail.layers.parameters()).device
+    dtype = getattr(torch, compute_dtype)
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        states = tail(entering.to(device).float())
+    return states.float()[real.to(device)]  # type: ignore[no-any-return]
