@@ -1,0 +1,1 @@
+"""What a parameter file will cost, said before anything runs."""

@@ -1,0 +1,136 @@
+"""What a plan can count instead of estimate: artifacts that stand, and local files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dskd_core import samples
+from dskd_core.artifacts import Artifact, ArtifactStore
+from dskd_core.config import PipelineConfig
+from dskd_core.corpus.readers import source_fingerprint
+from dskd_core.corpus.store import load_windows
+from dskd_core.embeddings.store import load_embeddings
+from dskd_core.errors import ConfigError
+from dskd_core.planning.census import Census, Corpus, counted, is_local, read_windows
+from dskd_core.tokenizers import Tokenizer, load_tokenizer
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known exactly; None for what is not.
+
+    Attributes:
+        corpus: sizes of the text.
+        census: occurrences of the tokens in the inventory, after the cap.
+        n_composed: words of several tokens all of which have senses.
+        n_part_rows: rows of all embedding parts.
+        n_prefix: tokens before every window; 1 where the tokenizer is not here.
+    """
+
+    corpus: Corpus | None
+    census: Census | None
+    n_composed: int | None
+    n_part_rows: int | None
+    n_prefix: int
+
+
+def find_what_stands(store: ArtifactStore, config: PipelineConfig, *, count: bool) -> Findings:
+    """Look for artifacts of this configuration, and count a local source if asked to.
+
+    Raises:
+        ConfigError: if counting is asked for and the source or the tokenizer is not here.
+    """
+    teacher = _teacher(store, config)
+    tokenizer = load_tokenizer(teacher.folder()) if teacher else _local_tokenizer(config)
+    built = _corpus(store, config, tokenizer) if tokenizer else None
+    corpus = counted(load_windows(built), f"counted in {_name(built)}") if built else None
+    if corpus is None and count:
+        if tokenizer is None or not is_local(config.corpus):
+            raise ConfigError(
+                f"--count needs the tokenizer of {config.teacher.source!r} and the text of "
+                f"{config.corpus.source!r} on this machine; give --tokens instead."
+            )
+        corpus = counted(read_windows(config.corpus, tokenizer), "counted in the source")
+    embeddings = _embeddings(store, config, teacher, built) if teacher and built else None
+    census, n_composed, n_part_rows = None, None, None
+    if embeddings:
+        reader = load_embeddings(embeddings, store)
+        rows = reader.n_rows.astype(np.float64)
+        census = Census(rows, f"counted in {_name(embeddings)}", exact=True)
+        n_part_rows = sum(part.record.counts["rows"] for part in reader.parts)
+        n_composed = _composed(store, config, tokenizer, set(reader.tokens.tolist()))
+    n_prefix = len(tokenizer.prefix) if tokenizer else 1
+    return Findings(corpus, census, n_composed, n_part_rows, n_prefix)
+
+
+def _name(artifact: Artifact) -> str:
+    return f"{artifact.record.stage}/{artifact.fingerprint}"
+
+
+def _teacher(store: ArtifactStore, config: PipelineConfig) -> Artifact | None:
+    """Return the newest teacher of this source and precision."""
+    source = config.teacher.source
+    path = Path(samples.resolve(source))
+    names = {source, path.name, str(path.resolve())}
+    of_source = [
+        teacher
+        for teacher in store.of_stage("teacher")
+        if teacher.record.report.get("source") in names
+        and teacher.record.config["dtype"] == config.teacher.dtype
+    ]
+    return of_source[-1] if of_source else None
+
+
+def _local_tokenizer(config: PipelineConfig) -> Tokenizer | None:
+    path = Path(samples.resolve(config.teacher.source))
+    if path.is_dir():
+        return load_tokenizer(path)
+    if path.is_file():
+        from transformers import AutoTokenizer
+
+        return Tokenizer(AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name))
+    return None
+
+
+def _corpus(store: ArtifactStore, config: PipelineConfig, tokenizer: Tokenizer) -> Artifact | None:
+    wanted = config.corpus.model_dump(mode="json", exclude={"source"})
+    alike = [
+        corpus
+        for corpus in store.of_stage("corpus")
+        if corpus.record.config == wanted
+        and corpus.record.inputs["tokenizer"] == tokenizer.fingerprint
+    ]
+    if not alike:
+        return None
+    source = source_fingerprint(config.corpus)  # reads the source once: only where it may help
+    return next((c for c in reversed(alike) if c.record.inputs["source"] == source), None)
+
+
+def _embeddings(
+    store: ArtifactStore, config: PipelineConfig, teacher: Artifact, corpus: Artifact
+) -> Artifact | None:
+    """Return the newest embeddings of this sample, teacher and corpus."""
+    wanted = config.embeddings.model_dump(mode="json")
+    for artifact in reversed(store.of_stage("embeddings")):
+        settings, inputs = artifact.record.config, artifact.record.inputs
+        same = all(wanted.get(name) == value for name, value in settings.items() if name in wanted)
+        of_these = (
+            inputs["teacher"] == teacher.fingerprint and inputs["corpus"] == corpus.fingerprint
+        )
+        if same and of_these:
+            return artifact
+    return None
+
+
+def _composed(
+    store: ArtifactStore, config: PipelineConfig, tokenizer: Tokenizer | None, covered: set[int]
+) -> int | None:
+    """Return the words of several tokens that all have senses, in the newest words."""
+    wanted = config.words.model_dump(mode="json")
+    for words in reversed(store.of_stage("words")):
+        theirs = words.record.inputs["tokenizer"]
+        if words.record.config == wanted and tokenizer and theirs == tokenizer.fingerprint:
+            spellings = words.table("words.parquet")["token_ids"].to_pylist()
+            return sum(len(ids) > 1 and covered.issuperset(ids) for ids in spellings)
+    return None

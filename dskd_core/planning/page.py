@@ -1,0 +1,120 @@
+"""A plan as rows and sentences, for a terminal and for the UI."""
+
+from collections.abc import Sequence
+
+from dskd_core.planning import stages
+from dskd_core.planning.hardware import Device
+from dskd_core.planning.plan import STORE_BYTES_PER_SECOND, Plan
+
+
+def stage_rows(plan: Plan) -> list[dict[str, str]]:
+    """Return one row a stage, and their sum."""
+    rows = [
+        {
+            "stage": stage.stage,
+            "tokens": _count(stage.n_tokens),
+            "windows": _count(stage.n_windows),
+            "shards": _count(stage.n_shards),
+            "stored": in_bytes(stage.stored_bytes),
+            "host peak": in_bytes(stage.host_bytes),
+            "GPU peak": in_bytes(stage.device_bytes),
+            "FLOPs": f"{total:.2g}" if (total := stage.flops + stage.float32_flops) else "-",
+            "basis": stage.basis,
+        }
+        for stage in plan.stages
+    ]
+    whole = {"stage": "all", "stored": in_bytes(plan.stored_bytes)}
+    return [*rows, dict.fromkeys(rows[0], "") | whole]
+
+
+def hour_rows(plan: Plan, devices: Sequence[Device]) -> list[dict[str, str]]:
+    """Return one row a device: its memory, the hours of every stage, and their sum."""
+    rows = []
+    for device in devices:
+        hours = {stage.stage: plan.hours(stage, device) for stage in plan.stages}
+        row = {"hours on one": device.name, "memory": in_bytes(device.memory_bytes)}
+        row |= {stage: _hours(value) for stage, value in hours.items()}
+        rows.append(row | {"all": _hours(sum(hours.values()))})
+    return rows
+
+
+def size_rows(plan: Plan) -> list[dict[str, str]]:
+    """Return the sizes a paper would state."""
+    sizes, of = plan.sizes, plan.of
+    cap = of.config.embeddings.max_occurrences
+    return [
+        {"what": name, "value": value}
+        for name, value in (
+            ("tokens covered", f"{sizes['tokens_covered']:,}"),
+            (f"embeddings, {cap:,} of each", in_bytes(sizes["embeddings_at_the_cap_bytes"])),
+            ("embeddings expected to be used", in_bytes(sizes["embeddings_used_bytes"])),
+            ("dictionary", in_bytes(sizes["dictionary_bytes"])),
+            ("teacher", f"{sizes['teacher_parameters'] / 1e9:.3g} B parameters"),
+            ("student", f"{sizes['student_parameters'] / 1e9:.3g} B parameters"),
+            ("of which train", f"{sizes['trainable_parameters'] / 1e9:.2g} B"),
+        )
+    ]
+
+
+def sentences(plan: Plan, devices: Sequence[Device]) -> list[str]:
+    """Return what the numbers rest on, and what stored activations save."""
+    of = plan.of
+    spent = ", ".join(f"{plan.cached_saving(d):.3g} h on {d.name}" for d in devices)
+    if plan.cached:
+        saving = f"Stored activations save, in each further epoch, seed or arm: {spent}."
+    else:
+        saving = (
+            f"Online: each epoch of each student pays one teacher pass, {spent}; "
+            "stored activations would save all but the first."
+        )
+    told = [stage for stage in plan.stages if stage.note and stage.stage != "corpus"]
+    notes = [f"{stage.stage}: {stage.note}" for stage in told]
+    return [
+        f"Sizes of the teacher: {of.teacher.origin}.",
+        f"Corpus: {of.corpus.n_tokens:,} tokens, {of.corpus.basis}.",
+        f"Occurrences: {of.census.basis}.",
+        *(f"{note[0].upper()}{note[1:]}." for note in notes),
+        saving,
+        *_unplanned(plan),
+        "Hours: " + "; ".join(_rate(device) for device in devices) + "; writing at "
+        f"{STORE_BYTES_PER_SECOND / 1e6:.0f} MB/s. K-means is taken to need "
+        f"{stages.KMEANS_ITERATIONS} iterations. Lexicon, relations and words need minutes and no "
+        "GPU, and are not planned.",
+    ]
+
+
+def _unplanned(plan: Plan) -> list[str]:
+    if not plan.of.config.prompts.sources:
+        return []
+    return [
+        "Prompts are not planned: how many tokens they have is known once they are read; students "
+        "are planned on the corpus."
+    ]
+
+
+def _rate(device: Device) -> str:
+    return f"{device.name} at {device.utilisation:.0%} of {device.flops / 1e12:.3g} TFLOPS"
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else "-"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.3g}" if hours >= 0.01 else "<0.01"
+
+
+def in_bytes(n_bytes: float) -> str:
+    """Write a size as people do, in powers of ten.
+
+    >>> in_bytes(0), in_bytes(7_080_000_000), in_bytes(1.14e12)
+    ('-', '7.08 GB', '1.14 TB')
+    """
+    if not n_bytes:
+        return "-"
+    size, unit = float(n_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.3g} {unit}"

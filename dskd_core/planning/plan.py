@@ -1,0 +1,190 @@
+"""A plan: every stage's sizes, the hours they take on named devices, and what does not fit."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dskd_core.artifacts import ArtifactStore
+from dskd_core.config import PipelineConfig
+from dskd_core.errors import CapacityError
+from dskd_core.planning import stages
+from dskd_core.planning.architecture import read_architecture
+from dskd_core.planning.census import census_of, estimated
+from dskd_core.planning.findings import find_what_stands
+from dskd_core.planning.hardware import Device
+from dskd_core.planning.stages import Quantities, StagePlan
+
+STORE_BYTES_PER_SECOND = 400e6
+"""What Zarr writes on a plain disk; measured 311 to 431 MB/s without a codec."""
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All stages of a configuration, planned.
+
+    Attributes:
+        of: what the plan rests on.
+        cached: whether students train from stored activations.
+        stages: in the order in which they run; the right branch needs no plan.
+    """
+
+    of: Quantities
+    cached: bool
+    stages: tuple[StagePlan, ...]
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all artifacts together."""
+        return sum(stage.stored_bytes for stage in self.stages)
+
+    def hours(self, stage: StagePlan, device: Device) -> float:
+        """Return the hours of a stage on one device: arithmetic, and then writing."""
+        seconds = device.seconds(stage.flops, stage.float32_flops, stage.moved_bytes)
+        return (seconds + stage.stored_bytes / STORE_BYTES_PER_SECOND) / HOUR
+
+    def cached_saving(self, device: Device) -> float:
+        """Return the hours that stored activations save in each further epoch, seed or arm.
+
+        It is one teacher pass over the training text, which online training repeats.
+        """
+        flops = stages.capture_flops(self.of, self.of.n_training_positions)
+        return device.seconds(flops, 0.0, 0.0) / HOUR
+
+    @property
+    def sizes(self) -> dict[str, float]:
+        """The numbers a paper would state, in tokens, bytes and parameters."""
+        of, config = self.of, self.of.config
+        covered, shape = of.census.n_covered, of.shape
+        cap, row = config.embeddings.max_occurrences, stages.state_row_bytes(of)
+        return {
+            "tokens_covered": covered,
+            "embeddings_at_the_cap_bytes": covered * cap * (row - 16),
+            "embeddings_used_bytes": of.census.rows(cap) * row,
+            "dictionary_bytes": next(
+                s for s in self.stages if s.stage == "dictionary"
+            ).stored_bytes,
+            "teacher_parameters": of.teacher.parameters(),
+            "student_parameters": of.teacher.parameters(shape.n_layers),
+            "trainable_parameters": (shape.n_layers - shape.entry) * of.teacher.layer_parameters,
+        }
+
+
+def make_plan(
+    config: PipelineConfig,
+    *,
+    n_tokens: int | None = None,
+    count: bool = False,
+    config_json: Path | None = None,
+) -> Plan:
+    """Plan a configuration; nothing is run, written or downloaded but the teacher's config.json.
+
+    Args:
+        config: the settings of all stages.
+        n_tokens: tokens of the corpus, where it is neither built nor a local file.
+        count: tokenize a local corpus to count it exactly; takes as long as the corpus stage.
+        config_json: the teacher's configuration, where its source cannot be read.
+
+    Raises:
+        ConfigError: if the teacher's sizes, or those of the corpus, cannot be known.
+        CapacityError: if ``training.mode`` is cached and the activations exceed their budget.
+    """
+    teacher = read_architecture(config.teacher, config_json)
+    found = find_what_stands(ArtifactStore(config.root_uri), config, count=count)
+    corpus = found.corpus or estimated(config.corpus, n_tokens, found.n_prefix)
+    census = found.census or census_of(corpus, config.embeddings.key, teacher.n_vocabulary)
+    n_composed = stages.PAPER_COMPOSED_WORDS if found.n_composed is None else found.n_composed
+    basis = "as in the paper's dictionaries" if found.n_composed is None else "counted"
+    of = Quantities(config, teacher, corpus, census, n_composed, basis, found.n_part_rows)
+    cached = _is_cached(of)
+    return Plan(
+        of,
+        cached,
+        (
+            stages.teacher(of),
+            stages.corpus(of),
+            stages.embeddings(of),
+            stages.senses(of),
+            stages.dictionary(of),
+            stages.activations(of, cached=cached),
+            stages.candidates(of, cached=cached),
+            stages.students(of, cached=cached),
+        ),
+    )
+
+
+def misfits(
+    plan: Plan,
+    *,
+    device: Device | None = None,
+    memory_bytes: int | None = None,
+    disk_bytes: int | None = None,
+) -> list[str]:
+    """Return what does not fit, a sentence each with the setting to change.
+
+    Args:
+        plan: the plan.
+        device: the accelerator of a worker; one that shares the host's memory adds to it.
+        memory_bytes: the host memory of a worker.
+        disk_bytes: room for the artifacts.
+    """
+    found = []
+    shared = device is not None and device.shares_host
+    for stage in plan.stages:
+        host = stage.host_bytes + (stage.device_bytes if shared else 0)
+        if memory_bytes is not None and host > memory_bytes:
+            found.append(
+                f"{stage.stage} needs {_giga(host)} of memory, more than {_giga(memory_bytes)}: "
+                f"{_cure(stage.host_setting)}"
+            )
+        if device is not None and not shared and stage.device_bytes > device.memory_bytes:
+            lowered = stage.device_setting if stage.fixed_bytes < device.memory_bytes else ""
+            found.append(
+                f"{stage.stage} needs {_giga(stage.device_bytes)} on {device.name}, more than its "
+                f"{_giga(device.memory_bytes)}: {_cure(lowered)}"
+            )
+    needed = plan.stored_bytes + max(stage.transient_bytes for stage in plan.stages)
+    if disk_bytes is not None and needed > disk_bytes:
+        largest = max(plan.stages, key=lambda stage: stage.stored_bytes)
+        found.append(
+            f"All artifacts take {_giga(needed)}, more than {_giga(disk_bytes)}; most of it is "
+            f"{largest.stage} ({_giga(largest.stored_bytes)}): {_cure(largest.disk_setting)}"
+        )
+    return found
+
+
+def check(plan: Plan, found: list[str]) -> None:
+    """Refuse a plan that does not fit.
+
+    Raises:
+        CapacityError: naming everything that does not.
+    """
+    if found:
+        name = plan.of.config.teacher.source
+        raise CapacityError(f"The plan for {name} does not fit. " + ". ".join(found) + ".")
+
+
+def _is_cached(of: Quantities) -> bool:
+    """Say whether students train from stored activations.
+
+    Raises:
+        CapacityError: if that was asked for and they exceed their budget.
+    """
+    config = of.config.training
+    n_positions = of.n_training_positions + of.n_heldout_positions
+    needed = n_positions * stages.activation_position_bytes(of.teacher.hidden_size)
+    fits = needed <= config.max_activation_bytes
+    if config.mode == "cached" and not fits:
+        raise CapacityError(
+            f"Activations of {n_positions:,} positions take {_giga(needed)}, more than "
+            f"training.max_activation_bytes ({_giga(config.max_activation_bytes)}); raise it, "
+            "lower training.max_train_tokens, or set training.mode to auto or online."
+        )
+    return config.mode != "online" and (fits or config.mode == "precomputed")
+
+
+def _cure(setting: str) -> str:
+    return f"lower {setting}" if setting else "choose a larger one, no setting lowers it enough"
+
+
+def _giga(n_bytes: float) -> str:
+    return f"{n_bytes / 1e9:,.3g} GB"

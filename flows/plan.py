@@ -1,0 +1,20 @@
+"""What a configuration will take, said before anything runs."""
+
+from prefect import flow
+
+from dskd_core.config import PipelineConfig
+from flows.runner import DEFAULTS, threads
+from tasks import planning
+
+
+@flow(name="dskd", flow_run_name="plan of {config.teacher.source}", task_runner=threads())
+def plan(config: PipelineConfig = DEFAULTS) -> list[dict[str, str]]:
+    """Show tokens, shards, bytes, FLOPs and hours of every stage as a table; nothing runs.
+
+    Args:
+        config: the settings of all stages.
+
+    Returns:
+        One row a stage.
+    """
+    return planning.plan.submit(config).result()

@@ -1,0 +1,70 @@
+"""What the commands print: tables of places, students, plans, problems and changes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+console = Console(soft_wrap=True)
+if not console.is_terminal:
+    console.width = 140
+
+
+def print_rows(rows: Sequence[dict[str, Any]], title: str = "") -> None:
+    """Print rows of equal keys as a table."""
+    if not rows:
+        return
+    table = Table(*map(str, rows[0]), title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(cell(value) for value in row.values()))
+    console.print(table)
+
+
+def print_places(made: dict[str, Any]) -> None:
+    """Print where the artifacts of a run lie, and their sizes."""
+    from dskd_core.artifacts import ArtifactStore
+    from tasks.artifacts import in_bytes
+
+    root = made["report"].rsplit("/", 2)[0]
+    rows = []
+    for stage, uris in made.items():
+        several = [uris] if isinstance(uris, str) else uris
+        size = in_bytes(sum(_bytes_with_shards(ArtifactStore(root), uri) for uri in several))
+        place = several[0].removeprefix(f"{root}/")
+        if len(several) > 1:
+            place = f"{place.partition('/')[0]}/ ({len(several)} of them)"
+        rows.append({"stage": stage, "size": size, "place": place})
+    print_rows(rows, f"Artifacts under {root}")
+
+
+def print_comparison(report_uri: str) -> None:
+    """Print how teacher and students compare."""
+    from dskd_core.artifacts import ArtifactStore
+
+    report = ArtifactStore.open(report_uri).record.report
+    if arms := report.get("table"):
+        # One column an arm: a person compares along a line.
+        subject, *measures = arms[0]
+        table = Table(subject, *(str(row[subject]) for row in arms), title="Teacher and students")
+        for name in measures:
+            table.add_row(name, *(cell(row.get(name)) for row in arms))
+        console.print(table)
+    print_rows(report.get("comparison") or [], "Paired differences")
+    console.print(f"The whole report: {report_uri}/report.html")
+
+
+def cell(value: Any) -> str:
+    """Write one value of a table."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def _bytes_with_shards(store: Any, uri: str) -> int:
+    artifact = store.open(uri)
+    shards = artifact.record.report.get("parts", [])
+    stage = f"{artifact.record.stage}-shard"
+    return int(artifact.record.n_bytes + sum(store.get(stage, s).record.n_bytes for s in shards))
