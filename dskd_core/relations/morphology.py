@@ -6,10 +6,11 @@
     never   the locative in-, de-, anti-, counter-, mis-, -free, and the words of ``never.py``
 
 MorphyNet does not tell the negative in- from the locative one; Latinate endings of the base do.
+What no source segments (impatient, unforgettable) is found by ``surface.py``.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Literal
 
 import msgspec
@@ -19,21 +20,22 @@ from dskd_core.relations.never import NEVER_PAIRS, NEVER_STEMS, NOUNS_OF_NEGATIO
 
 Tier = Literal["sure", "likely", "loose"]
 
-_PREFIX_TIERS: dict[str, Tier] = {
+PREFIX_TIERS: dict[str, Tier] = {
     **dict.fromkeys(("un", "non", "in", "im", "il", "ir"), "sure"),
     **dict.fromkeys(("dis", "a", "an"), "likely"),
 }
 _NEGATIVE_IN = ("in", "im", "il", "ir")
 _ENDINGS = (
     "able ible uble al ic ous ive ate ant ent ory ary ar ile ect ite ute ure ane ise ere ete "
-    "eet apt est id it an ial per irm rupt"
+    "eet apt est id it an ial per irm rupt act inct une ert und ine il ain uman dox ex"
 )
-_LATIN_ADJECTIVE = tuple(_ENDINGS.split())
+LATIN_ADJECTIVE = tuple(_ENDINGS.split())
 _LATIN_NOUN = ("ity", "ety", "ness", "ency", "ancy", "ence", "ance", "acy", "ude", "urity")
-_GREEK_ADJECTIVE = ("al", "ic", "ous", "ar")
+_GREEK_ADJECTIVE = ("al", "ic", "ous", "ar", "iate", "udate", "ulate", "ile", "ulent", "escent")
 _MIN_GREEK_BASE = 5
+_OF_ADJECTIVES = ("ly", "ness", "ity", "cy")
 _MAX_SUFFIXES = 3
-_HAVING = ("ful", "ed", "y")
+HAVING = ("ful", "ed", "y")
 
 
 class Negation(msgspec.Struct, frozen=True, order=True):
@@ -65,8 +67,8 @@ def strip_prefix(word: str, prefix: str) -> str:
     return word[len(prefix) :].lstrip("-") if word.lower().startswith(prefix) else ""
 
 
-def find_negations(rows: Iterable[DerivationRow]) -> list[Negation]:
-    """Return every negated word with its opposites, sorted.
+def find_segmented(rows: Iterable[DerivationRow]) -> set[Negation]:
+    """Return every word that a row segments as negated, with its opposites.
 
     A suffix carries the negation on: unhappily comes from unhappy by -ly, so happily is its
     opposite, and carelessness that of carefulness. Whether an opposite is a word at all is not
@@ -74,43 +76,84 @@ def find_negations(rows: Iterable[DerivationRow]) -> list[Negation]:
     """
     made_from: defaultdict[str, list[DerivationRow]] = defaultdict(list)
     negated: list[DerivationRow] = []
+    adjectives: set[str] = set()
     for row in rows:
         if row.affix_kind == "suffix":
             made_from[row.base].append(row)
-        if row.affix == "less" or (row.affix_kind == "prefix" and row.affix in _PREFIX_TIERS):
+        if row.affix == "less" or (row.affix_kind == "prefix" and row.affix in PREFIX_TIERS):
             negated.append(row)
+        adjectives.update(adjectives_in(row))
     found: set[Negation] = set()
     for row in negated:
         if row.affix_kind == "prefix":
-            found.update(_by_prefix(row, made_from))
+            found.update(_by_prefix(row, made_from, adjectives))
         else:
             found.update(_by_less(row, made_from))
-    return sorted(n for n in found if (n.word.lower(), n.base.lower()) not in NEVER_PAIRS)
+    return {n for n in found if may_flip(n)}
 
 
-def _by_prefix(row: DerivationRow, made_from: dict[str, list[DerivationRow]]) -> Iterator[Negation]:
-    base = strip_prefix(row.word, row.affix)
-    if row.word.lower().startswith(NEVER_STEMS) or not _is_negative(row, base):
+def may_flip(negation: Negation) -> bool:
+    """Say whether no list of ``never.py`` keeps a word and its base apart."""
+    word, base = negation.word.lower(), negation.base.lower()
+    if negation.affix != "-less" and word.startswith(NEVER_STEMS):
+        return False
+    return not any(
+        (word.removesuffix(ending), base.removesuffix(ending)) in NEVER_PAIRS
+        for ending in ("", "ly", "ness")
+    )
+
+
+def adjectives_in(row: DerivationRow) -> tuple[str, ...]:
+    """Return the words a row shows to be adjectives: its own, or what -ly and the like are put to.
+
+    >>> row = DerivationRow("validity", "valid", "ity", "suffix", "", "noun", "test", "free")
+    >>> adjectives_in(row)
+    ('valid',)
+    """
+    if row.affix_kind == "suffix" and row.affix in _OF_ADJECTIVES:
+        return (row.base,)
+    return (row.word,) if row.pos == "adj" else ()
+
+
+def spelled_affix(word: str, affix: str) -> str:
+    """Return the prefix as the word spells it: the in- of immoral is im-.
+
+    >>> spelled_affix("immoral", "in"), spelled_affix("unkind", "un")
+    ('im', 'un')
+    """
+    if affix not in _NEGATIVE_IN:
+        return affix
+    return next((name for name in _NEGATIVE_IN if word.lower().startswith(name)), affix)
+
+
+def _by_prefix(
+    row: DerivationRow, made_from: dict[str, list[DerivationRow]], adjectives: Set[str]
+) -> Iterator[Negation]:
+    affix = spelled_affix(row.word, row.affix)
+    base = strip_prefix(row.word, affix)
+    if row.word.lower().startswith(NEVER_STEMS) or not _is_negative(row, base, adjectives):
         return
     for word, pos, licences in _with_suffixes(row, made_from):
-        opposite = strip_prefix(word, row.affix)
+        opposite = strip_prefix(word, affix)
         if opposite:
-            yield Negation(word, opposite, f"{row.affix}-", _PREFIX_TIERS[row.affix], pos, licences)
+            yield Negation(word, opposite, f"{affix}-", PREFIX_TIERS[affix], pos, licences)
 
 
-def _is_negative(row: DerivationRow, base: str) -> bool:
+def _is_negative(row: DerivationRow, base: str, adjectives: Set[str]) -> bool:
     """Say whether the prefix negates here, by what the source says or by the base's ending."""
-    if len(base) < 2 or row.affix_sense == "locative":
-        return False
-    if row.affix_sense == "negative":
-        return True
+    if row.affix_sense or len(base) < 2:
+        return row.affix_sense == "negative" and len(base) > 1
     if row.affix in _NEGATIVE_IN:
+        # Sources call some adjectives nouns or verbs (invalid, independent).
+        is_adjective = row.pos in ("adj", "") or {row.word, base} <= adjectives
+        if is_adjective and base.endswith(LATIN_ADJECTIVE):
+            return True
         if row.pos == "noun":
             return base.endswith(_LATIN_NOUN) or row.word.lower() in NOUNS_OF_NEGATION
-        return (row.pos in ("adj", "") and base.endswith(_LATIN_ADJECTIVE)) or row.pos == "adv"
+        return row.pos == "adv"
     if row.affix in ("a", "an"):
         learned = base.endswith(_GREEK_ADJECTIVE) and len(base) >= _MIN_GREEK_BASE
-        fits = (base[0] in "aeiouh") == (row.affix == "an")
+        fits = base[0] == "h" or (base[0] in "aeiou") == (row.affix == "an")
         return row.pos == "adj" and learned and fits
     return True
 
@@ -143,7 +186,7 @@ def _by_less(row: DerivationRow, made_from: dict[str, list[DerivationRow]]) -> I
     for bare in (row, *nouns):
         # The noun faultlessness denies the fault as much as the adjective does.
         yield _less(bare, row.base, "loose", row)
-    for having in _children(row.base, _HAVING, made_from):
+    for having in _children(row.base, HAVING, made_from):
         same_root = having.word.startswith(stem[: max(2, len(stem) - 1)])
         if having.pos not in ("adj", "") or not same_root:
             continue

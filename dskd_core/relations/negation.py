@@ -12,7 +12,8 @@ from dskd_core.artifacts import Artifact
 from dskd_core.config import RelationsConfig
 from dskd_core.lexicon import DERIVATIONS
 from dskd_core.lexicon.rows import DerivationRow
-from dskd_core.relations.morphology import Negation, Tier, find_negations
+from dskd_core.relations.morphology import Negation, Tier
+from dskd_core.relations.surface import find_negations
 
 _RANKS = {"sure": 1, "likely": 2, "loose": 3}
 _LOOSE = _RANKS["loose"]
@@ -23,14 +24,16 @@ def load_negations(
 ) -> dict[str, int]:
     """Fill the table ``negations`` from the lexicon's derivations and return counts.
 
-    Left out: tiers not asked for or of weight 0, derivations under excluded
-    licences, and bases that occur neither in a pair nor in a derivation.
+    Left out: tiers not asked for or of weight 0, derivations of excluded licences and sources,
+    and bases that occur neither in a pair nor in a derivation.
     """
     columns = [column.to_pylist() for column in lexicon.table(DERIVATIONS).columns]
     rows = [DerivationRow(*values) for values in zip(*columns, strict=True)]
-    allowed = [row for row in rows if row.licence not in config.excluded_licences]
+    licensed = [row for row in rows if row.licence not in config.excluded_licences]
+    allowed = [row for row in licensed if row.source not in config.excluded_sources]
     factors = {tier: config.tier_weights.get(tier, 0.0) for tier in config.negation_tiers}
-    found = [n for n in find_negations(allowed) if factors.get(n.tier)]
+    words = {word for (word,) in connection.execute(_CANDIDATES).fetchall()} if allowed else ()
+    found = [n for n in find_negations(allowed, words) if factors.get(n.tier)]
     _insert(connection, found, factors)
     attested = {word.casefold() for row in allowed for word in (row.word, row.base)}
     connection.register("derived_words", pa.table({"key": pa.array(sorted(attested), pa.string())}))
@@ -39,7 +42,8 @@ def load_negations(
         "SELECT count(DISTINCT key), count(*) FROM negations"
     ).fetchall()
     return {
-        "derivations_of_excluded_licence": len(rows) - len(allowed),
+        "derivations_of_excluded_licence": len(rows) - len(licensed),
+        "derivations_of_excluded_source": len(licensed) - len(allowed),
         "negated_words": int(n_words),
         "negations": int(n_kept),
     }
@@ -76,6 +80,11 @@ def expand(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     connection.execute(_KEEP)
     return {"derived_self_pairs": int(n_self)}
 
+
+# Words of the pairs that may be negated or be the base of one that is.
+_CANDIDATES = """
+SELECT word_a FROM origins UNION SELECT word_b FROM origins
+"""
 
 _ATTESTED = """
 DELETE FROM negations WHERE base_key NOT IN (

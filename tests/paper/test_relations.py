@@ -10,7 +10,7 @@ from dskd_core.errors import ConfigError
 from dskd_core.lexicon import build_lexicon
 from dskd_core.lexicon.rows import DerivationRow
 from dskd_core.relations import PAIRS, build_relations
-from dskd_core.relations.morphology import find_negations
+from dskd_core.relations.surface import find_negations
 from dskd_core.samples import resolve
 from dskd_core.tokenizers import load_tokenizer
 from dskd_core.words import HEADS, NEIGHBOURS, WORDS, build_words
