@@ -16,6 +16,7 @@ All are frozen pydantic models, so Prefect shows them as a form, with the docstr
 as its help text, and refuses a wrong value when a run is created.
 """
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -166,9 +167,11 @@ class SourceConfig(Settings):
     """The reader: roget, wiktextract, word_pairs, synonym_pairs, antonym_pairs, wordnet, moby;
     for morphology morphynet, morpholex."""
     uri: str
-    """The file, or sample:roget or sample:morphynet."""
+    """The file (for wordnet the folder), or sample:roget or sample:morphynet."""
     licence: str | None = None
     """Licence of the rows, carried to the end; each reader knows its source's own."""
+    made_on: date | None = None
+    """The day a Wiktextract file was extracted, where you know it and its name does not say."""
 
 
 class LexiconConfig(Settings):
@@ -184,6 +187,8 @@ class LexiconConfig(Settings):
     """Wiktextract tags whose senses and items are left out."""
     max_group_words: Count = 40
     """A Roget semicolon group with more words than this is too loose and is left out."""
+    shard_bytes: Annotated[int, Field(ge=1 << 10)] = 256 << 20
+    """Bytes of a plain Wiktextract or Moby file a shard: the unit of work and of retry."""
 
     @model_validator(mode="after")
     def _some_source(self) -> Self:

@@ -24,6 +24,18 @@ def tidy(text: str) -> str:
     return plain if plain.isascii() else unicodedata.normalize("NFC", plain)
 
 
+def clean(text: str) -> tuple[str, str | None]:
+    """Return ``text`` tidied, and why it is no word of a lexicon, or None if it is one.
+
+    >>> clean("  river  bank"), clean("Template:syn")
+    (('river bank', None), ('Template:syn', 'markup'))
+    """
+    if text.isascii() and text.isalpha() and len(text) <= MAX_LETTERS:
+        return text, None
+    word = tidy(text)
+    return word, fault_of(word)
+
+
 def fault_of(word: str) -> str | None:
     """Return why a tidy text is no word of a lexicon, or None if it is one.
 

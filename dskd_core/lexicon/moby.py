@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from dskd_core.lexicon.cleaning import fault_of, tidy
 from dskd_core.lexicon.files import lines_of
+from dskd_core.lexicon.registry import reader
 from dskd_core.lexicon.rows import PairRow, Source
 
-LICENCE = "Public domain"
 
-
+@reader("moby", PairRow, licence="Public domain", by_line=True)
 def read_pairs(source: Source) -> Iterator[PairRow]:
     """Yield the root of each line with each of its n words, weighted 2 / (n + 1) as in Roget.
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 from dskd_core.errors import DataError
 from dskd_core.lexicon.files import lines_of
+from dskd_core.lexicon.registry import reader
 from dskd_core.lexicon.rows import DerivationRow, Source
 
-LICENCE = "CC BY-NC-SA 4.0"
 _COLUMNS = ("Word", "POS", "MorphoLexSegm")
 _PREFIX = re.compile(r"<([^<>{}()]+)<")
 _SUFFIX = re.compile(r">([^<>{}()]+)>")
@@ -23,6 +23,7 @@ Stripped = tuple[str, str, Literal["prefix", "suffix"], Literal["", "negative", 
 _NEGATIVE_IN = ("in", "im", "il", "ir")
 
 
+@reader("morpholex", DerivationRow, licence="CC BY-NC-SA 4.0")
 def read_derivations(source: Source) -> Iterator[DerivationRow]:
     """Yield the outermost prefix and the suffixes of each word, with surface bases.
 

@@ -7,9 +7,9 @@ import msgspec
 
 from dskd_core.errors import DataError
 from dskd_core.lexicon.files import lines_of
+from dskd_core.lexicon.registry import reader
 from dskd_core.lexicon.rows import DerivationRow, Source
 
-LICENCE = "CC BY-SA 3.0"
 _POS = {"N": "noun", "V": "verb", "J": "adj", "R": "adv"}
 
 AffixKind = Literal["prefix", "suffix"]
@@ -29,6 +29,7 @@ class Node(msgspec.Struct, gc=False):
     derives_to: dict[str, Link]
 
 
+@reader("morphynet", DerivationRow, licence="CC BY-SA 3.0")
 def read_derivations(source: Source) -> Iterator[DerivationRow]:
     """Yield the derivations of the file; JSON is told from TSV by its first byte.
 

@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,8 @@ def write_rows(path: Path, rows: Iterable[msgspec.Struct], schema: pa.Schema) ->
     stream, n_rows = iter(rows), 0
     with pq.ParquetWriter(path, schema, compression="lz4") as writer:
         while batch := list(islice(stream, BATCH_ROWS)):
-            columns = list(zip(*(msgspec.structs.astuple(row) for row in batch), strict=True))
-            writer.write_table(
-                pa.table(
-                    [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)],
-                    schema=schema,
-                )
-            )
+            columns = [pa.array(list(map(attrgetter(f.name), batch)), f.type) for f in schema]
+            writer.write_table(pa.table(columns, schema=schema))
             n_rows += len(batch)
     return n_rows
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from dskd_core.errors import DataError
 from dskd_core.lexicon.cleaning import fault_of, tidy
 from dskd_core.lexicon.files import lines_of
+from dskd_core.lexicon.registry import reader
 from dskd_core.lexicon.rows import PairRow, Source
 
-LICENCE = "Public domain"
 MAX_ITEM_PARTS = 4
 _POS = {"N": "noun", "V": "verb", "Adj": "adj", "Adv": "adv", "Phr": "phrase", "Int": "intj"}
 _HEAD = re.compile(
@@ -56,6 +56,7 @@ class Paragraph(NamedTuple):
     text: str
 
 
+@reader("roget", PairRow, licence="Public domain")
 def read_pairs(source: Source) -> Iterator[PairRow]:
     """Yield the pairs of each semicolon group, weighted by the size of the group.
 

@@ -1,21 +1,64 @@
-"""All sources of a configuration read into one artifact: pairs and derivations."""
+"""All sources of a configuration read into one artifact: pairs and derivations.
 
-from collections.abc import Callable, Iterator
+A shard is a range of one file's lines, read into ``rows.parquet`` of a ``lexicon-shard`` artifact.
+Shards are published one by one, so a killed run finds those it finished, and a new list of sources
+finds the files it has in common with an old one. The ``lexicon`` artifact holds the distinct rows
+of all shards, sorted by all columns: its bytes do not depend on how the files were cut.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
+import msgspec
+
+from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work, fingerprint_of
 from dskd_core.config import LexiconConfig, SourceConfig
 from dskd_core.errors import DataError
-from dskd_core.lexicon.files import local_path
+from dskd_core.lexicon.files import byte_ranges, files_of, local_path
 from dskd_core.lexicon.parquet import database, write_query, write_rows
-from dskd_core.lexicon.registry import DERIVATION_READERS, PAIR_READERS, Reader, reader_of
-from dskd_core.lexicon.rows import DERIVATION_SCHEMA, PAIR_SCHEMA, Report, Source
+from dskd_core.lexicon.registry import Reader, reader_of
+from dskd_core.lexicon.rows import SCHEMAS, DerivationRow, PairRow, Report, Source
 from dskd_core.progress import Progress, silent
-from dskd_core.storage import sha256_of_file
+from dskd_core.storage import is_remote, read_bytes, sha256_of_file
 
 PAIRS = "pairs.parquet"
 DERIVATIONS = "derivations.parquet"
+ROWS = "rows.parquet"
+_TABLES: dict[str, type[msgspec.Struct]] = {PAIRS: PairRow, DERIVATIONS: DerivationRow}
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A source of the configuration, found and identified.
+
+    Attributes:
+        kind: the name of its reader.
+        reader: how to read it.
+        path: its file or folder.
+        licence: of its rows.
+        made_on: the day it was extracted, where the configuration says so.
+        fingerprint: a hash of its content.
+        ranges: the bytes of its shards.
+    """
+
+    kind: str
+    reader: Reader
+    path: Path
+    licence: str
+    made_on: date | None
+    fingerprint: str
+    ranges: tuple[tuple[int, int], ...]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What of it, beside its content, changes its rows or its report."""
+        # A file's own name is part of the rows of a word-pair file, its folder is not.
+        name = {"kind": self.kind, "licence": self.licence, "file": self.path.name}
+        return name | ({"made_on": self.made_on.isoformat()} if self.made_on else {})
 
 
 def build_lexicon(
@@ -24,7 +67,8 @@ def build_lexicon(
     """Read every source into ``pairs.parquet`` and ``derivations.parquet``.
 
     Rows are distinct and sorted by all columns. The record's report says for each source how many
-    rows it gave and what was left out, with the first line numbers of damaged rows.
+    rows it gave and what was left out, with the first line numbers of damaged rows. Memory does
+    not grow with the size of a file.
 
     Args:
         store: where artifacts are kept.
@@ -35,37 +79,60 @@ def build_lexicon(
         ConfigError: if a kind is unknown or a file is not there.
         DataError: if a file cannot be read at all, or nothing in it is usable.
     """
-    sources = [(s, reader_of(s.kind, PAIR_READERS), local_path(s.uri)) for s in config.sources]
-    derived = [
-        (s, reader_of(s.kind, DERIVATION_READERS), local_path(s.uri)) for s in config.morphology
-    ]
-    work = _work(config, [*sources, *derived])
-    found = store.find(work)
-    if found is not None:
+    entries = {
+        PAIRS: [_entry(s, PairRow, config) for s in config.sources],
+        DERIVATIONS: [_entry(s, DerivationRow, config) for s in config.morphology],
+    }
+    all_entries = [entry for of_table in entries.values() for entry in of_table]
+    work = Work(
+        "lexicon",
+        _content_settings(config) | {"sources": [entry.settings for entry in all_entries]},
+        {f"{i}-{entry.kind}": entry.fingerprint for i, entry in enumerate(all_entries)},
+        version=2,
+    )
+    if found := store.find(work):
         return found
-    advance = _bytes_reader([path for *_, path in [*sources, *derived]], progress)
+    advance = _bytes_reader(all_entries, progress)
+    parts = {
+        name: [
+            [_read_shard(store, config, e, i, advance) for i in range(len(e.ranges))] for e in es
+        ]
+        for name, es in entries.items()
+    }
     with store.publish(work) as draft:
-        _fill(draft, PAIRS, sources, config, advance)
-        _fill(draft, DERIVATIONS, derived, config, advance)
-    return store.open(store.uri(work))
+        for name in _TABLES:
+            _join(draft, name, entries[name], parts[name])
+    return store.get(work.stage, work.fingerprint)
 
 
-Entry = tuple[SourceConfig, Reader, Path]
+def _content_settings(config: LexiconConfig) -> dict[str, Any]:
+    """Settings that change rows; how files are cut into shards does not."""
+    return config.model_dump(mode="json", exclude={"sources", "morphology", "shard_bytes"})
 
 
-def _work(config: LexiconConfig, entries: list[Entry]) -> Work:
-    settings = config.model_dump(mode="json", exclude={"sources", "morphology"})
-    settings["sources"] = [
-        # A file's own name is part of the rows of a word-pair file, its folder is not.
-        {"kind": s.kind, "licence": s.licence or reader.licence, "file": path.name}
-        for s, reader, path in entries
-    ]
-    inputs = {f"{i}-{s.kind}": sha256_of_file(path) for i, (s, _, path) in enumerate(entries)}
-    return Work("lexicon", config=settings, inputs=inputs)
+def _entry(source: SourceConfig, row: type[msgspec.Struct], config: LexiconConfig) -> Entry:
+    reader = reader_of(source.kind, row)
+    path = local_path(source.uri, reader.files)
+    files = files_of(path, reader.files)
+    ranges = (
+        byte_ranges(path, config.shard_bytes)
+        if reader.by_line
+        else [(0, sum(file.stat().st_size for file in files))]
+    )
+    digests = [sha256_of_file(file) for file in files]
+    return Entry(
+        kind=source.kind,
+        reader=reader,
+        path=path,
+        licence=source.licence or reader.licence,
+        made_on=source.made_on,
+        fingerprint=digests[0] if len(digests) == 1 else fingerprint_of(digests),
+        ranges=tuple(ranges),
+    )
 
 
-def _bytes_reader(paths: list[Path], progress: Progress) -> Callable[[int], None]:
-    n_total, n_done = sum(path.stat().st_size for path in paths), 0
+def _bytes_reader(entries: list[Entry], progress: Progress) -> Advance:
+    n_total, n_done = sum(entry.ranges[-1][1] for entry in entries), 0
 
     def advance(n_bytes: int) -> None:
         nonlocal n_done
@@ -75,40 +142,80 @@ def _bytes_reader(paths: list[Path], progress: Progress) -> Callable[[int], None
     return advance
 
 
-def _fill(
-    draft: Draft,
-    name: str,
-    entries: list[Entry],
-    config: LexiconConfig,
-    advance: Callable[[int], None],
-) -> None:
-    """Read ``entries`` one after the other into a spool, then write it distinct and sorted."""
-    reports: list[dict[str, Any]] = []
+def _read_shard(
+    store: ArtifactStore, config: LexiconConfig, entry: Entry, index: int, advance: Advance
+) -> Artifact:
+    """Read one range of a source, unless that was done before."""
+    start, stop = entry.ranges[index]
+    work = Work(
+        "lexicon-shard",
+        _content_settings(config) | entry.settings | {"bytes": [start, stop]},
+        {"file": entry.fingerprint},
+    )
+    if found := store.find(work):
+        advance(stop - start)
+        return found
+    with store.publish(work) as draft:
+        source = Source(
+            path=entry.path,
+            name=entry.kind,
+            licence=entry.licence,
+            settings=config,
+            advance=advance,
+            start=start,
+            stop=stop,
+            made_on=entry.made_on,
+        )
+        rows = entry.reader.read(source)
+        draft.counts["rows"] = write_rows(draft.path(ROWS), rows, SCHEMAS[entry.reader.row])
+        draft.report |= source.report.as_json()
+    return store.get(work.stage, work.fingerprint)
 
-    def rows() -> Iterator[Any]:
-        for entry, reader, path in entries:
-            licence = entry.licence or reader.licence
-            source = Source(path, entry.kind, licence, config, Report(), advance)
-            n_rows = 0
-            for row in reader.read(source):
-                n_rows += 1
-                yield row
-            # A sheet of MorphoLEX may well have no negating affix; pairs there must be.
-            if not n_rows and (name == PAIRS or source.report.counts):
-                raise DataError(
-                    f"{path} has no usable row for the reader {entry.kind} "
-                    f"(left out: {dict(source.report.counts)}); give a file of that kind."
-                )
-            origin = {"kind": entry.kind, "file": path.name, "licence": licence, "n_rows": n_rows}
-            reports.append(origin | source.report.as_json())
 
-    spool = draft.path(f"spool-{name}")
-    write_rows(spool, rows(), PAIR_SCHEMA if name == PAIRS else DERIVATION_SCHEMA)
+def _join(draft: Draft, name: str, entries: list[Entry], parts: list[list[Artifact]]) -> None:
+    """Write the distinct rows of all shards of a table, and what was left out of each source."""
+    stem = name.removesuffix(".parquet")
+    draft.report[stem] = [_report(e, of_e) for e, of_e in zip(entries, parts, strict=True)]
+    files = [_local_rows(part, draft) for of_entry in parts for part in of_entry]
+    if not files:
+        draft.counts[f"n_{stem}"] = 0
+        return draft.write_table(name, SCHEMAS[_TABLES[name]].empty_table())
     with database() as connection:
-        spooled = connection.from_parquet(str(spool))
+        connection.register("spooled", connection.read_parquet([str(file) for file in files]))
         sql = "SELECT DISTINCT * FROM spooled ORDER BY ALL"
-        connection.register("spooled", spooled)
-        stem = name.removesuffix(".parquet")
         draft.counts[f"n_{stem}"] = write_query(connection, sql, draft.path(name))
-    spool.unlink()
-    draft.report[stem] = reports
+    for file in files:
+        if file.parent == draft.folder:
+            file.unlink()
+    return None
+
+
+def _local_rows(part: Artifact, draft: Draft) -> Path:
+    if not is_remote(part.uri):
+        return Path(part.file_uri(ROWS))
+    copy = draft.path(part.fingerprint)
+    copy.write_bytes(read_bytes(part.file_uri(ROWS)))
+    return copy
+
+
+def _report(entry: Entry, parts: list[Artifact]) -> dict[str, Any]:
+    """Return what one source gave.
+
+    Raises:
+        DataError: if that is nothing.
+    """
+    report = Report()
+    for part in parts:
+        report.extend(Report.from_json(part.record.report))
+    n_rows = sum(part.record.counts["rows"] for part in parts)
+    # A sheet of MorphoLEX may well have no negating affix; pairs there must be.
+    if not n_rows and (entry.reader.row is PairRow or report.counts):
+        left_out = ", ".join(f"{n} {code}" for code, n in sorted(report.counts.items()) if n)
+        lines = sorted(line for known in report.lines.values() for line in known)
+        where = f"; see line {lines[0]}" if lines else ""
+        raise DataError(
+            f"{entry.path} has no usable row for the reader {entry.kind} "
+            f"(left out: {left_out or 'nothing'}{where}); give a file of that kind."
+        )
+    origin = {"kind": entry.kind, "file": entry.path.name, "licence": entry.licence}
+    return origin | {"n_rows": n_rows} | report.as_json()

@@ -1,27 +1,28 @@
 """Wiktextract JSON lines of Wiktionary (kaikki.org), plain or gzipped.
 
-Relations stand at entry level and inside ``senses[]``. Only the fields that are read are decoded,
-each to its type, so a line costs a fraction of ``json.loads``.
+Relations stand at entry level and inside ``senses[]``. Three lines of four have none and are never
+decoded; of the others only the fields that are read are, each to its type.
 """
 
+import re
 from collections.abc import Iterator
+from datetime import date
 
 import msgspec
 
-from dskd_core.errors import DataError
-from dskd_core.lexicon.cleaning import fault_of, tidy
-from dskd_core.lexicon.files import lines_of
+from dskd_core.lexicon.cleaning import clean, tidy
+from dskd_core.lexicon.files import blocks_of
+from dskd_core.lexicon.registry import reader
 from dskd_core.lexicon.rows import PairRow, Relation, Source
+from dskd_core.lexicon.scanning import Lines, Positions, lines_in, lines_with
 
-LICENCE = "CC BY-SA 4.0"
-# In "synonyms" and in "antonyms"; most lines have neither and are not decoded at all.
-_RELATIONS = b'onyms"'
+# The ends of "synonyms" and "antonyms", but not of "hyponyms"; y is their rarest letter.
+_KEYS = (b'nonyms"', b'tonyms"')
+_RARE = 3
+_RELATIONS: tuple[Relation, ...] = ("synonym", "antonym")
 _THESAURUS = "Thesaurus:"
-_THESAURUS_NOTE = (
-    "Antonyms inside senses that come from a Thesaurus page: extracts made before 2025-12-18 list "
-    "synonyms of synonyms there. They carry the tag 'thesaurus'; take a newer extract if yours is "
-    "older."
-)
+_MENDED_ON = date(2025, 12, 18)
+_DATE = re.compile(r"(20\d\d)-?([01]\d)-?([0-3]\d)(?!\d)")
 
 
 class Item(msgspec.Struct, gc=False):
@@ -55,115 +56,152 @@ class Entry(msgspec.Struct, gc=False):
     redirect: str = ""
 
 
+_NO_SENSE = Sense()
+
+
+@reader("wiktextract", PairRow, licence="CC BY-SA 4.0", by_line=True)
 def read_pairs(source: Source) -> Iterator[PairRow]:
     """Yield the synonyms and antonyms of the wanted language.
 
-    Counted: broken_json, wrong_shape, not_utf8 (with lines), without_relations, redirect, no_word,
-    other_language, excluded_sense, excluded_tag, self_link, and the codes of ``cleaning.fault_of``.
-
-    Raises:
-        DataError: if no line has relations in the wanted language.
+    A row carries the tags of its item and of the sense it stands in, ``thesaurus`` where it comes
+    from a Thesaurus page, and ``thesaurus-antonym`` where it is an antonym inside a sense and does:
+    extracts made before 2025-12-18 list synonyms of synonyms there. Counted: broken_json,
+    wrong_shape, not_utf8 (with lines), without_relations, redirect, no_word, other_language,
+    excluded_entry, excluded_sense, excluded_tag, self_link, and the codes of ``cleaning.fault_of``.
     """
     decode = msgspec.json.Decoder(Entry).decode
     report, excluded = source.report, frozenset(source.settings.excluded_tags)
-    for number, line in lines_of(source):
-        if _RELATIONS not in line:
-            _pass_over(line, number, source)
+    for block in blocks_of(source):
+        lines, view = lines_in(block), memoryview(block)
+        related = lines_with(lines, _KEYS, _RARE)
+        _pass_over(block, lines, related, source)
+        rows: list[PairRow] = []
+        for line in related.tolist():
+            try:
+                entry = decode(view[lines.starts[line] : lines.ends[line]])
+            except msgspec.ValidationError:
+                report.count("wrong_shape", report.n_lines + line + 1)
+            except UnicodeDecodeError:
+                report.count("not_utf8", report.n_lines + line + 1)
+            except msgspec.DecodeError:
+                report.count("broken_json", report.n_lines + line + 1)
+            else:
+                _add_pairs_of(entry, source, excluded, rows)
+        report.n_lines += len(lines.ends)
+        yield from rows
+    if report.counts["thesaurus_antonyms"]:
+        report.note(_note_of(source))
+
+
+def _pass_over(block: bytes, lines: Lines, related: Positions, source: Source) -> None:
+    """Count the lines that relate nothing; they are looked at only to see that they are whole."""
+    whole = lines.look_whole()
+    n_whole = int(whole.sum())
+    doubtful = (~whole).nonzero()[0].tolist()
+    known = set(related.tolist())
+    n_related = len(known) - len(known.intersection(doubtful))
+    source.report.counts["without_relations"] += n_whole - n_related
+    for line in doubtful:
+        text = block[lines.starts[line] : lines.ends[line]].strip()
+        if line in known or not text:
             continue
-        try:
-            entry = decode(line)
-        except msgspec.ValidationError:
-            report.count("wrong_shape", number)
-        except UnicodeDecodeError:
-            report.count("not_utf8", number)
-        except msgspec.DecodeError:
-            report.count("broken_json", number)
+        if text.startswith(b"{") and text.endswith(b"}"):
+            source.report.count("without_relations")
         else:
-            yield from _pairs_of(entry, source, excluded)
-    if not report.counts["entries"]:
-        raise DataError(
-            f"{source.path} has no relations in the language {source.settings.language!r} "
-            f"({dict(report.counts)}); give a Wiktextract JSONL, or set another language."
-        )
+            source.report.count("broken_json", source.report.n_lines + line + 1)
 
 
-def _pass_over(line: bytes, number: int, source: Source) -> None:
-    """Count a line that relates nothing; it is looked at only as far as to see it is whole."""
-    text = line.strip()
-    if text.startswith(b"{") and text.endswith(b"}"):
-        source.report.count("without_relations")
-    elif text:
-        source.report.count("broken_json", number)
-
-
-def _pairs_of(entry: Entry, source: Source, excluded: frozenset[str]) -> Iterator[PairRow]:
-    report = source.report
+def _add_pairs_of(
+    entry: Entry, source: Source, excluded: frozenset[str], rows: list[PairRow]
+) -> None:
+    count = source.report.count
     if not entry.word:
-        report.count("redirect" if entry.redirect else "no_word")
-        return
+        return count("redirect" if entry.redirect else "no_word")
     if entry.lang_code != source.settings.language:
-        report.count("other_language")
-        return
-    report.count("entries")
+        return count("other_language")
+    count("entries")
+    if not excluded.isdisjoint(entry.tags):
+        return count("excluded_entry")
     kept = [sense for sense in entry.senses if excluded.isdisjoint(sense.tags)]
     if len(kept) < len(entry.senses):
-        report.counts["excluded_sense"] += len(entry.senses) - len(kept)
+        source.report.counts["excluded_sense"] += len(entry.senses) - len(kept)
         if not kept:
-            return
-    word = tidy(entry.word)
+            return None
     if entry.synonyms or entry.antonyms:
         # What is said of the whole entry is said of its sense, if there is only one.
-        sense = kept[0] if len(kept) == 1 else Sense()
-        yield from _related(word, entry.pos, entry, sense, source, excluded)
+        sense = kept[0] if len(kept) == 1 else _NO_SENSE
+        _add_related(entry, entry, sense, source, excluded, rows)
     for sense in kept:
         if sense.synonyms or sense.antonyms:
-            _look_for_thesaurus(sense, source)
-            yield from _related(word, entry.pos, sense, sense, source, excluded)
+            _add_related(entry, sense, sense, source, excluded, rows)
+    return None
 
 
-def _related(
-    word: str,
-    pos: str,
+def _add_related(
+    entry: Entry,
     holder: Entry | Sense,
     sense: Sense,
     source: Source,
     excluded: frozenset[str],
-) -> Iterator[PairRow]:
+    rows: list[PairRow],
+) -> None:
+    """Add a row for every usable item of ``holder``; this runs once a pair of Wiktionary."""
+    word, code_of_word = clean(entry.word)
     gloss = tidy(sense.glosses[-1]) if sense.glosses else ""
-    code_of_word, key = fault_of(word), word.casefold()
-    relations: tuple[Relation, ...] = ("synonym", "antonym")
-    for relation, items in zip(relations, (holder.synonyms, holder.antonyms), strict=True):
+    key, pos, name, licence = word.casefold(), entry.pos, source.name, source.licence
+    tags_of_sense = tuple(sorted(set(sense.tags)))
+    for relation, items in zip(_RELATIONS, (holder.synonyms, holder.antonyms), strict=True):
         for item in items:
-            other = tidy(item.word)
-            code = code_of_word or fault_of(other)
-            if code is None and other.casefold() == key:
+            other, code = clean(item.word)
+            if code_of_word is not None:
+                code = code_of_word
+            elif code is None and other.casefold() == key:
                 code = "self_link"
-            if code is None and item.tags and not excluded.isdisjoint(item.tags):
+            elif code is None and item.tags and not excluded.isdisjoint(item.tags):
                 code = "excluded_tag"
             if code is not None:
                 source.report.count(code)
                 continue
-            yield PairRow(
-                word_a=word,
-                word_b=other,
-                relation=relation,
-                source=source.name,
-                pos=pos,
-                sense=tidy(item.sense) or gloss,
-                tags=_tags_of(item),
-                licence=source.licence,
-                weight=1.0,
+            tags = tags_of_sense
+            if item.tags or item.source:
+                tags = _tags_of(item, sense, relation == "antonym" and holder is sense, source)
+            meaning = tidy(item.sense) if item.sense else gloss
+            rows.append(
+                PairRow(word, other, relation, name, pos, meaning, tags, licence, 1.0),
             )
 
 
-def _tags_of(item: Item) -> tuple[str, ...]:
+def _tags_of(item: Item, sense: Sense, doubtful: bool, source: Source) -> tuple[str, ...]:
+    tags = {*item.tags, *sense.tags}
     if item.source.startswith(_THESAURUS):
-        return tuple(sorted({*item.tags, "thesaurus"}))
-    return tuple(sorted(item.tags)) if item.tags else ()
+        tags.add("thesaurus")
+        if doubtful:
+            tags.add("thesaurus-antonym")
+            source.report.count("thesaurus_antonyms")
+    return tuple(sorted(tags))
 
 
-def _look_for_thesaurus(sense: Sense, source: Source) -> None:
-    if any(item.source.startswith(_THESAURUS) for item in sense.antonyms):
-        source.report.count("thesaurus_antonyms_in_senses")
-        if _THESAURUS_NOTE not in source.report.notes:
-            source.report.notes.append(_THESAURUS_NOTE)
+def _date_in(name: str) -> date | None:
+    """Return the day a file's name tells.
+
+    >>> _date_in("kaikki.org-dictionary-English-20251101.jsonl.gz")
+    datetime.date(2025, 11, 1)
+    """
+    found = _DATE.search(name)
+    try:
+        return date(*map(int, found.groups())) if found else None
+    except ValueError:
+        return None
+
+
+def _note_of(source: Source) -> str:
+    """Say what the antonyms of Thesaurus pages are worth, as far as the file's age is known."""
+    made_on = source.made_on or _date_in(source.path.name)
+    if made_on is not None and made_on >= _MENDED_ON:
+        return f"The extract was made on {made_on}; its Thesaurus antonyms are to be trusted."
+    age = f"is of {made_on}" if made_on else "may be older, its date is not known"
+    return (
+        f"Extracts made before {_MENDED_ON} list synonyms of synonyms as antonyms inside senses "
+        f"where they come from a Thesaurus page, and this one {age}. Those rows carry the tag "
+        "thesaurus-antonym: exclude it, or take a newer extract."
+    )

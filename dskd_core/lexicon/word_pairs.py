@@ -6,7 +6,6 @@
 
 import csv
 from collections.abc import Iterator
-from functools import partial
 from typing import cast
 
 import pyarrow as pa
@@ -15,9 +14,10 @@ import pyarrow.parquet as pq
 from dskd_core.errors import DataError
 from dskd_core.lexicon.cleaning import fault_of, tidy
 from dskd_core.lexicon.files import lines_of
+from dskd_core.lexicon.registry import reader
 from dskd_core.lexicon.rows import PairRow, Relation, Source
 
-LICENCE = "unstated"
+_LICENCE = "unstated"
 _NAMES = (("word_a", "word_b"), ("word1", "word2"))
 _BATCH_ROWS = 65536
 _RELATIONS = {
@@ -32,8 +32,9 @@ _RELATIONS = {
 Fields = dict[str, str]
 
 
+@reader("word_pairs", PairRow, licence=_LICENCE)
 def read_pairs(source: Source, *, relation: Relation | None = None) -> Iterator[PairRow]:
-    """Yield the pairs of the file.
+    """Yield the pairs of the file, all of one relation where one is given.
 
     Counted with their lines: wrong_columns, unknown_relation, wrong_weight, not_utf8; and
     self_link and the codes of ``cleaning.fault_of``.
@@ -55,8 +56,16 @@ def read_pairs(source: Source, *, relation: Relation | None = None) -> Iterator[
         )
 
 
-read_synonyms = partial(read_pairs, relation="synonym")
-read_antonyms = partial(read_pairs, relation="antonym")
+@reader("synonym_pairs", PairRow, licence=_LICENCE)
+def read_synonyms(source: Source) -> Iterator[PairRow]:
+    """Yield the pairs of a file of synonyms."""
+    return read_pairs(source, relation="synonym")
+
+
+@reader("antonym_pairs", PairRow, licence=_LICENCE)
+def read_antonyms(source: Source) -> Iterator[PairRow]:
+    """Yield the pairs of a file of antonyms."""
+    return read_pairs(source, relation="antonym")
 
 
 def _from_text(source: Source) -> Iterator[tuple[int, Fields]]:

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from dskd_core.config import LexiconConfig
-from dskd_core.lexicon.registry import DERIVATION_READERS, PAIR_READERS
+from dskd_core.lexicon.files import files_of
+from dskd_core.lexicon.registry import readers
 from dskd_core.lexicon.rows import Report, Source
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
@@ -29,12 +30,15 @@ def read_file() -> Callable:
 
 
 def _read_file(kind: str, path: Path, **settings):
-    reader = (PAIR_READERS | DERIVATION_READERS)[kind]
+    reader = readers()[kind]
     report, told = Report(), []
+    made_on = settings.pop("made_on", None)
     config = LexiconConfig(**settings)
-    source = Source(path, kind, reader.licence, config, report, told.append)
+    source = Source(
+        path, kind, reader.licence, config, report=report, advance=told.append, made_on=made_on
+    )
     rows = list(reader.read(source))
-    assert sum(told) == path.stat().st_size
+    assert sum(told) == sum(file.stat().st_size for file in files_of(path, reader.files))
     return rows, report
 
 

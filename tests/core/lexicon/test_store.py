@@ -4,6 +4,7 @@ from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import LexiconConfig, SourceConfig
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.lexicon import build_lexicon
+from dskd_core.lexicon import store as lexicon_store
 
 
 def config_of(path, kind="antonym_pairs"):
@@ -67,5 +68,82 @@ def test_a_refused_source_leaves_nothing_behind(tmp_path):
 def test_a_file_without_one_usable_row_is_refused_with_what_was_left_out(tmp_path):
     bad = tmp_path / "bad.txt"
     bad.write_text("one two three four\n")
-    with pytest.raises(DataError, match=r"no usable row .*'wrong_columns': 1"):
+    with pytest.raises(DataError, match=r"no usable row .*1 wrong_columns; see line 1\)"):
         build_lexicon(ArtifactStore(str(tmp_path / "root")), config_of(bad))
+
+
+ENTRY = (
+    '{"word": "happy%d", "lang_code": "en", "pos": "adj", "synonyms": [{"word": "glad"}, {"word": '
+    '"merry%d"}]}\n'
+)
+
+
+def wiktextract_file(folder, n_entries=300):
+    path = folder / "entries.jsonl"
+    bad = '{"word": "broken"\n'
+    path.write_text("".join(bad if i % 50 == 7 else ENTRY % (i, i) for i in range(n_entries)))
+    return path
+
+
+def in_shards(path, shard_bytes):
+    source = SourceConfig(kind="wiktextract", uri=str(path))
+    return LexiconConfig(sources=(source,), morphology=(), shard_bytes=shard_bytes)
+
+
+def test_bytes_and_report_do_not_depend_on_the_number_of_shards(tmp_path):
+    path = wiktextract_file(tmp_path)
+    made = {}
+    for shard_bytes in (1 << 20, 5000, 1024):
+        store = ArtifactStore(str(tmp_path / str(shard_bytes)))
+        artifact = build_lexicon(store, in_shards(path, shard_bytes))
+        made[len(store.of_stage("lexicon-shard"))] = artifact
+    assert 1 in made
+    assert max(made) > 20
+    whole = made[1].record
+    assert whole.counts["n_pairs"] == 2 * (300 - 6)
+    assert whole.report["pairs"][0]["first_lines"] == {"broken_json": [8, 58, 108, 158, 208, 258]}
+    for artifact in made.values():
+        assert artifact.fingerprint == whole.fingerprint
+        assert artifact.record.content == whole.content
+        assert artifact.record.report == whole.report
+
+
+def test_a_build_killed_in_the_middle_reads_only_the_shards_it_lacks(tmp_path, monkeypatch):
+    path = wiktextract_file(tmp_path)
+    store, config = ArtifactStore(str(tmp_path / "root")), in_shards(path, 5000)
+    undisturbed = build_lexicon(ArtifactStore(str(tmp_path / "other")), config)
+    written, write_rows = [], lexicon_store.write_rows
+
+    def dies_at_the_third(path, rows, schema):
+        written.append(path)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        return write_rows(path, rows, schema)
+
+    monkeypatch.setattr(lexicon_store, "write_rows", dies_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        build_lexicon(store, config)
+    assert len(store.of_stage("lexicon-shard")) == 2
+    assert not store.of_stage("lexicon")
+    resumed = build_lexicon(store, config)
+    n_shards = len(store.of_stage("lexicon-shard"))
+    assert len(written) == n_shards + 1  # the third was begun twice, the others once
+    assert resumed.record.content == undisturbed.record.content
+
+
+def test_another_list_of_sources_finds_the_files_it_shares_with_the_first(tmp_path, pairs):
+    store = ArtifactStore(str(tmp_path / "root"))
+    build_lexicon(store, config_of(pairs))
+    more = tmp_path / "more.txt"
+    more.write_text("up down\n")
+    sources = [SourceConfig(kind="antonym_pairs", uri=str(path)) for path in (more, pairs)]
+    both = build_lexicon(store, LexiconConfig(sources=tuple(sources), morphology=()))
+    assert both.record.counts["n_pairs"] == 3
+    assert len(store.of_stage("lexicon-shard")) == 2
+
+
+def test_a_file_without_the_wanted_language_is_refused_with_what_it_has(tmp_path):
+    path = tmp_path / "fr.jsonl"
+    path.write_text('{"word": "chat", "lang_code": "fr", "synonyms": [{"word": "minou"}]}\n' * 3)
+    with pytest.raises(DataError, match=r"no usable row .*left out: 3 other_language"):
+        build_lexicon(ArtifactStore(str(tmp_path / "root")), in_shards(path, 1 << 20))

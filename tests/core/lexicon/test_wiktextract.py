@@ -1,5 +1,6 @@
 import gzip
 import json
+from datetime import date
 
 import pytest
 
@@ -89,14 +90,28 @@ def test_gzip_is_read_and_a_truncated_one_refused(read):
 def test_antonyms_of_thesaurus_pages_are_tagged_and_noted(read):
     item = {"word": "mundane", "source": "Thesaurus:magical"}
     entry = {"word": "magical", "lang_code": "en", "senses": [{"antonyms": [item]}]}
+    entry["synonyms"] = [{"word": "mystic", "source": "Thesaurus:magical"}]
     rows, report = read("wiktextract", lines(entry))
-    assert rows[0].tags == ("thesaurus",)
-    assert "2025-12-18" in report.notes[0]
+    assert [row.tags for row in rows] == [("thesaurus",), ("thesaurus", "thesaurus-antonym")]
+    assert report.counts["thesaurus_antonyms"] == 1
 
 
-def test_a_file_of_another_language_is_refused(read):
-    with pytest.raises(DataError, match="no relations in the language 'en'"):
-        read("wiktextract", lines(FRENCH))
+@pytest.mark.parametrize(
+    ("name", "made_on", "said"),
+    [
+        ("a.jsonl", None, "may be older, its date is not known"),
+        ("a.jsonl", date(2025, 12, 17), "this one is of 2025-12-17"),
+        ("a.jsonl", date(2025, 12, 18), "made on 2025-12-18; its Thesaurus antonyms are to be"),
+        ("kaikki-English-20251101.jsonl", None, "this one is of 2025-11-01"),
+        ("raw-2026-01-05.jsonl", None, "made on 2026-01-05"),
+        ("raw-20251399.jsonl", None, "may be older"),
+    ],
+)
+def test_what_thesaurus_antonyms_are_worth_depends_on_a_known_date(read, name, made_on, said):
+    item = {"word": "mundane", "source": "Thesaurus:magical"}
+    entry = {"word": "magical", "lang_code": "en", "senses": [{"antonyms": [item]}]}
+    _, report = read("wiktextract", lines(entry), name, made_on=made_on)
+    assert said in report.notes[0]
 
 
 def test_real_entries_are_read(shared, read_file):
