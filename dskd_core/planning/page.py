@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from dskd_core.planning import stages
 from dskd_core.planning.hardware import Device
 from dskd_core.planning.plan import STORE_BYTES_PER_SECOND, Plan
+from dskd_core.planning.quantities import KMEANS_ITERATIONS
+
+_SHOWN = 0.01
 
 
 def stage_rows(plan: Plan) -> list[dict[str, str]]:
@@ -28,12 +30,13 @@ def stage_rows(plan: Plan) -> list[dict[str, str]]:
 
 
 def hour_rows(plan: Plan, devices: Sequence[Device]) -> list[dict[str, str]]:
-    """Return one row a device: its memory, the hours of every stage, and their sum."""
+    """Return one row a device: its memory, the hours of the stages that take any, and the sum."""
+    slow = [s.stage for s in plan.stages if any(plan.hours(s, d) >= _SHOWN for d in devices)]
     rows = []
     for device in devices:
         hours = {stage.stage: plan.hours(stage, device) for stage in plan.stages}
         row = {"hours on one": device.name, "memory": in_bytes(device.memory_bytes)}
-        row |= {stage: _hours(value) for stage, value in hours.items()}
+        row |= {stage: _hours(hours[stage]) for stage in slow}
         rows.append(row | {"all": _hours(sum(hours.values()))})
     return rows
 
@@ -78,7 +81,7 @@ def sentences(plan: Plan, devices: Sequence[Device]) -> list[str]:
         *_unplanned(plan),
         "Hours: " + "; ".join(_rate(device) for device in devices) + "; writing at "
         f"{STORE_BYTES_PER_SECOND / 1e6:.0f} MB/s. K-means is taken to need "
-        f"{stages.KMEANS_ITERATIONS} iterations. Lexicon, relations and words need minutes and no "
+        f"{KMEANS_ITERATIONS} iterations. Lexicon, relations and words need minutes and no "
         "GPU, and are not planned.",
     ]
 
@@ -101,7 +104,7 @@ def _count(number: int) -> str:
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:,.3g}" if hours >= 0.01 else "<0.01"
+    return f"{hours:,.3g}" if hours >= _SHOWN else f"<{_SHOWN}"
 
 
 def in_bytes(n_bytes: float) -> str:

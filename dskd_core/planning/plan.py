@@ -11,7 +11,14 @@ from dskd_core.planning.architecture import read_architecture
 from dskd_core.planning.census import census_of, estimated
 from dskd_core.planning.findings import find_what_stands
 from dskd_core.planning.hardware import Device
-from dskd_core.planning.stages import Quantities, StagePlan
+from dskd_core.planning.quantities import (
+    PAPER_COMPOSED_WORDS,
+    Quantities,
+    StagePlan,
+    activation_position_bytes,
+    online_flops,
+    state_row_bytes,
+)
 
 STORE_BYTES_PER_SECOND = 400e6
 """What Zarr writes on a plain disk; measured 311 to 431 MB/s without a codec."""
@@ -47,7 +54,7 @@ class Plan:
 
         It is one teacher pass over the training text, which online training repeats.
         """
-        flops = stages.capture_flops(self.of, self.of.n_training_positions)
+        flops = online_flops(self.of, self.of.n_training_positions)
         return device.seconds(flops, 0.0, 0.0) / HOUR
 
     @property
@@ -55,7 +62,7 @@ class Plan:
         """The numbers a paper would state, in tokens, bytes and parameters."""
         of, config = self.of, self.of.config
         covered, shape = of.census.n_covered, of.shape
-        cap, row = config.embeddings.max_occurrences, stages.state_row_bytes(of)
+        cap, row = config.embeddings.max_occurrences, state_row_bytes(of)
         return {
             "tokens_covered": covered,
             "embeddings_at_the_cap_bytes": covered * cap * (row - 16),
@@ -92,7 +99,7 @@ def make_plan(
     found = find_what_stands(ArtifactStore(config.root_uri), config, count=count)
     corpus = found.corpus or estimated(config.corpus, n_tokens, found.n_prefix)
     census = found.census or census_of(corpus, config.embeddings.key, teacher.n_vocabulary)
-    n_composed = stages.PAPER_COMPOSED_WORDS if found.n_composed is None else found.n_composed
+    n_composed = PAPER_COMPOSED_WORDS if found.n_composed is None else found.n_composed
     basis = "as in the paper's dictionaries" if found.n_composed is None else "counted"
     of = Quantities(config, teacher, corpus, census, n_composed, basis, found.n_part_rows)
     cached = _is_cached(of)
@@ -105,6 +112,7 @@ def make_plan(
             stages.embeddings(of),
             stages.senses(of),
             stages.dictionary(of),
+            stages.untrained_student(of),
             stages.activations(of, cached=cached),
             stages.candidates(of, cached=cached),
             stages.students(of, cached=cached),
@@ -171,7 +179,7 @@ def _is_cached(of: Quantities) -> bool:
     """
     config = of.config.training
     n_positions = of.n_training_positions + of.n_heldout_positions
-    needed = n_positions * stages.activation_position_bytes(of.teacher.hidden_size)
+    needed = n_positions * activation_position_bytes(of.teacher.hidden_size)
     fits = needed <= config.max_activation_bytes
     if config.mode == "cached" and not fits:
         raise CapacityError(

@@ -1,168 +1,33 @@
-"""What each stage reads, writes, holds and computes: one function a stage, formulas and no disk.
+"""What each stage reads, writes, holds and computes: one function a stage, formulas and no disk."""
 
-Bytes follow the layouts at the top of each stage's ``store.py``. A row of N states takes N d times
-2 bytes; ids and offsets are counted too; the few hundred bytes of an array's own metadata are not.
-FLOPs count a product and a sum as two.
-"""
+from dskd_core.planning.quantities import (
+    DOCUMENT_BYTES,
+    EXAMPLE_BYTES,
+    KMEANS_ITERATIONS,
+    LINKS_PER_TOKEN,
+    STATE_BYTES,
+    TOKENIZER_BYTES,
+    WORD_BYTES,
+    Quantities,
+    StagePlan,
+    activation_position_bytes,
+    array_bytes,
+    candidate_position_bytes,
+    capture_flops,
+    dictionary_rows,
+    forward_flops,
+    online_flops,
+    state_row_bytes,
+    stored_embedding_rows,
+    student_flops,
+    weight_bytes,
+)
 
-from dataclasses import dataclass
-
-from dskd_core.config import PipelineConfig
-from dskd_core.planning.architecture import Architecture
-from dskd_core.planning.census import Census, Corpus
-from dskd_core.training.student import Shape
-
-STATE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
-KMEANS_ITERATIONS = 20
-"""Lloyd iterations a run is expected to need, of at most ``max_iterations``."""
-PAPER_COMPOSED_WORDS = 20_000
-"""Words of several tokens with senses: between the 16,600 and 22,700 that the paper's two
-dictionaries (7.08 GB and 2.06 GB) leave room for beside their tokens' own senses."""
-EXAMPLE_BYTES = 82
-"""One example with its text and 16 tokens of context on each side, in Parquet: the sample run's."""
-WORD_BYTES = 20
-"""One row of a dictionary's words.parquet: the sample run's."""
-LINKS_PER_TOKEN = 10
-"""Neighbours with senses a covered token has on average: the sample run's."""
-DOCUMENT_BYTES = 40
-"""One row of documents.parquet: the sample run's."""
-TOKENIZER_BYTES = 3_500_000
-"""A tokenizer's files beside a checkpoint."""
-CHUNK_BYTES = 16 << 20
-"""Bytes of a chunk of Zarr; the last chunk of an array is written whole."""
 _CAPTURE_BATCH_TOKENS = 4096
 _CAPTURE_SHARD_TOKENS = 32_768
+_CALIBRATION_TOKENS = 8192
 _LOGIT_BYTES = 64 << 20
 _WORDS_A_TIME = 4096
-
-
-@dataclass(frozen=True)
-class Quantities:
-    """What is known before the stages run.
-
-    Attributes:
-        config: all settings.
-        teacher: the sizes of the teacher.
-        corpus: the sizes of the text.
-        census: occurrences of every token of the inventory.
-        n_composed: words of several tokens that get senses.
-        composed_basis: where that number comes from.
-        n_part_rows: rows of all embedding parts, where they stand.
-    """
-
-    config: PipelineConfig
-    teacher: Architecture
-    corpus: Corpus
-    census: Census
-    n_composed: int
-    composed_basis: str
-    n_part_rows: int | None = None
-
-    @property
-    def shape(self) -> Shape:
-        """The student's layers."""
-        return Shape.of(self.config.student, self.teacher.n_layers)
-
-    @property
-    def n_training_positions(self) -> int:
-        """Positions a student is trained on in one epoch."""
-        return _within(self.corpus.n_training_tokens, self.config.training.max_train_tokens)
-
-    @property
-    def n_heldout_positions(self) -> int:
-        """Positions a student is scored on."""
-        return _within(self.corpus.n_heldout_tokens, self.config.training.max_heldout_tokens)
-
-
-@dataclass(frozen=True)
-class StagePlan:
-    """What one stage will take.
-
-    Attributes:
-        stage: its name.
-        n_tokens: corpus tokens it runs over; 0 where it reads none.
-        n_windows: windows it runs over.
-        n_shards: pieces of work, each with its own retry.
-        stored_bytes: bytes it publishes, its shards' included.
-        host_bytes: most memory of one worker, the model excluded where it is on a GPU.
-        device_bytes: most memory of its accelerator, weights included.
-        fixed_bytes: the part of ``device_bytes`` that its setting does not lower.
-        flops: of matrix products in 16 bits.
-        float32_flops: of products in 32 bits.
-        moved_bytes: read from the accelerator's memory by those.
-        basis: what the numbers rest on: ``counted`` or ``estimated``.
-        note: what a reader should know.
-        host_setting: what to change where the host's memory does not suffice.
-        device_setting: what to change where the accelerator's does not.
-        transient_bytes: on disk while it runs, and gone when it is done.
-        disk_setting: what to change where the disk does not suffice.
-    """
-
-    stage: str
-    n_tokens: int = 0
-    n_windows: int = 0
-    n_shards: int = 1
-    stored_bytes: int = 0
-    host_bytes: int = 0
-    device_bytes: int = 0
-    fixed_bytes: int = 0
-    flops: float = 0.0
-    float32_flops: float = 0.0
-    moved_bytes: float = 0.0
-    basis: str = "estimated"
-    note: str = ""
-    host_setting: str = ""
-    device_setting: str = ""
-    transient_bytes: int = 0
-    disk_setting: str = ""
-
-
-def array_bytes(n_rows: int, row_bytes: int) -> int:
-    """Return what an array takes on disk: whole chunks, 4 bytes of CRC each.
-
-    >>> array_bytes(10, 4), array_bytes(20_000, 1024) == 2 * (16_384 * 1024 + 4)
-    (44, True)
-    """
-    chunk_rows = max(1, min(n_rows, CHUNK_BYTES // row_bytes))
-    return -(-n_rows // chunk_rows) * (chunk_rows * row_bytes + 4)
-
-
-def weight_bytes(of: Quantities) -> int:
-    """Return the bytes of the teacher's weights as they are loaded."""
-    return of.teacher.parameters() * STATE_BYTES[of.config.teacher.dtype]
-
-
-def state_row_bytes(of: Quantities) -> int:
-    """Return the bytes of one stored embedding: a state, document, position and hash."""
-    return of.teacher.hidden_size * STATE_BYTES[of.config.embeddings.state_dtype] + 16
-
-
-def stored_embedding_rows(census: Census, n_shards: int, max_occurrences: int) -> int:
-    """Return the rows all parts keep together: the cap holds in every part, not over all.
-
-    With occurrences spread evenly a part keeps min(n_t / S, cap) rows of token t. The index then
-    uses the ``max_occurrences`` of smallest hash, wherever they lie.
-    """
-    return census.rows(n_shards * max_occurrences)
-
-
-def activation_position_bytes(hidden_size: int) -> int:
-    """Return the bytes of one position's activations: h, m_t and e_t in 16 bits, and 13 of ids."""
-    return 3 * 2 * hidden_size + 13
-
-
-def candidate_position_bytes(n_candidates: int) -> int:
-    """Return the bytes of one position's nearest rows: kappa positives and kappa negatives."""
-    return 2 * 4 * n_candidates
-
-
-def forward_flops(of: Quantities, n_layers: int, *, heads: float = 0.0) -> float:
-    """Return FLOPs a token of a forward through layers, with ``heads`` passes over the vocabulary.
-
-    A token of a window of n sees n / 2 others on average.
-    """
-    context = of.config.corpus.window_tokens / 2
-    return n_layers * of.teacher.layer_flops(context) + heads * of.teacher.head_flops
 
 
 def teacher(of: Quantities) -> StagePlan:
@@ -268,17 +133,6 @@ def senses(of: Quantities) -> StagePlan:
     )
 
 
-def dictionary_rows(of: Quantities) -> int:
-    """Return the rows of a dictionary: all senses, and those of composed words.
-
-    A composed word has as many senses as its first token, most often the full k.
-    """
-    n_senses = of.config.senses.n_senses
-    own = of.census.rows(n_senses)
-    mean = own / max(1, of.census.n_covered)
-    return own + int(of.n_composed * (mean + n_senses) / 2)
-
-
 def dictionary(of: Quantities) -> StagePlan:
     """Plan the dictionary (Eq. 2): rows in float16, and lists of them for every token."""
     d, rows = of.teacher.hidden_size, dictionary_rows(of)
@@ -301,10 +155,10 @@ def dictionary(of: Quantities) -> StagePlan:
 def activations(of: Quantities, *, cached: bool) -> StagePlan:
     """Plan the activations: one teacher forward with two passes over the vocabulary (logits, e_t).
 
-    Online only the held-out text is captured.
+    Online only the held-out text is captured, and a sample to calibrate the margin on.
     """
     d, size = of.teacher.hidden_size, of.corpus
-    tokens = of.n_heldout_positions + (of.n_training_positions if cached else 0)
+    tokens = _captured_tokens(of, cached=cached)
     n_windows = int(tokens * size.n_windows / max(1, size.n_tokens))
     shard = min(_CAPTURE_SHARD_TOKENS, tokens)
     return StagePlan(
@@ -317,7 +171,9 @@ def activations(of: Quantities, *, cached: bool) -> StagePlan:
         device_bytes=weight_bytes(of) + _batch_bytes(of, _CAPTURE_BATCH_TOKENS) + 3 * _LOGIT_BYTES,
         flops=capture_flops(of, tokens),
         basis="counted" if size.windows is not None else "estimated",
-        note="of training and held-out text" if cached else "of held-out text only (online)",
+        note="of training and held-out text"
+        if cached
+        else "of held-out text and a sample (online)",
         host_setting="training.max_train_tokens",
         disk_setting="training.max_train_tokens",
         device_setting="teacher.dtype",
@@ -326,7 +182,7 @@ def activations(of: Quantities, *, cached: bool) -> StagePlan:
 
 def candidates(of: Quantities, *, cached: bool) -> StagePlan:
     """Plan the candidates: the kappa rows nearest to every state, ids only."""
-    tokens = of.n_heldout_positions + (of.n_training_positions if cached else 0)
+    tokens = _captured_tokens(of, cached=cached)
     rows = dictionary_rows(of) * of.teacher.hidden_size * 2
     return StagePlan(
         "candidates",
@@ -340,53 +196,61 @@ def candidates(of: Quantities, *, cached: bool) -> StagePlan:
     )
 
 
-def capture_flops(of: Quantities, n_tokens: int) -> float:
-    """Return the FLOPs of one teacher pass over tokens, with its targets."""
-    return n_tokens * forward_flops(of, of.teacher.n_layers, heads=2.0)
-
-
-def student_flops(of: Quantities) -> float:
-    """Return the FLOPs of all epochs of one student from h and the teacher's targets.
-
-    Trainable layers cost three forwards; the frozen head two passes: logits, and W^T p.
-    """
-    n_trainable = of.shape.n_layers - of.shape.entry
-    per_token = 3 * forward_flops(of, n_trainable) + 2 * of.teacher.head_flops
-    return of.config.training.n_epochs * of.n_training_positions * per_token
+def untrained_student(of: Quantities) -> StagePlan:
+    """Plan the student before training, published once: a copy of some of the teacher's layers."""
+    parameters = of.teacher.parameters(of.shape.n_layers)
+    trained = (of.shape.n_layers - of.shape.entry) * of.teacher.layer_parameters
+    return StagePlan(
+        "untrained-student",
+        stored_bytes=parameters * STATE_BYTES[of.config.teacher.dtype] + TOKENIZER_BYTES,
+        host_bytes=weight_bytes(of),
+        device_bytes=weight_bytes(of),
+        fixed_bytes=weight_bytes(of),
+        basis="counted",
+        note=f"{of.shape.n_layers} layers, {parameters / 1e9:.3g} B parameters of which "
+        f"{trained / 1e9:.2g} B train",
+    )
 
 
 def students(of: Quantities, *, cached: bool) -> StagePlan:
     """Plan the students: one a seed and arm, from stored activations or beside the teacher."""
     evaluation, training, shape = of.config.evaluation, of.config.training, of.shape
     n_students = len(evaluation.arms) * len(evaluation.seeds)
-    n_trainable = shape.n_layers - shape.entry
-    trained = n_trainable * of.teacher.layer_parameters
+    trained = (shape.n_layers - shape.entry) * of.teacher.layer_parameters
     parameters = of.teacher.parameters(shape.n_layers)
+    student_bytes = parameters * STATE_BYTES[of.config.teacher.dtype]
     epochs = training.n_epochs * of.n_training_positions
-    beside = 0.0 if cached else epochs * capture_flops(of, 1)
+    beside = 0.0 if cached else epochs * online_flops(of, 1)
     batch = training.batch_windows * of.config.corpus.window_tokens
     micro = -(-batch // (training.n_accumulated * training.n_ranks))
     rows = dictionary_rows(of) * of.teacher.hidden_size * 2
     optimizer = trained * (4 + 4 + 8)  # weights, gradients and two moments, float32
-    fixed = optimizer + of.teacher.head_parameters * 2 + rows + weight_bytes(of)
+    models = student_bytes + (0 if cached else weight_bytes(of))
+    fixed = models + optimizer + of.teacher.head_parameters * 2 + rows
     return StagePlan(
         "students",
         int(epochs) * n_students,
         n_shards=n_students,
-        stored_bytes=n_students
-        * (parameters * STATE_BYTES[of.config.teacher.dtype] + TOKENIZER_BYTES),
-        host_bytes=rows + weight_bytes(of),
+        stored_bytes=n_students * (student_bytes + TOKENIZER_BYTES),
+        host_bytes=rows + student_bytes,
         device_bytes=fixed + _training_bytes(of, micro),
         fixed_bytes=fixed,
         flops=n_students * (student_flops(of) + beside),
         basis="counted" if of.corpus.windows is not None else "estimated",
-        note=f"{n_students} of {shape.n_layers} layers, {parameters / 1e9:.3g} B parameters of "
-        f"which {trained / 1e9:.2g} B train, {parameters * 2 / 1e9:.3g} GB each",
+        note=f"{n_students} of {student_bytes / 1e9:.3g} GB each; activations are held in memory "
+        "where they take less than a quarter of it",
         host_setting="senses.n_senses",
-        device_setting="training.batch_windows or training.n_accumulated",
-        transient_bytes=trained * 12,
+        device_setting="training.batch_windows or raise training.n_accumulated",
+        transient_bytes=trained * 12 * (training.n_checkpoints + 1),
         disk_setting="the number of evaluation.arms or evaluation.seeds",
     )
+
+
+def _captured_tokens(of: Quantities, *, cached: bool) -> int:
+    training = (
+        of.n_training_positions if cached else min(_CALIBRATION_TOKENS, of.n_training_positions)
+    )
+    return of.n_heldout_positions + training
 
 
 def _batch_bytes(of: Quantities, n_tokens: int) -> int:
@@ -401,7 +265,3 @@ def _training_bytes(of: Quantities, n_tokens: int) -> int:
     kept = n_trainable * (4 * of.teacher.intermediate_size + 12 * of.teacher.hidden_size) * 2
     chunk = min(n_tokens, 1024) * of.teacher.n_vocabulary * (4 + 2)
     return n_tokens * (kept + 5 * 4 * of.teacher.hidden_size) + chunk
-
-
-def _within(n_tokens: int, budget: int | None) -> int:
-    return n_tokens if budget is None else min(n_tokens, budget)

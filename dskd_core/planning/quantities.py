@@ -1,0 +1,196 @@
+"""What a plan is made of: what is known, what a stage takes, and the bytes and FLOPs of parts.
+
+Bytes follow the layouts at the top of each stage's ``store.py``. A row of N states takes N d times
+2 bytes; ids and offsets are counted too; the few hundred bytes of an array's own metadata are not.
+FLOPs count a product and a sum as two.
+"""
+
+from dataclasses import dataclass
+
+from dskd_core.config import PipelineConfig
+from dskd_core.planning.architecture import Architecture
+from dskd_core.planning.census import Census, Corpus
+from dskd_core.training.student import Shape
+
+STATE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
+KMEANS_ITERATIONS = 20
+"""Lloyd iterations a run is expected to need, of at most ``max_iterations``."""
+PAPER_COMPOSED_WORDS = 20_000
+"""Words of several tokens with senses: between the 16,600 and 22,700 that the paper's two
+dictionaries (7.08 GB and 2.06 GB) leave room for beside their tokens' own senses."""
+EXAMPLE_BYTES = 82
+"""One example with its text and 16 tokens of context on each side, in Parquet: the sample run's."""
+WORD_BYTES = 20
+"""One row of a dictionary's words.parquet: the sample run's."""
+LINKS_PER_TOKEN = 10
+"""Neighbours with senses a covered token has on average: the sample run's."""
+DOCUMENT_BYTES = 40
+"""One row of documents.parquet: the sample run's."""
+TOKENIZER_BYTES = 3_500_000
+"""A tokenizer's files beside a checkpoint."""
+CHUNK_BYTES = 16 << 20
+"""Bytes of a chunk of Zarr; the last chunk of an array is written whole."""
+
+
+@dataclass(frozen=True)
+class Quantities:
+    """What is known before the stages run.
+
+    Attributes:
+        config: all settings.
+        teacher: the sizes of the teacher.
+        corpus: the sizes of the text.
+        census: occurrences of every token of the inventory.
+        n_composed: words of several tokens that get senses.
+        composed_basis: where that number comes from.
+        n_part_rows: rows of all embedding parts, where they stand.
+    """
+
+    config: PipelineConfig
+    teacher: Architecture
+    corpus: Corpus
+    census: Census
+    n_composed: int
+    composed_basis: str
+    n_part_rows: int | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """The student's layers."""
+        return Shape.of(self.config.student, self.teacher.n_layers)
+
+    @property
+    def n_training_positions(self) -> int:
+        """Positions a student is trained on in one epoch."""
+        return _within(self.corpus.n_training_tokens, self.config.training.max_train_tokens)
+
+    @property
+    def n_heldout_positions(self) -> int:
+        """Positions a student is scored on."""
+        return _within(self.corpus.n_heldout_tokens, self.config.training.max_heldout_tokens)
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What one stage will take.
+
+    Attributes:
+        stage: its name.
+        n_tokens: corpus tokens it runs over; 0 where it reads none.
+        n_windows: windows it runs over.
+        n_shards: pieces of work, each with its own retry.
+        stored_bytes: bytes it publishes, its shards' included.
+        host_bytes: most memory of one worker, the model excluded where it is on a GPU.
+        device_bytes: most memory of its accelerator, weights included.
+        fixed_bytes: the part of ``device_bytes`` that its setting does not lower.
+        flops: of matrix products in 16 bits.
+        float32_flops: of products in 32 bits.
+        moved_bytes: read from the accelerator's memory by those.
+        basis: what the numbers rest on: ``counted`` or ``estimated``.
+        note: what a reader should know.
+        host_setting: what to change where the host's memory does not suffice.
+        device_setting: what to change where the accelerator's does not.
+        transient_bytes: on disk while it runs, and gone when it is done.
+        disk_setting: what to change where the disk does not suffice.
+    """
+
+    stage: str
+    n_tokens: int = 0
+    n_windows: int = 0
+    n_shards: int = 1
+    stored_bytes: int = 0
+    host_bytes: int = 0
+    device_bytes: int = 0
+    fixed_bytes: int = 0
+    flops: float = 0.0
+    float32_flops: float = 0.0
+    moved_bytes: float = 0.0
+    basis: str = "estimated"
+    note: str = ""
+    host_setting: str = ""
+    device_setting: str = ""
+    transient_bytes: int = 0
+    disk_setting: str = ""
+
+
+def array_bytes(n_rows: int, row_bytes: int) -> int:
+    """Return what an array takes on disk: whole chunks, 4 bytes of CRC each.
+
+    >>> array_bytes(10, 4), array_bytes(20_000, 1024) == 2 * (16_384 * 1024 + 4)
+    (44, True)
+    """
+    chunk_rows = max(1, min(n_rows, CHUNK_BYTES // row_bytes))
+    return -(-n_rows // chunk_rows) * (chunk_rows * row_bytes + 4)
+
+
+def weight_bytes(of: Quantities) -> int:
+    """Return the bytes of the teacher's weights as they are loaded."""
+    return of.teacher.parameters() * STATE_BYTES[of.config.teacher.dtype]
+
+
+def state_row_bytes(of: Quantities) -> int:
+    """Return the bytes of one stored embedding: a state, document, position and hash."""
+    return of.teacher.hidden_size * STATE_BYTES[of.config.embeddings.state_dtype] + 16
+
+
+def stored_embedding_rows(census: Census, n_shards: int, max_occurrences: int) -> int:
+    """Return the rows all parts keep together: the cap holds in every part, not over all.
+
+    With occurrences spread evenly a part keeps min(n_t / S, cap) rows of token t. The index then
+    uses the ``max_occurrences`` of smallest hash, wherever they lie.
+    """
+    return census.rows(n_shards * max_occurrences)
+
+
+def activation_position_bytes(hidden_size: int) -> int:
+    """Return the bytes of one position's activations: h, m_t and e_t in 16 bits, and 13 of ids."""
+    return 3 * 2 * hidden_size + 13
+
+
+def candidate_position_bytes(n_candidates: int) -> int:
+    """Return the bytes of one position's nearest rows: kappa positives and kappa negatives."""
+    return 2 * 4 * n_candidates
+
+
+def forward_flops(of: Quantities, n_layers: int, *, heads: float = 0.0) -> float:
+    """Return FLOPs a token of a forward through layers, with ``heads`` passes over the vocabulary.
+
+    A token of a window of n sees n / 2 others on average.
+    """
+    context = of.config.corpus.window_tokens / 2
+    return n_layers * of.teacher.layer_flops(context) + heads * of.teacher.head_flops
+
+
+def dictionary_rows(of: Quantities) -> int:
+    """Return the rows of a dictionary: all senses, and those of composed words.
+
+    A composed word has as many senses as its first token, most often the full k.
+    """
+    n_senses = of.config.senses.n_senses
+    own = of.census.rows(n_senses)
+    mean = own / max(1, of.census.n_covered)
+    return own + int(of.n_composed * (mean + n_senses) / 2)
+
+
+def capture_flops(of: Quantities, n_tokens: int) -> float:
+    """Return the FLOPs of one teacher pass over tokens, with its targets."""
+    return n_tokens * forward_flops(of, of.teacher.n_layers, heads=2.0)
+
+
+def online_flops(of: Quantities, n_tokens: int) -> float:
+    """Return the FLOPs of the teacher beside a student: a forward, and its logits once."""
+    return n_tokens * forward_flops(of, of.teacher.n_layers, heads=1.0)
+
+
+def student_flops(of: Quantities) -> float:
+    """Return the FLOPs of all epochs of one student from h and the teacher's targets.
+
+    Trainable layers cost three forwards; the frozen head two passes: logits, and W^T p.
+    """
+    n_trainable = of.shape.n_layers - of.shape.entry
+    per_token = 3 * forward_flops(of, n_trainable) + 2 * of.teacher.head_flops
+    return of.config.training.n_epochs * of.n_training_positions * per_token
+
+
+def _within(n_tokens: int, budget: int | None) -> int:
+    return n_tokens if budget is None else min(n_tokens, budget)
