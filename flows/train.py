@@ -76,7 +76,7 @@ def train_students(config: PipelineConfig, made: Made) -> Made:
 def _captured(config: PipelineConfig, made: Made) -> training.Places:
     """Run the teacher over the windows, for all of training or to score and calibrate on."""
     teacher, text = made["teacher"], made["corpus"]
-    untrained = training.untrained.submit(config, teacher).result()
+    untrained = training.untrained.submit(config, teacher, made["dictionary"]).result()
     mode = training.mode_of(config, untrained, text)
     parts = one_by_one(
         "activations",

@@ -31,16 +31,18 @@ def relations_of(arm: Arm) -> str:
 
 
 @task(name="untrained-student", task_run_name="untrained student", **CPU)
-def untrained(config: PipelineConfig, teacher: str) -> str:
-    """Publish the student as it is before training; return its URI."""
+def untrained(config: PipelineConfig, teacher: str, dictionary: str) -> str:
+    """Publish the student as it is before training, if it fits the dictionary; return its URI."""
+    from dskd_core.training.selection import check_same_teacher
     from dskd_core.training.student import prepare_student
 
-    return shown(
+    store = store_of(config)
+    uri = shown(
         "untrained student",
-        lambda _: prepare_student(
-            store_of(config), config.student, config.teacher, opened(teacher)
-        ),
+        lambda _: prepare_student(store, config.student, config.teacher, opened(teacher)),
     )
+    check_same_teacher(store, opened(uri), opened(dictionary))
+    return uri
 
 
 def mode_of(config: PipelineConfig, untrained: str, text: str) -> str:

@@ -15,7 +15,7 @@ from dskd_core.evaluation.metrics import METRICS, Metric
 from dskd_core.evaluation.scores import TABLE
 from dskd_core.evaluation.statistics import Comparison, clusters_of, compare, pooled
 
-ARMS = ("teacher", "kd", "dskd", "kd_mse")
+ARMS = ("teacher", "kd", "dskd", "kd_mse", "dskd_own", "dskd_shuffled", "dskd_no_hinge")
 YARDSTICK = "kd"
 _SAME = ("window", *sorted({metric.count for metric in METRICS}))
 

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-COLOURS = {"kd": "#4477aa", "dskd": "#cc3311", "kd_mse": "#228833"}
+COLOURS = {
+    "kd": "#4477aa",
+    "dskd": "#cc3311",
+    "kd_mse": "#228833",
+    "dskd_own": "#ee7733",
+    "dskd_shuffled": "#aa3377",
+    "dskd_no_hinge": "#009988",
+}
 _PANELS = (("ce", "CE of the batch (nats)"), ("active_share", "hinge active share"))
 
 
@@ -59,7 +66,9 @@ def draw_loss(curves: Sequence[Curve], path: Path) -> None:
 
 
 def _draw(axis: Any, curve: Curve, column: str) -> None:
-    values = curve.history[column]
+    values = curve.history.get(column)
+    if values is None:  # KD has no hinge
+        return
     style = {"color": COLOURS.get(curve.arm, "#666666")}
     steps = np.arange(1, len(values) + 1)
     axis.plot(steps, values, alpha=0.2, linewidth=0.8, **style)

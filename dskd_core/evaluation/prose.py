@@ -13,7 +13,21 @@ from dskd_core.evaluation.page import Cell, Page, Section, Table
 from dskd_core.evaluation.pictures import Curve
 
 PICTURE = "loss.png"
-_NAMES = {"teacher": "teacher", "kd": "KD", "dskd": "DSKD", "kd_mse": "KD + state MSE"}
+_CONTROLS = {
+    "kd_mse": "What senses add beyond a plain pull to the teacher's own state.",
+    "dskd_own": "What synonyms and antonyms add to a token's own senses.",
+    "dskd_shuffled": "What the right relations add to random ones.",
+    "dskd_no_hinge": "What the push away from antonyms adds to the pull.",
+}
+_NAMES = {
+    "teacher": "teacher",
+    "kd": "KD",
+    "dskd": "DSKD",
+    "kd_mse": "KD + state MSE",
+    "dskd_own": "DSKD, own senses",
+    "dskd_shuffled": "DSKD, shuffled",
+    "dskd_no_hinge": "DSKD, no hinge",
+}
 _ARROWS = {"lower": "↓", "higher": "↑", "none": ""}
 _PERPLEXITY = Metric("perplexity", "perplexity", "", "", "lower", digits=2)
 
@@ -32,7 +46,7 @@ def page_of(
     Args:
         board: all scores.
         pairs: every arm minus KD.
-        control: DSKD minus KD with state MSE; empty without that arm.
+        control: DSKD minus each of its controls; empty without any.
         curves: the students' logs.
         students: the students.
         work: the report's own work, for the fingerprints.
@@ -46,9 +60,8 @@ def page_of(
     ]
     for group in _by_arm([*pairs, *control]):
         title = f"{_NAMES[group[0].arm]} minus {_NAMES[group[0].yardstick]}"
-        is_control = group[0].yardstick != YARDSTICK
-        words = ("What senses add beyond a plain pull to the teacher's own state.",) * is_control
-        sections.append(Section(title, words, _pair_table(group, config)))
+        words = _CONTROLS.get(group[0].yardstick)
+        sections.append(Section(title, (words,) if words else (), _pair_table(group, config)))
     sections += [
         Section("Training", ("Thin: each step's batch. Thick: running mean.",), picture=PICTURE),
         Section("Students", table=_student_table(students)),

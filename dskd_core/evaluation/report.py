@@ -90,6 +90,7 @@ def build_report(
                     float(curve.history["active_share"].mean()), 6
                 )
                 for curve in curves
+                if "active_share" in curve.history
             },
             "students": [_cost(student) for student in students],
         }
@@ -99,14 +100,14 @@ def build_report(
 def _compare(
     board: ScoreBoard, config: EvaluationConfig, progress: Progress
 ) -> tuple[list[Pair], list[Pair]]:
-    """Compare every arm with KD, and DSKD with its control; return both."""
+    """Compare every arm with KD, and DSKD with its controls; return both."""
     arms = [arm for arm in board.arms if arm not in ("teacher", YARDSTICK)]
     pairs: list[Pair] = []
     for done, arm in enumerate(arms):
         pairs += board.pairs(arm, YARDSTICK, config)
         progress(done + 1, len(arms), "arms")
-    has_control = "dskd" in arms and "kd_mse" in arms
-    return pairs, board.pairs("dskd", "kd_mse", config) if has_control else []
+    controls = [arm for arm in arms if arm != "dskd"] if "dskd" in arms else []
+    return pairs, [pair for arm in controls for pair in board.pairs("dskd", arm, config)]
 
 
 def _subject(artifact: Artifact) -> str:

@@ -35,7 +35,7 @@ from dskd_core.config import TeacherConfig, TrainingConfig
 from dskd_core.corpus.store import Windows, load_windows
 from dskd_core.embeddings.states import decode_states, encode_states
 from dskd_core.embeddings.teacher import device_lock
-from dskd_core.errors import CapacityError, ConfigError
+from dskd_core.errors import ArtifactError, CapacityError, ConfigError
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
 from dskd_core.training.capture import (
@@ -119,7 +119,12 @@ def capture_shard(
     *,
     progress: Progress = silent,
 ) -> Artifact:
-    """Run the teacher once over the windows of a shard and keep what training needs."""
+    """Run the teacher once over the windows of a shard and keep what training needs.
+
+    Raises:
+        ArtifactError: if the text was cut with another tokenizer than the teacher's.
+    """
+    _check_same_tokenizer(untrained, text)
     work = Work(
         "activations-shard",
         _content_settings(config, mode) | {"batches": [shard.start, shard.stop]},
@@ -346,6 +351,15 @@ def _inputs(untrained: Artifact, text: Artifact) -> dict[str, str]:
         "untrained-student": untrained.fingerprint,
         "text": text.fingerprint,
     }
+
+
+def _check_same_tokenizer(untrained: Artifact, text: Artifact) -> None:
+    mine, theirs = untrained.record.report["tokenizer"], text.record.inputs["tokenizer"]
+    if mine != theirs:
+        raise ArtifactError(
+            f"The {text.record.stage} {text.fingerprint} was cut with tokenizer {theirs}, but the "
+            f"teacher {untrained.record.report['source']} has {mine}; build it for this teacher."
+        )
 
 
 def _write_part(

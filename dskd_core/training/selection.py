@@ -33,6 +33,7 @@ from dskd_core.training.candidates import (
     shuffled_relations,
 )
 from dskd_core.training.capture import WindowActivations
+from dskd_core.training.student import STAGE as UNTRAINED
 
 Relations = Literal["dictionary", "own", "shuffled"]
 
@@ -70,7 +71,8 @@ def select_candidates(
     Raises:
         ArtifactError: if the dictionary was made with another teacher or tokenizer.
     """
-    check_same_teacher(store, activations, dictionary)
+    untrained = store.get(UNTRAINED, activations.record.inputs[UNTRAINED])
+    check_same_teacher(store, untrained, dictionary)
     work = Work(
         "candidates",
         {"n_candidates": config.n_candidates, "relations": relations},
@@ -163,8 +165,8 @@ class Selecting:
         return torch.from_numpy(near.positives).long(), torch.from_numpy(near.negatives).long()
 
 
-def check_same_teacher(store: ArtifactStore, activations: Artifact, dictionary: Artifact) -> None:
-    """Refuse a dictionary whose tokens, or senses, are not those of the activations' teacher.
+def check_same_teacher(store: ArtifactStore, untrained: Artifact, dictionary: Artifact) -> None:
+    """Refuse a dictionary whose tokens, or senses, are not those of the student's teacher.
 
     Where the senses' own record did not travel with the dictionary, the tokenizer alone is
     compared.
@@ -172,22 +174,22 @@ def check_same_teacher(store: ArtifactStore, activations: Artifact, dictionary: 
     Raises:
         ArtifactError: naming both.
     """
-    mine, theirs = activations.record.report["tokenizer"], dictionary.record.report["tokenizer"]
-    source, teacher = activations.record.report["teacher"], activations.record.inputs["teacher"]
-    if mine != theirs:
+    start, teacher = untrained.record.report, untrained.record.inputs["teacher"]
+    tokenizer = dictionary.record.report["tokenizer"]
+    if tokenizer != start["tokenizer"]:
         raise ArtifactError(
-            f"The dictionary {dictionary.fingerprint} was made with tokenizer {theirs}, but the "
-            f"activations {activations.fingerprint} of teacher {source} ({teacher}) with {mine}; "
+            f"The dictionary {dictionary.fingerprint} was made with tokenizer {tokenizer}, but the "
+            f"teacher {start['source']} ({teacher}) has {start['tokenizer']}; "
             "build a dictionary for this teacher."
         )
-    made_with = {a.fingerprint: a.record.inputs["teacher"] for a in store.of_stage("senses")}.get(
-        dictionary.record.inputs["senses"], teacher
-    )
+    teachers = {a.fingerprint: a.record.inputs["teacher"] for a in store.of_stage("senses")}
+    made_with = teachers.get(dictionary.record.inputs["senses"], teacher)
     if made_with != teacher:
+        sources = {a.fingerprint: a.record.report["source"] for a in store.of_stage("teacher")}
         raise ArtifactError(
-            f"The dictionary {dictionary.fingerprint} was made with teacher {made_with}, the "
-            f"activations {activations.fingerprint} with {source} ({teacher}); "
-            "build a dictionary for this teacher."
+            f"The dictionary {dictionary.fingerprint} was made with teacher "
+            f"{sources.get(made_with, 'elsewhere')} ({made_with}), not with {start['source']} "
+            f"({teacher}); build a dictionary for this teacher."
         )
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.shards import Shard
+from dskd_core.training.inputs import Inputs
 
 N_SHARDS = 3
 
@@ -110,19 +111,37 @@ def _functions(core: Core) -> dict[str, dict[str, Callable[..., Any]]]:
                 "dictionary", store, senses, words, corpus
             ),
         },
-        "training.activations": {
-            "capture_shards": core.shards,
-            "capture_shard": lambda store, t, s, tc, teacher, corpus, d, shard, *, progress: make(
-                "activations-shard", store, d, call=f"activations {shard.name}", shard=shard.index
+        "training.student": {
+            "prepare_student": lambda store, s, t, teacher: make(
+                "untrained-student", store, teacher
             ),
-            "collect_activations": lambda store, t, s, teacher, corpus, d, parts: make(
-                "activations", store, d, *parts
+        },
+        "training.selection": {
+            "check_same_teacher": lambda store, untrained, dictionary: None,
+            "relations_of": lambda arm: "dictionary",
+            "select_candidates": lambda store, t, activations, d, *, relations, progress: make(
+                "candidates", store, activations, d
+            ),
+        },
+        "training.inputs": {"Inputs": Inputs},
+        "training.activations": {
+            "resolve_mode": lambda t, untrained, text: "cached",
+            "capture_shards": lambda text, t, mode: core.shards(text, t),
+            "capture_shard": lambda store, t, tc, teacher, u, text, mode, shard, *, progress: make(
+                "activations-shard",
+                store,
+                text,
+                call=f"activations {shard.name}",
+                shard=shard.index,
+            ),
+            "collect_activations": lambda store, t, untrained, text, mode, parts: make(
+                "activations", store, text, *parts
             ),
         },
         "training.loop": {"train_student": _train_student(core)},
         "evaluation.scores": {
-            "score_student": lambda store, t, tc, teacher, d, activations, student, *, progress: (
-                make("scores", store, activations, student)
+            "score_student": lambda store, t, tc, inputs, student, *, progress: make(
+                "scores", store, inputs.activations, student
             ),
         },
         "evaluation.report": {
@@ -134,11 +153,11 @@ def _functions(core: Core) -> dict[str, dict[str, Callable[..., Any]]]:
 
 
 def _train_student(core: Core):
-    def train_student(store, t, s, tc, teacher, d, activations, *, arm, seed, progress) -> Artifact:
+    def train_student(store, t, tc, inputs, *, arm, seed, progress) -> Artifact:
         for step in range(1, 4):
             progress(step, 3, "steps", loss=1.0 / step, ce=2.0)
         return core.artifact(
-            "student", store, activations, call=f"student {arm} {seed}", arm=arm, seed=seed
+            "student", store, inputs.candidates, call=f"student {arm} {seed}", arm=arm, seed=seed
         )
 
     return train_student

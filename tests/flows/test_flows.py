@@ -39,7 +39,8 @@ def small(config):
 
 def test_every_stage_runs_once_and_after_what_it_reads(core, small):
     made = pipeline(small)
-    assert list(made) == [*STAGES, "activations", "students", "scores", "report"]
+    trained = ["untrained", "activations", "candidates", "students", "scores"]
+    assert list(made) == [*STAGES, *trained, "report"]
     assert len(made["students"]) == 4
     assert len(made["scores"]) == 5, "four students and the teacher"
     assert len(core.calls) == len(set(core.calls)) + 4, "scores share a name here, all else is once"
@@ -54,7 +55,9 @@ def test_every_stage_runs_once_and_after_what_it_reads(core, small):
         ("words", "dictionary"),
         ("senses", "dictionary"),
         ("dictionary", "activations 0-of-3"),
-        ("activations", "student kd 0"),
+        ("untrained-student", "activations 0-of-3"),
+        ("activations", "candidates"),
+        ("candidates", "student kd 0"),
         ("student dskd 1", "report"),
     ]:
         assert order[before] < order[after]
