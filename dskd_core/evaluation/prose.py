@@ -7,7 +7,7 @@ import numpy as np
 
 from dskd_core.artifacts import Artifact, Work
 from dskd_core.config import EvaluationConfig
-from dskd_core.evaluation.comparison import YARDSTICK, Pair, ScoreBoard
+from dskd_core.evaluation.comparison import Pair, ScoreBoard
 from dskd_core.evaluation.metrics import METRICS, Metric
 from dskd_core.evaluation.page import Cell, Page, Section, Table
 from dskd_core.evaluation.pictures import Curve
