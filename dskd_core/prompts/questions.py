@@ -1,11 +1,12 @@
 """Questions of the five benchmarks, the account of reading them, and when two are the same."""
 
 import re
+import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from string import ascii_uppercase
 from typing import Any, Literal
 
@@ -135,21 +136,19 @@ def labels_of(task: Task, n_choices: int) -> tuple[str, ...]:
     return tuple("123456789"[:n_choices] if task == "piqa" else ascii_uppercase[:n_choices])
 
 
-def agrees(question: Question, text: str) -> bool:
+def agrees(task: Task, answers: Sequence[str], text: str) -> bool:
     """Say whether a written answer is one of the accepted ones.
 
     A choice agrees by its label alone, with a full stop or a bracket at most; a passage's answer
     by its first line without case, punctuation and articles, as SQuAD's exact match.
 
-    >>> q = Question("arc/1", "arc", "", "Which?", ("tin", "wood"), ("B",))
-    >>> agrees(q, " B."), agrees(q, "Because")
+    >>> agrees("arc", ["B"], " B."), agrees("arc", ["B"], "Because")
     (True, False)
     """
     first = text.strip().partition("\n")[0]
-    if question.choices:
-        return first.strip(" .:()").upper() in question.answers
-    answers = {_without_articles(answer) for answer in question.answers}
-    return _without_articles(first) in answers
+    if task != "squad":
+        return first.strip(" .:()").upper() in answers
+    return _without_articles(first) in {_without_articles(answer) for answer in answers}
 
 
 def overlap(questions: Iterable[Question | str], others: Iterable[Question | str]) -> int:
@@ -176,8 +175,12 @@ def _fingerprint(question: Question | str) -> str:
 def _normalised(text: str) -> str:
     """Return lower-case words and symbols without punctuation, one space between."""
     text = unicodedata.normalize("NFKC", text).casefold()
-    kept = "".join(" " if unicodedata.category(c)[0] == "P" else c for c in text)
-    return " ".join(kept.split())
+    return " ".join(text.translate(_spaces_for_punctuation()).split())
+
+
+@cache
+def _spaces_for_punctuation() -> dict[int, str]:
+    return {i: " " for i in range(sys.maxunicode) if unicodedata.category(chr(i))[0] == "P"}
 
 
 def _without_articles(text: str) -> str:

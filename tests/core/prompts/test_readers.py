@@ -223,14 +223,12 @@ def test_the_hub_rows_become_the_same_questions_as_the_files(tmp_path, monkeypat
 
 
 def test_agreement_is_by_label_for_choices_and_by_words_for_passages():
-    choice = Question("arc/1", "arc", "", "?", ("x", "y"), ("B",))
-    assert agrees(choice, "B)")
-    assert not agrees(choice, "A")
-    assert not agrees(choice, "")
-    span = Question("squad/1", "squad", "", "?", (), ("the Rhine", "Rhine river"))
-    assert agrees(span, " Rhine.\nQuestion: and")
-    assert not agrees(span, "Danube")
-    assert not agrees(Question("squad/1", "squad", "", "?"), "Rhine")
+    assert agrees("arc", ["B"], "B)")
+    assert not agrees("arc", ["B"], "A")
+    assert not agrees("arc", ["B"], "")
+    assert agrees("squad", ["the Rhine", "Rhine river"], " Rhine.\nQuestion: and")
+    assert not agrees("squad", ["the Rhine"], "Danube")
+    assert not agrees("squad", [], "Rhine")
 
 
 def test_overlap_counts_questions_that_differ_only_in_form():

@@ -1,0 +1,345 @@
+"""Prompts on disk: the written questions, the teacher's answers in parts, and both as windows.
+
+``questions`` artifact, made with the tokenizer alone:
+
+    prompts.zarr       token_ids int32 (all prompts end to end), offsets int64, attribute prefix
+    questions.parquet  question int32, id, task, subject, group, gold list<string>,
+                       exemplars list<string> (ids), answer_tokens int32, heldout bool,
+                       fingerprint (of the question), prompt_fingerprint (of the prompt's tokens)
+
+``prompts-shard`` artifact, made with the teacher:
+
+    part.zarr          questions int32, token_ids int32 (the answers end to end), offsets int64
+
+``prompts`` artifact: windows.zarr and documents.parquet as the corpus has them (corpus/store.py),
+a document and a window for each question, the array ``answers`` in windows.zarr (bool: the teacher
+wrote this token), and questions.parquet with the columns ``answer`` and ``agrees`` added.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dskd_core.arrays import get_array, put_array
+from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
+from dskd_core.config import PromptsConfig, TeacherConfig
+from dskd_core.corpus.windows import document_key
+from dskd_core.embeddings.batches import plan_batches
+from dskd_core.embeddings.teacher import device_lock, load_teacher
+from dskd_core.errors import ArtifactError, ConfigError, DataError
+from dskd_core.progress import Progress, silent
+from dskd_core.prompts.answers import end_tokens_of, greedy_answers
+from dskd_core.prompts.chat import ChatFormat
+from dskd_core.prompts.questions import LICENCES, Account, agrees
+from dskd_core.prompts.readers import content_fingerprint, read_questions
+from dskd_core.prompts.sampling import Prompt, Tally, write_prompts
+from dskd_core.shards import Shard, cut
+from dskd_core.tokenizers import load_tokenizer
+
+STAGE = "prompts"
+_WRITTEN = "prompts.zarr"
+_PART = "part.zarr"
+_TABLE = "questions.parquet"
+
+
+def build_questions(
+    store: ArtifactStore, config: PromptsConfig, teacher: Artifact, *, progress: Progress = silent
+) -> Artifact:
+    """Read, sample and write the prompts the teacher is to answer, unless that is done already.
+
+    Args:
+        store: where the artifact is kept.
+        config: the benchmarks and the sample.
+        teacher: an artifact whose folder holds the tokenizer; its weights are not read.
+        progress: told prompts.
+
+    Raises:
+        ConfigError: if there is no source, or one has no file.
+        DataError: if a file cannot be read, or no prompt is left.
+    """
+    if not config.sources:
+        raise ConfigError("prompts.sources is empty; name at least one benchmark's questions.")
+    tokenizer = load_tokenizer(teacher.folder())
+    chat = ChatFormat(tokenizer)
+    settings = config.model_dump(mode="json", exclude={"batch_tokens", "shard_tokens"})
+    for source in settings["sources"]:
+        del source["uri"], source["labels_uri"]
+    contents = {
+        f"source-{number}": content_fingerprint(source)
+        for number, source in enumerate(config.sources)
+    }
+    own = {"tokenizer": tokenizer.fingerprint, "chat_format": chat.fingerprint}
+    work = Work("questions", settings, own | contents)
+    if found := store.find(work):
+        return found
+    with store.publish(work) as draft:
+        _fill_questions(draft, config, chat, progress)
+    return store.get(work.stage, work.fingerprint)
+
+
+def _fill_questions(
+    draft: Draft, config: PromptsConfig, chat: ChatFormat, progress: Progress
+) -> None:
+    accounts = [Account() for _ in config.sources]
+    questions = [
+        list(read_questions(source, account))
+        for source, account in zip(config.sources, accounts, strict=True)
+    ]
+    tally = Tally()
+    for source, members in zip(config.sources, questions, strict=True):
+        tally.add(source.task, "read", len(members))
+        tally.add(source.task, "without_answer", sum(q.answer is None for q in members))
+    prompts = list(write_prompts(questions, config, chat, tally, progress=progress))
+    if len({p.question.id for p in prompts}) < len(prompts):
+        raise ConfigError("prompts.sources name the same questions twice; name each once.")
+    if not prompts:
+        raise DataError(
+            f"The prompt sources leave no prompt ({tally.report()}); check the files, "
+            "prompts.max_prompt_tokens and the shares."
+        )
+    group = draft.write_group(_WRITTEN)
+    group.attrs["prefix"] = list(chat.prefix)
+    _put_rows(group, [prompt.ids for prompt in prompts])
+    draft.write_table(_TABLE, _questions_table(prompts))
+    draft.counts |= {
+        "n_questions_read": sum(len(members) for members in questions),
+        "n_prompts": len(prompts),
+        "n_heldout_prompts": sum(prompt.heldout for prompt in prompts),
+        "n_tokens": sum(len(prompt.ids) for prompt in prompts),
+    }
+    draft.report["tasks"] = tally.report()
+    draft.report["chat_template"] = chat.has_template
+    draft.report["sources"] = [
+        {"task": s.task, "uri": s.uri, "licence": LICENCES[s.task]} | account.report()
+        for s, account in zip(config.sources, accounts, strict=True)
+    ]
+
+
+def plan_prompts(questions: Artifact, config: PromptsConfig) -> list[Shard]:
+    """Cut the batches of written prompts into shards of ``shard_tokens``."""
+    lengths = np.diff(get_array(questions.group(_WRITTEN), "offsets"))
+    return cut([int(lengths[b].sum()) for b in _batches(questions, config)], config.shard_tokens)
+
+
+def answer_shard(
+    store: ArtifactStore,
+    config: PromptsConfig,
+    teacher_config: TeacherConfig,
+    teacher: Artifact,
+    questions: Artifact,
+    shard: Shard,
+    *,
+    progress: Progress = silent,
+) -> Artifact:
+    """Let the teacher answer the prompts of a shard.
+
+    Raises:
+        ArtifactError: if the prompts were written with another tokenizer than the teacher's.
+    """
+    work = Work(
+        f"{STAGE}-shard",
+        {"batch_tokens": config.batch_tokens, "batches": [shard.start, shard.stop]},
+        {"teacher": teacher.fingerprint, "questions": questions.fingerprint},
+    )
+    if found := store.find(work):
+        return found
+    tokenizer = load_tokenizer(teacher.folder())
+    if (theirs := questions.record.inputs["tokenizer"]) != tokenizer.fingerprint:
+        raise ArtifactError(
+            f"The questions {questions.fingerprint} were written with tokenizer {theirs}, but the "
+            f"teacher {teacher.fingerprint} has {tokenizer.fingerprint}; write them for it."
+        )
+    prompts, prefix = _written(questions)
+    limits = questions.table(_TABLE)["answer_tokens"].to_pylist()
+    batches = _batches(questions, config)[shard.start : shard.stop]
+    n_total, n_done = sum(len(prompts[i]) for i in chain(*batches)), 0
+    answers: list[list[int]] = []
+    with device_lock, store.publish(work) as draft:
+        model = load_teacher(teacher, teacher_config)
+        ends = end_tokens_of(model, tokenizer.hf.eos_token_id)
+        for batch in batches:
+            rows = [prompts[i] for i in batch]
+            answers += greedy_answers(model, rows, prefix, limits[batch[0]], ends)
+            n_done += sum(map(len, rows))
+            progress(n_done, n_total, "tokens")
+        group = draft.write_group(_PART)
+        put_array(group, "questions", np.concatenate(batches).astype(np.int32))
+        _put_rows(group, [np.array(answer, dtype=np.int32) for answer in answers])
+        draft.counts |= {"prompts": len(answers), "answer_tokens": sum(map(len, answers))}
+    return store.get(work.stage, work.fingerprint)
+
+
+def collect_prompts(
+    store: ArtifactStore,
+    config: PromptsConfig,
+    teacher: Artifact,
+    questions: Artifact,
+    parts: Sequence[Artifact],
+) -> Artifact:
+    """Join prompts and answers into windows that students are trained on.
+
+    Raises:
+        ArtifactError: if the parts do not answer every question once.
+    """
+    tokenizer = load_tokenizer(teacher.folder())
+    work = Work(
+        STAGE,
+        {"batch_tokens": config.batch_tokens},
+        {
+            "teacher": teacher.fingerprint,
+            "questions": questions.fingerprint,
+            "tokenizer": tokenizer.fingerprint,
+        },
+    )
+    if found := store.find(work):
+        return found
+    prompts, prefix = _written(questions)
+    answers = _collected(parts, len(prompts), questions)
+    texts = [_text(tokenizer.hf, answer) for answer in answers]
+    table = _with_answers(questions.table(_TABLE), texts)
+    with store.publish(work) as draft:
+        _write_windows(draft, prompts, answers, prefix, table)
+        draft.write_table(_TABLE, table)
+        draft.counts["n_agreeing"] = int(np.sum(table["agrees"].to_pylist(), dtype=np.int64))
+        draft.report |= {key: questions.record.report[key] for key in ("chat_template", "sources")}
+        draft.report["tasks"] = _tasks_report(questions.record.report["tasks"], table)
+        draft.report["parts"] = [part.fingerprint for part in parts]
+    return store.get(work.stage, work.fingerprint)
+
+
+def _batches(questions: Artifact, config: PromptsConfig) -> list[NDArray[np.int64]]:
+    """Return batches of prompts with answers of one length, the same for every sharding."""
+    lengths = np.diff(get_array(questions.group(_WRITTEN), "offsets"))
+    limits = questions.table(_TABLE)["answer_tokens"].to_numpy()
+    return [
+        batch
+        for limit in np.unique(limits)
+        for batch in plan_batches(
+            lengths + limit, np.flatnonzero(limits == limit), config.batch_tokens
+        )
+    ]
+
+
+def _put_rows(group: Any, rows: Sequence[NDArray[np.int32]]) -> None:
+    put_array(group, "token_ids", np.concatenate(rows))
+    put_array(group, "offsets", _offsets(rows))
+
+
+def _offsets(rows: Sequence[NDArray[np.int32]]) -> NDArray[np.int64]:
+    return np.concatenate(([0], np.cumsum([len(row) for row in rows]))).astype(np.int64)
+
+
+def _rows(group: Any) -> list[NDArray[np.int32]]:
+    offsets = get_array(group, "offsets")
+    return np.split(get_array(group, "token_ids"), offsets[1:-1])
+
+
+def _written(questions: Artifact) -> tuple[list[NDArray[np.int32]], list[int]]:
+    group = questions.group(_WRITTEN)
+    prefix: Any = group.attrs["prefix"]
+    return _rows(group), list(prefix)
+
+
+def _collected(
+    parts: Sequence[Artifact], n_questions: int, questions: Artifact
+) -> list[NDArray[np.int32]]:
+    numbers = [get_array(part.group(_PART), "questions") for part in parts]
+    order = np.concatenate([*numbers, np.empty(0, dtype=np.int32)])
+    if not np.array_equal(np.sort(order), np.arange(n_questions)):
+        raise ArtifactError(
+            f"The {len(parts)} parts answer {len(order)} questions, not each of the {n_questions} "
+            f"of {questions.fingerprint} once; answer every shard of plan_prompts and collect all."
+        )
+    answers = list(chain(*(_rows(part.group(_PART)) for part in parts)))
+    return [answers[i] for i in np.argsort(order)]
+
+
+def _text(hf: Any, answer: NDArray[np.int32]) -> str:
+    text = hf.decode(answer.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return str(text).strip()
+
+
+def _questions_table(prompts: Sequence[Prompt]) -> pa.Table:
+    asked = [prompt.question for prompt in prompts]
+    return pa.table(
+        {
+            "question": pa.array(range(len(prompts)), pa.int32()),
+            "id": pa.array([q.id for q in asked], pa.string()),
+            "task": pa.array([q.task for q in asked], pa.string()),
+            "subject": pa.array([q.subject for q in asked], pa.string()),
+            "group": pa.array([q.group for q in asked], pa.string()),
+            "gold": pa.array([list(q.answers) for q in asked], pa.list_(pa.string())),
+            "exemplars": pa.array([list(p.exemplars) for p in prompts], pa.list_(pa.string())),
+            "answer_tokens": pa.array([p.answer_tokens for p in prompts], pa.int32()),
+            "heldout": pa.array([p.heldout for p in prompts], pa.bool_()),
+            "fingerprint": pa.array([q.fingerprint for q in asked], pa.string()),
+            "prompt_fingerprint": pa.array([p.fingerprint for p in prompts], pa.string()),
+        }
+    )
+
+
+def _with_answers(table: pa.Table, texts: list[str]) -> pa.Table:
+    tasks, gold = table["task"].to_pylist(), table["gold"].to_pylist()
+    flags = [agrees(*row) for row in zip(tasks, gold, texts, strict=True)]
+    table = table.append_column("answer", pa.array(texts, pa.string()))
+    return table.append_column("agrees", pa.array(flags, pa.bool_()))
+
+
+def _write_windows(
+    draft: Draft,
+    prompts: Sequence[NDArray[np.int32]],
+    answers: Sequence[NDArray[np.int32]],
+    prefix: list[int],
+    table: pa.Table,
+) -> None:
+    """Write a window of prompt and answer for each question, as the corpus writes its own."""
+    rows = [np.concatenate(pair) for pair in zip(prompts, answers, strict=True)]
+    lengths = np.array([len(row) for row in rows])
+    written = [np.arange(len(row)) >= len(p) for row, p in zip(rows, prompts, strict=True)]
+    heldout = table["heldout"].to_numpy(zero_copy_only=False)
+    group = draft.write_group("windows.zarr")
+    group.attrs.update({"prefix": prefix, "window_tokens": len(prefix) + int(lengths.max())})
+    _put_rows(group, rows)
+    put_array(group, "documents", np.arange(len(rows), dtype=np.int32))
+    put_array(group, "starts", np.zeros(len(rows), dtype=np.int32))
+    put_array(group, "heldout", heldout)
+    put_array(group, "answers", np.concatenate(written))
+    documents = {
+        "document": table["question"],
+        "document_id": table["id"],
+        "title": table["id"],
+        "n_tokens": pa.array(lengths, pa.int32()),
+        "heldout": table["heldout"],
+        "key": pa.array([document_key(name) for name in table["id"].to_pylist()], pa.uint64()),
+    }
+    draft.write_table("documents.parquet", pa.table(documents))
+    draft.counts |= {
+        "n_documents": len(rows),
+        "n_heldout_documents": int(heldout.sum()),
+        "n_windows": len(rows),
+        "n_heldout_windows": int(heldout.sum()),
+        "n_tokens": int(lengths.sum()),
+        "n_heldout_tokens": int(lengths[heldout].sum()),
+        "n_answer_tokens": sum(map(len, answers)),
+    }
+
+
+def _tasks_report(written: dict[str, dict[str, int]], table: pa.Table) -> dict[str, Any]:
+    """Add to each benchmark's counts how often the teacher's answer is an accepted one."""
+    report: dict[str, Any] = {}
+    for task, counts in written.items():
+        rows = [row for row in table.to_pylist() if row["task"] == task]
+        known = [row for row in rows if row["gold"]]
+        n_agreeing = sum(row["agrees"] for row in known)
+        report[task] = counts | {
+            "prompts": len(rows),
+            "heldout": sum(row["heldout"] for row in rows),
+            "with_gold": len(known),
+            "agreeing": n_agreeing,
+            "agreement": round(n_agreeing / len(known), 4) if known else None,
+        }
+    return report
