@@ -53,3 +53,20 @@ def test_the_sample_needs_no_download():
     places = [config.teacher.source, config.corpus.source]
     places += [source.uri for source in (*config.lexicon.sources, *config.lexicon.morphology)]
     assert all(place.startswith("sample:") for place in places)
+
+
+@pytest.mark.parametrize(("model", "piqa_tokens"), [("llama3-8b", 1), ("mistral-7b", 2)])
+def test_the_big_models_train_on_the_prompts_of_the_paper(model, piqa_tokens):
+    sources = {s.task: s for s in load_config(FOLDER / f"{model}.yaml").prompts.sources}
+    assert list(sources) == ["arc", "commonsense_qa", "mmlu", "piqa", "squad"]
+    squad = sources.pop("squad")
+    assert {(s.share, s.n_exemplars, s.max_prompts) for s in sources.values()} == {(0.25, 5, None)}
+    lengths = {"arc": 1, "commonsense_qa": 1, "mmlu": 1, "piqa": piqa_tokens}
+    assert {task: s.answer_tokens for task, s in sources.items()} == lengths
+    assert (squad.n_exemplars, squad.answer_tokens) == (1, 10)
+    assert 0 < squad.share < 1
+    assert all(s.uri.startswith("hf:") for s in (squad, *sources.values()))
+
+
+def test_the_sample_trains_on_plain_text():
+    assert not load_config(FOLDER / "smollm2-135m.yaml").prompts.sources
