@@ -18,7 +18,7 @@ Message = dict[str, str]
 
 WORDING = 1
 """Raised when the wording below changes, since prompts are then other prompts."""
-_PASSAGE = f"Answer with words of the passage, or with: {UNANSWERABLE}"
+_PASSAGE = f"Answer with a few words of the passage, or with: {UNANSWERABLE}"
 _LETTER = "Answer with the letter of the right choice."
 _NUMBER = "Answer with the number of the better way."
 # Some templates print the day, or let the model think aloud, unless told otherwise.

@@ -34,9 +34,10 @@ from dskd_core.errors import ArtifactError, ConfigError, DataError
 from dskd_core.progress import Progress, silent
 from dskd_core.prompts.answers import end_tokens_of, greedy_answers
 from dskd_core.prompts.chat import ChatFormat
-from dskd_core.prompts.questions import LICENCES, Account, agrees
+from dskd_core.prompts.questions import LICENCES, Account
 from dskd_core.prompts.readers import content_fingerprint, read_questions
-from dskd_core.prompts.sampling import Prompt, Tally, write_prompts
+from dskd_core.prompts.sampling import Tally, write_prompts
+from dskd_core.prompts.tables import questions_table, tasks_report, with_answers
 from dskd_core.shards import Shard, cut
 from dskd_core.tokenizers import load_tokenizer
 
@@ -104,7 +105,7 @@ def _fill_questions(
     group = draft.write_group(_WRITTEN)
     group.attrs["prefix"] = list(chat.prefix)
     _put_rows(group, [prompt.ids for prompt in prompts])
-    draft.write_table(_TABLE, _questions_table(prompts))
+    draft.write_table(_TABLE, questions_table(prompts))
     draft.counts |= {
         "n_questions_read": sum(len(members) for members in questions),
         "n_prompts": len(prompts),
@@ -121,7 +122,7 @@ def _fill_questions(
 
 def plan_prompts(questions: Artifact, config: PromptsConfig) -> list[Shard]:
     """Cut the batches of written prompts into shards of ``shard_tokens``."""
-    lengths = np.diff(get_array(questions.group(_WRITTEN), "offsets"))
+    lengths = _lengths(questions)
     return cut([int(lengths[b].sum()) for b in _batches(questions, config)], config.shard_tokens)
 
 
@@ -200,20 +201,20 @@ def collect_prompts(
     prompts, prefix = _written(questions)
     answers = _collected(parts, len(prompts), questions)
     texts = [_text(tokenizer.hf, answer) for answer in answers]
-    table = _with_answers(questions.table(_TABLE), texts)
+    table = with_answers(questions.table(_TABLE), texts)
     with store.publish(work) as draft:
         _write_windows(draft, prompts, answers, prefix, table)
         draft.write_table(_TABLE, table)
         draft.counts["n_agreeing"] = int(np.sum(table["agrees"].to_pylist(), dtype=np.int64))
         draft.report |= {key: questions.record.report[key] for key in ("chat_template", "sources")}
-        draft.report["tasks"] = _tasks_report(questions.record.report["tasks"], table)
+        draft.report["tasks"] = tasks_report(questions.record.report["tasks"], table)
         draft.report["parts"] = [part.fingerprint for part in parts]
     return store.get(work.stage, work.fingerprint)
 
 
 def _batches(questions: Artifact, config: PromptsConfig) -> list[NDArray[np.int64]]:
     """Return batches of prompts with answers of one length, the same for every sharding."""
-    lengths = np.diff(get_array(questions.group(_WRITTEN), "offsets"))
+    lengths = _lengths(questions)
     limits = questions.table(_TABLE)["answer_tokens"].to_numpy()
     return [
         batch
@@ -224,13 +225,14 @@ def _batches(questions: Artifact, config: PromptsConfig) -> list[NDArray[np.int6
     ]
 
 
+def _lengths(questions: Artifact) -> NDArray[np.int64]:
+    return np.diff(get_array(questions.group(_WRITTEN), "offsets"))
+
+
 def _put_rows(group: Any, rows: Sequence[NDArray[np.int32]]) -> None:
+    ends = np.cumsum([len(row) for row in rows])
     put_array(group, "token_ids", np.concatenate(rows))
-    put_array(group, "offsets", _offsets(rows))
-
-
-def _offsets(rows: Sequence[NDArray[np.int32]]) -> NDArray[np.int64]:
-    return np.concatenate(([0], np.cumsum([len(row) for row in rows]))).astype(np.int64)
+    put_array(group, "offsets", np.concatenate(([0], ends)).astype(np.int64))
 
 
 def _rows(group: Any) -> list[NDArray[np.int32]]:
@@ -261,32 +263,6 @@ def _collected(
 def _text(hf: Any, answer: NDArray[np.int32]) -> str:
     text = hf.decode(answer.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return str(text).strip()
-
-
-def _questions_table(prompts: Sequence[Prompt]) -> pa.Table:
-    asked = [prompt.question for prompt in prompts]
-    return pa.table(
-        {
-            "question": pa.array(range(len(prompts)), pa.int32()),
-            "id": pa.array([q.id for q in asked], pa.string()),
-            "task": pa.array([q.task for q in asked], pa.string()),
-            "subject": pa.array([q.subject for q in asked], pa.string()),
-            "group": pa.array([q.group for q in asked], pa.string()),
-            "gold": pa.array([list(q.answers) for q in asked], pa.list_(pa.string())),
-            "exemplars": pa.array([list(p.exemplars) for p in prompts], pa.list_(pa.string())),
-            "answer_tokens": pa.array([p.answer_tokens for p in prompts], pa.int32()),
-            "heldout": pa.array([p.heldout for p in prompts], pa.bool_()),
-            "fingerprint": pa.array([q.fingerprint for q in asked], pa.string()),
-            "prompt_fingerprint": pa.array([p.fingerprint for p in prompts], pa.string()),
-        }
-    )
-
-
-def _with_answers(table: pa.Table, texts: list[str]) -> pa.Table:
-    tasks, gold = table["task"].to_pylist(), table["gold"].to_pylist()
-    flags = [agrees(*row) for row in zip(tasks, gold, texts, strict=True)]
-    table = table.append_column("answer", pa.array(texts, pa.string()))
-    return table.append_column("agrees", pa.array(flags, pa.bool_()))
 
 
 def _write_windows(
@@ -326,20 +302,3 @@ def _write_windows(
         "n_heldout_tokens": int(lengths[heldout].sum()),
         "n_answer_tokens": sum(map(len, answers)),
     }
-
-
-def _tasks_report(written: dict[str, dict[str, int]], table: pa.Table) -> dict[str, Any]:
-    """Add to each benchmark's counts how often the teacher's answer is an accepted one."""
-    report: dict[str, Any] = {}
-    for task, counts in written.items():
-        rows = [row for row in table.to_pylist() if row["task"] == task]
-        known = [row for row in rows if row["gold"]]
-        n_agreeing = sum(row["agrees"] for row in known)
-        report[task] = counts | {
-            "prompts": len(rows),
-            "heldout": sum(row["heldout"] for row in rows),
-            "with_gold": len(known),
-            "agreeing": n_agreeing,
-            "agreement": round(n_agreeing / len(known), 4) if known else None,
-        }
-    return report
