@@ -1,4 +1,7 @@
+import html
+import io
 import json
+import zipfile
 
 import pytest
 
@@ -56,7 +59,7 @@ def test_morpholex_gives_surface_bases_and_tells_the_two_in_apart(read):
 
 
 def test_a_sheet_without_the_columns_is_refused(read):
-    with pytest.raises(DataError, match="lacks one of the columns Word, POS, MorphoLexSegm"):
+    with pytest.raises(DataError, match="has the columns a, b, but lacks one of Word, POS"):
         read("morpholex", "a,b\n1,2\n")
 
 
@@ -65,6 +68,86 @@ def test_a_real_sheet_is_read_without_damage(shared, read_file):
     assert "wrong_columns" not in report.counts
 
 
-def test_a_workbook_is_refused_with_the_cure(read):
-    with pytest.raises(DataError, match="save its sheets as CSV"):
-        read("morpholex", b"PK\x03\x04", "MorphoLEX_en.xlsx")
+_XML = '<?xml version="1.0" encoding="UTF-8"?>'
+_MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+_OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+
+
+def workbook(sheets: dict[str, list[list[str]]]) -> bytes:
+    """The least of an xlsx: names, and cells with their text in them."""
+    numbered = list(enumerate(sheets.items(), 1))
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    names = "".join(f'<sheet name="{n}" sheetId="{i}" r:id="r{i}"/>' for i, (n, _) in numbered)
+    links = "".join(
+        f'<Relationship Id="r{i}" Type="{_OFFICE}/worksheet" Target="worksheets/sheet{i}.xml"/>'
+        for i, _ in numbered
+    )
+    parts = "".join(
+        f'<Override PartName="/xl/worksheets/sheet{i}.xml" ContentType="{kind}.worksheet+xml"/>'
+        for i, _ in numbered
+    )
+    files = {
+        "[Content_Types].xml": f'<Types xmlns="{_PACKAGE}/content-types"><Override '
+        f'PartName="/xl/workbook.xml" ContentType="{kind}.sheet.main+xml"/>{parts}</Types>',
+        "_rels/.rels": f'<Relationships xmlns="{_PACKAGE}/relationships"><Relationship Id="r" '
+        f'Type="{_OFFICE}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook {_MAIN} xmlns:r="{_OFFICE}"><sheets>{names}</sheets>'
+        "</workbook>",
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{_PACKAGE}/relationships">{links}'
+        "</Relationships>",
+    }
+    for i, (_, rows) in numbered:
+        cells = "".join(f"<row>{''.join(map(_cell, row))}</row>" for row in rows)
+        files[f"xl/worksheets/sheet{i}.xml"] = (
+            f"<worksheet {_MAIN}><sheetData>{cells}</sheetData></worksheet>"
+        )
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, _XML + text)
+    return content.getvalue()
+
+
+def _cell(value: str | bool) -> str:
+    if isinstance(value, bool):
+        return f'<c t="b"><v>{int(value)}</v></c>'
+    return f'<c t="inlineStr"><is><t>{html.escape(value)}</t></is></c>'
+
+
+HEAD = ["ELP_ItemID", "Word", "POS", "MorphoLexSegm"]
+
+
+def test_all_sheets_named_by_counts_of_a_workbook_are_read(read):
+    content = workbook(
+        {
+            "Presentation": [["MorphoLEX"]],
+            "1-1-0": [HEAD, ["1", "unkind", "JJ", "<un<{(kind)}"], ["2", "", "", ""]],
+            "0-1-0": [HEAD, ["3", True, "JJ", "{(true)}"]],
+            "0-1-1": [HEAD, ["4", "faultless", "JJ", "{(fault)}>less>"]],
+        }
+    )
+    rows, report = read("morpholex", content, "MorphoLEX_en.xlsx")
+    assert [(r.word, r.base, r.affix) for r in rows] == [
+        ("unkind", "kind", "un"),
+        ("faultless", "fault", "less"),
+    ]
+    assert report.lines == {"no_word": [3]}
+
+
+def test_a_workbook_without_the_sheets_is_refused_with_those_it_has(read):
+    content = workbook({"Sheet1": [HEAD], "All prefixes": [["un"]]})
+    with pytest.raises(DataError, match="has the sheets Sheet1, All prefixes, none of them"):
+        read("morpholex", content, "MorphoLEX_en.xlsx")
+
+
+def test_a_sheet_of_a_workbook_without_the_columns_is_refused_with_those_it_has(read):
+    content = workbook({"0-1-0": [HEAD], "1-1-0": [["Word", "Segments"]]})
+    with pytest.raises(DataError, match=r"sheet 1-1-0 of .* has the columns Word, Segments, but"):
+        read("morpholex", content, "MorphoLEX_en.xlsx")
+
+
+def test_a_damaged_workbook_is_refused(read):
+    content = workbook({"1-1-0": [HEAD]})
+    with pytest.raises(DataError, match="cannot be read as a workbook"):
+        read("morpholex", content[: len(content) // 2], "MorphoLEX_en.xlsx")
