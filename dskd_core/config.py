@@ -125,6 +125,10 @@ class EmbeddingsConfig(Settings):
     """The token a state is filed under: the teacher's argmax there, the next token, or its own."""
     max_occurrences: Count = 2000
     """At most so many occurrences of a token are kept, a uniform sample."""
+    safety: Annotated[float, Field(ge=1.0)] = 4.0
+    """How many times the cap is expected to be stored of a common token; only for predicted, whose
+    counts are not known beforehand: a token predicted less than 1 / safety times as often as it is
+    written may end with fewer rows than its cap, which is counted."""
     state_dtype: Literal["float16", "bfloat16", "float32"] = "float16"
     """How states are stored; bfloat16 is kept as uint16 bits, since Zarr has no such dtype."""
     shard_tokens: Count = 32768
@@ -217,6 +221,10 @@ class RelationsConfig(Settings):
     """Sources whose rows, and pairs derived from them, are left out (moby)."""
     excluded_tags: tuple[str, ...] = ()
     """Rows with any of these tags are left out (slang, dated, rare)."""
+    commercial: bool = False
+    """Leave out every row whose licence forbids commercial use (NC), and pairs derived from it."""
+    reference: SourceConfig | None = None
+    """A lexicon to hold the affixes against in the report (wordnet); adds no pairs."""
 
 
 class WordsConfig(Settings):
@@ -352,6 +360,12 @@ class TrainingConfig(Settings):
     """Push finished students to this hub repository, a branch each; not pushed if empty."""
     seed: Seed = 0
     """Order of the windows and choice of the positions."""
+
+    @model_validator(mode="after")
+    def _the_best_is_measured(self) -> Self:
+        if self.keep == "best" and self.validation_steps is None:
+            raise ValueError("keep 'best' needs a validation CE; set validation_steps")
+        return self
 
 
 class EvaluationConfig(Settings):

@@ -19,6 +19,7 @@ from dskd_core import storage
 from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import PipelineConfig
 from dskd_core.progress import Progress
+from tasks.curves import columns_of, thinned
 from tasks.progress import PrefectProgress, clock_time, key_of
 
 MAX_ROWS = 25
@@ -46,7 +47,10 @@ def shown(
     """
     began = datetime.now(UTC)
     progress = PrefectProgress(title, get_run_logger())
-    artifact = build(progress)
+    try:
+        artifact = build(progress)
+    finally:
+        progress.end()
     show_artifact(title, artifact, began=began)
     get_run_logger().info("%s: %s", title, summary_line(artifact, began=began))
     if parts:
@@ -115,10 +119,12 @@ def show_shards(title: str, parts: Sequence[Artifact]) -> None:
 
 
 def show_terms(title: str, history: Sequence[dict[str, Any]]) -> None:
-    """Show how the measures of a training run moved, at most 25 rows from first to last."""
-    stride = -(-len(history) // MAX_ROWS)
-    steps = sorted({*range(0, len(history), stride), len(history) - 1})
-    rows = [{name: float(f"{value:.4g}") for name, value in history[i].items()} for i in steps]
+    """Show how the measures of a training run moved, some 25 rows from first to last."""
+    names = columns_of(history)
+    rows = [
+        {name: float(f"{row[name]:.4g}") if name in row else None for name in names}
+        for row in thinned(history, MAX_ROWS)
+    ]
     create_table_artifact(rows, key=key_of(f"{title} terms"), description=f"{title}: loss terms")
 
 
@@ -141,14 +147,14 @@ def show_summary(made: Mapping[str, Any]) -> None:
     create_table_artifact(rows, key="summary", description="every artifact of this run")
 
 
-def show_report(artifact: Artifact) -> None:
-    """Show a report's markdown with its pictures inside it, so the UI needs no file access."""
+def show_page(title: str, artifact: Artifact, name: str) -> None:
+    """Show an artifact's markdown with its pictures inside it, so the UI needs no file access."""
     folder = artifact.folder()
-    text = (folder / "report.md").read_text("utf-8")
+    text = (folder / name).read_text("utf-8")
     create_markdown_artifact(
         re.sub(r"!\[([^]]*)\]\(([\w.-]+\.png)\)", lambda m: _picture(folder, m), text),
-        key="report",
-        description="teacher, KD and DSKD compared",
+        key=key_of(title),
+        description=f"{title}: teacher, KD and DSKD compared",
     )
 
 

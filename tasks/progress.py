@@ -1,4 +1,4 @@
-"""A stage's progress, in the run's log and as a bar in the Prefect UI."""
+"""A stage's progress, in the run's log, as a bar and, in training, as a curve in the Prefect UI."""
 
 import logging
 import re
@@ -7,6 +7,9 @@ from collections.abc import Callable
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from dskd_core.training import interruption
+from tasks.curves import LiveCurve
 
 LOG_SECONDS = 5.0
 BAR_SECONDS = 10.0
@@ -43,14 +46,22 @@ class PrefectProgress:
         self._logged = self._drawn = float("-inf")
         self._bar: UUID | None = None
         self._ended = False
+        self._curve = LiveCurve(title, key_of(f"{title} curve"), logger, clock=clock)
+        self._n_steps = 0
 
     def __call__(self, n_done: int, n_total: int, unit: str, **measures: float) -> None:
-        """Note that ``n_done`` of ``n_total`` units are finished."""
+        """Note that ``n_done`` of ``n_total`` units are finished.
+
+        Raises:
+            Interrupted: if the run was asked to stop; what is not published is made again.
+        """
         now = self._clock()
         # A resumed run starts in the middle: the rate counts what was done here alone.
         self._started = self._started or (now, n_done)
         if measures and unit == "steps":
             self.history.append({unit: n_done, **measures})
+            self._n_steps = n_total
+            self._curve(self.history, n_total)
         last = n_done >= n_total and not self._ended
         self._ended = self._ended or last
         if last or now - self._logged >= LOG_SECONDS:
@@ -59,6 +70,12 @@ class PrefectProgress:
         if last or now - self._drawn >= BAR_SECONDS:
             self._drawn = now
             self._draw(100.0 * n_done / max(n_total, 1))
+        interruption.check()
+
+    def end(self) -> None:
+        """Show how the work stood when it ended, well or not."""
+        if self.history:
+            self._curve.show(self.history, self._n_steps)
 
     def _line(
         self, now: float, n_done: int, n_total: int, unit: str, measures: dict[str, float]

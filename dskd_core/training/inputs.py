@@ -88,7 +88,9 @@ class Inputs:
         """Return where activations and candidates come from: the store, or the teacher."""
         if self.teacher is None or self.text is None:
             n_parts = len(self.activations.record.report["parts"])
-            return Activations(self.activations, store), Selected(self.candidates, n_parts)
+            share = config.validation_share if config.validation_steps else 0.0
+            activations = Activations(self.activations, store, validation_share=share)
+            return activations, Selected(self.candidates, n_parts)
         return (
             Online.load(config, teacher_config, self.teacher, self.untrained, self.text),
             Selecting(controlled(dictionary, relations_of(arm)), config.n_candidates),

@@ -1,30 +1,24 @@
-"""One student: AdamW on the tail; a killed run goes on bit for bit."""
+"""One student: steps, checkpoints and validation on the way, and what is published at the end."""
 
-import math
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import torch
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import Arm, TeacherConfig, TrainingConfig
-from dskd_core.dictionary.store import load_dictionary
-from dskd_core.embeddings.teacher import Teacher, device_lock
-from dskd_core.errors import DataError
+from dskd_core.embeddings.teacher import device_lock, torch_device
 from dskd_core.progress import Progress, silent
 from dskd_core.tokenizers import load_tokenizer
-from dskd_core.training import checkpoint
-from dskd_core.training.activations import Source
+from dskd_core.training import checkpoint, interruption
 from dskd_core.training.card import model_card
-from dskd_core.training.inputs import Inputs, is_semantic
-from dskd_core.training.losses import Weights, all_finite
-from dskd_core.training.objective import Batch, Objective, padded_entering
-from dskd_core.training.selection import Selector, calibrated_margin
-from dskd_core.training.steps import Schedule, Step
-from dskd_core.training.student import MODEL, Tail, export, load_student, shape_of
+from dskd_core.training.checkpoint import Best
+from dskd_core.training.inputs import Inputs
+from dskd_core.training.interruption import Interrupted
+from dskd_core.training.ranks import Ranks, together
+from dskd_core.training.run import Row, Run
+from dskd_core.training.student import MODEL, export, shape_of
 
 HISTORY = "history.parquet"
 
@@ -54,187 +48,100 @@ def train_student(
         progress: told steps done, with the terms of the loss.
 
     Raises:
-        DataError: if a term of the loss is not a number; the last checkpoint stays.
+        DataError: if a term of the loss is not a number or explodes; the last checkpoint stays.
+        Interrupted: if the run was asked to stop; its last step is in a checkpoint.
     """
     work = inputs.work(config, arm, seed)
     if found := store.find(work):
         checkpoint.drop(store, work)  # left by a run that was killed between publishing and this
         return found
+    settings = (store, config, teacher_config, inputs, arm, seed)
+    device = torch_device(teacher_config.device).type
     with device_lock:
         started = time.monotonic()
-        run = Run.prepare(store, config, teacher_config, inputs, arm, seed)
-        history = run.to_the_end(store, work, progress)
+        with together(config.n_ranks, _be_rank, *settings, device=device) as ranks:
+            run = Run.prepare(*settings, ranks)
+            trained = train(run, store, work, progress)
         with store.publish(work, started=started) as draft:
-            _export(run, work, draft, inputs.untrained, history)
+            _export(run, work, draft, inputs.untrained, trained)
     checkpoint.drop(store, work)
     return store.get(work.stage, work.fingerprint)
 
 
-@dataclass
-class Run:
-    """Everything one run needs, and its one step.
+@dataclass(frozen=True)
+class Trained:
+    """What a run leaves beside the weights of its last step.
 
     Attributes:
-        config: of the training.
-        student: before training.
-        entry: its first trainable layer.
-        tail: what trains.
-        optimizer: of the tail.
-        objective: what is minimised.
-        schedule: the windows and positions of every step.
-        source: where activations come from.
-        selector: where candidates come from.
+        history: a row a step; ``validation_ce`` and ``validation_kl`` in some of them.
+        best: the weights of the lowest validation CE, where they are to be exported.
     """
 
-    config: TrainingConfig
-    student: Teacher
-    entry: int
-    tail: Tail
-    optimizer: torch.optim.AdamW
-    objective: Objective
-    schedule: Schedule
-    source: Source
-    selector: Selector
+    history: list[Row]
+    best: Best | None
 
-    @classmethod
-    def prepare(
-        cls,
-        store: ArtifactStore,
-        config: TrainingConfig,
-        teacher_config: TeacherConfig,
-        inputs: Inputs,
-        arm: Arm,
-        seed: int,
-    ) -> "Run":
-        """Load what the run reads, and copy the tail."""
-        student = load_student(inputs.untrained, teacher_config)
-        entry = shape_of(inputs.untrained).entry
-        tail = Tail(student, entry)
-        dictionary = load_dictionary(inputs.dictionary)
-        source, selector = inputs.sources(store, config, teacher_config, dictionary, arm)
-        margin = calibrated_margin(inputs.candidates, config.margin_quantile)
-        chosen = (dictionary.has_relations(), dictionary.has_senses())
-        optimizer = torch.optim.AdamW(
-            tail.layers.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        objective = Objective(
-            config,
-            Weights.of(config, arm, margin),
-            tail,
-            student.head.to(getattr(torch, config.compute_dtype)),
-            torch.from_numpy(dictionary.rows).to(student.device),
-        )
-        schedule = Schedule(
-            config, source, *(chosen if is_semantic(arm) else (None, None)), seed=seed
-        )
-        return cls(config, student, entry, tail, optimizer, objective, schedule, source, selector)
 
-    @property
-    def n_steps(self) -> int:
-        """Steps of the whole run."""
-        return self.schedule.n_steps
+def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Trained:
+    """Train from the last checkpoint, or the start, to the last step.
 
-    def to_the_end(
-        self, store: ArtifactStore, work: Work, progress: Progress
-    ) -> list[dict[str, float]]:
-        """Train from the last checkpoint, or the start, to the last step; return the log."""
-        resumed = checkpoint.resume(store, work, self.tail, self.optimizer)
-        history = resumed.history
-        for number in range(resumed.step, self.n_steps):
-            terms = self.step(number)
-            history.append({"step": float(number), **terms})
-            progress(number + 1, self.n_steps, "steps", **terms)
-            if (number + 1) % self.config.checkpoint_steps == 0 and number + 1 < self.n_steps:
-                checkpoint.save(store, work, number + 1, self.tail, self.optimizer, history)
-        return history
+    Args:
+        run: of any rank; the first alone validates, saves and reports.
+        store: where checkpoints are kept.
+        work: the student they belong to.
+        progress: told steps done, with the terms of the loss.
 
-    def step(self, number: int) -> dict[str, float]:
-        """Take one step of AdamW; return the terms of the loss as logged.
-
-        Raises:
-            DataError: if a term is not a number; the weights are left as they were.
-        """
-        step = self.schedule.step(number)
-        rate = learning_rate(number, self.n_steps, self.config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        terms: dict[str, float] = {}
-        for share in step.dealt(self.config.n_accumulated):
-            loss, parts = self.objective.of(self.batch(share), step)
-            loss.backward()  # type: ignore[no-untyped-call]
-            terms = added(terms, parts)
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.tail.layers.parameters(), self.config.max_grad_norm or math.inf
-        )
-        terms |= {"grad_norm": float(norm), "lr": rate}
-        if not all_finite(terms):
-            raise DataError(
-                f"Step {number} gave {terms} on the windows {list(step.windows)}; lower "
-                f"training.learning_rate ({self.config.learning_rate}) and run again: the last "
-                "checkpoint is kept."
+    Raises:
+        DataError: see :meth:`Run.step`.
+        Interrupted: if the process of the first rank was asked to stop.
+    """
+    config, n_steps = run.config, run.n_steps
+    resumed = checkpoint.resume(store, work, run.tail, run.optimizer)
+    history, best = resumed.history, resumed.best
+    for number in range(resumed.step, n_steps):
+        row, n_done = run.step(number, history), number + 1
+        if run.validation and run.validation.is_due(n_done, n_steps, config):
+            row |= run.validation.score(run.objective)
+            if config.keep == "best" and (best is None or row["validation_ce"] < best.ce):
+                best = Best.of(n_done, row["validation_ce"], run.tail)
+        history.append({"step": float(number), **row})
+        stops = run.ranks.any(interruption.is_requested())
+        due = n_done % config.checkpoint_steps == 0 and n_done < n_steps
+        if run.ranks.is_first and (stops or due):
+            checkpoint.save(
+                *(store, work, n_done, run.tail, run.optimizer, history),
+                best=best,
+                n_kept=config.n_checkpoints,
             )
-        self.optimizer.step()
-        return terms
-
-    def batch(self, share: Step) -> Batch:
-        """Read the activations and the candidates of windows."""
-        windows = self.source.read(share.windows)
-        starts = np.cumsum([0, *(len(window.labels) for window in windows)])
-        near = [
-            self.selector.of(window, torch.from_numpy(chosen))
-            for window, chosen in zip(windows, share.chosen, strict=True)
-            if len(chosen)
-        ]
-        device, none = self.student.device, torch.empty(0, self.config.n_candidates).long()
-        return Batch(
-            *padded_entering(windows),
-            windows,
-            torch.from_numpy(np.concatenate(share.weights)).float().to(device),
-            torch.from_numpy(
-                np.concatenate([s + c for s, c in zip(starts[:-1], share.chosen, strict=True)])
-            ).to(device),
-            torch.cat([none, *(positives for positives, _ in near)]).to(device),
-            torch.cat([none, *(negatives for _, negatives in near)]).to(device),
-        )
+        if stops:
+            raise Interrupted(
+                f"Stopped after step {n_done} of {n_steps}, as asked; its checkpoint is kept: run "
+                "again to go on from there."
+            )
+        progress(n_done, n_steps, "steps", **row)
+    return Trained(history, best)
 
 
-def added(terms: dict[str, float], parts: dict[str, float]) -> dict[str, float]:
-    """Add the terms of another share of a step; norms of gradients add in squares.
-
-    >>> added({"ce": 1.0, "kd_gradient": 3.0}, {"ce": 0.5, "kd_gradient": 4.0})
-    {'ce': 1.5, 'kd_gradient': 5.0}
-    """
-    return {
-        name: math.hypot(terms.get(name, 0.0), parts.get(name, 0.0))
-        if name.endswith("_gradient")
-        else terms.get(name, 0.0) + parts.get(name, 0.0)
-        for name in terms | parts
-    }
-
-
-def learning_rate(step: int, n_steps: int, config: TrainingConfig) -> float:
-    """Return the learning rate of a step: a linear rise, then half a cosine down to zero.
-
-    >>> config = TrainingConfig(learning_rate=1.0, warmup_share=0.2)
-    >>> [round(learning_rate(step, 10, config), 3) for step in (0, 1, 2, 6, 9)]
-    [0.5, 1.0, 1.0, 0.5, 0.038]
-    """
-    n_warmup = int(config.warmup_share * n_steps)
-    if step < n_warmup:
-        return config.learning_rate * (step + 1) / n_warmup
-    done = (step - n_warmup) / max(1, n_steps - n_warmup)
-    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
-
-
-def _export(
-    run: Run, work: Work, draft: Draft, untrained: Artifact, history: list[dict[str, float]]
+def _be_rank(
+    ranks: Ranks,
+    store: ArtifactStore,
+    config: TrainingConfig,
+    teacher_config: TeacherConfig,
+    inputs: Inputs,
+    arm: Arm,
+    seed: int,
 ) -> None:
-    folder = draft.path(MODEL)
+    """Take the steps of another rank than the first, in a process of its own."""
+    run = Run.prepare(store, config, teacher_config, inputs, arm, seed, ranks)
+    train(run, store, inputs.work(config, arm, seed), silent)
+
+
+def _export(run: Run, work: Work, draft: Draft, untrained: Artifact, trained: Trained) -> None:
+    folder, history, best = draft.path(MODEL), trained.history, trained.best
     folder.mkdir()
-    n_parameters = export(run.student, run.entry, run.tail.layers.state_dict(), folder)
+    weights = run.tail.layers.state_dict() | (best.weights if best else {})
+    n_parameters = export(run.student, run.entry, weights, folder)
     load_tokenizer(untrained.folder() / MODEL).hf.save_pretrained(folder)
-    draft.write_table(HISTORY, pa.Table.from_pylist(history))
+    draft.write_table(HISTORY, _table(history))
     last: dict[str, Any] = {name: round(value, 6) for name, value in history[-1].items()}
     draft.counts |= {
         "steps": len(history),
@@ -247,6 +154,15 @@ def _export(
         "seed": work.config["seed"],
         "margin": run.objective.weights.margin,
         "last_step": last,
+        "kept_step": best.step if best else len(history),
     }
     card = model_card(work, untrained, last, draft.counts)
     (folder / "README.md").write_text(card, "utf-8")
+
+
+def _table(history: list[Row]) -> pa.Table:
+    """Return the log as a table; what a step was not scored on is null there."""
+    names = dict.fromkeys(name for row in history for name in row)
+    return pa.table(
+        {name: pa.array([row.get(name) for row in history], pa.float64()) for name in names}
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,6 +36,35 @@ class Batch:
     chosen: Tensor
     positives: Tensor
     negatives: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        windows: Sequence[WindowActivations],
+        share: Step,
+        positives: Tensor,
+        negatives: Tensor,
+        device: torch.device,
+    ) -> "Batch":
+        """Put the positions of windows one after the other.
+
+        Args:
+            windows: the activations of the windows of ``share``, in its order.
+            share: with the weights and the chosen positions of each window.
+            positives: [s, kappa] int64, rows for all chosen positions.
+            negatives: likewise.
+            device: where the loss is computed.
+        """
+        starts = np.cumsum([0, *(len(window.labels) for window in windows)])
+        chosen = [start + of for start, of in zip(starts[:-1], share.chosen, strict=True)]
+        return cls(
+            *padded_entering(windows),
+            windows,
+            torch.from_numpy(np.concatenate(share.weights)).float().to(device),
+            torch.from_numpy(np.concatenate(chosen)).to(device),
+            positives.to(device),
+            negatives.to(device),
+        )
 
     def flat(self, name: str) -> Tensor | None:
         """Return an array of all windows' positions, or None where the windows have none."""

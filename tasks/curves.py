@@ -1,0 +1,106 @@
+"""A training run's loss curve in the Prefect UI, redrawn while it runs."""
+
+import base64
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID
+
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
+
+CURVE_SECONDS = 20.0
+FIRST_SECONDS = 5.0
+MOST_OF_TIME = 0.01
+"""Share of the time that drawing may take."""
+N_ROWS = 12
+
+Row = Mapping[str, float]
+
+
+class LiveCurve:
+    """One artifact a run: a picture and a table of the log so far, never one artifact a step."""
+
+    def __init__(
+        self,
+        title: str,
+        key: str,
+        logger: logging.Logger | logging.LoggerAdapter[logging.Logger],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.title = title
+        self._key = key
+        self._logger = logger
+        self._clock = clock
+        self._artifact: UUID | None = None
+        self._n_shown = 0
+        self._due = clock() + FIRST_SECONDS
+
+    def __call__(self, history: Sequence[Row], n_steps: int) -> None:
+        """Show the log so far, if it is time again."""
+        if self._clock() >= self._due:
+            self.show(history, n_steps)
+
+    def show(self, history: Sequence[Row], n_steps: int) -> None:
+        """Show the log so far, unless just that is shown already."""
+        if len(history) == self._n_shown:
+            return
+        began = self._clock()
+        try:
+            self._put(page_of(self.title, history, n_steps))
+        except Exception as error:  # a curve that cannot be drawn must not end hours of work
+            self._logger.warning("%s: the loss curve was not drawn (%s).", self.title, error)
+        self._n_shown = len(history)
+        took = self._clock() - began
+        self._due = began + took + max(CURVE_SECONDS, took / MOST_OF_TIME)
+
+    def _put(self, page: str) -> None:
+        if self._artifact is None:
+            self._artifact = create_markdown_artifact(page, key=self._key, description=self.title)
+        else:
+            client = get_client(sync_client=True)
+            client.update_artifact(self._artifact, ArtifactUpdate(data=page))
+
+
+def page_of(title: str, history: Sequence[Row], n_steps: int) -> str:
+    """Write the log so far as markdown: its picture, its numbers now and then."""
+    from dskd_core.training.pictures import draw_run
+
+    picture = base64.b64encode(draw_run(history, n_steps)).decode()
+    head = f"## {title}: step {history[-1]['steps']:,.0f} of {n_steps:,}"
+    return f"{head}\n\n![loss](data:image/png;base64,{picture})\n\n{table_of(history)}\n"
+
+
+def table_of(history: Sequence[Row]) -> str:
+    """Write a few rows of the log as a markdown table; those with a validation score, if any.
+
+    >>> print(table_of([{"steps": 1, "ce": 2.5}, {"steps": 2, "ce": 2.25, "lr": 0.001}]))
+    | steps | ce | lr |
+    |---:|---:|---:|
+    | 1 | 2.5 |  |
+    | 2 | 2.25 | 0.001 |
+    """
+    rows = thinned([row for row in history if "validation_ce" in row] or history, N_ROWS)
+    names = columns_of(history)
+    body = [[f"{row[name]:.4g}" if name in row else "" for name in names] for row in rows]
+    heads = [name.replace("_", " ") for name in names]
+    lines = [f"| {' | '.join(cells)} |" for cells in [heads, *body]]
+    return "\n".join([lines[0], f"|{'---:|' * len(names)}", *lines[1:]])
+
+
+def columns_of(history: Sequence[Row]) -> list[str]:
+    """Return the names of all measures, in the order in which they first came."""
+    return list(dict.fromkeys(name for row in history for name in row))
+
+
+def thinned(history: Sequence[Row], most: int) -> list[Row]:
+    """Return at most ``most`` + 1 rows, evenly spaced, the last one among them.
+
+    >>> [row["steps"] for row in thinned([{"steps": i} for i in range(10)], 3)]
+    [0, 4, 8, 9]
+    """
+    stride = -(-len(history) // most)
+    places = sorted({*range(0, len(history), stride), len(history) - 1})
+    return [history[place] for place in places]
