@@ -1,11 +1,16 @@
 """The students on held-out text, and how they compare."""
 
+from typing import Any
+
 from prefect import task
 
 from dskd_core.config import PipelineConfig
-from tasks.artifacts import opened, show_report, shown, store_of
+from tasks.artifacts import opened, show_page, shown, store_of
 from tasks.policy import CPU, GPU
 from tasks.training import Places, inputs_of
+
+Points = dict[str, PipelineConfig]
+"""The settings of every point of a sweep, by name."""
 
 
 @task(name="scores", task_run_name="scores {subject}", **GPU)
@@ -41,5 +46,30 @@ def report(config: PipelineConfig, scores: list[str], students: list[str]) -> st
             progress=progress,
         ),
     )
-    show_report(opened(uri))
+    show_page("report", opened(uri), "report.md")
+    return uri
+
+
+def points(config: PipelineConfig, grid: dict[str, list[Any]], design: str) -> Points:
+    """Return the settings of every point of a sweep, by what differs; refuse a wrong one first."""
+    from dskd_core.evaluation.sweep import points_of
+
+    return {point.name: point.config for point in points_of(config, grid, design)}
+
+
+@task(name="sweep", task_run_name="sweep", **CPU)
+def sweep(config: PipelineConfig, scores: dict[str, list[str]]) -> str:
+    """Compare the points of a sweep; return its URI."""
+    from dskd_core.evaluation.sweep import PAGE, build_sweep
+
+    uri = shown(
+        "sweep",
+        lambda _: build_sweep(
+            store_of(config),
+            config.evaluation,
+            list(scores),
+            [[opened(score) for score in of_point] for of_point in scores.values()],
+        ),
+    )
+    show_page("sweep", opened(uri), PAGE)
     return uri

@@ -6,7 +6,7 @@ import pytest
 
 from dskd_core.artifacts import ArtifactStore, Work
 from tasks import artifacts as module
-from tasks.artifacts import found_or_made, link_of, show_report, show_terms, summary_line
+from tasks.artifacts import found_or_made, link_of, show_page, show_terms, summary_line
 
 HOUR = timedelta(hours=1)
 
@@ -44,7 +44,7 @@ def test_the_report_carries_its_pictures_and_names_those_it_lacks(artifact, monk
     monkeypatch.setattr(
         module, "create_markdown_artifact", lambda text, **_: shown.update(text=text)
     )
-    show_report(artifact)
+    show_page("report", artifact, "report.md")
     assert "![loss](data:image/png;base64,iVBORw==)" in shown["text"]
     assert "![gone](gone.png)" in shown["text"]
 

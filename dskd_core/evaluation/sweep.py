@@ -1,0 +1,224 @@
+"""Many settings, one table: the ablations of the paper, each point trained and scored like any run.
+
+Points share whatever their settings leave equal: activations for all of them that keep the
+teacher, the text and the student's layers, KD students for all that change senses alone.
+
+A ``sweep`` artifact has ``sweep.parquet``, a row for each point and metric:
+
+    point                      string   settings that differ from the first point
+    metric                     string   as in metrics.py
+    kd, dskd                   double   means over positions and seeds
+    gain, low, high            double   DSKD - KD, its bootstrap interval
+    seed_low, seed_high        double   its t-interval over seeds, null with one seed
+    change, change_low, ..     double   DSKD - the first point's; null where windows differ
+    verdict                    string   of the gain, in words
+
+and ``sweep.md``, the same for people.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from dskd_core.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.config import EvaluationConfig, PipelineConfig, parse_config
+from dskd_core.errors import ConfigError
+from dskd_core.evaluation.comparison import YARDSTICK, Pair, ScoreBoard
+from dskd_core.evaluation.metrics import METRICS
+from dskd_core.evaluation.statistics import Comparison, compare, pooled
+
+TABLE = "sweep.parquet"
+PAGE = "sweep.md"
+ARM = "dskd"
+_SHOWN = ("ce", "kl", "synonym_nearer")
+Design = Literal["one_at_a_time", "product"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One set of settings; ``name`` says what differs from the first."""
+
+    name: str
+    config: PipelineConfig
+
+
+def points_of(
+    config: PipelineConfig, grid: Mapping[str, Sequence[Any]], design: Design = "one_at_a_time"
+) -> list[Point]:
+    """Return the settings to try, the base first; a value the base has already adds no point.
+
+    >>> grid = {"senses.n_senses": [5, 10], "training.n_candidates": [1]}
+    >>> [point.name for point in points_of(PipelineConfig(), grid)]
+    ['base', 'senses.n_senses=10', 'training.n_candidates=1']
+    >>> len(points_of(PipelineConfig(), grid, "product"))
+    3
+
+    Args:
+        config: the base.
+        grid: values by setting, such as ``senses.n_senses``.
+        design: each setting varied alone around the base, or all combinations.
+
+    Raises:
+        ConfigError: if a setting does not exist or refuses a value.
+    """
+    if design == "product":
+        choices = [
+            dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
+        ]
+    else:
+        choices = [{name: value} for name, values in grid.items() for value in values]
+    points = [Point("base", config)]
+    for choice in choices:
+        changed = _changed(config, choice)
+        if all(changed != point.config for point in points):
+            name = ", ".join(f"{key}={value}" for key, value in choice.items())
+            points.append(Point(name, changed))
+    return points
+
+
+def build_sweep(
+    store: ArtifactStore,
+    config: EvaluationConfig,
+    names: Sequence[str],
+    scores: Sequence[Sequence[Artifact]],
+) -> Artifact:
+    """Compare DSKD with KD at every point, and with itself at the first; publish one table.
+
+    Args:
+        store: where the sweep is kept.
+        config: level and resamples of the intervals.
+        names: of the points, the base first.
+        scores: of every student of each point.
+    """
+    work = Work(
+        "sweep",
+        config.model_dump(mode="json", include={"confidence", "n_resamples"})
+        | {"points": list(names)},
+        {
+            f"{name}: {a.record.report['arm']} {a.record.report['seed']}": a.fingerprint
+            for name, found in zip(names, scores, strict=True)
+            for a in found
+        },
+    )
+    if found := store.find(work):
+        return found
+    boards = [ScoreBoard(of_point) for of_point in scores]
+    rows = [
+        _row(name, board, boards[0], pair, config)
+        for name, board in zip(names, boards, strict=True)
+        for pair in board.pairs(ARM, YARDSTICK, config)
+    ]
+    with store.publish(work) as draft:
+        draft.write_table(TABLE, pa.Table.from_pylist(rows))
+        draft.path(PAGE).write_text(_page(rows, len(boards[0].seeds(ARM)), config), "utf-8")
+        draft.counts |= {"points": len(names), "scores": sum(map(len, scores))}
+        draft.report["table"] = shown_rows(rows)
+    return store.get(work.stage, work.fingerprint)
+
+
+def shown_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row a point, as tables of people show it."""
+    shown: dict[str, dict[str, Any]] = {}
+    titles = {metric.name: metric.title for metric in METRICS}
+    for row in rows:
+        if row["metric"] in _SHOWN:
+            title = titles[row["metric"]]
+            line = shown.setdefault(row["point"], {"point": row["point"]})
+            line[f"{title}, KD"] = round(row["kd"], 4)
+            line[f"{title}, DSKD"] = round(row["dskd"], 4)
+            line[f"{title}, DSKD - KD"] = (
+                f"{row['gain']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
+            )
+            if row["metric"] == "ce":
+                line["verdict on CE"] = row["verdict"]
+    return list(shown.values())
+
+
+def _changed(config: PipelineConfig, choice: Mapping[str, Any]) -> PipelineConfig:
+    values = config.model_dump(mode="json")
+    for name, value in choice.items():
+        *stages, key = name.split(".")
+        place = values
+        for stage in stages:
+            place = place.get(stage, {}) if isinstance(place, dict) else {}
+        if key not in place:
+            raise ConfigError(
+                f"The sweep's setting {name!r} does not exist; name one as stage.setting, such as "
+                "senses.n_senses."
+            )
+        place[key] = value
+    return parse_config(values, "A point of the sweep")
+
+
+def _row(
+    name: str, board: ScoreBoard, base: ScoreBoard, pair: Pair, config: EvaluationConfig
+) -> dict[str, Any]:
+    gain, change = pair.found, _change(board, base, pair, config)
+    return {
+        "point": name,
+        "metric": pair.metric.name,
+        "kd": board.row(YARDSTICK)[pair.metric.name],
+        "dskd": board.row(ARM)[pair.metric.name],
+        "gain": gain.difference,
+        "low": gain.low,
+        "high": gain.high,
+        "seed_low": gain.seed_low,
+        "seed_high": gain.seed_high,
+        "change": change.difference if change else None,
+        "change_low": change.low if change else None,
+        "change_high": change.high if change else None,
+        "verdict": pair.verdict,
+    }
+
+
+def _change(
+    board: ScoreBoard, base: ScoreBoard, pair: Pair, config: EvaluationConfig
+) -> Comparison | None:
+    """Compare DSKD of two points on the same positions; None where they were scored on others."""
+    same = ("window", pair.metric.count)
+    seeds = [seed for seed in pair.seeds if seed in base.seeds(ARM)]
+    if board is base or not seeds:
+        return None
+    tables = [[b.tables[ARM, seed] for seed in seeds] for b in (board, base)]
+    if any(not tables[0][0][name].equals(tables[1][0][name]) for name in same):
+        return None
+    sums = [
+        pooled(np.stack([t[pair.metric.total].to_numpy() for t in of]).astype(float), base.clusters)
+        for of in tables
+    ]
+    counts = tables[1][0][pair.metric.count].to_numpy().astype(float)
+    return compare(
+        *sums,
+        pooled(counts, base.clusters),
+        confidence=config.confidence,
+        n_resamples=config.n_resamples,
+    )
+
+
+def _page(rows: Sequence[dict[str, Any]], n_seeds: int, config: EvaluationConfig) -> str:
+    """Write the table in Markdown."""
+    shown = shown_rows(rows)
+    head = list(shown[0])
+    lines = [
+        "# Sweep",
+        "",
+        f"Every point: {n_seeds} seeds of KD and of DSKD, compared on the same held-out windows; "
+        f"{config.confidence:.0%} bootstrap intervals over documents and seeds in brackets. A "
+        "verdict other than *not told apart* needs the interval over seeds to exclude 0 too.",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+        *("| " + " | ".join(str(row.get(name, "")) for name in head) + " |" for row in shown),
+    ]
+    changed = [r for r in rows if r["metric"] == "ce" and r["change"] is not None]
+    if changed:
+        lines += ["", "CE of DSKD against the first point's, on the same windows:", ""]
+        lines += [
+            f"- {r['point']}: {r['change']:+.4f} [{r['change_low']:+.4f}, {r['change_high']:+.4f}]"
+            for r in changed
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,45 @@
+"""Many settings, one table: points share every stage that their settings leave equal."""
+
+from typing import Any, Literal
+
+from prefect import flow
+
+from dskd_core.config import PipelineConfig
+from flows.runner import DEFAULTS, Made, threads
+from flows.train import train
+from tasks import evaluation
+
+ABLATIONS: dict[str, list[Any]] = {
+    "senses.n_senses": [3, 10],
+    "training.n_candidates": [1, 10],
+    "training.positive_weight": [0.5, 2.0],
+    "training.margin": [1.0, "calibrated"],
+    "student.n_trainable_layers": [1, 4],
+    "student.layers": ["first_last"],
+    "embeddings.key": ["next"],
+}
+"""The paper's ablations, and the key and the choice of layers."""
+
+
+@flow(name="dskd", flow_run_name="sweep on {config.teacher.source}", task_runner=threads())
+def sweep(
+    config: PipelineConfig = DEFAULTS,
+    grid: dict[str, list[Any]] = ABLATIONS,
+    design: Literal["one_at_a_time", "product"] = "one_at_a_time",
+) -> Made:
+    """Train and score KD and DSKD at every point; compare them in one table.
+
+    Args:
+        config: the settings of all stages: the first point.
+        grid: values to try, by setting, such as ``{"senses.n_senses": [3, 10]}``.
+        design: each setting alone around the first point, or all combinations.
+
+    Returns:
+        The URI of the sweep, and of the scores of every point.
+    """
+    points = evaluation.points(config, grid, design)
+    scores = {name: train(point)["scores"] for name, point in points.items()}
+    return {
+        "sweep": evaluation.sweep.submit(config, scores).result(),
+        "scores": [uri for uris in scores.values() for uri in uris],
+    }

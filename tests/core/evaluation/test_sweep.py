@@ -1,0 +1,72 @@
+"""Points of a sweep, and its table against the scores it is made from."""
+
+import numpy as np
+import pytest
+
+from dskd_core.config import PipelineConfig
+from dskd_core.errors import ConfigError
+from dskd_core.evaluation.sweep import build_sweep, points_of
+from tests.miniature import Built
+
+
+def test_settings_are_varied_one_at_a_time_around_the_base():
+    grid = {"senses.n_senses": [5, 3], "training.margin": [1.0, "calibrated"]}
+    points = points_of(PipelineConfig(), grid)
+    assert [point.name for point in points] == [
+        "base",
+        "senses.n_senses=3",
+        "training.margin=calibrated",
+    ]
+    assert points[1].config.senses.n_senses == 3
+    assert points[1].config.training == points[0].config.training
+
+
+def test_a_product_has_every_combination_once():
+    grid = {"senses.n_senses": [5, 3], "training.n_candidates": [5, 1]}
+    points = points_of(PipelineConfig(), grid, "product")
+    pairs = {(p.config.senses.n_senses, p.config.training.n_candidates) for p in points}
+    assert pairs == {(5, 5), (5, 1), (3, 5), (3, 1)}
+    assert len(points) == 4
+
+
+@pytest.mark.parametrize(
+    ("grid", "told"),
+    [
+        ({"senses.k": [3]}, "'senses.k' does not exist"),
+        ({"sense.n_senses": [3]}, "'sense.n_senses' does not exist"),
+        ({"senses.n_senses": [0]}, "n_senses=0"),
+    ],
+)
+def test_a_setting_that_does_not_exist_or_refuses_its_value_is_named_first(grid, told):
+    with pytest.raises(ConfigError, match=told):
+        points_of(PipelineConfig(), grid)
+
+
+def test_the_table_says_what_dskd_gains_at_every_point(miniature):
+    names, scores = [], []
+    grid = {"training.n_candidates": [1], "student.n_trainable_layers": [1]}
+    config = miniature.config.model_copy(
+        update={"evaluation": miniature.config.evaluation.model_copy(update={"seeds": (0, 1)})}
+    )
+    for point in points_of(config, grid):
+        built = Built(point.config)
+        names.append(point.name)
+        scores.append(
+            [built.scores(built.student(arm, seed)) for arm in ("kd", "dskd") for seed in (0, 1)]
+        )
+    sweep = build_sweep(miniature.store, config.evaluation, names, scores)
+    rows = {(row["point"], row["metric"]): row for row in sweep.table("sweep.parquet").to_pylist()}
+    for name, of_point in zip(names, scores, strict=True):
+        ce = [score.record.report["means"]["ce"] for score in of_point]
+        row = rows[name, "ce"]
+        assert row["kd"] == pytest.approx(np.mean(ce[:2]))
+        assert row["dskd"] == pytest.approx(np.mean(ce[2:]))
+        assert row["gain"] == pytest.approx(np.mean(ce[2:]) - np.mean(ce[:2]))
+        assert row["low"] <= row["gain"] <= row["high"]
+    assert rows["base", "ce"]["change"] is None
+    base, other = (rows[name, "ce"] for name in names[:2])
+    assert other["change"] == pytest.approx(other["dskd"] - base["dskd"])
+    kd = {rows[name, "ce"]["kd"] for name in names[:2]}
+    assert len(kd) == 1, "one KD student serves all points that change senses alone"
+    page = (sweep.folder() / "sweep.md").read_text()
+    assert all(name in page for name in names)
