@@ -1,0 +1,1 @@
+"""The contenders of benchmarks.training: each trains the same student in a process of its own."""

@@ -1,0 +1,38 @@
+"""dskd itself: ``train_student``, stopped when enough steps are timed."""
+
+from benchmarks.peers.process import Tick
+from benchmarks.peers.scenario import PAPER_RELATIONS, Scenario, Stages, with_relations
+from dskd_core.config import Arm
+from dskd_core.training.activations import Mode
+from dskd_core.training.loop import train_student
+
+
+def train(
+    scenario: Scenario,
+    tick: Tick,
+    mode: Mode = "cached",
+    arm: Arm = "kd",
+    relations: int = PAPER_RELATIONS,
+    **training: float | str,
+) -> None:
+    """Train one arm in one mode; ``training`` changes settings of that stage."""
+    config = with_relations(scenario.config, relations)
+    stages = Stages(
+        config.model_copy(
+            update={"training": config.training.model_copy(update={"mode": mode} | training)}
+        )
+    )
+
+    def progress(n_done: int, n_total: int, unit: str, **measures: float) -> None:
+        if unit == "steps":
+            tick(**measures)
+
+    train_student(
+        stages.store,
+        stages.config.training,
+        config.teacher,
+        stages.inputs(mode),
+        arm=arm,
+        seed=0,
+        progress=progress,
+    )

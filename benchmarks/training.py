@@ -1,0 +1,251 @@
+"""Distillation in tokens a second and in peak memory, against what people use, and its limit.
+
+    python -m benchmarks.training [--quick] [--root work/benchmarks]
+
+Everyone distils SmolLM2-135M into its first 15 layers, of which the last 2 train, on the same
+text, in the same batches of 8 x 256 tokens, with CE + alpha T^2 KL (alpha 0.7, T 2):
+
+    plain              transformers and torch as most people would write it
+    trl gkd            TRL's GKDTrainer, forward KL, nothing generated (pip install '.[benchmarks]')
+    trl distillation   TRL's DistillationTrainer, likewise; ``trl`` below is the faster of the two
+    online, cached     dskd's train_student with the teacher beside it, and without
+    products           the matrix products of a cached step and nothing else
+
+Each runs in its own process, so that peak memory (VmHWM: everything, loading included) is its own,
+and they take turns, so that what disturbs the machine disturbs all of them; figures are medians.
+The last line is JSON. ``loss_difference`` is the largest relative difference of the loss from the
+plain peer's over the first steps; ``*_over_steps`` where AdamW has moved the weights in between.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.process import Contender
+from benchmarks.peers.scenario import PAPER_RELATIONS, RELATIONS
+
+N_TOKENS = 8 * 256
+_N_COMPARED = 3
+
+GOALS = {
+    "online_vs_plain": (">=", 2.5),
+    "cached_vs_plain": (">=", 6.0),
+    "peak_memory_vs_plain": ("<=", 0.5),
+    "online_vs_trl": (">=", 2.0),
+    "cached_vs_trl": (">=", 5.0),
+    "sem_overhead": ("<=", 0.03),
+    "cached_floor_share": (">=", 0.6),
+    "llama_like.online_vs_plain": (">=", 1.3),
+    "llama_like.cached_vs_plain": (">=", 4.5),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contender of a scenario: its module, its options, and its steps in a round."""
+
+    name: str
+    module: str
+    options: dict[str, Any]
+    n_steps: int = 1
+
+
+PLAIN = Entry("plain", "plain", {})
+ONLINE = Entry("online", "ours", {"mode": "online"}, 2)
+CACHED = Entry("cached", "ours", {"mode": "cached"}, 4)
+TRL = [
+    Entry("trl gkd", "gkd", {"trainer": "gkd"}),
+    Entry("trl distillation", "gkd", {"trainer": "distillation"}),
+]
+PRODUCTS = Entry("products", "products", {}, 4)
+
+
+def prepared(name: str, root: Path) -> Path:
+    """Build a scenario in a process of its own; return its file."""
+    code = (
+        "import sys; from pathlib import Path; from benchmarks.peers.scenario import prepare; "
+        "prepare(sys.argv[1], Path(sys.argv[2]))"
+    )
+    root.mkdir(parents=True, exist_ok=True)
+    log = root / f"{name}.log"
+    with log.open("w") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", code, name, str(root)],
+            cwd=Path(__file__).parents[1],
+            stdout=file,
+            stderr=file,
+            check=False,
+        )
+    if done.returncode:
+        raise SystemExit(f"The scenario {name} could not be built; see {log}.")
+    return root / f"{name}.json"
+
+
+@contextmanager
+def contest(scenario: Path, entries: Sequence[Entry], n_rounds: int) -> Iterator[list[Contender]]:
+    """Start contenders, warm each up, let them step in turns, and end them."""
+    contenders: list[Contender] = []
+    try:
+        for entry in entries:
+            contender = Contender(entry.name, entry.module, scenario, **entry.options)
+            contenders.append(contender)
+            contender.steps(_N_COMPARED - 1, measured=False)
+        for number in range(n_rounds):
+            # Every other round backwards: no one always follows the same neighbour.
+            turns = list(zip(entries, contenders, strict=True))
+            for entry, contender in turns[:: -1 if number % 2 else 1]:
+                contender.steps(entry.n_steps)
+        yield contenders
+    finally:
+        for contender in contenders:
+            contender.close()
+
+
+def report(title: str, contenders: Sequence[Contender]) -> dict[str, Contender]:
+    """Print what each contender took; return those that ran, by name."""
+    print(f"\n{title}")
+    print(f"{'':22}{'s a step':>10}{'least':>9}{'most':>9}{'tokens/s':>10}{'peak GiB':>10}  loss")
+    ran = {}
+    for contender in contenders:
+        if contender.failure or not contender.seconds:
+            print(f"{contender.name:22}  not run: {contender.failure}")
+            continue
+        ran[contender.name] = contender
+        median, first = seconds(contender), contender.first[0]
+        print(
+            f"{contender.name:22}{median:10.3f}{min(contender.seconds):9.3f}"
+            f"{max(contender.seconds):9.3f}{N_TOKENS / median:10.0f}"
+            f"{contender.peak_bytes / 2**30:10.2f}  "
+            + ", ".join(f"{k} {first[k]:.4f}" for k in ("loss", "ce", "kl") if k in first)
+        )
+    return ran
+
+
+def seconds(contender: Contender) -> float:
+    """Return the median step."""
+    return statistics.median(contender.seconds)
+
+
+def faster(ran: dict[str, Contender], name: str, than: str) -> float | None:
+    """Return how many times faster one is than another; None where one did not run."""
+    if name not in ran or than not in ran:
+        return None
+    return round(seconds(ran[than]) / seconds(ran[name]), 3)
+
+
+def loss_difference(a: Contender, b: Contender, n_steps: int, term: str = "loss") -> float:
+    """Return the largest relative difference of a term over the first steps of two."""
+    pairs = zip(a.first[:n_steps], b.first[:n_steps], strict=True)
+    return round(max(abs(x[term] / y[term] - 1.0) for x, y in pairs), 6)
+
+
+def against_peers(root: Path, n_rounds: int) -> dict[str, Any]:
+    """Measure both modes against the peers and against the products alone."""
+    entries = [PLAIN, *TRL, ONLINE, CACHED, PRODUCTS]
+    with contest(prepared("smollm2", root), entries, n_rounds) as contenders:
+        ran = report("SmolLM2-135M, 30 layers; student 15, the last 2 train", contenders)
+    trl = min((name for name in ran if name.startswith("trl")), key=lambda n: seconds(ran[n]))
+    found: dict[str, Any] = {
+        "online_vs_plain": faster(ran, "online", "plain"),
+        "cached_vs_plain": faster(ran, "cached", "plain"),
+        "peak_memory_vs_plain": round(ran["online"].peak_bytes / ran["plain"].peak_bytes, 3),
+        "cached_peak_memory_vs_plain": round(ran["cached"].peak_bytes / ran["plain"].peak_bytes, 3),
+        "online_vs_trl": faster(ran, "online", trl),
+        "cached_vs_trl": faster(ran, "cached", trl),
+        "trl": trl,
+        "cached_floor_share": faster(ran, "cached", "products"),
+    }
+    for mode in ("online", "cached"):
+        found |= {
+            f"loss_difference_{mode}": loss_difference(ran[mode], ran["plain"], 1),
+            f"loss_difference_{mode}_over_steps": loss_difference(
+                ran[mode], ran["plain"], _N_COMPARED
+            ),
+        }
+    found["loss_difference"] = max(found[f"loss_difference_{m}"] for m in ("online", "cached"))
+    return found
+
+
+def with_llama(root: Path, n_rounds: int) -> dict[str, Any]:
+    """Measure both modes against the plain peer at an eighth of Llama-3-8B's widths."""
+    with contest(prepared("llama_like", root), [PLAIN, ONLINE, CACHED], n_rounds) as contenders:
+        ran = report("Llama-like, random, 32 layers; student 16, the last 2 train", contenders)
+    return {
+        "online_vs_plain": faster(ran, "online", "plain"),
+        "cached_vs_plain": faster(ran, "cached", "plain"),
+    }
+
+
+def with_senses(root: Path, n_rounds: int) -> dict[str, Any]:
+    """Measure what L_sem adds to a step of KD, also as a token's relations grow in number."""
+    entries = [CACHED, ONLINE]
+    for most in RELATIONS:
+        dskd = {"arm": "dskd", "relations": most}
+        entries += [
+            Entry(f"cached dskd {most}", "ours", dskd | {"mode": "cached"}, 4),
+            Entry(f"online dskd {most}", "ours", dskd | {"mode": "online"}, 2),
+        ]
+    everywhere = {"mode": "cached", "arm": "dskd", "semantic_positions": "all"}
+    entries.append(Entry("cached dskd everywhere", "ours", everywhere, 4))
+    scenario = prepared("smollm2", root)
+    with contest(scenario, entries, n_rounds) as contenders:
+        ran = report("What L_sem adds (the number: most synonyms, and most antonyms)", contenders)
+    candidates = json.loads((root / "relations.json").read_text("utf-8"))
+    growth = {
+        n: {
+            "rows_a_position": candidates[n],
+            "cached": _overhead(ran, f"cached dskd {n}", "cached"),
+            "online": _overhead(ran, f"online dskd {n}", "online"),
+        }
+        for n in map(str, RELATIONS)
+    }
+    for n, found in growth.items():
+        print(f"at most {n} synonyms and antonyms a token: {found}")
+    return {
+        "sem_overhead": growth[str(PAPER_RELATIONS)]["cached"],
+        "sem_overhead_online": growth[str(PAPER_RELATIONS)]["online"],
+        "sem_overhead_everywhere": _overhead(ran, "cached dskd everywhere", "cached"),
+        "sem_overhead_by_relations": growth,
+    }
+
+
+def _overhead(ran: dict[str, Contender], dskd: str, kd: str) -> float | None:
+    ratio = faster(ran, kd, dskd)
+    return None if ratio is None else round(ratio - 1.0, 4)
+
+
+def verdicts(found: dict[str, Any]) -> None:
+    """Print every goal beside its figure, met or not."""
+    print()
+    for name, (relation, goal) in GOALS.items():
+        value: Any = found
+        for part in name.split("."):
+            value = value.get(part) if value else None
+        met = value is not None and (value >= goal if relation == ">=" else value <= goal)
+        print(f"{name:32}{value!s:>10}   goal {relation} {goal:<5} {'' if met else 'NOT MET'}")
+
+
+def main() -> None:
+    """Run the benchmark and print its report."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--root", type=Path, default=Path("work/benchmarks"))
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--quick", action="store_true", help="two rounds: noisier")
+    options = parser.parse_args()
+    root, n_rounds = options.root.resolve(), 2 if options.quick else options.rounds
+    found = against_peers(root, n_rounds)
+    found |= with_senses(root, 2 * n_rounds)
+    found["llama_like"] = with_llama(root, n_rounds)
+    verdicts(found)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
