@@ -1,0 +1,258 @@
+"""How fast a Wiktextract file becomes Parquet, against a plain json.loads loop.
+
+    python -m benchmarks.wiktextract [--megabytes 300] [--entries FILE.jsonl ...]
+
+The file is grown from real entries (those under ../shared/data, or ``--entries``): every copy of
+them spells its words in its own way, so no row repeats another copy's. Without real entries it is
+grown from a few SYNTHETIC ones of like size and keys, and the report says so. Both sides are one
+process, read the same fields, clean and filter words by the same functions, and write Parquet with
+the same columns; that they gave the same rows is checked. The plain side is the loop most people
+would write: a line, ``json.loads``, a list of rows, one table.
+
+The last line is JSON: parse_speedup (plain seconds over ours: read, filter, write), and the same
+for gzip; build_speedup (over all of build_lexicon, which also hashes the file, drops repeated rows
+and sorts); megabytes a second; peak memory of our process while it parses and while it builds.
+"""
+
+import argparse
+import gzip
+import itertools
+import json
+import multiprocessing
+import resource
+import string
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "wiktextract"
+_MARK = "@@"
+_MB = 1_000_000
+
+
+def entries_of(files: list[Path]) -> tuple[list[dict[str, Any]], str]:
+    """Return entries to grow a file from, and where they come from."""
+    files = files or sorted(SHARED.glob("*.jsonl"))
+    lines = [line for file in files for line in file.read_bytes().splitlines() if line.strip()]
+    if lines:
+        return [json.loads(line) for line in lines], f"{len(lines)} real entries"
+    return list(synthetic()), "SYNTHETIC entries (no real ones were found)"
+
+
+def synthetic() -> Iterator[dict[str, Any]]:
+    """Yield entries of about 2 kB, one in four with relations."""
+    for i in range(400):
+        quotations = [{"text": f"So it was said of {i}. " * 8, "type": "quotation"}] * 3
+        sense: dict[str, Any] = {
+            "glosses": [f"The {i}th thing that a word may mean."],
+            "links": [["thing", "thing"], ["mean", "mean"]],
+            "examples": quotations,
+            "tags": ["uncountable"] if i % 3 else ["obsolete"],
+        }
+        entry = {
+            "senses": [sense, dict(sense, tags=[])],
+            "pos": "noun",
+            "word": f"word {i}",
+            "lang": "English",
+            "lang_code": "en",
+            "etymology_text": "From an older word of the same meaning. " * 6,
+            "sounds": [{"ipa": "/wɜːd/", "tags": ["Received-Pronunciation"]}] * 4,
+        }
+        if i % 4 == 0:
+            entry["synonyms"] = [{"word": f"other{i}-{j}", "sense": "thing"} for j in range(4)]
+            sense["antonyms"] = [{"word": f"contrary {i}", "source": "Thesaurus:word"}]
+        yield entry
+
+
+def grow(path: Path, entries: list[dict[str, Any]], n_bytes: int) -> None:
+    """Write copies of ``entries`` until the file has ``n_bytes``, each with words of its own."""
+    for entry in entries:
+        holders = [entry, *entry.get("senses", ())]
+        items = [i for h in holders for key in ("synonyms", "antonyms") for i in h.get(key, ())]
+        for word in (entry, *items):
+            if "word" in word and not word["word"].endswith(_MARK):
+                word["word"] += _MARK
+    copy = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries).encode()
+    suffixes = itertools.product(string.ascii_lowercase, repeat=4)
+    with path.open("wb") as file:
+        while file.tell() < n_bytes:
+            file.write(copy.replace(_MARK.encode(), "".join(next(suffixes)).encode()))
+
+
+def parse_plainly(path: Path, target: Path) -> int:
+    """Read relations in the way most people would, and return how many bytes of memory it took."""
+    from dskd_core.config import LexiconConfig
+    from dskd_core.lexicon.cleaning import clean, tidy
+    from dskd_core.lexicon.rows import PAIR_SCHEMA
+
+    excluded, rows = set(LexiconConfig().excluded_tags), []
+    open_text = gzip.open if path.suffix == ".gz" else open
+    with open_text(path, "rt", encoding="utf-8") as lines:  # type: ignore[operator]
+        for line in lines:
+            entry = json.loads(line)
+            if "word" not in entry or entry.get("lang_code") != "en":
+                continue
+            if excluded & set(entry.get("tags", ())):
+                continue
+            all_senses = entry.get("senses", [])
+            senses = [s for s in all_senses if not excluded & set(s.get("tags", ()))]
+            if all_senses and not senses:
+                continue
+            word, fault = clean(entry["word"])
+            only = senses[0] if len(senses) == 1 else {}
+            for holder, sense in [(entry, only), *((s, s) for s in senses)]:
+                glosses = sense.get("glosses")
+                gloss = tidy(glosses[-1]) if glosses else ""
+                for relation in ("synonym", "antonym"):
+                    for item in holder.get(relation + "s", ()):
+                        other, fault_of_other = clean(item.get("word", ""))
+                        tags = set(item.get("tags", ()))
+                        if fault or fault_of_other or tags & excluded:
+                            continue
+                        if word.casefold() == other.casefold():
+                            continue
+                        tags |= set(sense.get("tags", ()))
+                        if item.get("source", "").startswith("Thesaurus:"):
+                            tags.add("thesaurus")
+                            if relation == "antonym" and holder is sense:
+                                tags.add("thesaurus-antonym")
+                        rows.append(
+                            {
+                                "word_a": word,
+                                "word_b": other,
+                                "relation": relation,
+                                "source": "wiktextract",
+                                "pos": entry.get("pos", ""),
+                                "sense": tidy(item.get("sense", "")) or gloss,
+                                "tags": sorted(tags),
+                                "licence": "CC BY-SA 4.0",
+                                "weight": 1.0,
+                            }
+                        )
+    pq.write_table(pa.Table.from_pylist(rows, schema=PAIR_SCHEMA), target, compression="lz4")
+    return len(rows)
+
+
+def parse(path: Path, target: Path) -> int:
+    """Read, filter and write with dskd, and return the rows."""
+    from dskd_core.config import LexiconConfig
+    from dskd_core.lexicon.parquet import write_rows
+    from dskd_core.lexicon.registry import readers
+    from dskd_core.lexicon.rows import PAIR_SCHEMA, Source
+
+    found = readers()["wiktextract"]
+    source = Source(path, "wiktextract", found.licence, LexiconConfig())
+    return write_rows(target, found.read(source), PAIR_SCHEMA)
+
+
+def build(path: Path, target: Path) -> int:
+    """Run the whole stage, and return its rows."""
+    from dskd_core.artifacts import ArtifactStore
+    from dskd_core.config import LexiconConfig, SourceConfig
+    from dskd_core.lexicon import build_lexicon
+
+    source = SourceConfig(kind="wiktextract", uri=str(path))
+    config = LexiconConfig(sources=(source,), morphology=())
+    return build_lexicon(ArtifactStore(str(target)), config).record.counts["n_pairs"]
+
+
+def timed(run: Callable[[Path, Path], int], path: Path, target: Path) -> tuple[float, float, int]:
+    """Run in a process of its own; return its seconds, its peak memory in MB and its rows."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_timed_here, (run, path, target))
+
+
+def _timed_here(
+    run: Callable[[Path, Path], int], path: Path, target: Path
+) -> tuple[float, float, int]:
+    import dskd_core.lexicon.store
+    from dskd_core.lexicon.registry import readers
+
+    readers()  # imports are not what is measured
+    assert dskd_core.lexicon.store
+    started = time.perf_counter()
+    n_rows = run(path, target)
+    seconds = time.perf_counter() - started
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _MB, n_rows
+
+
+def measure(
+    *, megabytes: int = 300, entries: list[Path] | None = None, with_gzip: bool = True
+) -> dict[str, Any]:
+    """Grow a file and read it both ways.
+
+    Args:
+        megabytes: size of the file.
+        entries: JSON lines to grow it from; those under ../shared/data if None.
+        with_gzip: read it gzipped too.
+
+    Returns:
+        What the last line of the report says.
+    """
+    found, origin = entries_of(entries or [])
+    result: dict[str, Any] = {"parse_entries": origin}
+    with tempfile.TemporaryDirectory(prefix="dskd-benchmark-") as name:
+        folder = Path(name)
+        path = folder / "entries.jsonl"
+        grow(path, found, megabytes * _MB)
+        size = path.stat().st_size / _MB
+        result["parse_mb"] = round(size)
+        print(f"{size:.0f} MB grown from {origin}; one process each")
+        plain, plain_mb, n_plain = timed(parse_plainly, path, folder / "plain.parquet")
+        ours, ours_mb, n_ours = min(timed(parse, path, folder / "ours.parquet") for _ in range(2))
+        assert n_plain == n_ours, (n_plain, n_ours)
+        tables = [pq.read_table(folder / f"{side}.parquet") for side in ("plain", "ours")]
+        assert tables[0].equals(tables[1]), "the two sides gave different rows"
+        whole, whole_mb, n_distinct = timed(build, path, folder / "root")
+        print(f"plain loop  {plain:7.2f} s {size / plain:6.0f} MB/s {plain_mb:6.0f} MB of memory")
+        print(f"dskd        {ours:7.2f} s {size / ours:6.0f} MB/s {ours_mb:6.0f} MB of memory")
+        print(f"whole stage {whole:7.2f} s {size / whole:6.0f} MB/s {whole_mb:6.0f} MB of memory")
+        print(f"{n_ours} rows, equal on both sides; {n_distinct} distinct")
+        result |= {
+            "parse_speedup": round(plain / ours, 2),
+            "parse_mb_per_second": round(size / ours, 1),
+            "parse_peak_mb": round(ours_mb),
+            "build_speedup": round(plain / whole, 2),
+            "build_peak_mb": round(whole_mb),
+            "parse_processes": 1,
+        }
+        if with_gzip:
+            result |= _measure_gzip(path, folder, size)
+    return result
+
+
+def _measure_gzip(path: Path, folder: Path, size: float) -> dict[str, Any]:
+    zipped = path.with_suffix(".jsonl.gz")
+    with path.open("rb") as plain_file, gzip.open(zipped, "wb", compresslevel=6) as file:
+        while data := plain_file.read(1 << 22):
+            file.write(data)
+    path.unlink()
+    plain, _, n_plain = timed(parse_plainly, zipped, folder / "plain-gz.parquet")
+    ours, ours_mb, n_ours = timed(parse, zipped, folder / "ours-gz.parquet")
+    assert n_plain == n_ours, (n_plain, n_ours)
+    print(f"gzip, plain {plain:7.2f} s {size / plain:6.0f} MB/s (unpacked)")
+    print(f"gzip, dskd  {ours:7.2f} s {size / ours:6.0f} MB/s {ours_mb:6.0f} MB of memory")
+    return {"gzip_speedup": round(plain / ours, 2), "gzip_peak_mb": round(ours_mb)}
+
+
+def main() -> None:
+    """Run the benchmark and print its report."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--megabytes", type=int, default=300)
+    parser.add_argument("--entries", type=Path, nargs="*", default=[])
+    parser.add_argument("--no-gzip", action="store_true")
+    options = parser.parse_args()
+    result = measure(
+        megabytes=options.megabytes, entries=options.entries, with_gzip=not options.no_gzip
+    )
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
