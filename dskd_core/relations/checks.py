@@ -4,6 +4,9 @@ from typing import Any
 
 import duckdb
 
+from dskd_core.artifacts import Artifact
+from dskd_core.lexicon import PAIRS
+
 N_SAMPLES = 50
 _CHECKS = {
     "R1 a word is paired with itself": "lower(word_a) = lower(word_b)",
@@ -44,8 +47,32 @@ def quality(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
             "SELECT affix, tier, relation, count(*) AS n_pairs FROM pairs WHERE tier <> 'source' "
             "GROUP BY ALL ORDER BY n_pairs DESC, affix, tier, relation",
         ),
+        "coverage": _coverage(connection),
         "samples": _samples(connection),
     }
+
+
+def _coverage(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Return how many words there are, and of how many the synonyms and antonyms are known."""
+    row = connection.execute(_COVERAGE).fetchall()[0]
+    names = ("words", "with_synonyms", "with_antonyms", "with_both")
+    return dict(zip(names, map(int, row), strict=True))
+
+
+def hold_against(
+    connection: duckdb.DuckDBPyConnection, reference: Artifact
+) -> list[dict[str, Any]]:
+    """Return for each affix what a reference lexicon says of the words it negates.
+
+    ``n_known``: word and base both occur in the reference. ``precision``: the share of those that
+    it lists as antonyms, which is a floor, since no lexicon lists all. ``n_synonyms``: those it
+    lists as synonyms, which are errors. ``recall``: the share of its antonym pairs that differ by
+    this prefix alone and are found here.
+    """
+    pairs = connection.from_parquet(str(reference.folder() / PAIRS))
+    connection.register("reference_rows", pairs)
+    connection.execute(_REFERENCE)
+    return _rows(connection, _AFFIX_PRECISION)
 
 
 def _samples(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
@@ -66,3 +93,44 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any
     cursor = connection.execute(sql)
     names = [column[0] for column in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+_COVERAGE = """
+WITH said AS (
+    SELECT word_a AS word, relation FROM pairs UNION ALL SELECT word_b, relation FROM pairs
+), words AS (
+    SELECT word, bool_or(relation = 'synonym') AS s, bool_or(relation = 'antonym') AS a
+    FROM said GROUP BY word
+)
+SELECT count(*), count(*) FILTER (s), count(*) FILTER (a), count(*) FILTER (s AND a) FROM words
+"""
+_REFERENCE = """
+CREATE TABLE reference AS SELECT DISTINCT lower(word_a) AS a, lower(word_b) AS b, relation
+FROM (SELECT word_a, word_b, relation FROM reference_rows
+      UNION ALL SELECT word_b, word_a, relation FROM reference_rows);
+CREATE TABLE reference_words AS SELECT DISTINCT a AS word FROM reference;
+"""
+_AFFIX_PRECISION = """
+WITH negated AS (SELECT DISTINCT key, base_key, affix, rank FROM negations),
+judged AS (
+    SELECT affix, rank,
+           count(*) AS n_known, count(ant.a) AS n_antonyms, count(syn.a) AS n_synonyms
+    FROM negated
+    SEMI JOIN reference_words w ON w.word = negated.key
+    SEMI JOIN reference_words v ON v.word = negated.base_key
+    LEFT JOIN reference ant ON ant.a = key AND ant.b = base_key AND ant.relation = 'antonym'
+    LEFT JOIN reference syn ON syn.a = key AND syn.b = base_key AND syn.relation = 'synonym'
+    GROUP BY affix, rank
+),
+wanted AS (
+    SELECT p.affix, count(*) AS n_wanted, count(n.key) AS n_found
+    FROM reference r
+    JOIN (SELECT DISTINCT affix, replace(affix, '-', '') AS prefix FROM negations) p
+      ON p.affix <> '-less' AND (r.a = p.prefix || r.b OR r.a = p.prefix || '-' || r.b)
+    LEFT JOIN (SELECT DISTINCT key, base_key FROM negations) n ON n.key = r.a AND n.base_key = r.b
+    WHERE r.relation = 'antonym' GROUP BY p.affix
+)
+SELECT affix, tier, n_known, n_antonyms, n_synonyms,
+       round(n_antonyms / n_known, 3) AS precision, round(n_found / n_wanted, 3) AS recall
+FROM judged JOIN tiers USING (rank) LEFT JOIN wanted USING (affix) ORDER BY affix, tier
+"""

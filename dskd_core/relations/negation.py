@@ -5,6 +5,8 @@ variable / unchangeable     antonym  ->  variable / changeable  synonym
 unkind / unfriendly         synonym  ->  kind / friendly        synonym   (turned twice)
 """
 
+import unicodedata
+
 import duckdb
 import pyarrow as pa
 
@@ -19,34 +21,40 @@ _RANKS = {"sure": 1, "likely": 2, "loose": 3}
 _LOOSE = _RANKS["loose"]
 
 
-def load_negations(
-    connection: duckdb.DuckDBPyConnection, lexicon: Artifact, config: RelationsConfig
-) -> dict[str, int]:
-    """Fill the table ``negations`` from the lexicon's derivations and return counts.
+def fold(word: str) -> str:
+    """Return the key two spellings of one word share: case folded, in NFC.
 
-    Left out: tiers not asked for or of weight 0, derivations of excluded licences and sources,
-    and bases that occur neither in a pair nor in a derivation.
+    >>> fold("Straße") == fold("STRASSE")
+    True
     """
+    return unicodedata.normalize("NFC", word.casefold())
+
+
+def read_derivations(lexicon: Artifact) -> list[DerivationRow]:
+    """Return the derivations of a lexicon."""
     columns = [column.to_pylist() for column in lexicon.table(DERIVATIONS).columns]
-    rows = [DerivationRow(*values) for values in zip(*columns, strict=True)]
-    licensed = [row for row in rows if row.licence not in config.excluded_licences]
-    allowed = [row for row in licensed if row.source not in config.excluded_sources]
+    return [DerivationRow(*values) for values in zip(*columns, strict=True)]
+
+
+def load_negations(
+    connection: duckdb.DuckDBPyConnection, rows: list[DerivationRow], config: RelationsConfig
+) -> dict[str, int]:
+    """Fill the table ``negations`` from allowed derivations and return counts.
+
+    Left out: tiers not asked for or of weight 0, and bases that occur neither in a pair nor in a
+    derivation. Without any derivation nothing is negated.
+    """
     factors = {tier: config.tier_weights.get(tier, 0.0) for tier in config.negation_tiers}
-    words = {word for (word,) in connection.execute(_CANDIDATES).fetchall()} if allowed else ()
-    found = [n for n in find_negations(allowed, words) if factors.get(n.tier)]
+    words = {word for (word,) in connection.execute(_WORDS).fetchall()} if rows else ()
+    found = [n for n in find_negations(rows, words) if factors.get(n.tier)]
     _insert(connection, found, factors)
-    attested = {word.casefold() for row in allowed for word in (row.word, row.base)}
+    attested = {fold(word) for row in rows for word in (row.word, row.base)}
     connection.register("derived_words", pa.table({"key": pa.array(sorted(attested), pa.string())}))
     connection.execute(_ATTESTED)
     (n_words, n_kept), *_ = connection.execute(
         "SELECT count(DISTINCT key), count(*) FROM negations"
     ).fetchall()
-    return {
-        "derivations_of_excluded_licence": len(rows) - len(licensed),
-        "derivations_of_excluded_source": len(licensed) - len(allowed),
-        "negated_words": int(n_words),
-        "negations": int(n_kept),
-    }
+    return {"negated_words": int(n_words), "negations": int(n_kept)}
 
 
 def _insert(
@@ -54,8 +62,8 @@ def _insert(
 ) -> None:
     negations = pa.table(
         {
-            "key": pa.array((n.word.casefold() for n in found), pa.string()),
-            "base_key": pa.array((n.base.casefold() for n in found), pa.string()),
+            "key": pa.array((fold(n.word) for n in found), pa.string()),
+            "base_key": pa.array((fold(n.base) for n in found), pa.string()),
             "base": pa.array((n.base for n in found), pa.string()),
             "affix": pa.array((n.affix for n in found), pa.string()),
             "rank": pa.array((_RANKS[n.tier] for n in found), pa.int8()),
@@ -81,10 +89,7 @@ def expand(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     return {"derived_self_pairs": int(n_self)}
 
 
-# Words of the pairs that may be negated or be the base of one that is.
-_CANDIDATES = """
-SELECT word_a FROM origins UNION SELECT word_b FROM origins
-"""
+_WORDS = "SELECT word_a FROM origins UNION SELECT word_b FROM origins"
 
 _ATTESTED = """
 DELETE FROM negations WHERE base_key NOT IN (

@@ -6,14 +6,18 @@ import duckdb
 import pyarrow as pa
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
-from dskd_core.config import RelationsConfig
-from dskd_core.lexicon import PAIRS
+from dskd_core.config import LexiconConfig, RelationsConfig
+from dskd_core.lexicon import PAIRS, build_lexicon
 from dskd_core.lexicon.parquet import database, write_query
+from dskd_core.lexicon.rows import DerivationRow
 from dskd_core.progress import Progress, silent
-from dskd_core.relations.checks import check, quality
-from dskd_core.relations.negation import expand, load_negations
+from dskd_core.relations.checks import check, hold_against, quality
+from dskd_core.relations.filters import Counts, count_left_out, resolve_filters
+from dskd_core.relations.negation import expand, fold, load_negations, read_derivations
+from dskd_core.relations.report import as_markdown
 
 ORIGINS = "origins.parquet"
+QUALITY = "quality.md"
 _STEPS = 5
 
 
@@ -26,7 +30,8 @@ def build_relations(
 ) -> Artifact:
     """Join and expand the pairs of a lexicon (Table 1 of arXiv:2602.22351).
 
-    ``pairs.parquet`` has one row a pair of words, ``origins.parquet`` everything said of it. Words
+    ``pairs.parquet`` has one row a pair of words, ``origins.parquet`` everything said of it, and
+    ``quality.md`` the report for a person to read. Words
     match without regard to case and keep their spelling. Two sources that disagree: the better
     tier wins (source, sure, likely, loose), and within a tier the antonym. The weight of a pair is
     the greatest of the origins that agree with its label.
@@ -37,15 +42,22 @@ def build_relations(
         lexicon: an artifact of ``build_lexicon``.
         progress: told the steps done.
     """
-    settings = config.model_dump(mode="json")
-    work = Work("relations", config=settings, inputs={"lexicon": lexicon.fingerprint})
+    reference = _read_reference(store, config)
+    work = Work(
+        "relations",
+        config=config.model_dump(mode="json", exclude={"reference"}),
+        inputs={"lexicon": lexicon.fingerprint}
+        | ({"reference": reference.fingerprint} if reference else {}),
+        version=2,
+    )
     found = store.find(work)
     if found is not None:
         return found
     with store.publish(work) as draft, database() as connection:
-        counts = load_origins(connection, lexicon, config)
+        derivations, left_out = load_origins(connection, lexicon, config)
         progress(1, _STEPS, "steps")
-        counts |= load_negations(connection, lexicon, config)
+        counts = {f"excluded_{name}": sum(of.values()) for name, of in left_out.items()}
+        counts |= load_negations(connection, derivations, config)
         progress(2, _STEPS, "steps")
         counts |= expand(connection)
         progress(3, _STEPS, "steps")
@@ -53,34 +65,40 @@ def build_relations(
         progress(4, _STEPS, "steps")
         draft.counts["n_pairs"] = write_query(connection, _PAIRS_SQL, draft.path(PAIRS))
         draft.counts["n_origins"] = write_query(connection, _ORIGINS_SQL, draft.path(ORIGINS))
-        draft.report["counts"] = counts
-        draft.report["checks"] = check(connection)
+        draft.report |= {"counts": counts, "left_out": left_out, "checks": check(connection)}
         draft.report |= quality(connection)
+        if reference is not None:
+            draft.report["reference"] = hold_against(connection, reference)
         for row in draft.report["tiers"]:
             draft.counts[f"n_{row['tier']}_{row['relation']}s"] = row["n_pairs"]
+        draft.path(QUALITY).write_text(as_markdown(draft.report), "utf-8")
         progress(_STEPS, _STEPS, "steps")
     return store.open(store.uri(work))
 
 
+def _read_reference(store: ArtifactStore, config: RelationsConfig) -> Artifact | None:
+    if config.reference is None:
+        return None
+    return build_lexicon(store, LexiconConfig(sources=(config.reference,), morphology=()))
+
+
 def load_origins(
     connection: duckdb.DuckDBPyConnection, lexicon: Artifact, config: RelationsConfig
-) -> dict[str, int]:
-    """Fill ``origins`` with the pairs of the sources and return counts of what was left out."""
+) -> tuple[list[DerivationRow], Counts]:
+    """Fill ``origins`` with the allowed pairs of the sources.
+
+    Returns:
+        The allowed derivations, and what was left out by filter and value.
+    """
     connection.execute(resources.files(__package__).joinpath("schema.sql").read_text("utf-8"))
     pairs = connection.from_parquet(str(lexicon.folder() / PAIRS))
     connection.register("lexicon_pairs", pairs)
+    rows = read_derivations(lexicon)
+    filters = resolve_filters(connection, rows, config)
+    left_out = count_left_out(connection, rows, filters)
     _fold_words(connection)
-    left_out = {}
-    allowed = []
-    for column, values in (("licence", config.excluded_licences), ("pos", config.excluded_pos)):
-        banned = ", ".join(f"'{value.replace(chr(39), chr(39) * 2)}'" for value in values) or "NULL"
-        (n_rows,) = connection.execute(
-            f"SELECT count(*) FROM lexicon_pairs WHERE {column} IN ({banned})"
-        ).fetchall()[0]
-        left_out[f"excluded_{column}"] = int(n_rows)
-        allowed.append(f"({column} IN ({banned})) IS NOT TRUE")
-    connection.execute(_LOAD.format(allowed=" AND ".join(allowed)))
-    return left_out
+    connection.execute(_LOAD.format(allowed=filters.allowed))
+    return [row for row in rows if filters.allows(row)], left_out
 
 
 def _fold_words(connection: duckdb.DuckDBPyConnection) -> None:
@@ -91,7 +109,7 @@ def _fold_words(connection: duckdb.DuckDBPyConnection) -> None:
     table = pa.table(
         {
             "word": pa.array((word for (word,) in words), pa.string()),
-            "key": pa.array((word.casefold() for (word,) in words), pa.string()),
+            "key": pa.array((fold(word) for (word,) in words), pa.string()),
         }
     )
     connection.register("folded_words", table)

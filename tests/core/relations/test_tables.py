@@ -1,6 +1,8 @@
 import pytest
 
+from dskd_core.config import SourceConfig
 from dskd_core.relations import ORIGINS, PAIRS
+from dskd_core.relations.tables import QUALITY
 
 
 def pairs_of(artifact):
@@ -116,3 +118,62 @@ def test_a_tier_of_weight_0_makes_nothing(build):
     weights = {"sure": 1.0, "likely": 0.5, "loose": 0.0}
     artifact = build("accurate,faultless,synonym,\n", tier_weights=weights)
     assert set(pairs_of(artifact)) == {("accurate", "faultless")}
+
+
+NC = "CC BY-NC-SA 4.0"
+
+
+def test_one_setting_drops_every_non_commercial_row_and_what_is_derived_from_it(build):
+    texts = ("unkind,cruel,synonym,\n", "unfriendly,cold,synonym,\n")
+    artifact = build(*texts, licences=(NC, "CC0"), commercial=True)
+    assert set(pairs_of(artifact)) == {("cold", "unfriendly"), ("cold", "friendly")}
+    assert artifact.record.report["left_out"]["licence"] == {NC: 1}
+
+
+def test_a_pair_of_several_origins_survives_with_the_allowed_ones(build):
+    text = "unkind,cruel,synonym,\n"
+    row = pairs_of(build(text, text, licences=(NC, "CC0"), commercial=True))["cruel", "kind"]
+    assert row["sources"] == ["word_pairs:pairs-1.csv"]
+    assert row["licences"] == ["CC BY-SA 3.0", "CC0"]
+
+
+def test_a_source_is_left_out_by_its_reader_or_by_its_name(build):
+    texts = ("big,large,synonym,\n", "hot,cold,antonym,\n")
+    artifact = build(*texts, excluded_sources=("word_pairs:pairs-0.csv",))
+    assert set(pairs_of(artifact)) == {("cold", "hot")}
+    assert artifact.record.report["left_out"]["source"] == {"word_pairs:pairs-0.csv": 1}
+    assert pairs_of(build(*texts, excluded_sources=("word_pairs",))) == {}
+
+
+def test_without_the_source_of_the_morphology_nothing_flips(build):
+    artifact = build("unkind,cruel,synonym,\n", excluded_sources=("morphynet",))
+    assert set(pairs_of(artifact)) == {("cruel", "unkind")}
+    assert artifact.record.report["left_out"]["derivation_source"] == {"morphynet": 7}
+
+
+def test_the_report_can_be_read_as_a_page(build):
+    artifact = build("accurate,faultless,synonym,\nhot,cold,antonym,name\n", excluded_pos=("name",))
+    page = (artifact.folder() / QUALITY).read_text("utf-8")
+    assert "| pos | name | 1 |" in page
+    assert "- accurate / fault: antonym from accurate|faultless" in page
+    assert "| words | with_synonyms | with_antonyms | with_both |" in page
+    assert "| 3 | 2 | 2 | 1 |" in page  # accurate, faultless; fault only as an antonym
+
+
+def test_affixes_are_held_against_a_reference(build, tmp_path):
+    known = tmp_path / "known.csv"
+    known.write_text("unkind,kind,antonym\nfriendly,kind,synonym\nunfriendly,hostile,synonym\n")
+    reference = SourceConfig(kind="word_pairs", uri=str(known))
+    artifact = build("unkind,unfriendly,synonym,\n", reference=reference)
+    (row,) = artifact.record.report["reference"]
+    # unkind/kind and unfriendly/friendly are known; one is listed, and all of those are found.
+    assert row == {
+        "affix": "un-",
+        "tier": "sure",
+        "n_known": 2,
+        "n_antonyms": 1,
+        "n_synonyms": 0,
+        "precision": 0.5,
+        "recall": 1.0,
+    }
+    assert "hostile" not in str(sorted(pairs_of(artifact)))
