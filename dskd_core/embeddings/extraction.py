@@ -1,7 +1,8 @@
 """The teacher's final state at every position, and the token it is filed under."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 from dskd_core.config import EmbeddingsConfig
 from dskd_core.corpus.store import Windows
 from dskd_core.embeddings.batches import next_tokens, padded, plan_batches
+from dskd_core.embeddings.census import Census
 from dskd_core.embeddings.sampling import occurrence_hashes
+from dskd_core.embeddings.states import require_finite
 from dskd_core.embeddings.teacher import Teacher
 from dskd_core.progress import Progress
 
@@ -32,78 +35,100 @@ class Occurrences:
     positions: NDArray[np.int32]
     hashes: NDArray[np.uint64]
 
+    def __getitem__(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> "Occurrences":
+        return Occurrences(
+            self.tokens[rows], self.documents[rows], self.positions[rows], self.hashes[rows]
+        )
 
-def training_batches(windows: Windows, config: EmbeddingsConfig) -> list[NDArray[np.int64]]:
-    """Return the batches of all windows that are not held out, the same for every sharding."""
-    training = np.flatnonzero(~windows.heldout)
-    return plan_batches(windows.lengths, training, config.batch_tokens)
+
+def training_batches(
+    windows: Windows, census: Census, config: EmbeddingsConfig
+) -> list[NDArray[np.int64]]:
+    """Return the batches of all windows with something to keep, the same for every sharding."""
+    return plan_batches(census.lengths, np.flatnonzero(census.lengths), config.batch_tokens)
 
 
 def extract(
     model: Teacher,
     windows: Windows,
+    census: Census,
     batches: Sequence[NDArray[np.int64]],
     config: EmbeddingsConfig,
     special: frozenset[int],
     progress: Progress,
-) -> tuple[Tensor, Occurrences]:
-    """Return the states of all occurrences of the batches, and what they are.
+    shard_name: str = "",
+) -> tuple[Tensor, Occurrences, NDArray[np.int64]]:
+    """Return the states that the census admits, what they are, and what was met on the way.
 
     Args:
         model: the teacher.
         windows: the corpus.
+        census: how far each window is run, and the limit of each token.
         batches: window numbers, a batch each.
         config: the key and the seed of the hashes.
         special: tokens that are no text; nothing is filed under them.
         progress: told tokens.
+        shard_name: for the message of an error.
 
     Returns:
-        (states [n, d] in the teacher's dtype on the CPU, occurrences of n rows).
+        (states [n, d] in the teacher's dtype on the CPU, occurrences of n rows, [v] int64 how
+        often each token was met at the positions run, kept or not).
+
+    Raises:
+        DataError: if a state is NaN or infinite.
     """
-    pieces: list[tuple[Tensor, Occurrences]] = []
-    n_total = sum(int(windows.lengths[batch].sum()) for batch in batches)
+    states: list[Tensor] = []
+    kept: list[Occurrences] = []
+    met = np.zeros(model.n_tokens, dtype=np.int64)
+    n_total = sum(int(census.lengths[batch].sum()) for batch in batches)
     n_done = 0
-    excluded = np.fromiter(special, dtype=np.int64, count=len(special))
+    excluded = np.append(np.fromiter(special, dtype=np.int64, count=len(special)), -1)
     for batch in batches:
-        for states, tokens, window in _run_batch(model, windows, batch, config.key):
-            places = windows.starts[window] + np.arange(len(tokens))
-            kept = np.flatnonzero((tokens >= 0) & ~np.isin(tokens, excluded))
-            document = int(windows.documents[window])
-            keys = np.full(len(kept), windows.document_keys[document], dtype=np.uint64)
-            occurrences = Occurrences(
-                tokens[kept],
-                np.full(len(kept), document, dtype=np.int32),
-                places[kept].astype(np.int32),
-                occurrence_hashes(keys, places[kept], config.seed),
-            )
-            pieces.append((states[torch.from_numpy(kept)].cpu(), occurrences))
-        n_done += int(windows.lengths[batch].sum())
+        found, occurrences = _run_batch(model, windows, census, batch, config)
+        require_finite(found, shard_name)
+        text = ~np.isin(occurrences.tokens, excluded)
+        met += np.bincount(occurrences.tokens[text], minlength=len(met))
+        admitted = text & census.admits(occurrences.tokens, occurrences.hashes)
+        rows = torch.from_numpy(np.flatnonzero(admitted)).to(found.device)
+        states.append(found.index_select(0, rows).cpu())
+        kept.append(occurrences[admitted])
+        n_done += len(occurrences.tokens)
         progress(n_done, n_total, "tokens")
-    columns = [o for _, o in pieces]
-    return torch.cat([s for s, _ in pieces]), Occurrences(
-        np.concatenate([o.tokens for o in columns]),
-        np.concatenate([o.documents for o in columns]),
-        np.concatenate([o.positions for o in columns]),
-        np.concatenate([o.hashes for o in columns]),
-    )
+    columns: dict[str, Any] = {
+        column.name: np.concatenate([getattr(piece, column.name) for piece in kept])
+        for column in fields(Occurrences)
+    }
+    return torch.cat(states), Occurrences(**columns), met
 
 
 @torch.inference_mode()
 def _run_batch(
-    model: Teacher, windows: Windows, batch: NDArray[np.int64], key: str
-) -> Iterator[tuple[Tensor, NDArray[np.int64], int]]:
-    """Yield per window its states [n, d], the token each is filed under (-1: none), its number."""
-    rows = [windows.window(int(window)) for window in batch]
+    model: Teacher,
+    windows: Windows,
+    census: Census,
+    batch: NDArray[np.int64],
+    config: EmbeddingsConfig,
+) -> tuple[Tensor, Occurrences]:
+    """Return the states [n, d] of a batch without its padding, and under what each is filed."""
+    lengths = census.lengths[batch]
+    rows = [windows.window(int(w))[:n] for w, n in zip(batch, lengths, strict=True)]
     ids = padded(rows, windows.prefix).to(model.device)
     states = model.states(ids)[:, len(windows.prefix) :]
-    # One call a batch, padding included, reads the head's weights from memory less often.
-    predicted = model.predictions(states.flatten(0, 1)) if key == "predicted" else None
-    for line, (window, row) in enumerate(zip(batch, rows, strict=True)):
-        own = states[line, : len(row)]
-        if predicted is not None:
-            tokens = predicted.view(states.shape[:2])[line, : len(row)].cpu().numpy()
-        elif key == "next":
-            tokens = next_tokens(windows, int(window))
-        else:
-            tokens = row.astype(np.int64)
-        yield own, tokens, int(window)
+    if (lengths == states.shape[1]).all():
+        states = states.flatten(0, 1)
+    else:
+        states = torch.cat([line[: len(row)] for line, row in zip(states, rows, strict=True)])
+    if config.key == "predicted":
+        tokens = model.predictions(states).cpu().numpy()
+    elif config.key == "next":
+        tokens = np.concatenate(
+            [next_tokens(windows, int(w))[:n] for w, n in zip(batch, lengths, strict=True)]
+        )
+    else:
+        tokens = np.concatenate(rows).astype(np.int64)
+    documents = np.repeat(windows.documents[batch], lengths)
+    positions = np.concatenate(
+        [windows.starts[w] + np.arange(n) for w, n in zip(batch, lengths, strict=True)]
+    )
+    hashes = occurrence_hashes(windows.document_keys[documents], positions, config.seed)
+    return states, Occurrences(tokens, documents, positions.astype(np.int32), hashes)

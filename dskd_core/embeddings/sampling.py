@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
+OPEN = np.uint64(2**64 - 1)
+"""The limit that every hash passes."""
+
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return the splitmix64 finaliser of each value: equidistributed and well mixed."""

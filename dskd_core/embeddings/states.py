@@ -8,6 +8,21 @@ from torch import Tensor
 from dskd_core.errors import DataError
 
 
+def require_finite(states: Tensor, shard_name: str) -> None:
+    """Refuse the teacher's states of a batch if one is NaN or infinite.
+
+    A NaN state predicts token 0, so it might be filed under nothing and never be seen again.
+
+    Raises:
+        DataError: naming the shard.
+    """
+    if not bool(torch.isfinite(states.sum(dtype=torch.float32))):
+        raise DataError(
+            f"Shard {shard_name!r} has a state that is nan or infinite as the teacher gives it; "
+            "set teacher.dtype to float32, or look for damage in the teacher's weights."
+        )
+
+
 def encode_states(states: Tensor, state_dtype: str, shard_name: str = "") -> np.ndarray:
     """Return states as the bits that are stored: float32, float16, or bfloat16 as uint16.
 

@@ -1,32 +1,34 @@
 """Embeddings on disk: one part a shard, rows sorted by token, and an index over all parts.
 
-A part (``part.zarr`` of a ``embeddings-shard`` artifact) holds
+The parts are ``embeddings-shard`` artifacts (parts.py). The index (``index.zarr`` of the
+``embeddings`` artifact) holds
 
-    tokens    [t]     int32    tokens with rows in this part, ascending
-    offsets   [t + 1] int64    rows of token i are offsets[i]:offsets[i + 1]
-    states    [n, d]  16 bits  final states (after the norm); attribute ``dtype`` says which bits
-    documents [n]     int32    index into the corpus' documents
-    positions [n]     int32    token position in the document at which the state stands
-    hashes    [n]     uint64   see sampling.py; ascending within a token
+    tokens        [t] int32   tokens with rows, ascending
+    n_rows        [t] int64   rows of each in the sample
+    n_occurrences [t] int64   its occurrences in the training windows
+    limits        [t] uint64  the largest hash that is in the sample of all parts together
 
-The index (``index.zarr`` of the ``embeddings`` artifact) has ``tokens``, ``n_rows`` and the
-``limits`` of the hash that make the sample of all parts together exactly ``max_occurrences``.
-Nothing is rewritten when parts are joined, and the sample does not depend on how they were cut.
+What a part stores was decided position by position from the limits of the census (census.py),
+before any part was there. Nothing is rewritten when parts are joined, and the sample does not
+depend on how they were cut.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
+import torch
 import zarr
 from numpy.typing import NDArray
 
 from dskd_core.arrays import get_array, put_array
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import EmbeddingsConfig, TeacherConfig
-from dskd_core.corpus.store import load_windows
-from dskd_core.embeddings.extraction import Occurrences, extract, training_batches
+from dskd_core.corpus.store import Windows, load_windows
+from dskd_core.embeddings.census import Census, take_census
+from dskd_core.embeddings.extraction import extract, training_batches
+from dskd_core.embeddings.parts import PART, all_hashes, all_met, write_part
 from dskd_core.embeddings.sampling import hash_limits, smallest_per_token
 from dskd_core.embeddings.states import decode_states, encode_states
 from dskd_core.embeddings.teacher import device_lock, load_teacher
@@ -35,7 +37,6 @@ from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
 from dskd_core.tokenizers import load_tokenizer
 
-PART = "part.zarr"
 INDEX = "index.zarr"
 
 
@@ -59,10 +60,10 @@ class TokenRows:
 
 
 def plan_shards(corpus: Artifact, config: EmbeddingsConfig) -> list[Shard]:
-    """Cut the batches of the training windows into shards of ``shard_tokens``."""
-    windows = load_windows(corpus)
-    weights = [int(windows.lengths[batch].sum()) for batch in training_batches(windows, config)]
-    return cut(weights, config.shard_tokens)
+    """Cut the batches of the windows with something to keep into shards of ``shard_tokens``."""
+    windows, census = _census(corpus.uri, _sample_settings(config))
+    batches = training_batches(windows, census, config)
+    return cut([int(census.lengths[batch].sum()) for batch in batches], config.shard_tokens)
 
 
 def extract_shard(
@@ -75,9 +76,15 @@ def extract_shard(
     *,
     progress: Progress = silent,
 ) -> Artifact:
-    """Run the teacher over the batches of a shard and keep its sample of final states.
+    """Run the teacher over the batches of a shard and keep what the census admits.
 
-    Holds the states of the shard in memory: ``shard_tokens * d`` values of 16 bits.
+    Several GPUs: one process each, with ``teacher.device`` cuda:0, cuda:1, ... (or cuda:0 in each
+    and CUDA_VISIBLE_DEVICES), and any division of the shards among them; the shards do not know of
+    one another. Within one process shards take turns. Two workers that run the same shard both
+    publish the same bytes, and the second finds the place taken.
+
+    Memory: the states that are kept, at most ``shard_tokens * d`` values of 16 bits, and a second
+    copy of them while they are sorted; the windows and the census (12 bytes a token) besides.
 
     Raises:
         ArtifactError: if the corpus was made with another tokenizer than the teacher's.
@@ -97,20 +104,28 @@ def extract_shard(
             f"{teacher.record.report['source']} ({teacher.fingerprint}) has "
             f"{tokenizer.fingerprint}; build the corpus for this teacher."
         )
-    windows = load_windows(corpus)
     with device_lock, store.publish(work) as draft:
+        windows, census = _census(corpus.uri, _sample_settings(config))
         model = load_teacher(teacher, teacher_config)
-        batches = training_batches(windows, config)[shard.start : shard.stop]
-        states, occurrences = extract(
-            model, windows, batches, config, tokenizer.special_ids, progress
+        batches = training_batches(windows, census, config)[shard.start : shard.stop]
+        states, occurrences, met = extract(
+            model,
+            windows,
+            census,
+            batches,
+            config,
+            tokenizer.special_ids,
+            progress,
+            shard.name,
         )
         kept = smallest_per_token(occurrences.tokens, occurrences.hashes, config.max_occurrences)
+        bits = encode_states(states[torch.from_numpy(kept)], config.state_dtype, shard.name)
         group = draft.write_group(PART)
-        _write_part(group, encode_states(states, config.state_dtype, shard.name), occurrences, kept)
-        group.attrs["dtype"] = config.state_dtype
+        write_part(group, bits, occurrences[kept], met, config.state_dtype)
         draft.counts |= {
             "windows": sum(len(batch) for batch in batches),
-            "occurrences": len(occurrences.tokens),
+            "positions": sum(int(census.lengths[batch].sum()) for batch in batches),
+            "occurrences": int(met.sum()),
             "rows": len(kept),
         }
     return store.get(work.stage, work.fingerprint)
@@ -123,7 +138,12 @@ def collect_embeddings(
     corpus: Artifact,
     parts: Sequence[Artifact],
 ) -> Artifact:
-    """Index all parts: which tokens have embeddings, how many, and the cap over all parts."""
+    """Index all parts: which tokens have embeddings, how many, and the cap over all parts.
+
+    The record counts what the sample cost and what it lacks: ``missing_rows`` are rows that a
+    token of ``short_tokens`` would have under a higher limit (census.py says when; never for the
+    keys next and input).
+    """
     work = Work(
         "embeddings",
         _content_settings(config),
@@ -132,22 +152,36 @@ def collect_embeddings(
     if found := store.find(work):
         return found
     with store.publish(work) as draft:
-        tokens, hashes = _all_hashes(parts)
+        tokens, hashes = all_hashes(parts)
         unique, n_rows, limits = hash_limits(tokens, hashes, config.max_occurrences)
+        windows, census = _census(corpus.uri, _sample_settings(config))
+        n_met = all_met(parts)
+        n_occurrences = (census.counts if census.exact else n_met)[unique]
         group = draft.write_group(INDEX)
         put_array(group, "tokens", unique)
         put_array(group, "n_rows", n_rows)
+        put_array(group, "n_occurrences", n_occurrences)
         put_array(group, "limits", limits)
         states = parts[0].group(PART)["states"]
         group.attrs.update(
             {"hidden_size": states.shape[1], "dtype": config.state_dtype, "key": config.key}
         )
+        missing = np.minimum(n_met, config.max_occurrences)
+        missing[unique] -= n_rows
+        run, training = census.lengths > 0, ~windows.heldout
         draft.counts |= {
             "parts": len(parts),
             "tokens": len(unique),
             "rows": int(n_rows.sum()),
+            "stored_rows": len(tokens),
             "capped_tokens": int((n_rows == config.max_occurrences).sum()),
-            "occurrences": sum(part.record.counts["occurrences"] for part in parts),
+            "short_tokens": int((missing > 0).sum()),
+            "missing_rows": int(missing.clip(0).sum()),
+            "occurrences": int(n_occurrences.sum()),
+            "windows": int(run.sum()),
+            "skipped_windows": int((training & ~run).sum()),
+            "positions": int(census.lengths.sum()),
+            "skipped_positions": int((windows.lengths - census.lengths)[training].sum()),
         }
         draft.report["parts"] = [part.fingerprint for part in parts]
     return store.get(work.stage, work.fingerprint)
@@ -241,24 +275,20 @@ def load_embeddings(artifact: Artifact, store: ArtifactStore) -> Embeddings:
     return Embeddings(artifact, tuple(parts))
 
 
+@lru_cache(maxsize=1)
+def _census(corpus_uri: str, settings: EmbeddingsConfig) -> tuple[Windows, Census]:
+    """Return a corpus' windows and census, kept for the next shard of this process."""
+    windows = load_windows(ArtifactStore.open(corpus_uri))
+    return windows, take_census(windows, settings)
+
+
+def _sample_settings(config: EmbeddingsConfig) -> EmbeddingsConfig:
+    """Settings that change the census, the others at their defaults."""
+    names = {"key", "max_occurrences", "safety", "seed"}
+    return EmbeddingsConfig.model_validate(config.model_dump(include=names))
+
+
 def _content_settings(config: EmbeddingsConfig) -> dict[str, object]:
     """Settings that change the sample; how it is cut into shards does not."""
-    return config.model_dump(mode="json", exclude={"shard_tokens"})
-
-
-def _write_part(
-    group: zarr.Group, states: np.ndarray, occurrences: Occurrences, kept: NDArray[np.int64]
-) -> None:
-    tokens, counts = np.unique(occurrences.tokens[kept], return_counts=True)
-    put_array(group, "tokens", tokens.astype(np.int32))
-    put_array(group, "offsets", np.concatenate(([0], np.cumsum(counts))).astype(np.int64))
-    put_array(group, "states", states[kept])
-    put_array(group, "documents", occurrences.documents[kept])
-    put_array(group, "positions", occurrences.positions[kept])
-    put_array(group, "hashes", occurrences.hashes[kept])
-
-
-def _all_hashes(parts: Sequence[Artifact]) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
-    groups = [part.group(PART) for part in parts]
-    tokens = [np.repeat(get_array(g, "tokens"), np.diff(get_array(g, "offsets"))) for g in groups]
-    return np.concatenate(tokens), np.concatenate([get_array(g, "hashes") for g in groups])
+    exact = set() if config.key == "predicted" else {"safety"}
+    return config.model_dump(mode="json", exclude={"shard_tokens"} | exact)

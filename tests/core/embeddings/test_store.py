@@ -1,3 +1,9 @@
+import hashlib
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +11,7 @@ import torch
 from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import EmbeddingsConfig
 from dskd_core.corpus.store import load_windows
+from dskd_core.embeddings.sampling import occurrence_hashes
 from dskd_core.embeddings.states import decode_states, encode_states
 from dskd_core.embeddings.store import (
     collect_embeddings,
@@ -12,8 +19,10 @@ from dskd_core.embeddings.store import (
     load_embeddings,
     plan_shards,
 )
-from dskd_core.embeddings.teacher import load_teacher
+from dskd_core.embeddings.teacher import Teacher, load_teacher
 from dskd_core.errors import ArtifactError, DataError
+
+ROOT = Path(__file__).parents[3]
 
 
 def _embeddings(built, tmp_path, **changes):
@@ -79,6 +88,128 @@ def test_the_sample_is_the_same_bits_from_any_number_of_shards_in_any_order(mini
         for name in ("offsets", "states", "documents", "positions"):
             np.testing.assert_array_equal(getattr(rows, name), getattr(reads[0][-1], name))
     assert np.diff(reads[0][-1].offsets).max() == 5
+
+
+def _rank(place: tuple[int, int], keys: np.ndarray) -> int:
+    document, position = place
+    return int(occurrence_hashes(keys[[document]], np.array([position]), 0)[0])
+
+
+@pytest.mark.parametrize("key", ["next", "input"])
+@pytest.mark.parametrize("shard_tokens", [10_000, 100])
+def test_the_census_stores_the_sample_and_nothing_else(miniature, tmp_path, key, shard_tokens):
+    changes = {"key": key, "max_occurrences": 2, "shard_tokens": shard_tokens}
+    artifact, embeddings, n_shards = _embeddings(miniature, tmp_path, **changes)
+    keys = load_windows(miniature.corpus()).document_keys
+    places = defaultdict(list)
+    for place, (token, _) in _naive(miniature, key).items():
+        places[token].append(place)
+    rows = embeddings.read(0, len(embeddings.tokens))
+    kept = list(zip(rows.documents.tolist(), rows.positions.tolist(), strict=True))
+    assert rows.tokens.tolist() == sorted(places)
+    for i, token in enumerate(rows.tokens.tolist()):
+        ranked = sorted(places[token], key=lambda place: _rank(place, keys))
+        assert kept[rows.offsets[i] : rows.offsets[i + 1]] == ranked[:2]
+    counts = artifact.record.counts
+    assert counts["stored_rows"] == counts["rows"] == len(kept)
+    assert counts["missing_rows"] == 0
+    assert counts["occurrences"] == sum(map(len, places.values()))
+    assert counts["skipped_positions"] > 0
+    assert counts["parts"] == n_shards
+
+
+def test_windows_with_nothing_to_keep_are_never_run(miniature, tmp_path, monkeypatch):
+    n_run = []
+    states = Teacher.states
+
+    def counting(self, token_ids):
+        n_run.append(len(token_ids))
+        return states(self, token_ids)
+
+    monkeypatch.setattr(Teacher, "states", counting)
+    artifact, *_ = _embeddings(miniature, tmp_path, key="next", max_occurrences=1)
+    windows = load_windows(miniature.corpus())
+    counts = artifact.record.counts
+    assert sum(n_run) == counts["windows"] < (~windows.heldout).sum()
+    assert counts["windows"] + counts["skipped_windows"] == (~windows.heldout).sum()
+
+
+def test_rows_that_a_limit_costs_a_token_are_counted(miniature, tmp_path):
+    """The miniature's teacher is random: it predicts other tokens than the text has."""
+    cap, changes = 5, {"max_occurrences": 5, "safety": 1.0}
+    artifact, embeddings, _ = _embeddings(miniature, tmp_path, **changes)
+    n_predicted = Counter(token for token, _ in _naive(miniature, "predicted").values())
+    n_kept = dict(zip(embeddings.tokens.tolist(), embeddings.n_rows.tolist(), strict=True))
+    missing = {t: min(cap, n) - n_kept.get(t, 0) for t, n in n_predicted.items()}
+    assert artifact.record.counts["missing_rows"] == sum(missing.values()) > 0
+    assert artifact.record.counts["short_tokens"] == sum(m > 0 for m in missing.values())
+    generous, *_ = _embeddings(miniature, tmp_path / "generous", max_occurrences=5, safety=1000.0)
+    assert generous.record.counts["missing_rows"] == 0
+
+
+def test_nan_states_are_refused_with_the_shard_s_name(miniature, tmp_path, monkeypatch):
+    states = Teacher.states
+    monkeypatch.setattr(Teacher, "states", lambda self, ids: states(self, ids) * float("nan"))
+    with pytest.raises(DataError, match=r"Shard '\d+-of-\d+' .*nan"):
+        _embeddings(miniature, tmp_path)
+
+
+_PUBLISH = """
+import sys, time
+from pathlib import Path
+from dskd_core.artifacts import ArtifactStore
+from dskd_core.config import PipelineConfig
+from dskd_core.embeddings.store import extract_shard, plan_shards
+from dskd_core.embeddings import store as module
+
+config = PipelineConfig.model_validate_json(sys.argv[1])
+corpus, teacher = (ArtifactStore.open(uri) for uri in sys.argv[2:4])
+write = module.write_part
+
+def write_together(*arguments):
+    write(*arguments)
+    ready = Path(sys.argv[4])
+    (ready / sys.argv[5]).touch()
+    while len(list(ready.iterdir())) < 2:
+        time.sleep(0.01)
+
+module.write_part = write_together
+shard = plan_shards(corpus, config.embeddings)[0]
+store = ArtifactStore(config.root_uri)
+part = extract_shard(store, config.embeddings, config.teacher, teacher, corpus, shard)
+print(part.uri, part.record.content)
+"""
+
+
+def test_two_processes_that_publish_the_same_shard_at_once_do_no_harm(miniature, tmp_path):
+    """Each waits with its draft written until the other's is too; then both publish."""
+    ready = tmp_path / "ready"
+    ready.mkdir()
+    config = miniature.config.model_copy(update={"root_uri": str(tmp_path / "artifacts")})
+    command = [sys.executable, "-c", _PUBLISH, config.model_dump_json()]
+    command += [miniature.corpus().uri, miniature.teacher().uri, str(ready)]
+    workers = [
+        subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        for name in ("one", "other")
+    ]
+    printed = [worker.communicate(timeout=200)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0]
+    assert printed[0] == printed[1]
+    store = ArtifactStore(config.root_uri)
+    (part,) = store.of_stage("embeddings-shard")
+    assert [folder.name for folder in Path(part.uri).parent.iterdir()] == [part.fingerprint]
+    for name, entry in part.record.files.items():
+        digest = hashlib.sha256(Path(part.uri, name).read_bytes()).hexdigest()
+        assert digest == entry["sha256"]
+
+
+def test_a_part_records_which_16_bits_its_states_are(miniature, tmp_path):
+    changes = {"key": "next", "max_occurrences": 3, "state_dtype": "bfloat16"}
+    _, embeddings, _ = _embeddings(miniature, tmp_path, **changes)
+    for part in embeddings.parts:
+        group = part.group("part.zarr")
+        assert group.attrs["dtype"] == "bfloat16"
+        assert group["states"].dtype == np.uint16
 
 
 def test_heldout_documents_are_never_embedded(miniature, tmp_path):
