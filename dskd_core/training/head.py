@@ -35,7 +35,7 @@ from dskd_core.training.kernels import (
 )
 
 _CHUNK_BYTES = {"cpu": 32 << 20, "cuda": 512 << 20}
-_BLOCK_BYTES = {"cpu": 4 << 20, "cuda": 1 << 30}
+_BLOCK_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}
 _MOST_ROWS = 4096
 
 

@@ -112,11 +112,12 @@ class _Semantic(torch.autograd.Function):
 def _pull(states: Tensor, rows: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sum over positions of mean_p MSE(n, p), and its gradient, [n, d]."""
     gradient, value = torch.zeros_like(states), states.new_zeros(())
-    for block, gathered, real, counts in _gathered(states, rows, indices):
-        center = (gathered * real).sum(dim=1) / counts
-        spread = ((gathered - center[:, None]).square_() * real).sum(dim=(1, 2)) / counts[:, 0]
-        off = (states[block] - center) * (real.sum(dim=1) > 0)
-        value += (off.square().sum(dim=1) + spread).sum()
+    for block, gathered, shares in _gathered(states, rows, indices):
+        center = torch.bmm(shares[:, None], gathered)[:, 0]
+        squares = torch.linalg.vector_norm(gathered, dim=2).square_()
+        spread = (shares * squares).sum() - center.square().sum()
+        off = (states[block] - center).mul_((shares.sum(dim=1) > 0)[:, None])
+        value += off.square().sum() + spread
         gradient[block] = off
     d = states.shape[1]
     return value / d, gradient.mul_(2.0 / d)
@@ -126,29 +127,34 @@ def _push(
     states: Tensor, rows: Tensor, indices: Tensor, margin: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the sum of mean_a max(0, gamma - MSE(n, a)), the active share and the gradient."""
-    gradient, value = torch.zeros_like(states), states.new_zeros(())
-    n_active, n_real = states.new_zeros(()), states.new_zeros(())
-    for block, gathered, real, counts in _gathered(states, rows, indices):
-        off = states[block][:, None] - gathered
-        inside = (margin - off.square().mean(dim=2, keepdim=True)).clamp_(min=0.0) * real
-        active = (inside > 0).to(states.dtype)
-        value += (inside.sum(dim=(1, 2)) / counts[:, 0]).sum()
-        gradient[block] = (off * active).sum(dim=1) / counts
-        n_active += active.sum()
-        n_real += real.sum()
-    return value, n_active / n_real.clamp(min=1.0), gradient.mul_(-2.0 / states.shape[1])
+    gradient, value, active = torch.zeros_like(states), states.new_zeros(()), 0
+    d = states.shape[1]
+    for block, gathered, shares in _gathered(states, rows, indices):
+        off = torch.sub(states[block][:, None], gathered, out=gathered)
+        inside = margin - torch.linalg.vector_norm(off, dim=2).square_() / d
+        pushing = shares * (inside > 0)
+        value += (pushing * inside).sum()
+        active = active + (pushing > 0).sum()
+        gradient[block] = torch.bmm(pushing[:, None], off)[:, 0]
+    share = torch.as_tensor(active, device=states.device) / (indices >= 0).sum().clamp(min=1)
+    return value, share, gradient.mul_(-2.0 / d)
 
 
 def _gathered(
     states: Tensor, rows: Tensor, indices: Tensor
-) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-    """Yield blocks: their rows [b, kappa, d], which are real [b, kappa, 1], how many [b, 1]."""
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield blocks of positions: their rows, [b, kappa, d], and each row's share, [b, kappa].
+
+    A share is 1 / (rows that are real), 0 for one that is not.
+    """
     row_bytes = states.element_size() * states.shape[1] * indices.shape[1]
     on_cpu = states.device.type == "cpu"
     step = max(1, _BLOCK_BYTES // max(1, row_bytes)) if on_cpu else max(1, len(states))
     for start in range(0, len(states), step):
         block = slice(start, start + step)
         chosen = indices[block]
-        real = (chosen >= 0).to(states.dtype)[:, :, None]
-        gathered = rows[chosen.clamp(min=0)].to(states.dtype)
-        yield block, gathered, real, real.sum(dim=1).clamp(min=1.0)
+        real = (chosen >= 0).to(states.dtype)
+        # index_select reads rows twice as fast as indexing does
+        read = rows.index_select(0, chosen.clamp(min=0).flatten()).to(states.dtype)
+        gathered = read.view(*chosen.shape, -1)
+        yield block, gathered, real / real.sum(dim=1, keepdim=True).clamp(min=1.0)
