@@ -1,49 +1,61 @@
-"""The command ``dskd``: run the pipeline here, look a word up, print a file as JSON."""
+"""The command ``dskd``: plan and run the pipeline, look words up, check and compare artifacts."""
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from dskd_core.config import load_config
 from dskd_core.errors import DskdError
 from flows.settings import PORT, end_orphaned_servers, use_own_prefect
+from flows.tables import console, print_comparison, print_places, print_rows
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-console = Console(soft_wrap=True)
-if not console.is_terminal:
-    console.width = 140
 ParameterFile = Annotated[Path, typer.Argument(help="A file of deployments/parameters/.")]
+Root = Annotated[str, typer.Option(help="Where the artifacts are.")]
+ArtifactUri = Annotated[str, typer.Argument(help="Folder or s3:// prefix of an artifact.")]
+Gigabytes = Annotated[float | None, typer.Option(help="Gigabytes (10^9) that must suffice.")]
+SAMPLE = Path("deployments/parameters/smollm2-135m.yaml")
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Print a refusal in red instead of a traceback, and exit with 2."""
+    try:
+        yield
+    except DskdError as error:
+        console.print(f"[bold red]{type(error).__name__}[/bold red]", end=": ")
+        console.print(str(error), markup=False)
+        raise typer.Exit(2) from error
 
 
 @app.command()
 def run(parameters: ParameterFile) -> None:
     """Run every stage in this process; print where the artifacts lie and how students compare."""
-    try:
+    with refusals():
         config = load_config(parameters)
-    except DskdError as error:
-        _refuse(error)
     console.print(f"dskd: {parameters}, artifacts under {config.root_uri}; starting Prefect")
     use_own_prefect()
     end_orphaned_servers()
     from flows.pipeline import pipeline
 
     state = pipeline(config, return_state=True)
-    try:
-        made = state.result()
-    except DskdError as error:
-        _refuse(error)
-    except Exception as error:  # its traceback is in the log above
-        console.print("[bold red]The run failed[/bold red]", end=": ")
-        console.print(f"{type(error).__name__}: {error}", markup=False)
-        console.print("Finished work is kept; the same command goes on from there.")
-        raise typer.Exit(1) from None
-    _print_places(made)
-    _print_comparison(made["report"])
+    with refusals():
+        try:
+            made = state.result()
+        except DskdError:
+            raise
+        except Exception as error:  # its traceback is in the log above
+            console.print("[bold red]The run failed[/bold red]", end=": ")
+            console.print(f"{type(error).__name__}: {error}", markup=False)
+            console.print("Finished work is kept; the same command goes on from there.")
+            raise typer.Exit(1) from None
+    print_places(made)
+    print_comparison(made["report"])
     run_id = state.state_details.flow_run_id
     served = os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
     first = "" if served else " [bold]make serve[/bold], then"
@@ -52,94 +64,94 @@ def run(parameters: ParameterFile) -> None:
 
 
 @app.command()
+def plan(
+    parameters: ParameterFile = SAMPLE,
+    gpu: Annotated[str, typer.Option(help="A GPU by name, or here: this machine.")] = "",
+    memory: Gigabytes = None,
+    disk: Gigabytes = None,
+    tokens: Annotated[int | None, typer.Option(help="Tokens of the corpus, if known.")] = None,
+    count: Annotated[bool, typer.Option(help="Tokenize a local corpus to count it.")] = False,
+    config_json: Annotated[Path | None, typer.Option(help="The teacher's config.json.")] = None,
+) -> None:
+    """Say what every stage stores, holds, computes and takes in hours; nothing runs."""
+    from dskd_core.planning.hardware import SHOWN, named_gpu, this_machine
+    from dskd_core.planning.page import hour_rows, sentences, size_rows, stage_rows
+    from dskd_core.planning.plan import check, make_plan, misfits
+
+    with refusals():
+        config = load_config(parameters)
+        chosen = this_machine() if gpu == "here" else named_gpu(gpu) if gpu else None
+        devices = [chosen] if chosen else [*(named_gpu(name) for name in SHOWN), this_machine()]
+        made = make_plan(config, n_tokens=tokens, count=count, config_json=config_json)
+        print_rows(stage_rows(made), f"Plan of {parameters}")
+        print_rows(hour_rows(made, devices))
+        print_rows(size_rows(made))
+        for sentence in sentences(made, devices):
+            console.print(sentence, markup=False, highlight=False)
+        limits = {"memory_bytes": memory, "disk_bytes": disk}
+        given = {name: int(value * 1e9) for name, value in limits.items() if value is not None}
+        check(made, misfits(made, device=chosen, **given))
+
+
+@app.command()
 def inspect(
     word: Annotated[str, typer.Argument(help="A word of the lexicon, such as bank.")],
-    root: Annotated[str, typer.Option(help="Where the artifacts are.")] = "work/artifacts",
+    root: Root = "work/artifacts",
 ) -> None:
-    """Show the senses of a word, what each means in the corpus, and its relations."""
+    """Show the senses of a word, what each means to the teacher, and its relations."""
     from dskd_core.artifacts import ArtifactStore
     from dskd_core.dictionary.explorer import describe
 
-    try:
+    with refusals():
         store = ArtifactStore(root)
-        dictionary = _latest(store, "dictionary")
-        senses = store.get("senses", dictionary.record.inputs["senses"])
-        words = store.get("words", dictionary.record.inputs["words"])
-        relations = store.get("relations", words.record.inputs["relations"])
-        console.print(describe(dictionary, senses, words, relations, word), markup=False)
-    except DskdError as error:
-        _refuse(error)
+        text = describe(store, _latest(store, "dictionary"), word)
+        console.print(text, markup=False, highlight=False)
+
+
+@app.command()
+def verify(uri: ArtifactUri) -> None:
+    """Check checksums, shapes, indices and fingerprints of an artifact; exit with 1 on any."""
+    from dskd_core.dictionary.verification import verify as verified
+
+    with refusals():
+        checked = verified(uri)
+    print_rows([problem.row() for problem in checked.problems], f"Problems of {uri}")
+    console.print(checked.summary(), markup=False, highlight=False)
+    if checked.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def diff(
+    before: ArtifactUri,
+    after: ArtifactUri,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Say what changed between two dictionaries: tokens, words, pairs, moved senses."""
+    from dskd_core.dictionary.difference import compare
+
+    with refusals():
+        found = compare(before, after)
+    if as_json:
+        print(json.dumps(found.as_json(), ensure_ascii=False))
+        return
+    print_rows(found.counts(), f"{before} -> {after}")
+    print_rows(found.moves(), "Most moved tokens")
+    for line in found.lines():
+        console.print(line, markup=False, highlight=False)
 
 
 @app.command()
 def parameters(file: ParameterFile) -> None:
     """Print a parameter file as JSON, for prefect deployment run dskd/train --params "$(...)"."""
-    try:
+    with refusals():
         print(json.dumps({"config": load_config(file).model_dump(mode="json")}))
-    except DskdError as error:
-        _refuse(error)
 
 
 def _latest(store: Any, stage: str) -> Any:
     found = store.of_stage(stage)
     # get() knows how to say what is missing.
     return found[-1] if found else store.get(stage, "none")
-
-
-def _print_places(made: dict[str, Any]) -> None:
-    from dskd_core.artifacts import ArtifactStore
-    from tasks.artifacts import in_bytes
-
-    root = made["report"].rsplit("/", 2)[0]
-    table = Table("stage", "size", "place", title=f"Artifacts under {root}", title_justify="left")
-    for stage, uris in made.items():
-        several = [uris] if isinstance(uris, str) else uris
-        size = in_bytes(sum(_bytes_with_shards(ArtifactStore(root), uri) for uri in several))
-        place = several[0].removeprefix(f"{root}/")
-        if len(several) > 1:
-            place = f"{place.partition('/')[0]}/ ({len(several)} of them)"
-        table.add_row(stage, size, place)
-    console.print(table)
-
-
-def _bytes_with_shards(store: Any, uri: str) -> int:
-    artifact = store.open(uri)
-    shards = artifact.record.report.get("parts", [])
-    stage = f"{artifact.record.stage}-shard"
-    return artifact.record.n_bytes + sum(store.get(stage, s).record.n_bytes for s in shards)
-
-
-def _print_comparison(report_uri: str) -> None:
-    from dskd_core.artifacts import ArtifactStore
-
-    report = ArtifactStore.open(report_uri).record.report
-    if arms := report.get("table"):
-        # One column an arm: a person compares along a line.
-        subject, *measures = arms[0]
-        table = Table(subject, *(str(row[subject]) for row in arms), title="Teacher and students")
-        for name in measures:
-            table.add_row(name, *(_cell(row.get(name)) for row in arms))
-        console.print(table)
-    if rows := report.get("comparison"):
-        table = Table(*map(str, rows[0]), title="Paired differences")
-        for row in rows:
-            table.add_row(*(_cell(value) for value in row.values()))
-        console.print(table)
-    console.print(f"The whole report: {report_uri}/report.html")
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if type(value) is int else str(value)
-
-
-def _refuse(error: DskdError) -> None:
-    console.print(f"[bold red]{type(error).__name__}[/bold red]", end=": ")
-    console.print(str(error), markup=False)
-    raise typer.Exit(2) from error
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
 """What a dictionary says about one word, for a person to read."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from dskd_core.artifacts import Artifact
+import numpy as np
+
+from dskd_core.artifacts import Artifact, ArtifactStore
+from dskd_core.dictionary.readings import Reader, load_reader
 from dskd_core.errors import DataError
+from dskd_core.senses.store import SenseInventory, load_senses
 
 _SENSES = """
 SELECT e.token_id, e.token, e.sense, e.rank, e.left, e.written, e.right, e.document_id
@@ -20,85 +25,122 @@ LEFT JOIN dictionary_words w
 WHERE $word IN (p.word_a, p.word_b)
 ORDER BY p.relation DESC, p.weight DESC, neighbour
 """
+_SPELLING = "SELECT token_ids, row_start, row_stop FROM dictionary_words WHERE word = $word"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """A dictionary and what it was made from, under one root."""
+
+    dictionary: Artifact
+    senses: Artifact
+    words: Artifact
+    relations: Artifact
+    teacher: Artifact
+
+    @classmethod
+    def of(cls, store: ArtifactStore, dictionary: Artifact) -> "Sources":
+        """Follow the inputs of a dictionary.
+
+        Raises:
+            ArtifactError: if one is not under the root.
+        """
+        senses = store.get("senses", dictionary.record.inputs["senses"])
+        words = store.get("words", dictionary.record.inputs["words"])
+        relations = store.get("relations", words.record.inputs["relations"])
+        teacher = store.get("teacher", senses.record.inputs["teacher"])
+        return cls(dictionary, senses, words, relations, teacher)
 
 
 def describe(
-    dictionary: Artifact,
-    senses: Artifact,
-    words: Artifact,
-    relations: Artifact,
-    word: str,
-    *,
-    max_neighbours: int = 25,
+    store: ArtifactStore, dictionary: Artifact, word: str, *, max_neighbours: int = 25
 ) -> str:
-    """Return the senses of a word with their examples, and its relations with their origin.
+    """Return the senses of a word, what each makes the teacher say, and its relations.
 
     Args:
-        dictionary: which words have senses.
-        senses: the inventory with its examples.
-        words: which tokens write the word.
-        relations: the pairs.
+        store: with the inputs of the dictionary.
+        dictionary: the dictionary.
         word: as the lexicon writes it; case does not matter.
         max_neighbours: most synonyms, and most antonyms, listed.
 
     Raises:
-        DataError: if the dictionary knows neither senses nor relations of it.
+        ArtifactError: if an input of the dictionary is gone.
+        DataError: if the dictionary knows neither senses nor relations of the word.
     """
     word = word.casefold().strip()
-    occurrences = senses.query(
+    sources = Sources.of(store, dictionary)
+    examples = sources.senses.query(
         _SENSES,
         {"word": word},
         examples="examples.parquet",
-        heads=words.table("heads.parquet"),
-        words=words.table("words.parquet"),
+        heads=sources.words.table("heads.parquet"),
+        words=sources.words.table("words.parquet"),
     ).to_pylist()
-    pairs = relations.query(
-        _RELATIONS,
-        {"word": word},
-        pairs="pairs.parquet",
-        dictionary_words=dictionary.table("words.parquet"),
+    words = dictionary.table("words.parquet")
+    pairs = sources.relations.query(
+        _RELATIONS, {"word": word}, pairs="pairs.parquet", dictionary_words=words
     ).to_pylist()
-    if not occurrences and not pairs:
+    if not examples and not pairs:
         raise DataError(
             f"The dictionary {dictionary.fingerprint} knows no {word!r}; it has "
             f"{dictionary.record.counts['words']} words: try another, or a larger corpus."
         )
-    counts = _counts(senses)
-    lines = [word, "=" * len(word), *_sense_lines(occurrences, counts)]
+    lines = [word, "=" * len(word)]
+    found = load_reader(sources.teacher)
+    reader = found if isinstance(found, Reader) else None
+    if not reader:
+        lines.append(f"What each sense makes the teacher say is not shown: {found}.")
+    if examples:
+        lines += _sense_lines(examples, load_senses(sources.senses), reader)
+    else:
+        spelled = dictionary.query(_SPELLING, {"word": word}, dictionary_words=words).to_pylist()
+        lines += _composed_lines(spelled, dictionary, reader)
     for relation in ("synonym", "antonym"):
         related = [pair for pair in pairs if pair["relation"] == relation]
         lines += _relation_lines(relation, related, max_neighbours)
     return "\n".join(lines)
 
 
-def _counts(senses: Artifact) -> dict[tuple[int, int], int]:
-    """Return the number of embeddings of each (token, sense)."""
-    from dskd_core.senses.store import load_senses
-
-    inventory = load_senses(senses)
-    return {
-        (int(token), sense): int(inventory.counts[start + sense])
-        for token, start, stop in zip(
-            inventory.tokens, inventory.offsets, inventory.offsets[1:], strict=False
-        )
-        for sense in range(int(stop - start))
-    }
-
-
 def _sense_lines(
-    occurrences: list[dict[str, Any]], counts: dict[tuple[int, int], int]
+    examples: list[dict[str, Any]], inventory: SenseInventory, reader: Reader | None
 ) -> Iterator[str]:
     token_id = -1
-    for row in occurrences:
+    for row in examples:
         if row["token_id"] != token_id:
             token_id = row["token_id"]
-            yield f"\ntoken {token_id} {row['token']!r}"
+            said = _said(reader, inventory.lookup(token_id))
+            index = int(np.searchsorted(inventory.tokens, token_id))
+            counts = inventory.counts[inventory.offsets[index] :]
+            yield (
+                f"\ntoken {token_id} {row['token']!r}, {inventory.n_occurrences[index]} embeddings"
+            )
         if row["rank"] == 0:
-            yield f"  sense {row['sense']} ({counts[token_id, row['sense']]} embeddings)"
+            n_rows = int(counts[row["sense"]])
+            yield f"  sense {row['sense']} ({n_rows} embeddings){said[row['sense']]}"
         left, right = (" ".join(row[side].split()) for side in ("left", "right"))
         token, written = row["token"].strip(), row["written"].strip()
         instead = "" if written == token else f" (the text has: {written})"
         yield f"    ... {left} «{token}»{instead} {right} ...  [{row['document_id']}]"
+
+
+def _composed_lines(
+    found: list[dict[str, Any]], dictionary: Artifact, reader: Reader | None
+) -> Iterator[str]:
+    """Describe a word of several tokens: its senses are composed, so they have no text."""
+    for word in found:
+        if word["row_start"] < 0:
+            yield "\nno senses here: one of its tokens never occurred"
+            continue
+        rows = dictionary.group("dictionary.zarr")["rows"][word["row_start"] : word["row_stop"]]
+        yield f"\n{len(word['token_ids'])} tokens {word['token_ids']}, senses composed by Eq. 2"
+        for sense, said in enumerate(_said(reader, np.asarray(rows))):
+            yield f"  sense {sense}{said}"
+
+
+def _said(reader: Reader | None, rows: np.ndarray) -> list[str]:
+    if reader is None:
+        return [""] * len(rows)
+    return [f": {' · '.join(words)}" for words in reader.nearest(rows)]
 
 
 def _relation_lines(

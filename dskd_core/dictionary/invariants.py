@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from dskd_core.arrays import get_array
 from dskd_core.artifacts import Artifact, ArtifactStore
@@ -82,6 +83,16 @@ def _candidate_lists(artifact: Artifact) -> Iterator[Problem]:
                     f"has {len(wrong)} senses of the token itself, the first is row "
                     f"{rows[wrong[0]]} of token {owner[wrong[0]]}",
                 )
+
+
+def _lists_agree(artifact: Artifact) -> Iterator[Problem]:
+    """Compare the lists in safetensors with those in Zarr; artifacts of 0.1 have none."""
+    if "lists.safetensors" not in artifact.record.files:
+        return
+    group = artifact.group("dictionary.zarr")
+    for name, values in load_file(artifact.folder() / "lists.safetensors").items():
+        if not np.array_equal(values, get_array(group, name)):
+            yield Problem(f"lists.safetensors:{name}", "differs from dictionary.zarr")
 
 
 def _words_and_their_rows(artifact: Artifact) -> Iterator[Problem]:
@@ -217,7 +228,7 @@ def _captured_windows(artifact: Artifact) -> Iterator[Problem]:
 
 
 INVARIANTS: Mapping[str, Sequence[Check]] = {
-    "dictionary": (_candidate_lists, _words_and_their_rows, _rows_are_the_senses),
+    "dictionary": (_candidate_lists, _lists_agree, _words_and_their_rows, _rows_are_the_senses),
     "senses": (_sense_index, _examples),
     "senses-shard": (_sense_index,),
     "embeddings-shard": (_embedding_rows,),

@@ -10,6 +10,8 @@
     negative_rows     [..]     int32
 
 ``words.parquet`` says which rows are whose: word, token ids, first row, one past the last.
+``lists.safetensors`` has the five lists again, for those who read no Zarr, and ``README.md`` says
+what all this is, what it came from, and under which licences.
 """
 
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from dskd_core.arrays import get_array, put_array
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
@@ -26,11 +29,13 @@ from dskd_core.config import DictionaryConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.dictionary.alignment import compose
 from dskd_core.dictionary.candidates import Csr, neighbour_rows, own_rows
+from dskd_core.dictionary.card import CARD, dictionary_card
 from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
 from dskd_core.senses.store import SenseInventory, load_senses
 
 GROUP = "dictionary.zarr"
+LISTS = "lists.safetensors"
 _WORDS_A_TIME = 4096
 
 _LINKS = """
@@ -122,6 +127,7 @@ def build_dictionary(
         config.model_dump(mode="json"),
         {name: a.fingerprint for name, a in (("senses", senses), ("words", words))}
         | {"corpus": corpus.fingerprint},
+        version=2,
     )
     if found := store.find(work):
         return found
@@ -136,11 +142,19 @@ def build_dictionary(
             name: _rows_of(links, relation, own, n_tokens)
             for name, relation in (("positive", "synonym"), ("negative", "antonym"))
         }
-        _write(
-            draft, np.concatenate([inventory.centroids.astype(np.float16), composed]), own, lists
-        )
+        rows = np.concatenate([inventory.centroids.astype(np.float16), composed])
+        _write(draft, rows, own, lists)
         _count_coverage(draft, corpus, own, lists)
         draft.report["tokenizer"] = words.record.inputs["tokenizer"]
+        card = dictionary_card(
+            store,
+            {"senses": senses, "words": words, "corpus": corpus},
+            draft.counts,
+            draft.report["share_of_positions"],
+            rows.shape,
+            _token_to_show(own, lists["negative"]),
+        )
+        draft.path(CARD).write_text(card, "utf-8")
     return store.get(work.stage, work.fingerprint)
 
 
@@ -238,10 +252,17 @@ def _rows_of(links: pa.Table, relation: str, own: Csr, n_tokens: int) -> Csr:
 def _write(draft: Draft, rows: NDArray[np.float16], own: Csr, lists: dict[str, Csr]) -> None:
     group = draft.write_group(GROUP)
     put_array(group, "rows", rows)
-    put_array(group, "own_offsets", own.offsets)
+    arrays = {"own_offsets": own.offsets}
     for name, csr in lists.items():
-        put_array(group, f"{name}_offsets", csr.offsets)
-        put_array(group, f"{name}_rows", csr.rows.astype(np.int32))
+        arrays |= {f"{name}_offsets": csr.offsets, f"{name}_rows": csr.rows.astype(np.int32)}
+    for name, values in arrays.items():
+        put_array(group, name, values)
+    save_file(arrays, draft.path(LISTS))
+
+
+def _token_to_show(own: Csr, negatives: Csr) -> int:
+    """Return the token with the most antonyms' senses among those with senses of their own."""
+    return int((np.diff(negatives.offsets) * (np.diff(own.offsets) > 0)).argmax())
 
 
 def _count_coverage(draft: Draft, corpus: Artifact, own: Csr, lists: dict[str, Csr]) -> None:

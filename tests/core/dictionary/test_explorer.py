@@ -2,18 +2,11 @@ import pytest
 
 from dskd_core.dictionary.explorer import describe
 from dskd_core.errors import DataError
-from dskd_core.lexicon.store import build_lexicon
-from dskd_core.relations.tables import build_relations
 
 
 @pytest.fixture
 def described(nexted):
-    config = nexted.config
-    relations = build_relations(
-        nexted.store, config.relations, build_lexicon(nexted.store, config.lexicon)
-    )
-    artifacts = (nexted.dictionary(), nexted.senses(), nexted.words(), relations)
-    return lambda word: describe(*artifacts, word)
+    return lambda word: describe(nexted.store, nexted.dictionary(), word)
 
 
 def test_a_word_shows_its_senses_with_text_and_its_relations_with_origin(described):

@@ -1,0 +1,149 @@
+"""The card of a dictionary: what it is, what it came from, its licences, and how to read it."""
+
+from typing import Any
+
+from dskd_core.artifacts import Artifact, ArtifactStore
+
+CARD = "README.md"
+_ATTRIBUTIONS = {
+    "wiktextract": "Wiktionary contributors, by way of Wiktextract (T. Ylonen, LREC 2022)",
+    "roget": "Roget's Thesaurus, 1911, Project Gutenberg #10681",
+    "moby": "Moby Thesaurus II, Grady Ward",
+    "wordnet": "WordNet, Princeton University",
+    "morphynet": "MorphyNet, K. Batsuren, G. Bella, F. Giunchiglia, 2021, from Wiktionary",
+    "morpholex": "MorphoLEX-English, C. H. Sanchez-Gutierrez et al., 2018",
+}
+_TEMPLATE = """# A sense dictionary of {teacher}
+
+For every token of a language model the senses in which a corpus uses it, as centroids of the
+model's own final states, and beside them the senses of its synonyms and of its antonyms. Made by
+[dskd](https://arxiv.org/abs/2602.22351). {senses_of}.
+
+| | |
+|---|---|
+{counts}
+
+Of the positions of the corpus {with_senses:.1%} are followed by a token with senses,
+{with_relations:.1%} by one with relations, {with_antonyms:.1%} by one with antonyms.
+
+## What it was made from
+
+| input | fingerprint |
+|---|---|
+{inputs}
+
+Teacher: {teacher}. Corpus: {corpus}.
+
+## Sources and licences
+
+| source | licence | attribution |
+|---|---|---|
+{sources}
+
+| pairs under | n |
+|---|---|
+{licences}
+
+A pair made by negation carries the licence of its parent and of the morphology. The senses hold no
+text, but were computed from the corpus by the teacher: their licences are theirs. CC BY and
+CC BY-SA want attribution, and SA that what is made from it stays under the same licence; NC forbids
+commercial use; `unstated` means that nobody said: find out before you publish.
+
+## Reading it
+
+`dictionary.zarr` has the rows and the lists, `lists.safetensors` the lists alone, `words.parquet`
+which rows are whose: `row_start` to `row_stop`, -1 where a token of the word has no senses.
+
+    import pyarrow.parquet as pq, zarr
+    from safetensors.numpy import load_file
+    rows = zarr.open_group("dictionary.zarr", mode="r")["rows"]  # [{n_rows}, {hidden_size}] float16
+    lists = load_file("lists.safetensors")
+    words = pq.read_table("words.parquet").to_pylist()
+    token = {token}  # any token id
+    own = slice(*lists["own_offsets"][token : token + 2])
+    antonyms = slice(*lists["negative_offsets"][token : token + 2])
+    print(rows[own].shape, lists["negative_rows"][antonyms])
+    print(*(w["word"] for w in words if w["row_start"] == own.start))
+
+Rows are final states after the norm: W s are the logits that sense s gives, W being the teacher's
+output matrix.
+
+## Citation
+
+    @article{{dskd2026, title={{Decoder-based Sense Knowledge Distillation}},
+      author={{Wang and Zaki and Kollias and Kalantzis}},
+      journal={{arXiv:2602.22351}}, year={{2026}}}}
+"""
+
+
+def dictionary_card(
+    store: ArtifactStore,
+    inputs: dict[str, Artifact],
+    counts: dict[str, int],
+    shares: dict[str, float],
+    shape: tuple[int, ...],
+    token: int,
+) -> str:
+    """Return the Markdown of a dictionary's card; equal inputs give equal text.
+
+    Args:
+        store: with what the inputs were made from.
+        inputs: senses, words and corpus.
+        counts: of the dictionary's record.
+        shares: of the corpus' positions: with_senses, with_relations, with_antonyms.
+        shape: of the rows.
+        token: one with senses, for the example.
+    """
+    senses, words, corpus = (inputs[name] for name in ("senses", "words", "corpus"))
+    teacher = store.get("teacher", senses.record.inputs["teacher"]).record
+    relations = store.get("relations", words.record.inputs["relations"])
+    lexicon = store.get("lexicon", relations.record.inputs["lexicon"])
+    fingerprints = {name: artifact.fingerprint for name, artifact in inputs.items()} | {
+        "relations": relations.fingerprint,
+        "lexicon": lexicon.fingerprint,
+        "teacher": senses.record.inputs["teacher"],
+        "tokenizer": words.record.inputs["tokenizer"],
+    }
+    config = senses.record.config
+    key = senses.group("senses.zarr").attrs["key"]
+    return _TEMPLATE.format(
+        teacher=teacher.report["source"],
+        senses_of=f"At most {config['n_senses']} senses a token, of states filed under the key "
+        f"`{key}`",
+        counts="\n".join(f"| {name.replace('_', ' ')} | {n:,} |" for name, n in counts.items()),
+        inputs="\n".join(f"| {name} | `{value}` |" for name, value in fingerprints.items()),
+        corpus=_corpus(corpus),
+        sources="\n".join(_source_rows(lexicon)),
+        licences="\n".join(_licence_rows(relations)),
+        n_rows=shape[0],
+        hidden_size=shape[1],
+        token=token,
+        **shares,
+    )
+
+
+def _corpus(corpus: Artifact) -> str:
+    counts = corpus.record.counts
+    return (
+        f"{counts['n_documents']:,} documents, {counts['n_tokens']:,} tokens, format "
+        f"{corpus.record.config['format']}; its own licence holds (Wikipedia: CC BY-SA 4.0, "
+        "Wikipedia contributors)"
+    )
+
+
+def _source_rows(lexicon: Artifact) -> list[str]:
+    sources: list[dict[str, Any]] = lexicon.record.config["sources"]
+    return [
+        f"| {source['kind']} ({source['file']}) | {source['licence']} | "
+        f"{_ATTRIBUTIONS.get(source['kind'], 'see the file')} |"
+        for source in sources
+    ]
+
+
+def _licence_rows(relations: Artifact) -> list[str]:
+    rows = relations.query(
+        "SELECT array_to_string(licences, ' and ') AS name, count(*) AS n FROM pairs "
+        "GROUP BY ALL ORDER BY n DESC, name",
+        pairs="pairs.parquet",
+    ).to_pylist()
+    return [f"| {row['name']} | {row['n']:,} |" for row in rows]

@@ -1,0 +1,274 @@
+"""What changed between two dictionaries: tokens, words, pairs, and senses that moved."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from dskd_core.arrays import get_array
+from dskd_core.artifacts import Artifact, ArtifactStore
+from dskd_core.dictionary.store import GROUP
+from dskd_core.errors import ArtifactError
+from dskd_core.tokenizers import Tokenizer, load_tokenizer
+
+_BLOCK_ROWS = 32_768
+_QUANTILES = (0.5, 0.9, 0.99)
+_N_EXAMPLES = 8
+_N_MOVES = 12
+
+_PAIRS = """
+SELECT coalesce(a.word_a, b.word_a) AS word_a, coalesce(a.word_b, b.word_b) AS word_b,
+       a.relation AS before, b.relation AS after
+FROM before a FULL JOIN after b USING (word_a, word_b)
+WHERE a.relation IS DISTINCT FROM b.relation
+ORDER BY 1, 2
+"""
+_WORDS = """
+SELECT coalesce(a.word, b.word) AS word,
+       coalesce(a.row_start, -1) >= 0 AS before, coalesce(b.row_start, -1) >= 0 AS after
+FROM before a FULL JOIN after b USING (word)
+WHERE (coalesce(a.row_start, -1) >= 0) <> (coalesce(b.row_start, -1) >= 0)
+ORDER BY 1
+"""
+
+
+@dataclass
+class Change:
+    """Things of one kind that are only in one dictionary, or differ.
+
+    Attributes:
+        kind: what they are: ``tokens added``, ``pairs relabelled``.
+        n: how many.
+        examples: the first few, readable.
+    """
+
+    kind: str
+    n: int
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Difference:
+    """All that changed from one dictionary to another.
+
+    Attributes:
+        before, after: fingerprints.
+        changes: tokens, words and pairs.
+        settings: inputs and settings that differ, ``name: before -> after``.
+        moved: quantiles and counts of how far matched senses moved, as MSE (||x - y||^2 / d).
+        most_moved: tokens whose senses moved farthest, the farthest first.
+        notes: what could not be compared, and why.
+    """
+
+    before: str
+    after: str
+    changes: list[Change] = field(default_factory=list)
+    settings: list[str] = field(default_factory=list)
+    moved: dict[str, float] = field(default_factory=dict)
+    most_moved: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values for machines."""
+        return {
+            "before": self.before,
+            "after": self.after,
+            "settings": self.settings,
+            "changes": {c.kind: {"n": c.n, "examples": c.examples} for c in self.changes},
+            "moved": self.moved,
+            "most_moved": self.most_moved,
+            "notes": self.notes,
+        }
+
+    def counts(self) -> list[dict[str, Any]]:
+        """Return one row a kind of change."""
+        rows: list[dict[str, Any]] = [
+            {"what": change.kind, "n": change.n, "first": ", ".join(change.examples)}
+            for change in self.changes
+        ]
+        return rows + [
+            {"what": name, "n": value, "first": ""} for name, value in self.moved.items()
+        ]
+
+    def moves(self) -> list[dict[str, Any]]:
+        """Return one row a token whose senses moved far."""
+        return self.most_moved
+
+    def lines(self) -> list[str]:
+        """Return what differs in settings and inputs, and what was not compared."""
+        return [*self.settings, *self.notes]
+
+
+def compare(before_uri: str, after_uri: str) -> Difference:
+    """Compare two dictionaries, from where each stands.
+
+    The senses of a token have no names, so they are matched so that the sum of squared distances
+    is least (an assignment problem of at most k x k), and each pair is one sense that moved.
+
+    Raises:
+        ArtifactError: if one of them is no dictionary.
+    """
+    before, after = _dictionary(before_uri), _dictionary(after_uri)
+    found = Difference(before.fingerprint, after.fingerprint)
+    found.settings = list(_changed_settings(before, after))
+    tokenizers = [_tokenizer(artifact) for artifact in (before, after)]
+    groups = [artifact.group(GROUP) for artifact in (before, after)]
+    if before.record.report["tokenizer"] != after.record.report["tokenizer"]:
+        found.notes.append("The tokenizers differ, so tokens and senses were not compared.")
+    else:
+        _compare_tokens(found, groups, tokenizers[0] or tokenizers[1])
+    _compare_words(found, before, after)
+    _compare_pairs(found, before, after)
+    return found
+
+
+def matched_distances(
+    before: NDArray[np.floating], after: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return the MSE (||x - y||^2 / d) of each matched pair of senses, [min(k, k')].
+
+    >>> matched_distances(np.array([[0.0], [10.0]]), np.array([[11.0], [0.0]])).tolist()
+    [0.0, 1.0]
+    """
+    x, y = before.astype(np.float64), after.astype(np.float64)
+    squared = ((x[:, None, :] - y[None, :, :]) ** 2).mean(axis=2)
+    rows, columns = linear_sum_assignment(squared)
+    return np.asarray(squared[rows, columns])
+
+
+def _dictionary(uri: str) -> Artifact:
+    artifact = ArtifactStore.open(uri.rstrip("/"))
+    if artifact.record.stage != "dictionary":
+        raise ArtifactError(
+            f"{uri} is of the stage {artifact.record.stage}; give the folder of a dictionary."
+        )
+    return artifact
+
+
+def _root(artifact: Artifact) -> ArtifactStore:
+    return ArtifactStore(artifact.uri.rsplit("/", 2)[0])
+
+
+def _input(artifact: Artifact, *names: str) -> Artifact | None:
+    """Follow inputs by name under the artifact's own root; None where one is not there."""
+    store, found = _root(artifact), artifact
+    try:
+        for name in names:
+            found = store.get(name, found.record.inputs[name])
+    except ArtifactError:
+        return None
+    return found
+
+
+def _tokenizer(dictionary: Artifact) -> Tokenizer | None:
+    teacher = _input(dictionary, "senses", "teacher")
+    return load_tokenizer(teacher.folder()) if teacher else None
+
+
+def _changed_settings(before: Artifact, after: Artifact) -> Iterator[str]:
+    for title, one, other in (
+        ("setting", before.record.config, after.record.config),
+        ("input", before.record.inputs, after.record.inputs),
+    ):
+        for name in sorted({*one, *other}):
+            if one.get(name) != other.get(name):
+                yield f"{title} {name}: {one.get(name)} -> {other.get(name)}"
+
+
+def _change(found: Difference, kind: str, items: list[str]) -> None:
+    found.changes.append(Change(kind, len(items), items[:_N_EXAMPLES]))
+
+
+def _compare_tokens(
+    found: Difference, groups: list[zarr.Group], tokenizer: Tokenizer | None
+) -> None:
+    offsets = [get_array(group, "own_offsets") for group in groups]
+    n_senses = [np.diff(own) for own in offsets]
+
+    def text(token: int) -> str:
+        return repr(tokenizer.decode([token])) if tokenizer else f"token {token}"
+
+    for kind, one, other in (("tokens added", 1, 0), ("tokens removed", 0, 1)):
+        only = np.flatnonzero((n_senses[one] > 0) & (n_senses[other] == 0))
+        _change(found, kind, [text(int(token)) for token in only])
+    shared = np.flatnonzero((n_senses[0] > 0) & (n_senses[1] > 0))
+    if groups[0]["rows"].shape[1] != groups[1]["rows"].shape[1]:
+        found.notes.append("The hidden sizes differ, so senses were not compared.")
+        return
+    other_k = int((n_senses[0][shared] != n_senses[1][shared]).sum())
+    found.changes.append(Change("tokens with another number of senses", other_k))
+    largest, every = [], []
+    for token, mses in _distances(groups, offsets, shared):
+        every.append(mses)
+        largest.append((float(mses.mean()), token, len(mses)))
+    distances = np.concatenate(every) if every else np.empty(0)
+    found.changes.append(Change("senses moved", int((distances > 0).sum())))
+    found.moved = {"senses matched": len(distances)} | {
+        f"MSE moved, quantile {q}": round(float(np.quantile(distances, q)), 6)
+        for q in _QUANTILES
+        if len(distances)
+    }
+    found.most_moved = [
+        {"token": text(token), "mean MSE": round(mse, 6), "senses": k}
+        for mse, token, k in sorted(largest, key=lambda m: (-m[0], m[1]))[:_N_MOVES]
+        if mse > 0
+    ]
+
+
+def _distances(
+    groups: list[zarr.Group], offsets: list[NDArray[np.int64]], tokens: NDArray[np.int64]
+) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yield each token with its matched distances; rows are read a block at a time."""
+    start = 0
+    while start < len(tokens):
+        ends = [own[tokens[start:] + 1] - own[tokens[start]] for own in offsets]
+        fit = int(min(np.searchsorted(end, _BLOCK_ROWS, side="right") for end in ends))
+        block = tokens[start : start + max(1, fit)]
+        first = [int(own[block[0]]) for own in offsets]
+        rows = [
+            np.asarray(group["rows"][low : int(own[block[-1] + 1])])
+            for group, own, low in zip(groups, offsets, first, strict=True)
+        ]
+        for token in block:
+            one, other = (
+                whole[int(own[token]) - low : int(own[token + 1]) - low]
+                for whole, own, low in zip(rows, offsets, first, strict=True)
+            )
+            yield int(token), matched_distances(one, other)
+        start += len(block)
+
+
+def _compare_words(found: Difference, before: Artifact, after: Artifact) -> None:
+    rows = before.query(
+        _WORDS, before=before.table("words.parquet"), after=after.table("words.parquet")
+    ).to_pylist()
+    _change(found, "words with senses added", [r["word"] for r in rows if r["after"]])
+    _change(found, "words with senses removed", [r["word"] for r in rows if r["before"]])
+
+
+def _compare_pairs(found: Difference, before: Artifact, after: Artifact) -> None:
+    one, other = (_input(artifact, "words", "relations") for artifact in (before, after))
+    if one is None or other is None:
+        found.notes.append("Pairs were not compared: the relations are not under both roots.")
+        return
+    if one.record.content == other.record.content:
+        changed: list[dict[str, Any]] = []
+    else:
+        changed = one.query(
+            _PAIRS, before=one.table("pairs.parquet"), after=other.table("pairs.parquet")
+        ).to_pylist()
+
+    def written(row: dict[str, Any]) -> str:
+        labels = [label for label in (row["before"], row["after"]) if label]
+        return f"{row['word_a']}|{row['word_b']} ({' -> '.join(labels)})"
+
+    for kind, chosen in (
+        ("pairs added", [r for r in changed if r["before"] is None]),
+        ("pairs removed", [r for r in changed if r["after"] is None]),
+        ("pairs relabelled", [r for r in changed if r["before"] and r["after"]]),
+    ):
+        found.changes.append(Change(kind, len(chosen), [written(r) for r in chosen[:_N_EXAMPLES]]))

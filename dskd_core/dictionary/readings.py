@@ -1,0 +1,120 @@
+"""What a sense makes the teacher say: the vocabulary items nearest to it through the head.
+
+A sense is a mean of final states, so W s + b are the logits it gives. Only the output matrix is
+read, not the model. Scales and soft caps of a head keep the order of the logits.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from dskd_core.artifacts import Artifact
+from dskd_core.tokenizers import Tokenizer, load_tokenizer
+
+_HEADS = ("lm_head.weight", "output.weight", "embed_out.weight")
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "tok_embeddings.weight")
+_INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The teacher's head, and the texts of its rows.
+
+    Attributes:
+        weight: [V, d], W.
+        bias: [V], or None.
+        tokenizer: the teacher's.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    tokenizer: Tokenizer
+
+    def nearest(self, rows: np.ndarray, n_tokens: int = 8) -> list[list[str]]:
+        """Return the texts of the tokens of largest logit, the largest first.
+
+        Args:
+            rows: [n, d], senses.
+            n_tokens: how many of each.
+        """
+        known = self.weight[: self.tokenizer.n_tokens].float()
+        logits = torch.from_numpy(rows.astype(np.float32)) @ known.T
+        if self.bias is not None:
+            logits += self.bias[: len(known)].float()
+        top = logits.topk(min(n_tokens, len(known)), dim=1).indices.tolist()
+        return [[readable(self.tokenizer.decode([token])) for token in row] for row in top]
+
+
+def readable(text: str) -> str:
+    """Return a token's text without its leading space, a part of a word with a dash before it.
+
+    >>> readable(" bank"), readable("ing"), readable("("), readable(" ")
+    ('bank', '-ing', '(', "' '")
+    """
+    if not text.strip() or not text.isprintable():
+        return repr(text)
+    return text[1:] if text.startswith(" ") else f"-{text}" if text[0].isalpha() else text
+
+
+def load_reader(teacher: Artifact) -> Reader | str:
+    """Read the head of a teacher from its safetensors files, or say why it cannot be."""
+    folder = teacher.folder()
+    place = _weights_folder(folder)
+    if place is None:
+        return "the teacher's weights are not on this machine"
+    names = dict(_tensors(place))
+    bias = next((names[n] for n in names if n == "lm_head.bias"), None)
+    for wanted in (_HEADS, _EMBEDDINGS):
+        for name, file in names.items():
+            if name.endswith(wanted):
+                return Reader(
+                    _read(file, name),
+                    _read(bias, "lm_head.bias") if bias else None,
+                    load_tokenizer(folder),
+                )
+    return f"{place} has no output matrix among its *.safetensors"
+
+
+def _weights_folder(folder: Path) -> Path | None:
+    pointer = folder / "weights.json"
+    if not pointer.exists():
+        return folder
+    target = json.loads(pointer.read_text("utf-8"))
+    if Path(target["source"]).is_dir():
+        return Path(target["source"])
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(
+            target["source"],
+            revision=target["revision"],
+            allow_patterns=["*.safetensors", "*.json"],
+            local_files_only=True,
+        )
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    return Path(found)
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield every tensor's name with the file that holds it."""
+    index = folder / _INDEX
+    if index.exists():
+        places = json.loads(index.read_text("utf-8"))["weight_map"]
+        yield from ((name, folder / file) for name, file in places.items())
+        return
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            yield from ((name, file) for name in weights.keys())  # noqa: SIM118 - not a dict
+
+
+def _read(file: Path, name: str) -> Tensor:
+    with safe_open(file, framework="pt") as weights:
+        return weights.get_tensor(name)  # type: ignore[no-any-return]
