@@ -5,7 +5,7 @@ from prefect import flow
 from dskd_core.config import PipelineConfig
 from flows.build_dictionary import build_dictionary
 from flows.runner import DEFAULTS, Made, threads
-from tasks import evaluation, training
+from tasks import evaluation, prompts, training
 from tasks.shards import one_by_one
 
 
@@ -61,6 +61,8 @@ def train_students(config: PipelineConfig, made: Made) -> Made:
             for arm, seed in subjects
         },
     )
+    if config.training.hub_repository:
+        one_by_one("hub", training.push, {f"push {uri}": (config, uri) for uri in students})
     judged = {"teacher": None} | {
         f"{arm} seed {seed}": uri for (arm, seed), uri in zip(subjects, students, strict=True)
     }
@@ -75,8 +77,9 @@ def train_students(config: PipelineConfig, made: Made) -> Made:
 
 def _captured(config: PipelineConfig, made: Made) -> training.Places:
     """Run the teacher over the windows, for all of training or to score and calibrate on."""
-    teacher, text = made["teacher"], made["corpus"]
+    teacher = made["teacher"]
     untrained = training.untrained.submit(config, teacher, made["dictionary"]).result()
+    text = _prompts(config, teacher) if config.prompts.sources else made["corpus"]
     mode = training.mode_of(config, untrained, text)
     parts = one_by_one(
         "activations",
@@ -92,3 +95,17 @@ def _captured(config: PipelineConfig, made: Made) -> training.Places:
         "dictionary": made["dictionary"],
     }
     return places | ({"teacher": teacher, "text": text} if mode == "online" else {})
+
+
+def _prompts(config: PipelineConfig, teacher: str) -> str:
+    """Write benchmark questions as prompts and let the teacher answer them."""
+    questions = prompts.questions.submit(config, teacher).result()
+    parts = one_by_one(
+        "prompts",
+        prompts.answer,
+        {
+            f"prompts shard {shard.name}": (config, teacher, questions, shard)
+            for shard in prompts.shards_of(config, questions)
+        },
+    )
+    return prompts.collect.submit(config, teacher, questions, parts).result()

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from prefect import task
+from prefect import get_run_logger, task
 
 from dskd_core.config import Arm, PipelineConfig
 from dskd_core.shards import Shard
@@ -145,3 +145,14 @@ def student(config: PipelineConfig, places: Places, arm: Arm, seed: int) -> str:
             progress=progress,
         ),
     )
+
+
+@task(name="hub", task_run_name="push {student}", **CPU)
+def push(config: PipelineConfig, student: str) -> str:
+    """Push a student to the hub repository of the settings; return its branch."""
+    from dskd_core.training.hub import push_student
+
+    repository = str(config.training.hub_repository)
+    branch = push_student(opened(student), repository)
+    get_run_logger().info("%s is on branch %s of %s", student, branch, repository)
+    return branch
