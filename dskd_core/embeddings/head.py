@@ -64,7 +64,7 @@ def as_head(head: Tensor | Head) -> Head:
     return head if isinstance(head, Head) else Head(head)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def find_head(model: Any, n_tokens: int) -> Head:
     """Return the head of a transformers model, found by comparing with its own logits.
 

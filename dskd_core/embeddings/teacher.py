@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dskd_core import samples, storage
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work, fingerprint_of
 from dskd_core.config import TeacherConfig
+from dskd_core.embeddings.head import Head, find_head
 from dskd_core.errors import ConfigError
 from dskd_core.progress import Progress, silent
 
@@ -53,6 +54,15 @@ class Teacher:
         """The output matrix W, [n_tokens, d], without padded vocabulary rows."""
         return self.model.get_output_embeddings().weight[: self.n_tokens]  # type: ignore[no-any-return]
 
+    @cached_property
+    def output(self) -> Head:
+        """The whole head, W with whatever bends its logits, checked on the model's own logits.
+
+        Raises:
+            ConfigError: if the model's logits cannot be formed from its states.
+        """
+        return find_head(self.model, self.n_tokens)
+
     def states(self, token_ids: Tensor) -> Tensor:
         """Return the final states (after the final norm) of right-padded windows.
 
@@ -77,10 +87,13 @@ class Teacher:
             [n], int64.
         """
         rows = max(1, _LOGIT_BYTES // (2 * self.n_tokens))
-        head = self.head
+        head, bias = self.head, getattr(self.model.get_output_embeddings(), "bias", None)
         chunks = torch.split(states, rows)
         # On the CPU max is twice as fast as argmax; the first of equal logits wins in both.
-        return torch.cat([(chunk @ head.T).max(dim=1).indices for chunk in chunks])
+        logits = (chunk @ head.T for chunk in chunks)
+        if bias is not None:  # a scale or a soft cap moves no argmax
+            logits = (z + bias[: self.n_tokens] for z in logits)
+        return torch.cat([z.max(dim=1).indices for z in logits])
 
 
 def decoder_layers(model: Any) -> nn.ModuleList:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dskd_core.training.head import head_pass, teacher_targets
+from dskd_core.training.head import head_pass, kd_loss, teacher_targets
 from tests.miniature import Built, make
 
 pytestmark = [
@@ -33,6 +33,31 @@ def test_the_head_pass_on_cuda_equals_the_cpu():
     on_cpu, on_cuda = run("cpu"), run("cuda")
     for name in ("ce", "kl", "gradient"):
         here, there = getattr(on_cpu, name), getattr(on_cuda, name).cpu()
+        torch.testing.assert_close(here, there, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "jsd"])
+def test_the_loss_on_cuda_equals_the_cpu(divergence, compiled):
+    torch.manual_seed(0)
+    student, teacher, head = (torch.randn(shape) for shape in ((64, 32), (64, 32), (500, 32)))
+    labels = torch.randint(0, 500, (64,))
+    outcomes = []
+    for device, fast in (("cpu", False), ("cuda", compiled)):
+        states = student.to(device).requires_grad_()
+        found = kd_loss(
+            states,
+            head.to(device),
+            labels.to(device),
+            teacher_states=teacher.to(device),
+            temperature=2.0,
+            kl_weight=0.7,
+            divergence=divergence,
+            compiled=fast,
+        )
+        (gradient,) = torch.autograd.grad(found.loss, states)
+        outcomes.append((found.loss.detach().cpu(), gradient.cpu()))
+    for here, there in zip(*outcomes, strict=True):
         torch.testing.assert_close(here, there, atol=1e-4, rtol=1e-4)
 
 

@@ -5,6 +5,7 @@ import torch
 import transformers
 
 from dskd_core.embeddings.head import find_head
+from dskd_core.embeddings.teacher import Teacher
 from dskd_core.errors import ConfigError
 
 SMALL = {
@@ -45,6 +46,16 @@ def test_the_head_found_gives_the_model_s_own_logits(family, settings, linear):
         head = find_head(teacher, n_tokens=33)
         torch.testing.assert_close(head.logits(states), expected, atol=1e-5, rtol=1e-4)
     assert head.is_linear == linear
+
+
+def test_a_teacher_predicts_what_its_model_does_bias_included():
+    phi = model("Phi")
+    torch.nn.init.normal_(phi.lm_head.bias)
+    teacher, ids = Teacher(phi, 33), torch.tensor([[5, 9, 3, 7, 7, 2]])
+    with torch.no_grad():
+        expected = phi(ids).logits[0, :, :33].argmax(dim=1)
+        assert teacher.predictions(teacher.states(ids)[0]).tolist() == expected.tolist()
+    assert teacher.output.bias is not None
 
 
 def test_a_head_that_is_no_product_of_the_states_is_refused_by_name():
