@@ -152,3 +152,23 @@ def test_another_teachers_prompts_are_refused(asked, tmp_path):
     shard = plan_prompts(questions, config)[0]
     with pytest.raises(ArtifactError, match="another"):
         answer_shard(store, config, teacher_config, teacher, store.find(work), shard)
+
+
+def test_a_run_that_was_killed_finds_the_shards_it_finished(asked, tmp_path, monkeypatch):
+    config, teacher_config, teacher = asked
+    store = ArtifactStore(str(tmp_path))
+    questions = build_questions(store, config, teacher)
+    shards = plan_prompts(questions, config)
+    assert len(shards) > 2
+    done = answer_shard(store, config, teacher_config, teacher, questions, shards[0])
+    with monkeypatch.context() as patch:
+        patch.setattr("dskd_core.prompts.store.greedy_answers", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            answer_shard(store, config, teacher_config, teacher, questions, shards[1])
+        found = answer_shard(store, config, teacher_config, teacher, questions, shards[0])
+        assert found.record == done.record
+    parts = [
+        answer_shard(store, config, teacher_config, teacher, questions, shard) for shard in shards
+    ]
+    collected = collect_prompts(store, config, teacher, questions, parts)
+    assert collected.record.counts["n_windows"] == 27
