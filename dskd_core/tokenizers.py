@@ -22,6 +22,15 @@ class Tokenizer:
         ).input_ids
         return list(ids)
 
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        """Return the token ids of each text: no BOS, no EOS, but markers become special tokens."""
+        backend = getattr(self.hf, "backend_tokenizer", None)
+        if backend is None:
+            return [self.hf.encode(text, add_special_tokens=False) for text in texts]
+        backend.encode_special_tokens = False  # ``encode`` leaves it on
+        # Without offsets and masks, which transformers would ask for, it takes half the time.
+        return [found.ids for found in backend.encode_batch_fast(texts, add_special_tokens=False)]
+
     def decode(self, ids: list[int]) -> str:
         """Return the text of ``ids`` exactly, spaces kept."""
         return str(self.hf.decode(ids, clean_up_tokenization_spaces=False))

@@ -26,13 +26,10 @@ def spell(
     anchor = tokenizer.encode(ANCHOR)
     stream, unusable = iter(words), tokenizer.special_ids
     while batch := list(islice(stream, _BATCH_WORDS)):
-        texts = [f"{ANCHOR} {word}" for word in batch]
-        rows = tokenizer.hf(
-            texts, add_special_tokens=False, verbose=False, return_attention_mask=False
-        )["input_ids"]
+        rows = tokenizer.encode_batch([f"{ANCHOR} {word}" for word in batch])
         for word, ids in zip(batch, rows, strict=True):
             own = tuple(ids[len(anchor) :])
-            whole = list(ids[: len(anchor)]) == anchor and own and unusable.isdisjoint(own)
+            whole = ids[: len(anchor)] == anchor and own and unusable.isdisjoint(own)
             yield word, own if whole else None
 
 

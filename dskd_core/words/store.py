@@ -1,5 +1,6 @@
 """Words spelled with the teacher's tokenizer: which are heads, which neighbours fit."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import duckdb
@@ -19,6 +20,15 @@ HEADS = "heads.parquet"
 NEIGHBOURS = "neighbours.parquet"
 SPANS = (1, 2, 3, 4)
 _STEPS = 4
+_BATCH_WORDS = 65536
+_SPELLED = pa.schema(
+    [
+        ("word", pa.string()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("n_tokens", pa.int32()),
+        ("may_lead", pa.bool_()),
+    ]
+)
 
 
 def build_words(
@@ -73,19 +83,8 @@ def load_spellings(
     rows = connection.execute(
         "SELECT word_a FROM pairs UNION SELECT word_b FROM pairs ORDER BY 1"
     ).fetchall()
-    every = list(spell(tokenizer, (word for (word,) in rows)))
-    written = [(word, ids) for word, ids in every if ids is not None]
-    spelled = pa.table(
-        {
-            "word": pa.array((word for word, _ in written), pa.string()),
-            "token_ids": pa.array((ids for _, ids in written), pa.list_(pa.int32())),
-            "n_tokens": pa.array((len(ids) for _, ids in written), pa.int32()),
-            "may_lead": pa.array(
-                (len(ids) == 1 and is_head(word, config.min_letters) for word, ids in written),
-                pa.bool_(),
-            ),
-        }
-    )
+    batches = list(_spelled(tokenizer, [word for (word,) in rows], config))
+    spelled = pa.Table.from_batches(batches, _SPELLED)
     connection.register("spelled_words", spelled)
     connection.execute("CREATE TABLE spelled AS SELECT * FROM spelled_words")
     connection.execute(
@@ -93,7 +92,29 @@ def load_spellings(
         f"FROM spelled WHERE n_tokens <= {config.max_span}"
     )
     heads = connection.execute("SELECT word, word_id FROM words WHERE may_lead").fetchall()
-    return dict(heads), len(every) - len(written)
+    return dict(heads), len(rows) - len(spelled)
+
+
+def _spelled(
+    tokenizer: Tokenizer, words: list[str], config: WordsConfig
+) -> Iterator[pa.RecordBatch]:
+    """Yield the words that can be written, in batches, so that few Python rows live at once."""
+    for start in range(0, len(words), _BATCH_WORDS):
+        every = spell(tokenizer, words[start : start + _BATCH_WORDS])
+        written = [(word, ids) for word, ids in every if ids is not None]
+        lengths = [len(ids) for _, ids in written]
+        columns = (
+            [word for word, _ in written],
+            [ids for _, ids in written],
+            lengths,
+            [
+                n == 1 and is_head(word, config.min_letters)
+                for (word, _), n in zip(written, lengths, strict=True)
+            ],
+        )
+        yield pa.record_batch(
+            [pa.array(c, f.type) for c, f in zip(columns, _SPELLED, strict=True)], schema=_SPELLED
+        )
 
 
 def _write(
@@ -116,12 +137,16 @@ def coverage(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
     The share is of the pairs that have a head at all.
     """
-    rows = []
-    for span in SPANS:
-        n_kept, n_headed = connection.execute(_COVERAGE_SQL.format(span=span)).fetchall()[0]
-        share = round(n_kept / n_headed, 4) if n_headed else 0.0
-        rows.append({"max_span": span, "n_pairs": n_kept, "n_headed": n_headed, "share": share})
-    return rows
+    *n_kept, n_headed = connection.execute(_COVERAGE_SQL).fetchall()[0]
+    return [
+        {
+            "max_span": span,
+            "n_pairs": n,
+            "n_headed": n_headed,
+            "share": round(n / n_headed, 4) if n_headed else 0.0,
+        }
+        for span, n in zip(SPANS, n_kept, strict=True)
+    ]
 
 
 def _left_out(
@@ -155,9 +180,11 @@ ORDER BY h.word_id, n.word_id, relation
 _JOINED = """
 FROM pairs p LEFT JOIN spelled a ON a.word = p.word_a LEFT JOIN spelled b ON b.word = p.word_b
 """
+_FITS = """
+count(*) FILTER ((a.may_lead AND b.n_tokens <= {span}) OR (b.may_lead AND a.n_tokens <= {span}))
+"""
 _COVERAGE_SQL = f"""
-SELECT count(*) FILTER ((a.may_lead AND b.n_tokens <= {{span}})
-                        OR (b.may_lead AND a.n_tokens <= {{span}})),
+SELECT {", ".join(_FITS.format(span=span) for span in SPANS)},
        count(*) FILTER ((a.may_lead OR b.may_lead) AND a.word IS NOT NULL AND b.word IS NOT NULL)
 {_JOINED}
 """
