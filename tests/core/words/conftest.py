@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -59,7 +59,30 @@ def sentencepiece() -> PreTrainedTokenizerFast:
     )
 
 
-MAKERS = {"byte_level": byte_level, "sentencepiece": sentencepiece}
+def tiktoken_style() -> PreTrainedTokenizerFast:
+    """Llama-3's way: byte-level, words cut by a regular expression, whole words not merged."""
+    wanted = [s + w for w in CHUNKS for s in ("Ġ", "")] + ["ĠBank", "BANK", "Light", "Ġis"]
+    tokens, merges = _merged(BYTES, wanted)
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\s+"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|begin_of_text|>", "<|end_of_text|>", "<|reserved_0|>"])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<|begin_of_text|>", eos_token="<|end_of_text|>"
+    )
+
+
+MAKERS = {
+    "byte_level": byte_level,
+    "sentencepiece": sentencepiece,
+    "tiktoken_style": tiktoken_style,
+}
 
 
 @pytest.fixture(params=sorted(MAKERS))

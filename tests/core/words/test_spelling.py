@@ -46,3 +46,29 @@ def test_every_surface_variant_maps_to_its_word(folder):
 def test_a_token_belongs_to_the_word_spelled_like_it():
     texts = [(1, " Polish"), (2, " polish"), (3, "POLISH")]
     assert map_variants(texts, {"Polish": 0, "polish": 1}) == [(1, 0), (2, 1), (3, 1)]
+
+
+def test_letters_without_a_token_of_their_own_are_spelled_in_bytes_and_are_no_heads(folder):
+    tokenizer = load_tokenizer(folder)
+    texts = dict(token_texts(tokenizer))
+    (ids,) = dict(spell(tokenizer, ["é"])).values()
+    assert len(ids) >= 2
+    assert not [i for i in ids if texts.get(i, "").strip()]
+
+
+def test_reserved_tokens_are_no_words_though_their_names_have_letters(folder):
+    tokenizer = load_tokenizer(folder)
+    texts = dict(token_texts(tokenizer))
+    names_of_special = {tokenizer.hf.convert_ids_to_tokens(i) for i in tokenizer.special_ids}
+    assert names_of_special
+    assert names_of_special.isdisjoint(texts.values())
+    assert map_variants(texts.items(), dict.fromkeys(names_of_special, 0)) == []
+
+
+def test_a_batch_is_spelled_as_each_word_alone(folder):
+    tokenizer = load_tokenizer(folder)
+    words = ["bank", "light", "faultless", "unkind bank", "Bank", "zz"]
+    together = dict(spell(tokenizer, words))
+    assert together == {w: dict(spell(tokenizer, [w]))[w] for w in words}
+    anchored = {w: tuple(tokenizer.encode(f"a {w}")[len(tokenizer.encode("a")) :]) for w in words}
+    assert together == anchored
