@@ -13,8 +13,10 @@ text, in the same batches of 8 x 256 tokens, with CE + alpha T^2 KL (alpha 0.7, 
 
 Each runs in its own process, so that peak memory (VmHWM: everything, loading included) is its own,
 and they take turns, so that what disturbs the machine disturbs all of them; figures are medians.
-The last line is JSON. ``loss_difference`` is the largest relative difference of the loss from the
-plain peer's over the first steps; ``*_over_steps`` where AdamW has moved the weights in between.
+The last line is JSON. ``loss_difference`` is the relative difference of the first step's loss from
+the plain peer's, the larger of both modes'; ``*_over_steps`` the largest of the first steps, which
+AdamW has moved the weights between. TRL's trainers have no CE: their KL is compared, the one at
+temperature 1, which GKDTrainer is fixed to, with that of a first step of ours at T = 1.
 """
 
 import argparse
@@ -49,12 +51,21 @@ GOALS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A contender of a scenario: its module, its options, and its steps in a round."""
+    """A contender of a scenario.
+
+    Attributes:
+        name: in the report.
+        module: of benchmarks.peers, whose ``train`` runs.
+        options: of that function.
+        n_steps: measured steps in a round.
+        max_rounds: rounds it takes part in.
+    """
 
     name: str
     module: str
     options: dict[str, Any]
     n_steps: int = 1
+    max_rounds: int = 100
 
 
 PLAIN = Entry("plain", "plain", {})
@@ -62,8 +73,9 @@ ONLINE = Entry("online", "ours", {"mode": "online"}, 2)
 CACHED = Entry("cached", "ours", {"mode": "cached"}, 4)
 TRL = [
     Entry("trl gkd", "gkd", {"trainer": "gkd"}),
-    Entry("trl distillation", "gkd", {"trainer": "distillation"}),
+    Entry("trl distillation", "gkd", {"trainer": "distillation"}, max_rounds=2),
 ]
+AT_ONE = Entry("online at T = 1", "ours", {"mode": "online", "temperature": 1.0}, max_rounds=0)
 PRODUCTS = Entry("products", "products", {}, 4)
 
 
@@ -96,12 +108,16 @@ def contest(scenario: Path, entries: Sequence[Entry], n_rounds: int) -> Iterator
         for entry in entries:
             contender = Contender(entry.name, entry.module, scenario, **entry.options)
             contenders.append(contender)
-            contender.steps(_N_COMPARED - 1, measured=False)
+            if entry.max_rounds:
+                contender.steps(_N_COMPARED - 1, measured=False)
+            else:
+                contender.close()
         for number in range(n_rounds):
             # Every other round backwards: no one always follows the same neighbour.
             turns = list(zip(entries, contenders, strict=True))
             for entry, contender in turns[:: -1 if number % 2 else 1]:
-                contender.steps(entry.n_steps)
+                if number < entry.max_rounds:
+                    contender.steps(entry.n_steps)
         yield contenders
     finally:
         for contender in contenders:
@@ -114,17 +130,16 @@ def report(title: str, contenders: Sequence[Contender]) -> dict[str, Contender]:
     print(f"{'':22}{'s a step':>10}{'least':>9}{'most':>9}{'tokens/s':>10}{'peak GiB':>10}  loss")
     ran = {}
     for contender in contenders:
-        if contender.failure or not contender.seconds:
+        if contender.failure:
             print(f"{contender.name:22}  not run: {contender.failure}")
             continue
         ran[contender.name] = contender
-        median, first = seconds(contender), contender.first[0]
-        print(
-            f"{contender.name:22}{median:10.3f}{min(contender.seconds):9.3f}"
-            f"{max(contender.seconds):9.3f}{N_TOKENS / median:10.0f}"
-            f"{contender.peak_bytes / 2**30:10.2f}  "
-            + ", ".join(f"{k} {first[k]:.4f}" for k in ("loss", "ce", "kl") if k in first)
-        )
+        first, times = contender.first[0], " " * 38
+        if contender.seconds:
+            least, median, most = min(contender.seconds), seconds(contender), max(contender.seconds)
+            times = f"{median:10.3f}{least:9.3f}{most:9.3f}{N_TOKENS / median:10.0f}"
+        terms = ", ".join(f"{k} {first[k]:.4f}" for k in ("loss", "ce", "kl") if k in first)
+        print(f"{contender.name:22}{times}{contender.peak_bytes / 2**30:10.2f}  {terms}")
     return ran
 
 
@@ -148,10 +163,11 @@ def loss_difference(a: Contender, b: Contender, n_steps: int, term: str = "loss"
 
 def against_peers(root: Path, n_rounds: int) -> dict[str, Any]:
     """Measure both modes against the peers and against the products alone."""
-    entries = [PLAIN, *TRL, ONLINE, CACHED, PRODUCTS]
+    entries = [PLAIN, *TRL, AT_ONE, ONLINE, CACHED, PRODUCTS]
     with contest(prepared("smollm2", root), entries, n_rounds) as contenders:
         ran = report("SmolLM2-135M, 30 layers; student 15, the last 2 train", contenders)
-    trl = min((name for name in ran if name.startswith("trl")), key=lambda n: seconds(ran[n]))
+    peers = [name for name in ran if name.startswith("trl")]
+    trl = min(peers, key=lambda name: seconds(ran[name])) if peers else "trl"
     found: dict[str, Any] = {
         "online_vs_plain": faster(ran, "online", "plain"),
         "cached_vs_plain": faster(ran, "cached", "plain"),
@@ -159,7 +175,7 @@ def against_peers(root: Path, n_rounds: int) -> dict[str, Any]:
         "cached_peak_memory_vs_plain": round(ran["cached"].peak_bytes / ran["plain"].peak_bytes, 3),
         "online_vs_trl": faster(ran, "online", trl),
         "cached_vs_trl": faster(ran, "cached", trl),
-        "trl": trl,
+        "trl": trl if peers else None,
         "cached_floor_share": faster(ran, "cached", "products"),
     }
     for mode in ("online", "cached"):
@@ -169,6 +185,11 @@ def against_peers(root: Path, n_rounds: int) -> dict[str, Any]:
                 ran[mode], ran["plain"], _N_COMPARED
             ),
         }
+    for name, same in (("trl gkd", AT_ONE.name), ("trl distillation", "online")):
+        if name in ran:
+            found["kl_difference_" + name.replace(" ", "_")] = loss_difference(
+                ran[same], ran[name], 1, "kl"
+            )
     found["loss_difference"] = max(found[f"loss_difference_{m}"] for m in ("online", "cached"))
     return found
 

@@ -1,7 +1,7 @@
 """dskd itself: ``train_student``, stopped when enough steps are timed."""
 
 from benchmarks.peers.process import Tick
-from benchmarks.peers.scenario import PAPER_RELATIONS, Scenario, Stages, with_relations
+from benchmarks.peers.scenario import PAPER_RELATIONS, Scenario, Stages, changed, with_relations
 from dskd_core.config import Arm
 from dskd_core.training.activations import Mode
 from dskd_core.training.loop import train_student
@@ -17,11 +17,7 @@ def train(
 ) -> None:
     """Train one arm in one mode; ``training`` changes settings of that stage."""
     config = with_relations(scenario.config, relations)
-    stages = Stages(
-        config.model_copy(
-            update={"training": config.training.model_copy(update={"mode": mode} | training)}
-        )
-    )
+    stages = Stages(changed(config, "training", mode=mode, **training))
 
     def progress(n_done: int, n_total: int, unit: str, **measures: float) -> None:
         if unit == "steps":

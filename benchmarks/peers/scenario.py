@@ -190,18 +190,22 @@ def prepare(name: str, root: Path) -> Path:
     source = json.loads(pointed.read_text("utf-8"))["source"] if pointed.exists() else None
     folder = source or str(stages.teacher.folder())
     if name == "smollm2":
+        Stages(changed(config, "training", temperature=1.0)).inputs("online")
         rows = {most: _rows_a_position(config, most, file) for most in RELATIONS}
         (root / "relations.json").write_text(json.dumps(rows), "utf-8")
     scenario = Scenario(config, folder, file.resolve(), schedule.n_steps)
     return scenario.write(root.resolve() / f"{name}.json")
 
 
+def changed(config: PipelineConfig, stage: str, **values: Any) -> PipelineConfig:
+    """Return settings with other values in one stage."""
+    settings = getattr(config, stage).model_copy(update=values)
+    return config.model_copy(update={stage: settings})
+
+
 def with_relations(config: PipelineConfig, most: int) -> PipelineConfig:
     """Return the settings with another number of synonyms and antonyms a token."""
-    changes = {"max_synonyms": most, "max_antonyms": most}
-    return config.model_copy(
-        update={"dictionary": config.dictionary.model_copy(update=changes)}, deep=True
-    )
+    return changed(config, "dictionary", max_synonyms=most, max_antonyms=most)
 
 
 def _rows_a_position(config: PipelineConfig, most: int, batches: Path) -> float:
