@@ -1,12 +1,18 @@
 """The whole miniature through the real flow: every stage, a shard that fails, a second run."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
 import dskd_core.embeddings.store as extraction
+import dskd_core.embeddings.teacher as preparation
 from dskd_core.artifacts import ArtifactStore
 from dskd_core.training.loop import Run
 from flows.pipeline import pipeline
+from flows.sweep import sweep
+from flows.train import train
 from tasks import embeddings
 from tests.miniature import make
 
@@ -85,3 +91,36 @@ def test_the_pipeline_makes_every_stage_once(tmp_path, calls, one_thread, monkey
     assert [len(root.of_stage(s)) for s in ("student", "scores", "report", "checkpoint")] == [
         *(3, 4, 1, 0)
     ]
+
+
+def test_a_sweep_shares_one_cache_and_a_precomputed_run_needs_no_teacher(
+    tmp_path, one_thread, monkeypatch
+):
+    config = make(tmp_path, evaluation={"arms": ["kd", "dskd"], "seeds": [0], "n_resamples": 50})
+    grid = {"training.n_candidates": [1], "senses.n_senses": [2]}
+
+    made = sweep(config, grid)
+
+    root = ArtifactStore(config.root_uri)
+    report = ArtifactStore.open(made["sweep"]).record.report
+    assert [row["point"] for row in report["table"]] == [
+        "base",
+        "training.n_candidates=1",
+        "senses.n_senses=2",
+    ]
+    counts = {s: len(root.of_stage(s)) for s in ("activations", "candidates", "student")}
+    assert counts == {"activations": 1, "candidates": 3, "student": 4}, "one KD, three DSKD"
+
+    elsewhere = tmp_path / "elsewhere"
+    for stage in ("untrained-student", "activations", "activations-shard", "dictionary"):
+        shutil.copytree(Path(config.root_uri) / stage, elsewhere / stage)
+    for built in ("senses", "candidates", "dictionary"):
+        for artifact in ArtifactStore(str(elsewhere)).of_stage(built)[1:]:
+            ArtifactStore.discard(artifact)
+    monkeypatch.setattr(preparation, "prepare_teacher", lambda *_, **__: pytest.fail("a teacher"))
+    training = config.training.model_copy(update={"mode": "precomputed"})
+    alone = train(config.model_copy(update={"root_uri": str(elsewhere), "training": training}))
+    contents = [ArtifactStore.open(uri).record.content for uri in alone["students"]]
+    known = {a.record.content for a in root.of_stage("student")}
+    assert set(contents) <= known
+    assert len(alone["scores"]) == 3
