@@ -5,6 +5,7 @@ from dskd_core.embeddings.head import Head
 from dskd_core.errors import ConfigError
 from dskd_core.training import head as head_module
 from dskd_core.training.head import head_pass, kd_loss, teacher_targets
+from dskd_core.training.kernels import kernel
 from dskd_core.training.losses import Weights, reference_terms
 
 DIVERGENCES = ["forward_kl", "reverse_kl", "jsd"]
@@ -254,3 +255,34 @@ def test_the_pass_s_gradient_is_that_of_each_position():
     )
     _, gradient = truth(student, teacher, weight, labels)
     torch.testing.assert_close(scores.gradient / len(labels), gradient, atol=1e-14, rtol=1e-10)
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_a_last_block_filled_up_to_the_compiled_shape_changes_nothing(monkeypatch, divergence):
+    student, teacher, weight, labels = problem()
+    shapes = set()
+
+    def as_written(function, **_options):
+        def call(*blocks):
+            shapes.add(tuple(blocks[0].shape))
+            return function(*blocks)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", as_written)
+    monkeypatch.setitem(head_module._CHUNK_BYTES, "cpu", 8 * 101 * 16)
+    monkeypatch.setitem(head_module._BLOCK_BYTES, "cpu", 4 * 101 * 4)
+    kernel.cache_clear()
+    found = kd_loss(
+        student,
+        weight,
+        labels,
+        teacher_states=teacher,
+        temperature=2.0,
+        kl_weight=0.7,
+        divergence=divergence,
+        compiled=True,
+    )
+    kernel.cache_clear()
+    agree(found, student, *truth(student, teacher, weight, labels, divergence=divergence))
+    assert shapes == {(4, 101)}  # 37 positions: chunks of 16, 16 and 5, all in blocks of 4
