@@ -12,7 +12,7 @@ from dskd_core.errors import ConfigError, DataError
 from dskd_core.lexicon.rows import Source
 from dskd_core.samples import resolve
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 

@@ -15,12 +15,15 @@ import pyarrow.parquet as pq
 
 BATCH_ROWS = 65536
 _MEMORY = "1200MB"
+# Columns with too many values for a dictionary of them to be worth its time.
+_VARIED = ("word", "word_a", "word_b", "base")
 
 
 def write_rows(path: Path, rows: Iterable[msgspec.Struct], schema: pa.Schema) -> int:
     """Write typed rows in the order they come, and return how many there were."""
     stream, n_rows = iter(rows), 0
-    with pq.ParquetWriter(path, schema, compression="lz4") as writer:
+    repeating = [name for name in schema.names if name not in _VARIED]
+    with pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=repeating) as writer:
         while batch := list(islice(stream, BATCH_ROWS)):
             columns = [pa.array(list(map(attrgetter(f.name), batch)), f.type) for f in schema]
             writer.write_table(pa.table(columns, schema=schema))

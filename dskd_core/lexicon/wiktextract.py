@@ -76,9 +76,10 @@ def read_pairs(source: Source) -> Iterator[PairRow]:
         related = lines_with(lines, _KEYS, _RARE)
         _pass_over(block, lines, related, source)
         rows: list[PairRow] = []
-        for line in related.tolist():
+        starts, ends = lines.starts[related].tolist(), lines.ends[related].tolist()
+        for line, start, end in zip(related.tolist(), starts, ends, strict=True):
             try:
-                entry = decode(view[lines.starts[line] : lines.ends[line]])
+                entry = decode(view[start:end])
             except msgspec.ValidationError:
                 report.count("wrong_shape", report.n_lines + line + 1)
             except UnicodeDecodeError:

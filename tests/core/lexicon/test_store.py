@@ -1,3 +1,5 @@
+import gzip
+
 import pytest
 
 from dskd_core.artifacts import ArtifactStore
@@ -147,3 +149,13 @@ def test_a_file_without_the_wanted_language_is_refused_with_what_it_has(tmp_path
     path.write_text('{"word": "chat", "lang_code": "fr", "synonyms": [{"word": "minou"}]}\n' * 3)
     with pytest.raises(DataError, match=r"no usable row .*left out: 3 other_language"):
         build_lexicon(ArtifactStore(str(tmp_path / "root")), in_shards(path, 1 << 20))
+
+
+def test_a_truncated_gzip_file_leaves_neither_shard_nor_lexicon(tmp_path):
+    whole = gzip.compress(wiktextract_file(tmp_path).read_bytes())
+    cut = tmp_path / "cut.jsonl.gz"
+    cut.write_bytes(whole[: len(whole) // 2])
+    store = ArtifactStore(str(tmp_path / "root"))
+    with pytest.raises(DataError, match=r"cut\.jsonl\.gz is a damaged gzip file after line"):
+        build_lexicon(store, in_shards(cut, 1024))
+    assert not [f for f in (tmp_path / "root").rglob("*") if f.is_file()]

@@ -5,6 +5,7 @@ from datetime import date
 import pytest
 
 from dskd_core.errors import DataError
+from dskd_core.lexicon import files
 
 HAPPY = {
     "word": "happy",
@@ -120,3 +121,34 @@ def test_real_entries_are_read(shared, read_file):
     assert ("dictionary", "wordbook", "synonym") in found
     assert report.counts["entries"] + report.counts["without_relations"] == 1889
     assert 2200 < len(rows) < 2400
+
+
+def test_a_row_carries_the_tags_of_its_sense_too(read):
+    sense = {"tags": ["slang"], "glosses": ["x"], "synonyms": [{"word": "glad", "tags": ["rare"]}]}
+    rows, _ = read("wiktextract", lines({"word": "happy", "lang_code": "en", "senses": [sense]}))
+    assert rows[0].tags == ("rare", "slang")
+
+
+def test_an_entry_with_an_excluded_tag_says_nothing(read):
+    rows, report = read("wiktextract", lines(HAPPY | {"tags": ["obsolete"]}))
+    assert rows == []
+    assert report.counts["excluded_entry"] == 1
+
+
+def test_lines_cut_by_blocks_and_long_ones_are_read_whole(read, monkeypatch):
+    long = HAPPY | {"etymology_text": "nonyms" * 500}
+    content = b"\xef\xbb\xbf" + lines(HAPPY, long, {"word": "x"}, b"{broken", HAPPY)
+    whole = read("wiktextract", content)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 97)
+    cut = read("wiktextract", content)
+    assert len(cut[0]) == 9
+    assert cut[0] == whole[0]
+    assert cut[1].as_json() == whole[1].as_json()
+    assert cut[1].lines == {"broken_json": [4]}
+
+
+def test_a_file_in_another_encoding_gives_only_counted_lines(read):
+    text = lines(HAPPY, HAPPY).decode().encode("utf-16")
+    rows, report = read("wiktextract", text)
+    assert rows == []
+    assert report.counts["broken_json"] >= 2

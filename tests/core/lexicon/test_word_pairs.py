@@ -61,3 +61,9 @@ def test_parquet_without_the_columns_is_refused(tmp_path, read_file):
     pq.write_table(pa.table({"left": ["a"]}), tmp_path / "p.parquet")
     with pytest.raises(DataError, match="has the columns left"):
         read_file("word_pairs", tmp_path / "p.parquet")
+
+
+def test_a_third_word_is_no_relation_and_is_counted_with_its_line(read):
+    rows, report = read("synonym_pairs", "big large\nbig large huge\nwet damp\n")
+    assert said(rows) == [("big", "large", "synonym"), ("wet", "damp", "synonym")]
+    assert report.lines == {"unknown_relation": [2]}
