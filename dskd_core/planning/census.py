@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dskd_core import storage
-from dskd_core.config import CorpusConfig
+from dskd_core.config import CorpusConfig, EmbeddingsConfig
 from dskd_core.corpus import windows as cutting
 from dskd_core.corpus.documents import Reading
 from dskd_core.corpus.readers import is_dataset, source_files
 from dskd_core.corpus.store import Windows, take_documents
+from dskd_core.embeddings.census import take_census
 from dskd_core.errors import ConfigError
 from dskd_core.tokenizers import Tokenizer
 
@@ -110,11 +111,15 @@ class Census:
         occurrences: [t] float64, per token with at least one; expectations where a law gave them.
         basis: how they were found.
         exact: whether they were counted.
+        n_run_tokens: tokens the teacher must run over, where that was counted.
+        n_run_windows: windows with any of them.
     """
 
     occurrences: FloatArray
     basis: str
     exact: bool
+    n_run_tokens: int | None = None
+    n_run_windows: int | None = None
 
     def rows(self, limit: float) -> int:
         """Return how many rows are kept with at most ``limit`` of a token.
@@ -189,20 +194,23 @@ def estimated(config: CorpusConfig, n_tokens: int | None, n_prefix: int) -> Corp
     )
 
 
-def census_of(corpus: Corpus, key: str, n_vocabulary: int) -> Census:
+def census_of(corpus: Corpus, config: EmbeddingsConfig, n_vocabulary: int) -> Census:
     """Return how often each token occurs in the training part of a corpus.
 
     Exact for the keys ``next`` and ``input`` where the windows are there; by the law otherwise.
     """
+    key = config.key
     if corpus.windows is not None and key != "predicted":
-        training = np.repeat(~corpus.windows.heldout, corpus.windows.lengths)
-        counts = np.bincount(corpus.windows.token_ids[training]).astype(np.float64)
-        return Census(counts[counts > 0], "counted in the corpus", exact=True)
+        taken = take_census(corpus.windows, config)
+        counts = taken.counts[taken.counts > 0].astype(np.float64)
+        run = taken.lengths
+        return Census(counts, "counted in the corpus", True, int(run.sum()), int((run > 0).sum()))
     n_usable = PAPER_COVERED.get(n_vocabulary, n_vocabulary)
     of = f"{n_usable:,} of {n_vocabulary:,} tokens"
     source = "as many as the paper covered" if n_vocabulary in PAPER_COVERED else "the vocabulary"
     expected = corpus.n_training_tokens * LAWS[key].shares(n_usable)
-    return Census(expected, f"a two-part Zipf law for key {key} over {of} ({source})", exact=False)
+    basis = f"a two-part Zipf law for key {key} over {of} ({source})"
+    return Census(expected, basis, exact=False)
 
 
 def _expected_minimum(rates: FloatArray, limit: float) -> FloatArray:

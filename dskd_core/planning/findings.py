@@ -10,7 +10,7 @@ from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import PipelineConfig
 from dskd_core.corpus.readers import source_fingerprint
 from dskd_core.corpus.store import load_windows
-from dskd_core.embeddings.store import load_embeddings
+from dskd_core.embeddings.store import INDEX, load_embeddings
 from dskd_core.errors import ConfigError
 from dskd_core.planning.census import Census, Corpus, counted, is_local, read_windows
 from dskd_core.tokenizers import Tokenizer, load_tokenizer
@@ -56,8 +56,10 @@ def find_what_stands(store: ArtifactStore, config: PipelineConfig, *, count: boo
     census, n_composed, n_part_rows = None, None, None
     if embeddings:
         reader = load_embeddings(embeddings, store)
-        rows = reader.n_rows.astype(np.float64)
-        census = Census(rows, f"counted in {_name(embeddings)}", exact=True)
+        index = embeddings.group(INDEX)
+        met = index["n_occurrences"] if "n_occurrences" in index else index["n_rows"]
+        counts = np.asarray(met[:], dtype=np.float64)
+        census = Census(counts, f"counted in {_name(embeddings)}", exact=True)
         n_part_rows = sum(part.record.counts["rows"] for part in reader.parts)
         n_composed = _composed(store, config, tokenizer, set(reader.tokens.tolist()))
     n_prefix = len(tokenizer.prefix) if tokenizer else 1

@@ -98,7 +98,7 @@ def make_plan(
     teacher = read_architecture(config.teacher, config_json)
     found = find_what_stands(ArtifactStore(config.root_uri), config, count=count)
     corpus = found.corpus or estimated(config.corpus, n_tokens, found.n_prefix)
-    census = found.census or census_of(corpus, config.embeddings.key, teacher.n_vocabulary)
+    census = found.census or census_of(corpus, config.embeddings, teacher.n_vocabulary)
     n_composed = PAPER_COMPOSED_WORDS if found.n_composed is None else found.n_composed
     basis = "as in the paper's dictionaries" if found.n_composed is None else "counted"
     of = Quantities(config, teacher, corpus, census, n_composed, basis, found.n_part_rows)

@@ -7,7 +7,7 @@ FLOPs count a product and a sum as two.
 
 from dataclasses import dataclass
 
-from dskd_core.config import PipelineConfig
+from dskd_core.config import EmbeddingsConfig, PipelineConfig
 from dskd_core.planning.architecture import Architecture
 from dskd_core.planning.census import Census, Corpus
 from dskd_core.training.student import Shape
@@ -133,13 +133,16 @@ def state_row_bytes(of: Quantities) -> int:
     return of.teacher.hidden_size * STATE_BYTES[of.config.embeddings.state_dtype] + 16
 
 
-def stored_embedding_rows(census: Census, n_shards: int, max_occurrences: int) -> int:
-    """Return the rows all parts keep together: the cap holds in every part, not over all.
+def stored_embedding_rows(census: Census, config: EmbeddingsConfig, n_shards: int) -> int:
+    """Return the rows all parts store together.
 
-    With occurrences spread evenly a part keeps min(n_t / S, cap) rows of token t. The index then
-    uses the ``max_occurrences`` of smallest hash, wherever they lie.
+    For the keys next and input that is the sample, decided before the teacher runs. For predicted
+    the limits admit ``safety`` times the cap of a token as common in predictions as in text, and a
+    part never keeps more than the cap.
     """
-    return census.rows(n_shards * max_occurrences)
+    if config.key != "predicted":
+        return census.rows(config.max_occurrences)
+    return census.rows(min(config.safety, n_shards) * config.max_occurrences)
 
 
 def activation_position_bytes(hidden_size: int) -> int:

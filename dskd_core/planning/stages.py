@@ -63,31 +63,32 @@ def corpus(of: Quantities) -> StagePlan:
 
 
 def embeddings(of: Quantities) -> StagePlan:
-    """Plan the embeddings: one forward of every training window, a part a shard."""
+    """Plan the embeddings: a forward of the windows with something to keep, a part a shard."""
     config, size = of.config.embeddings, of.corpus
-    n_shards = max(1, -(-size.n_training_tokens // config.shard_tokens))
-    rows = of.n_part_rows or stored_embedding_rows(of.census, n_shards, config.max_occurrences)
-    per_shard = min(config.shard_tokens, size.n_training_tokens)
-    # A token with rows in a part has an id and an offset there.
-    index = 12 * of.census.rows(n_shards) + 20 * of.census.n_covered
+    n_tokens = of.census.n_run_tokens or size.n_training_tokens
+    n_shards = max(1, -(-n_tokens // config.shard_tokens))
+    rows = of.n_part_rows or stored_embedding_rows(of.census, config, n_shards)
+    used = of.census.rows(config.max_occurrences)
+    per_shard = min(config.shard_tokens, n_tokens)
+    # A token met in a part has an id, an offset and a count there; the index has four numbers.
+    index = 20 * of.census.rows(n_shards) + 28 * of.census.n_covered
     state = of.teacher.hidden_size * STATE_BYTES[of.config.teacher.dtype]
     heads = 1.0 if config.key == "predicted" else 0.0
     return StagePlan(
         "embeddings",
-        size.n_training_tokens,
-        size.n_training_windows,
+        n_tokens,
+        of.census.n_run_windows or size.n_training_windows,
         n_shards,
         stored_bytes=_parts_bytes(rows, n_shards, of) + 16 * rows + index,
-        # All states of the shard, once in pieces and once joined, and the sample of them.
-        host_bytes=4 * size.n_tokens + 3 * per_shard * state,
+        # The windows and the census; the kept states of the shard, twice while they are sorted.
+        host_bytes=12 * size.n_tokens + 2 * per_shard * state,
         device_bytes=weight_bytes(of) + _batch_bytes(of, config.batch_tokens) + _LOGIT_BYTES,
         fixed_bytes=weight_bytes(of) + _LOGIT_BYTES,
-        flops=size.n_training_tokens * forward_flops(of, of.teacher.n_layers, heads=heads),
+        flops=n_tokens * forward_flops(of, of.teacher.n_layers, heads=heads),
         basis="counted" if of.census.exact else "estimated",
-        note=f"{rows:,} rows in the parts, of which {of.census.rows(config.max_occurrences):,} are "
-        "used: a part keeps up to the cap by itself",
+        note=f"{rows:,} rows in the parts, of which {used:,} are in the sample",
         host_setting="embeddings.shard_tokens",
-        disk_setting="embeddings.max_occurrences or corpus.max_tokens",
+        disk_setting="embeddings.max_occurrences or embeddings.safety",
         device_setting="embeddings.batch_tokens",
     )
 
