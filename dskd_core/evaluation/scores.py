@@ -35,6 +35,7 @@ from torch import Tensor
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import TeacherConfig, TrainingConfig
 from dskd_core.dictionary.store import Dictionary, load_dictionary
+from dskd_core.embeddings.head import Head
 from dskd_core.embeddings.teacher import Teacher, device_lock
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.metrics import METRICS
@@ -161,14 +162,14 @@ class Judge:
     """What the states of a window are held against.
 
     Attributes:
-        head: [V, d], in the precision of the products.
+        head: the teacher's, in the precision of the products.
         senses: [r, d], rows of the dictionary.
         dictionary: whose positives and negatives are synonyms and antonyms.
         selected: the kappa positives and negatives of a position.
         temperature: T of the KL.
     """
 
-    head: Tensor
+    head: Head
     senses: Tensor
     dictionary: Dictionary
     selected: Selector
@@ -186,7 +187,7 @@ class Judge:
     ) -> "Judge":
         """Put the head, which is the teacher's, and the senses on the student's device."""
         return cls(
-            student.head.to(getattr(torch, compute_dtype)),
+            student.output.to(getattr(torch, compute_dtype)),
             torch.from_numpy(dictionary.rows).to(student.device),
             dictionary,
             selected,
@@ -207,7 +208,7 @@ class Judge:
         assert window.expected is not None
         assert window.entropy is not None
         assert window.predicted is not None
-        taught = window.predicted[scored].to(device)
+        taught, m = window.predicted[scored].to(device), window.states[scored].to(device)
         head = head_pass(
             n,
             self.head,
@@ -215,8 +216,9 @@ class Judge:
             window.expected[scored].to(device),
             window.entropy[scored].to(device),
             temperature=self.temperature,
+            teacher_states=m,
         )
-        gap = (n - window.states[scored].to(device)).square().mean(dim=1)
+        gap = (n - m).square().mean(dim=1)
         positives, negatives = self.selected.of(window, scored)
         n_positives, positive = self._mse(n, positives.to(device))
         n_negatives, negative = self._mse(n, negatives.to(device))

@@ -139,7 +139,7 @@ class Capturer:
         self, found: list[WindowActivations], lengths: list[int], temperature: float
     ) -> list[WindowActivations]:
         flat = torch.cat([window.states for window in found])
-        targets = teacher_targets(flat, self.teacher.head, temperature=temperature)
+        targets = teacher_targets(flat, self.teacher.output, temperature=temperature)
         pieces = zip(
             torch.split(targets.expected, lengths),
             torch.split(targets.entropy.float(), lengths),

@@ -95,6 +95,7 @@ def head_pass(
     entropy: Tensor,
     *,
     temperature: float,
+    teacher_states: Tensor | None = None,
     kl_weight: float | None = None,
     compiled: bool = False,
 ) -> HeadScores:
@@ -107,12 +108,13 @@ def head_pass(
         expected: [n, d], the teacher's e_t.
         entropy: [n], the teacher's H(p_t).
         temperature: T.
+        teacher_states: [n, d], m_t, from which a head with a bias or a soft cap forms the KL.
         kl_weight: alpha; when given, ``gradient`` is d(CE + alpha T^2 KL)/d n_t at each position
             (not yet divided by n), else None.
         compiled: whether the element-wise part is compiled.
     """
     walk = _Walk(as_head(head), len(states), temperature, kl_weight or 0.0, compiled)
-    teacher = _LeftBehind(expected, entropy)
+    teacher = _teacher_side(walk.head, expected, entropy, teacher_states, "forward_kl")
     return _scores(walk, states, labels, teacher, gradient=kl_weight is not None, predict=True)
 
 

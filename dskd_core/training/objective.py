@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dskd_core.config import TrainingConfig
+from dskd_core.embeddings.head import Head
 from dskd_core.training.capture import WindowActivations
 from dskd_core.training.head import kd_loss
 from dskd_core.training.losses import Weights
@@ -80,14 +81,14 @@ class Objective:
         config: of the training.
         weights: of the terms, for the arm.
         tail: what trains.
-        head: [V, d], W, in the precision of the products.
+        head: the teacher's, frozen, in the precision of the products.
         senses: [r, d], rows of the dictionary.
     """
 
     config: TrainingConfig
     weights: Weights
     tail: Tail
-    head: Tensor
+    head: Head
     senses: Tensor
 
     def of(self, batch: Batch, step: Step) -> tuple[Tensor, dict[str, float]]:
@@ -96,7 +97,7 @@ class Objective:
         Every term is a sum over the batch divided by the whole step's total, so that the shares
         of accumulated batches and of ranks add up to the step.
         """
-        weights, device = self.weights, self.head.device
+        weights, device = self.weights, self.head.weight.device
         states = run_tail(self.tail, batch.entering, batch.real, self.config.compute_dtype)
 
         def flat(name: str) -> Tensor | None:

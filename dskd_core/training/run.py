@@ -89,7 +89,7 @@ class Run:
             config,
             Weights.of(config, arm, margin),
             tail,
-            student.head.to(getattr(torch, config.compute_dtype)),
+            student.output.to(getattr(torch, config.compute_dtype)),
             torch.from_numpy(dictionary.rows).to(student.device),
         )
         return cls(

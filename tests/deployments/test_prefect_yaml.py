@@ -24,6 +24,7 @@ def test_there_is_a_deployment_for_every_flow():
         "build-dictionary",
         "rebuild-lexicon",
         "train",
+        "sweep",
         "evaluate",
     }
 
@@ -33,7 +34,8 @@ def test_an_entrypoint_is_a_flow_named_dskd_that_takes_the_whole_configuration(d
     flow = import_object(deployment["entrypoint"])
     assert isinstance(flow, Flow)
     assert flow.name == "dskd"
-    assert list(flow.parameters.properties) == ["config"]
+    others = ["grid", "design"] if deployment["name"] == "sweep" else []
+    assert list(flow.parameters.properties) == ["config", *others]
 
 
 @each

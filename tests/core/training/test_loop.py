@@ -1,11 +1,13 @@
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
 from dskd_core.corpus.store import load_windows
 from dskd_core.dictionary.store import load_dictionary
@@ -14,6 +16,7 @@ from dskd_core.errors import ArtifactError, CapacityError, DataError
 from dskd_core.training.activations import Activations, resolve_mode
 from dskd_core.training.loop import Run, train_student
 from dskd_core.training.losses import Weights
+from dskd_core.training.objective import run_tail
 from dskd_core.training.selection import calibrated_margin, select_candidates
 from tests.miniature import Built, make
 
@@ -263,3 +266,48 @@ def test_the_margin_is_a_quantile_of_the_distances_to_antonyms(built):
     )
     weights = Weights.of(calibrated, "dskd", margins[2])
     assert weights.margin == margins[2] > margins[0]
+
+
+def test_a_teacher_with_a_soft_cap_is_distilled_by_its_own_logits(tmp_path):
+    config = make(tmp_path, embeddings={"key": "next"})
+    torch.manual_seed(0)
+    tokenizer_size = load_config_of(config)["vocab_size"]
+    teacher = Gemma2ForCausalLM(
+        Gemma2Config(
+            vocab_size=tokenizer_size,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=8,
+            final_logit_softcapping=3.0,
+        )
+    )
+    for parameter in teacher.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    teacher.save_pretrained(config.teacher.source)
+    built = Built(config)
+    run = _run(built, "kd")
+    batch = run.batch(run.schedule.step(0))
+    logits, labels = [], []
+    for cached in batch.windows:
+        ids = torch.tensor(load_windows(built.corpus()).window(cached.window).tolist())[None]
+        with torch.no_grad():
+            logits.append(teacher.eval()(ids).logits[0].double())
+        labels.append(cached.labels)
+    n = run_tail(run.tail, batch.entering, batch.real, "float32").detach()
+    n_tokens = run.objective.head.weight.shape[0]
+    taught = torch.cat(logits)[:, :n_tokens]
+    z = 3.0 * torch.tanh(n.double() @ run.objective.head.weight.double().T / 3.0)
+    keep = torch.cat(labels) >= 0
+    ce = functional.cross_entropy(z[keep], torch.cat(labels)[keep])
+    p, log_q = (taught[keep] / 2).softmax(1), (z[keep] / 2).log_softmax(1)
+    _, terms = _loss(run)
+    assert terms["ce"] == pytest.approx(float(ce), rel=1e-4)
+    assert terms["kl"] == pytest.approx(float((p * (p.log() - log_q)).sum(1).mean()), rel=1e-3)
+
+
+def load_config_of(config) -> dict:
+    return json.loads((Path(config.teacher.source) / "config.json").read_text())
