@@ -133,19 +133,22 @@ def _write(
 
 
 def coverage(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Return for each m the pairs with a head whose other word fits in m tokens.
+    """Return for each m how many pairs m tokens keep, counted in two ways.
 
-    The share is of the pairs that have a head at all.
+    ``share`` is of the pairs that have a head at all: those whose other word fits in m tokens.
+    ``share_of_all`` is of all pairs that can be written, with a head or not: those both of whose
+    words fit in m tokens.
     """
-    *n_kept, n_headed = connection.execute(_COVERAGE_SQL).fetchall()[0]
+    n_headed, n_all, *kept = connection.execute(_COVERAGE_SQL).fetchall()[0]
     return [
         {
             "max_span": span,
-            "n_pairs": n,
+            "n_pairs": n_kept,
             "n_headed": n_headed,
-            "share": round(n / n_headed, 4) if n_headed else 0.0,
+            "share": round(n_kept / n_headed, 4) if n_headed else 0.0,
+            "share_of_all": round(n_within / n_all, 4) if n_all else 0.0,
         }
-        for span, n in zip(SPANS, n_kept, strict=True)
+        for span, n_kept, n_within in zip(SPANS, kept[::2], kept[1::2], strict=True)
     ]
 
 
@@ -181,12 +184,13 @@ _JOINED = """
 FROM pairs p LEFT JOIN spelled a ON a.word = p.word_a LEFT JOIN spelled b ON b.word = p.word_b
 """
 _FITS = """
-count(*) FILTER ((a.may_lead AND b.n_tokens <= {span}) OR (b.may_lead AND a.n_tokens <= {span}))
+count(*) FILTER ((a.may_lead AND b.n_tokens <= {span}) OR (b.may_lead AND a.n_tokens <= {span})),
+count(*) FILTER (a.n_tokens <= {span} AND b.n_tokens <= {span})
 """
 _COVERAGE_SQL = f"""
-SELECT {", ".join(_FITS.format(span=span) for span in SPANS)},
-       count(*) FILTER ((a.may_lead OR b.may_lead) AND a.word IS NOT NULL AND b.word IS NOT NULL)
-{_JOINED}
+SELECT count(*) FILTER (a.may_lead OR b.may_lead), count(*),
+       {", ".join(_FITS.format(span=span) for span in SPANS)}
+{_JOINED} WHERE a.word IS NOT NULL AND b.word IS NOT NULL
 """
 _PAIRS_SQL = f"""
 SELECT count(*), count(*) FILTER (a.word IS NULL OR b.word IS NULL),
