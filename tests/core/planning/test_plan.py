@@ -1,0 +1,141 @@
+from pathlib import Path
+
+import pytest
+
+from dskd_core.config import PipelineConfig, load_config
+from dskd_core.embeddings.store import load_embeddings
+from dskd_core.errors import CapacityError
+from dskd_core.planning import architecture
+from dskd_core.planning.hardware import Device, named_gpu
+from dskd_core.planning.page import hour_rows, sentences, size_rows, stage_rows
+from dskd_core.planning.plan import Plan, check, make_plan, misfits
+from dskd_core.planning.quantities import activation_position_bytes
+from dskd_core.training.activations import position_bytes
+
+PARAMETERS = Path(__file__).parents[3] / "deployments/parameters"
+
+
+@pytest.fixture
+def planned(monkeypatch, tmp_path):
+    """Plan a parameter file with changes, without asking the hub."""
+
+    def fetch(config):
+        raise OSError("no network")
+
+    monkeypatch.setattr(architecture, "_fetch", fetch)
+
+    def plan(name: str, **changes: dict) -> Plan:
+        values = load_config(PARAMETERS / f"{name}.yaml").model_dump(mode="json")
+        for stage, settings in changes.items():
+            values[stage] |= settings
+        values["root_uri"] = str(tmp_path)
+        return make_plan(PipelineConfig.model_validate(values))
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("name", "covered", "embeddings", "dictionary"),
+    [("llama3-8b", 69_832, 1.14e12, 7.08e9), ("mistral-7b", 27_541, 0.45e12, 2.06e9)],
+)
+def test_the_big_models_land_near_the_sizes_of_the_paper_offline(
+    planned, name, covered, embeddings, dictionary
+):
+    sizes = planned(name).sizes
+    assert sizes["tokens_covered"] == covered
+    assert sizes["embeddings_at_the_cap_bytes"] == pytest.approx(embeddings, rel=0.01)
+    assert sizes["embeddings_used_bytes"] < sizes["embeddings_at_the_cap_bytes"]
+    assert sizes["dictionary_bytes"] == pytest.approx(dictionary, rel=0.06)
+
+
+def test_the_student_of_llama_has_the_parameters_of_the_paper(planned):
+    sizes = planned("llama3-8b").sizes
+    assert sizes["student_parameters"] == pytest.approx(4.5e9, rel=0.01)
+    assert sizes["trainable_parameters"] == pytest.approx(0.44e9, rel=0.01)
+
+
+def test_a_plan_states_every_stage_its_hours_and_what_it_rests_on(planned):
+    plan, gpu = planned("llama3-8b"), named_gpu("a100-80gb")
+    stages = [row["stage"] for row in stage_rows(plan)]
+    assert stages[:5] == ["teacher", "corpus", "embeddings", "senses", "dictionary"]
+    assert stages[-1] == "all"
+    assert hour_rows(plan, [gpu])[0]["hours on one"] == "A100-80GB"
+    assert {"what": "tokens covered", "value": "69,832"} in size_rows(plan)
+    told = " ".join(sentences(plan, [gpu]))
+    assert "the hub did not answer" in told
+    assert "Zipf" in told
+    assert "40% of 312 TFLOPS" in told
+
+
+def test_hours_are_arithmetic_by_hand(planned):
+    plan = planned("llama3-8b")
+    slow = Device("slow", 1e12, 1e12, 1, 1e9, utilisation=0.5)
+    stage = next(s for s in plan.stages if s.stage == "embeddings")
+    seconds = stage.flops / 0.5e12 + stage.stored_bytes / 400e6
+    assert plan.hours(stage, slow) == pytest.approx(seconds / 3600)
+
+
+def test_a_gpu_that_is_too_small_is_refused_with_the_setting_to_change(planned):
+    plan = planned("llama3-8b")
+    with pytest.raises(CapacityError, match=r"embeddings needs .* lower embeddings.batch_tokens"):
+        check(plan, misfits(plan, device=named_gpu("L4-24GB")))
+    check(plan, misfits(plan, device=named_gpu("H100-80GB"), memory_bytes=128 * 10**9))
+
+
+def test_memory_and_disk_that_do_not_suffice_are_refused_with_the_setting_to_change(planned):
+    plan = planned("llama3-8b")
+    found = misfits(plan, memory_bytes=25 * 10**9, disk_bytes=10**12)
+    assert any("lower embeddings.shard_tokens" in problem for problem in found)
+    assert any("most of it is embeddings" in problem for problem in found)
+
+
+def test_activations_beyond_their_budget_are_refused_or_left_to_an_online_run(planned):
+    small = {"max_activation_bytes": 1 << 30}
+    assert planned("llama3-8b").cached
+    online = planned("llama3-8b", training=small | {"mode": "auto"})
+    assert not online.cached
+    assert any(s.startswith("Online: ") for s in sentences(online, [named_gpu("H100-80GB")]))
+    with pytest.raises(CapacityError, match=r"set training\.mode to auto or online"):
+        planned("llama3-8b", training=small | {"mode": "cached"})
+
+
+def test_online_students_cost_more_and_store_less(planned):
+    cached = {s.stage: s for s in planned("llama3-8b").stages}
+    online = {s.stage: s for s in planned("llama3-8b", training={"mode": "online"}).stages}
+    assert online["students"].flops > 3 * cached["students"].flops
+    assert online["activations"].stored_bytes < cached["activations"].stored_bytes / 10
+
+
+def test_activations_take_the_bytes_that_training_plans_with():
+    assert activation_position_bytes(576) == position_bytes(576)
+
+
+def test_what_is_planned_from_a_corpus_is_what_is_then_stored(nexted):
+    nexted.corpus()
+    plan = make_plan(nexted.config)
+    stages = {stage.stage: stage for stage in plan.stages}
+    embeddings = nexted.embeddings()
+    reader = load_embeddings(embeddings, nexted.store)
+    assert stages["embeddings"].basis == stages["corpus"].basis == "counted"
+    assert stages["embeddings"].n_tokens == embeddings.record.counts["positions"]
+    rows = sum(part.record.counts["rows"] for part in reader.parts)
+    assert stages["embeddings"].note.startswith(f"{rows:,} rows in the parts")
+    states = sum(_chunks(part, "part.zarr/states") for part in reader.parts)
+    assert states == pytest.approx(rows * 32 * 4, rel=0.01)
+    corpus = nexted.corpus()
+    planned = stages["corpus"].stored_bytes - 40 * corpus.record.counts["n_documents"]
+    assert planned == pytest.approx(_chunks(corpus, "windows.zarr"), rel=0.01)
+
+
+def _chunks(artifact, folder: str) -> int:
+    files = artifact.record.files.items()
+    return sum(e["bytes"] for name, e in files if name.startswith(folder) and "/c/" in name)
+
+
+def test_what_stands_is_counted_and_not_estimated(nexted):
+    dictionary = nexted.dictionary()
+    plan = make_plan(nexted.config)
+    assert "embeddings/" in plan.of.census.basis
+    assert plan.of.n_composed == dictionary.record.counts["composed_words"]
+    assert plan.of.census.n_covered == dictionary.record.counts["tokens_with_senses"]
+    assert plan.of.census.rows(3) == nexted.senses().record.counts["senses"]
