@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from dskd_core.artifacts import ArtifactStore, Work
 from flows import settings
 from flows.cli import app
 
@@ -36,6 +37,49 @@ def test_a_word_cannot_be_looked_up_before_there_is_a_dictionary(invoke, tmp_pat
     result = invoke("inspect", "bank", "--root", tmp_path)
     assert result.exit_code == 2
     assert "run the stage first" in result.output
+
+
+def test_a_plan_is_printed_offline_and_refused_where_the_gpu_is_too_small(invoke, monkeypatch):
+    def no_network(config):
+        raise OSError("no network")
+
+    monkeypatch.setattr("dskd_core.planning.architecture._fetch", no_network)
+    result = invoke("plan", PARAMETERS / "llama3-8b.yaml", "--gpu", "H100-80GB")
+    assert result.exit_code == 0
+    assert "69,832" in result.output
+    refused = invoke("plan", PARAMETERS / "llama3-8b.yaml", "--gpu", "L4-24GB")
+    assert refused.exit_code == 2
+    assert "CapacityError" in refused.output
+    assert "lower embeddings.batch_tokens" in refused.output
+
+
+def test_a_gpu_nobody_knows_is_refused_with_the_known_ones(invoke):
+    result = invoke("plan", PARAMETERS / "llama3-8b.yaml", "--gpu", "TPU")
+    assert result.exit_code == 2
+    assert "A100-80GB" in result.output
+
+
+@pytest.fixture
+def published(tmp_path):
+    work = Work("notes", {}, {})
+    store = ArtifactStore(str(tmp_path))
+    with store.publish(work) as draft:
+        draft.write_json("note.json", {"a": 1})
+    return Path(store.get("notes", work.fingerprint).uri)
+
+
+def test_verify_exits_with_one_and_names_the_file_that_is_damaged(invoke, published):
+    assert invoke("verify", published).exit_code == 0
+    (published / "note.json").write_text("{}")
+    result = invoke("verify", published)
+    assert result.exit_code == 1
+    assert "note.json" in result.output
+
+
+def test_what_is_no_dictionary_cannot_be_compared(invoke, published):
+    result = invoke("diff", published, published, "--json")
+    assert result.exit_code == 2
+    assert "give the folder of a dictionary" in result.output
 
 
 def test_prefect_gets_a_home_of_its_own_and_what_is_set_stays(tmp_path, monkeypatch):

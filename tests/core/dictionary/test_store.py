@@ -1,6 +1,11 @@
+from pathlib import Path
+
 import duckdb
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import zarr
+from safetensors.numpy import load_file
 
 from dskd_core.artifacts import Artifact
 from dskd_core.config import DictionaryConfig
@@ -96,6 +101,32 @@ def test_the_artifact_opens_with_plain_duckdb(nexted):
     sql = f"SELECT count(*) FROM '{place}' WHERE row_start >= 0"
     count = duckdb.sql(sql).fetchall()
     assert count == [(nexted.dictionary().record.counts["words"],)]
+
+
+def test_the_artifact_reads_with_plain_zarr_safetensors_and_pyarrow(nexted):
+    folder = Path(nexted.dictionary().uri)
+    rows = zarr.open_group(folder / "dictionary.zarr", mode="r")["rows"]
+    lists = load_file(folder / "lists.safetensors")
+    words = {w["word"]: w for w in pq.read_table(folder / "words.parquet").to_pylist()}
+    light, dark = words["light"], words["dark"]
+    [token] = light["token_ids"]
+    own = slice(*lists["own_offsets"][token : token + 2])
+    assert (own.start, own.stop) == (light["row_start"], light["row_stop"])
+    assert rows[own].shape == (light["row_stop"] - light["row_start"], 32)
+    antonyms = lists["negative_rows"][slice(*lists["negative_offsets"][token : token + 2])]
+    assert set(range(dark["row_start"], dark["row_stop"])) <= set(antonyms)
+
+
+def test_the_card_says_what_it_is_and_its_example_runs_as_it_stands(nexted, monkeypatch, capsys):
+    folder = Path(nexted.dictionary().uri)
+    card = (folder / "README.md").read_text("utf-8")
+    for said in ("unstated", "word_pairs", nexted.senses().fingerprint, "arXiv:2602.22351"):
+        assert said in card
+    reading = card.split("## Reading it")[1].split("## Citation")[0].splitlines()
+    code = "\n".join(line[4:] for line in reading if line.startswith("    "))
+    monkeypatch.chdir(folder)
+    exec(compile(code, "README.md", "exec"), {})
+    assert "32)" in capsys.readouterr().out
 
 
 def test_senses_and_words_of_different_tokenizers_are_refused_by_name(nexted, monkeypatch):
