@@ -218,6 +218,7 @@ class Judge:
             temperature=self.temperature,
             teacher_states=m,
         )
+        assert head.predicted is not None
         gap = (n - m).square().mean(dim=1)
         positives, negatives = self.selected.of(window, scored)
         n_positives, positive = self._mse(n, positives.to(device))

@@ -186,13 +186,14 @@ def _change(
     tables = [[b.tables[ARM, seed] for seed in seeds] for b in (board, base)]
     if any(not tables[0][0][name].equals(tables[1][0][name]) for name in same):
         return None
-    sums = [
+    here, there = (
         pooled(np.stack([t[pair.metric.total].to_numpy() for t in of]).astype(float), base.clusters)
         for of in tables
-    ]
+    )
     counts = tables[1][0][pair.metric.count].to_numpy().astype(float)
     return compare(
-        *sums,
+        here,
+        there,
         pooled(counts, base.clusters),
         confidence=config.confidence,
         n_resamples=config.n_resamples,

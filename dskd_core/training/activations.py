@@ -141,7 +141,9 @@ def capture_shard(
         n_total = sum(int(windows.lengths[batch].sum()) for batch in batches)
         n_done = 0
         for batch in batches:
-            captured += capturer.run(windows, batch, temperature=config.temperature)
+            captured += capturer.run(
+                windows, batch, temperature=config.temperature, compiled=config.compile_head
+            )
             n_done += int(windows.lengths[batch].sum())
             progress(n_done, n_total, "tokens")
         group = draft.write_group(PART)
@@ -181,8 +183,9 @@ def collect_activations(
 class Source(Protocol):
     """Where a run gets the activations of a window from: the store, or the teacher."""
 
-    training: list[int]
-    """Windows to train on, ascending."""
+    @property
+    def training(self) -> Sequence[int]:
+        """Windows to train on, ascending."""
 
     def labels(self, window: int) -> NDArray[np.int64]:
         """Return x_(t+1) at every position of a window, -1 where there is none."""

@@ -105,7 +105,12 @@ class Capturer:
 
     @torch.inference_mode()
     def run(
-        self, windows: Windows, batch: NDArray[np.int64], *, temperature: float | None
+        self,
+        windows: Windows,
+        batch: NDArray[np.int64],
+        *,
+        temperature: float | None,
+        compiled: bool = False,
     ) -> list[WindowActivations]:
         """Run the teacher over one batch of windows.
 
@@ -113,6 +118,7 @@ class Capturer:
             windows: the corpus.
             batch: window numbers.
             temperature: T of the targets e_t and entropy; they are left out if None.
+            compiled: whether the targets' element-wise part is compiled.
 
         Returns:
             The activations of each window, in the teacher's dtype, on its device.
@@ -133,13 +139,21 @@ class Capturer:
             )
             for line, (window, length) in enumerate(zip(batch, lengths, strict=True))
         ]
-        return found if temperature is None else self._with_targets(found, lengths, temperature)
+        if temperature is None:
+            return found
+        return self._with_targets(found, lengths, temperature, compiled)
 
     def _with_targets(
-        self, found: list[WindowActivations], lengths: list[int], temperature: float
+        self,
+        found: list[WindowActivations],
+        lengths: list[int],
+        temperature: float,
+        compiled: bool,
     ) -> list[WindowActivations]:
         flat = torch.cat([window.states for window in found])
-        targets = teacher_targets(flat, self.teacher.output, temperature=temperature)
+        targets = teacher_targets(
+            flat, self.teacher.output, temperature=temperature, compiled=compiled
+        )
         pieces = zip(
             torch.split(targets.expected, lengths),
             torch.split(targets.entropy.float(), lengths),

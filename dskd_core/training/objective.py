@@ -104,12 +104,13 @@ class Objective:
             values = batch.flat(name)
             return None if values is None else values.to(device)
 
-        teacher_states = flat("states")
+        labels, teacher_states = flat("labels"), flat("states")
+        assert labels is not None
         assert teacher_states is not None
         kd = kd_loss(
             states,
             self.head,
-            flat("labels"),
+            labels,
             expected=flat("expected"),
             entropy=flat("entropy"),
             teacher_states=teacher_states,

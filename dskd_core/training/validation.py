@@ -59,7 +59,7 @@ class Validation:
         none = torch.empty(0, 1, dtype=torch.int64)
         for share in self.windows.dealt(-(-len(self.windows.windows) // _BATCH_WINDOWS)):
             windows = self.source.read(share.windows)
-            batch = Batch.of(windows, share, none, none, objective.head.device)
+            batch = Batch.of(windows, share, none, none, objective.head.weight.device)
             _, terms = objective.of(batch, self.windows)
             totals = {name: total + terms[name] for name, total in totals.items()}
         return {f"validation_{name}": total for name, total in totals.items()}
