@@ -1,12 +1,26 @@
-"""How dskd writes arrays: Zarr v3, uncompressed (states do not compress), every chunk checked."""
+"""How dskd writes arrays: Zarr v3, uncompressed (states do not compress), every chunk checked.
 
+Whole arrays in a local folder, where drafts always are, are written and read here chunk by chunk,
+with as many bytes as zarr itself would write and four threads: zarr copies each chunk three times
+on the way, which costs two thirds of the disk's speed. Anything else goes through zarr.
+"""
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import zarr
-from zarr.codecs import Crc32cCodec
+from zarr.codecs import BytesCodec, Crc32cCodec
+from zarr.storage import LocalStore
+
+from dskd_core.errors import DataError
 
 _CHUNK_BYTES = 16 << 20
+_N_THREADS = 4
 
 
 def new_array(
@@ -41,15 +55,99 @@ def put_array(
     chunk_bytes: int = _CHUNK_BYTES,
     **attributes: Any,
 ) -> None:
-    """Write a whole array, in chunks of about ``chunk_bytes`` of consecutive rows."""
+    """Write a whole array, in even chunks of at most ``chunk_bytes`` of consecutive rows."""
     row_bytes = max(1, values.nbytes // max(1, len(values)))
-    rows = max(1, min(len(values), chunk_bytes // row_bytes))
+    n_chunks = -(-len(values) // max(1, chunk_bytes // row_bytes))
+    rows = max(1, -(-len(values) // max(1, n_chunks)))
     shape, dtype = values.shape, values.dtype
     array = new_array(group, name, shape, dtype, chunk_rows=rows, attributes=attributes)
-    if values.size:
+    if not values.size:
+        return
+    if (chunk := _chunk_path(array)) is None:
         array[...] = values
+        return
+    values = np.ascontiguousarray(values)
+
+    def write(number: int) -> None:
+        _write_chunk(chunk(number), values[number * rows : (number + 1) * rows], rows)
+
+    _for_each(write, range(n_chunks))
 
 
-def get_array(group: zarr.Group, name: str) -> np.ndarray:
-    """Read a whole array."""
-    return np.asarray(group[name][...])
+def get_array(group: zarr.Group, name: str, rows: slice | None = None) -> np.ndarray:
+    """Read a whole array, or a run of its rows.
+
+    Raises:
+        DataError: if a chunk in a local folder is missing, cut short or fails its checksum.
+    """
+    array = group[name]
+    start, stop, _ = (rows or slice(None)).indices(array.shape[0])
+    chunk = _chunk_path(array)
+    if chunk is None or stop <= start:
+        return np.asarray(array[start:stop])
+    n_rows = array.chunks[0]
+    values = np.empty((stop - start, *array.shape[1:]), array.dtype)
+
+    def read(number: int) -> None:
+        low, high = max(start, number * n_rows), min(stop, (number + 1) * n_rows)
+        target = values[low - start : high - start]
+        _read_chunk(chunk(number), target, low - number * n_rows, n_rows)
+
+    _for_each(read, range(start // n_rows, -(-stop // n_rows)))
+    return values
+
+
+def _chunk_path(array: zarr.Array) -> Callable[[int], Path] | None:
+    """Return the file of each run of rows, if it is a local one and just rows and checksum."""
+    store, metadata = array.store, array.metadata
+    plain = (
+        isinstance(store, LocalStore)
+        and sys.byteorder == "little"
+        and array.dtype.kind in "biuf"
+        and array.chunks[1:] == array.shape[1:]
+        and [type(codec) for codec in metadata.codecs] == [BytesCodec, Crc32cCodec]
+    )
+    if not plain:
+        return None
+    folder, rest = Path(store.root) / array.path, (0,) * (len(array.shape) - 1)
+    return lambda number: folder / metadata.encode_chunk_key((number, *rest))
+
+
+def _write_chunk(path: Path, values: np.ndarray, n_rows: int) -> None:
+    """Write rows, zeros up to a whole chunk, and the CRC-32C of both."""
+    content = values.reshape(-1).view(np.uint8)
+    padding = np.zeros((n_rows - len(values)) * (len(content) // len(values)), np.uint8)
+    checksum = google_crc32c.extend(google_crc32c.value(content), padding.tobytes())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(content.data)
+        file.write(padding.data)
+        file.write(checksum.to_bytes(4, "little"))
+
+
+def _read_chunk(path: Path, target: np.ndarray, first: int, n_rows: int) -> None:
+    """Read a chunk, check it, and leave its rows from ``first`` in ``target``."""
+    whole = target if len(target) == n_rows else np.empty((n_rows, *target.shape[1:]), target.dtype)
+    content = whole.reshape(-1).view(np.uint8)
+    try:
+        with path.open("rb") as file:
+            n_read, rest = file.readinto(content.data), file.read()
+    except FileNotFoundError:
+        n_read, rest = 0, b""
+    checksum = google_crc32c.value(content).to_bytes(4, "little")
+    if n_read != len(content) or rest != checksum:
+        raise DataError(
+            f"The chunk {path} is damaged: it has {n_read + len(rest)} of {len(content) + 4} "
+            "bytes, or its checksum does not match; delete its artifact and run the stage again."
+        )
+    if whole is not target:
+        target[...] = whole[first : first + len(target)]
+
+
+def _for_each(run: Callable[[int], None], numbers: range) -> None:
+    if len(numbers) == 1:
+        run(numbers[0])
+        return
+    with ThreadPoolExecutor(_N_THREADS) as pool:
+        for _ in pool.map(run, numbers):
+            pass

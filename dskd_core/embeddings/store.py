@@ -252,7 +252,7 @@ class Embeddings:
         group, tokens, offsets = self._groups[part]
         low, high = np.searchsorted(tokens, [wanted[0], wanted[-1] + 1]) if len(wanted) else (0, 0)
         rows = slice(int(offsets[low]), int(offsets[high]))
-        states = decode_states(np.asarray(group["states"][rows]), str(group.attrs["dtype"]))
+        states = decode_states(get_array(group, "states", rows), str(group.attrs["dtype"]))
         if not np.isfinite(states).all():
             raise DataError(
                 f"The part {self.parts[part].uri} holds NaN or infinite states; "
@@ -260,7 +260,7 @@ class Embeddings:
             )
         return (
             np.repeat(tokens[low:high], np.diff(offsets[low : high + 1])),
-            *(np.asarray(group[name][rows]) for name in ("hashes", "documents", "positions")),
+            *(get_array(group, name, rows) for name in ("hashes", "documents", "positions")),
             states,
         )
 
