@@ -89,6 +89,7 @@ tireless tired
 unchurch church
 unhand hand
 unman man
+unlicked licked
 unsex sex
 windless winded
 unearth earth
