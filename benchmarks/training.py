@@ -127,17 +127,19 @@ def contest(scenario: Path, entries: Sequence[Entry], n_rounds: int) -> Iterator
 def report(title: str, contenders: Sequence[Contender]) -> dict[str, Contender]:
     """Print what each contender took; return those that ran, by name."""
     print(f"\n{title}")
-    print(f"{'':22}{'s a step':>10}{'least':>9}{'most':>9}{'tokens/s':>10}{'peak GiB':>10}  loss")
+    columns = ("s a step", "least", "most", "CPU s", "tokens/s", "peak GiB")
+    print(f"{'':22}" + "".join(f"{column:>10}" for column in columns) + "  first loss")
     ran = {}
     for contender in contenders:
         if contender.failure:
             print(f"{contender.name:22}  not run: {contender.failure}")
             continue
         ran[contender.name] = contender
-        first, times = contender.first[0], " " * 38
+        first, times = contender.first[0], " " * 50
         if contender.seconds:
-            least, median, most = min(contender.seconds), seconds(contender), max(contender.seconds)
-            times = f"{median:10.3f}{least:9.3f}{most:9.3f}{N_TOKENS / median:10.0f}"
+            median, cpu = seconds(contender), statistics.median(contender.cpu_seconds)
+            spread = (median, min(contender.seconds), max(contender.seconds), cpu)
+            times = "".join(f"{value:10.3f}" for value in spread) + f"{N_TOKENS / median:10.0f}"
         terms = ", ".join(f"{k} {first[k]:.4f}" for k in ("loss", "ce", "kl") if k in first)
         print(f"{contender.name:22}{times}{contender.peak_bytes / 2**30:10.2f}  {terms}")
     return ran
@@ -148,11 +150,12 @@ def seconds(contender: Contender) -> float:
     return statistics.median(contender.seconds)
 
 
-def faster(ran: dict[str, Contender], name: str, than: str) -> float | None:
+def faster(ran: dict[str, Contender], name: str, than: str, *, cpu: bool = False) -> float | None:
     """Return how many times faster one is than another; None where one did not run."""
     if name not in ran or than not in ran:
         return None
-    return round(seconds(ran[than]) / seconds(ran[name]), 3)
+    of = (lambda c: statistics.median(c.cpu_seconds)) if cpu else seconds
+    return round(of(ran[than]) / of(ran[name]), 3)
 
 
 def loss_difference(a: Contender, b: Contender, n_steps: int, term: str = "loss") -> float:

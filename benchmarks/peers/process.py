@@ -30,7 +30,7 @@ class Tick:
 
     def __init__(self, orders: TextIO, answers: TextIO) -> None:
         self._orders, self._answers = orders, answers
-        self._started = time.perf_counter()
+        self._started = time.perf_counter(), time.process_time()
 
     def __call__(self, **terms: float) -> None:
         """Report the step just taken.
@@ -38,13 +38,18 @@ class Tick:
         Raises:
             Enough: when the parent wants no more.
         """
-        seconds = time.perf_counter() - self._started
-        answer = {"seconds": seconds, "peak_bytes": peak_bytes(), "terms": terms}
+        wall, cpu = self._started
+        answer = {
+            "seconds": time.perf_counter() - wall,
+            "cpu_seconds": time.process_time() - cpu,
+            "peak_bytes": peak_bytes(),
+            "terms": terms,
+        }
         self._answers.write(json.dumps(answer) + "\n")
         self._answers.flush()
         if self._orders.readline() != _GO:
             raise Enough
-        self._started = time.perf_counter()
+        self._started = time.perf_counter(), time.process_time()
 
 
 def peak_bytes() -> int:
@@ -62,7 +67,8 @@ class Contender:
     Attributes:
         name: the name in the report.
         first: the terms of its first steps, in order.
-        seconds: of each measured step.
+        seconds: of each measured step, by the clock.
+        cpu_seconds: likewise, of all its threads together: what a busy machine disturbs less.
         peak_bytes: VmHWM after its last step.
         failure: why it could not run, or None.
     """
@@ -71,6 +77,7 @@ class Contender:
         self.name = name
         self.first: list[dict[str, float]] = []
         self.seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
         self.peak_bytes = 0
         self.failure: str | None = None
         self._log = scenario.parent / f"{scenario.stem}-{name}.log"
@@ -95,9 +102,10 @@ class Contender:
             with contextlib.suppress(BrokenPipeError):
                 self._child.stdin.write(_GO)
                 self._child.stdin.flush()
-            seconds = self._read()
-            if measured and not self.failure:
-                self.seconds.append(seconds)
+            answer = self._read()
+            if measured and answer:
+                self.seconds.append(answer["seconds"])
+                self.cpu_seconds.append(answer["cpu_seconds"])
 
     def close(self) -> None:
         """End the process."""
@@ -105,18 +113,18 @@ class Contender:
             self._child.kill()
         self._child.wait()
 
-    def _read(self) -> float:
+    def _read(self) -> dict[str, Any] | None:
         assert self._child.stdout is not None
         line = self._child.stdout.readline()
         if not line:
             self._child.wait()
             lines = self._log.read_text("utf-8", errors="replace").strip().splitlines()
             self.failure = lines[-1] if lines else f"ended with {self._child.returncode}"
-            return 0.0
-        answer = json.loads(line)
+            return None
+        answer: dict[str, Any] = json.loads(line)
         self.first.append(answer["terms"])
         self.peak_bytes = answer["peak_bytes"]
-        return float(answer["seconds"])
+        return answer
 
 
 def main() -> None:
