@@ -122,6 +122,13 @@ def dictionary_card(
     )
 
 
+def provenance(store: ArtifactStore, words: Artifact) -> list[dict[str, str]]:
+    """Return kind, file and licence of every lexicon and morphology behind some words."""
+    relations = store.get("relations", words.record.inputs["relations"])
+    sources = store.get("lexicon", relations.record.inputs["lexicon"]).record.config["sources"]
+    return [{key: source[key] for key in ("kind", "file", "licence")} for source in sources]
+
+
 def _corpus(corpus: Artifact) -> str:
     counts = corpus.record.counts
     return (

@@ -29,7 +29,7 @@ from dskd_core.config import DictionaryConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.dictionary.alignment import compose
 from dskd_core.dictionary.candidates import Csr, neighbour_rows, own_rows
-from dskd_core.dictionary.card import CARD, dictionary_card
+from dskd_core.dictionary.card import CARD, dictionary_card, provenance
 from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
 from dskd_core.senses.store import SenseInventory, load_senses
@@ -146,6 +146,7 @@ def build_dictionary(
         _write(draft, rows, own, lists)
         _count_coverage(draft, corpus, own, lists)
         draft.report["tokenizer"] = words.record.inputs["tokenizer"]
+        draft.report["sources"] = provenance(store, words)
         card = dictionary_card(
             store,
             {"senses": senses, "words": words, "corpus": corpus},

@@ -3,6 +3,7 @@
 from typing import Any
 
 from dskd_core.artifacts import Artifact, Work
+from dskd_core.training.inputs import Inputs
 
 _TEMPLATE = """---
 library_name: transformers
@@ -24,14 +25,21 @@ It is a plain transformers checkpoint and needs nothing of dskd:
 |---|---|
 {inputs}
 
+| on held-out text, nats a position | |
+|---|---|
+{heldout}
+
 | last training step | |
 |---|---|
 {terms}
 
 Settings: `{config}`
 
-Data licences follow the inputs: Wikipedia and Wiktionary are CC BY-SA, MorphyNet CC BY-SA,
-MorphoLEX CC BY-NC-SA; the teacher's own licence holds for its weights.
+## Data and licences
+
+Trained on {text}, whose licence holds for what is learnt from it (Wikipedia: CC BY-SA 4.0). The
+teacher's own licence holds for the weights copied from it.
+{sources}
 
     @article{{dskd2026, title={{Decoder-based Sense Knowledge Distillation}},
       author={{Wang and Zaki and Kollias and Kalantzis}},
@@ -39,11 +47,16 @@ MorphoLEX CC BY-NC-SA; the teacher's own licence holds for its weights.
 """
 
 
-def model_card(
-    work: Work, untrained: Artifact, last: dict[str, Any], counts: dict[str, int]
-) -> str:
-    """Return the Markdown of a student's card."""
-    start = untrained.record.report
+def model_card(work: Work, inputs: Inputs, counts: dict[str, int], report: dict[str, Any]) -> str:
+    """Return the Markdown of a student's card.
+
+    Args:
+        work: the student's training.
+        inputs: what it was made from.
+        counts: of the student's record.
+        report: of the student's record.
+    """
+    start, text = inputs.untrained.record.report, inputs.activations.record.report["text"]
     return _TEMPLATE.format(
         source=start["source"],
         n_layers=len(start["layers"]),
@@ -56,6 +69,22 @@ def model_card(
         parameters=counts["parameters"],
         trainable=counts["trainable_parameters"],
         inputs="\n".join(f"| {name} | `{value}` |" for name, value in work.inputs.items()),
-        terms="\n".join(f"| {name} | {value} |" for name, value in last.items()),
+        heldout=_rows(report["heldout"]),
+        terms=_rows(report["last_step"]),
+        text=text.get("source", "benchmark questions answered by the teacher"),
+        sources=_sources(inputs.dictionary) if "dictionary" in work.inputs else "",
         config=work.config,
     )
+
+
+def _rows(values: dict[str, Any]) -> str:
+    return "\n".join(f"| {name} | {value} |" for name, value in values.items()) or "| none | |"
+
+
+def _sources(dictionary: Artifact) -> str:
+    """List the lexicons behind the senses' relations."""
+    rows = [
+        f"| {source['kind']} ({source['file']}) | {source['licence']} |"
+        for source in dictionary.record.report["sources"]
+    ]
+    return "\n".join(["", "| relations from | licence |", "|---|---|", *rows])

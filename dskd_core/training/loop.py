@@ -19,6 +19,7 @@ from dskd_core.training.interruption import Interrupted
 from dskd_core.training.ranks import Ranks, together
 from dskd_core.training.run import Row, Run
 from dskd_core.training.student import MODEL, export, shape_of
+from dskd_core.training.validation import Validation
 
 HISTORY = "history.parquet"
 
@@ -63,7 +64,7 @@ def train_student(
             run = Run.prepare(*settings, ranks)
             trained = train(run, store, work, progress)
         with store.publish(work, started=started) as draft:
-            _export(run, work, draft, inputs.untrained, trained)
+            _export(run, store, work, draft, inputs, trained)
     checkpoint.drop(store, work)
     return store.get(work.stage, work.fingerprint)
 
@@ -100,7 +101,8 @@ def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Tra
     for number in range(resumed.step, n_steps):
         row, n_done = run.step(number, history), number + 1
         if run.validation and run.validation.is_due(n_done, n_steps, config):
-            row |= run.validation.score(run.objective)
+            scored = run.validation.score(run.objective)
+            row |= {f"validation_{name}": value for name, value in scored.items()}
             if config.keep == "best" and (best is None or row["validation_ce"] < best.ce):
                 best = Best.of(n_done, row["validation_ce"], run.tail)
         history.append({"step": float(number), **row})
@@ -135,11 +137,17 @@ def _be_rank(
     train(run, store, inputs.work(config, arm, seed), silent)
 
 
-def _export(run: Run, work: Work, draft: Draft, untrained: Artifact, trained: Trained) -> None:
+def _export(
+    run: Run, store: ArtifactStore, work: Work, draft: Draft, inputs: Inputs, trained: Trained
+) -> None:
     folder, history, best = draft.path(MODEL), trained.history, trained.best
+    untrained = inputs.untrained
     folder.mkdir()
-    weights = run.tail.layers.state_dict() | (best.weights if best else {})
-    n_parameters = export(run.student, run.entry, weights, folder)
+    if best:
+        run.tail.layers.load_state_dict(best.weights, strict=False)
+    n_parameters = export(run.student, run.entry, run.tail.layers.state_dict(), folder)
+    end = Validation.at_the_end(store, run.config, inputs.activations, run.source)
+    heldout = {n: round(v, 4) for n, v in end.score(run.objective).items()} if end else {}
     load_tokenizer(untrained.folder() / MODEL).hf.save_pretrained(folder)
     draft.write_table(HISTORY, _table(history))
     last: dict[str, Any] = {name: round(value, 6) for name, value in history[-1].items()}
@@ -154,9 +162,10 @@ def _export(run: Run, work: Work, draft: Draft, untrained: Artifact, trained: Tr
         "seed": work.config["seed"],
         "margin": run.objective.weights.margin,
         "last_step": last,
+        "heldout": heldout,
         "kept_step": best.step if best else len(history),
     }
-    card = model_card(work, untrained, last, draft.counts)
+    card = model_card(work, inputs, draft.counts, draft.report)
     (folder / "README.md").write_text(card, "utf-8")
 
 

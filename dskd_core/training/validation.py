@@ -1,5 +1,6 @@
-"""The student on held-out documents while it trains; they are left out of the final scores."""
+"""The student on held-out documents: some while it trains, the others once at its end."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ _BATCH_WINDOWS = 8
 
 @dataclass(frozen=True)
 class Validation:
-    """The windows of the validation documents, every position weighted as in training.
+    """Held-out windows, every position weighted as in training.
 
     Attributes:
         source: the captured activations.
@@ -40,13 +41,16 @@ class Validation:
         """
         if config.validation_steps is None:
             return None
-        source = training
-        if not isinstance(source, Activations):
-            source = Activations(captured, store, validation_share=config.validation_share)
-        members = tuple(source.validation)
-        schedule = Schedule(config, source, None, None, config.seed)
-        weights = tuple(schedule.weights(window) for window in members)
-        return cls(source, Step(members, weights, (np.empty(0, dtype=np.int64),) * len(members)))
+        source = _captured(store, config, captured, training)
+        return cls(source, _whole(config, source, source.validation))
+
+    @classmethod
+    def at_the_end(
+        cls, store: ArtifactStore, config: TrainingConfig, captured: Artifact, training: Source
+    ) -> "Validation | None":
+        """Choose all other held-out windows, or return None where there are none; see ``of``."""
+        source = _captured(store, config, captured, training)
+        return cls(source, _whole(config, source, source.heldout)) if source.heldout else None
 
     def is_due(self, n_done: int, n_steps: int, config: TrainingConfig) -> bool:
         """Say whether to validate after so many steps: every n-th, and the last."""
@@ -54,7 +58,7 @@ class Validation:
 
     @torch.no_grad()
     def score(self, objective: Objective) -> dict[str, float]:
-        """Return ``validation_ce`` and ``validation_kl`` in nats: weighted means over positions."""
+        """Return ``ce`` and ``kl`` in nats: weighted means over positions."""
         totals = {"ce": 0.0, "kl": 0.0}
         none = torch.empty(0, 1, dtype=torch.int64)
         for share in self.windows.dealt(-(-len(self.windows.windows) // _BATCH_WINDOWS)):
@@ -62,4 +66,20 @@ class Validation:
             batch = Batch.of(windows, share, none, none, objective.head.weight.device)
             _, terms = objective.of(batch, self.windows)
             totals = {name: total + terms[name] for name, total in totals.items()}
-        return {f"validation_{name}": total for name, total in totals.items()}
+        return totals
+
+
+def _captured(
+    store: ArtifactStore, config: TrainingConfig, captured: Artifact, training: Source
+) -> Activations:
+    if isinstance(training, Activations):
+        return training
+    share = config.validation_share if config.validation_steps else 0.0
+    return Activations(captured, store, validation_share=share)
+
+
+def _whole(config: TrainingConfig, source: Activations, members: Sequence[int]) -> Step:
+    """Return windows as one step, without L_sem."""
+    schedule = Schedule(config, source, None, None, config.seed)
+    weights = tuple(schedule.weights(window) for window in members)
+    return Step(tuple(members), weights, (np.empty(0, dtype=np.int64),) * len(members))

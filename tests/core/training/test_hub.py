@@ -48,3 +48,23 @@ def test_the_real_client_takes_what_it_is_asked():
         ("upload_folder", {"repo_id", "revision", "folder_path", "commit_message"}),
     ):
         assert options <= set(inspect.signature(getattr(HfApi, name)).parameters)
+
+
+def test_the_card_says_data_licences_scores_and_how_to_cite(student, tmp_path):
+    built = Built(make(tmp_path))
+    card = (built.student("dskd", 0).folder() / "model" / "README.md").read_text()
+    heldout = built.student("dskd", 0).record.report["heldout"]
+    assert f"| ce | {heldout['ce']} |" in card
+    assert "morphynet (derivations.tsv)" in card
+    assert built.dictionary().fingerprint in card
+    assert "arXiv:2602.22351" in card
+    kd = (student.folder() / "model" / "README.md").read_text()
+    assert "relations from" not in kd, "KD has seen no relations"
+
+
+def test_the_heldout_scores_of_the_card_are_those_of_the_evaluation(tmp_path):
+    built = Built(make(tmp_path, corpus={"heldout_share": 0.4}))
+    student = built.student("dskd", 0)
+    means = built.scores(student).record.report["means"]
+    for name in ("ce", "kl"):
+        assert student.record.report["heldout"][name] == pytest.approx(means[name], abs=2e-4)
