@@ -20,6 +20,7 @@ each = pytest.mark.parametrize("deployment", DEPLOYMENTS.values(), ids=DEPLOYMEN
 
 def test_there_is_a_deployment_for_every_flow():
     assert set(DEPLOYMENTS) == {
+        "plan",
         "pipeline",
         "build-dictionary",
         "rebuild-lexicon",
