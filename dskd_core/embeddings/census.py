@@ -11,13 +11,17 @@ token occurs in the text,
 
     limit(v) = 2^64 * min(1, safety * max_occurrences / count(v)),
 
-which bounds what is stored to about ``safety * max_occurrences`` rows of a token as common in
-predictions as in text. A token may end with fewer rows than its cap, never with a biased sample,
-exactly when more than ``max_occurrences`` of them are predicted but fewer than that many have a
-hash under the limit: when it is predicted less than 1 / ``safety`` times as often as it is written,
-give or take the chance of the hashes. collect_embeddings counts the rows that are missing. A
-token no more common than ``safety * max_occurrences`` has no limit, so no window can be left out:
-any position might predict such a token.
+so about ``safety * max_occurrences`` rows are stored of a token as common in predictions as in
+text, and the cap is applied when the parts are collected. A token ends with fewer rows than it
+could have, never with a biased sample, exactly when some of its predicted occurrences lie above
+the limit and fewer than the cap under it: when it is predicted less than 1 / ``safety`` times as
+often as it is written, give or take the chance of the hashes. Such rows are counted
+(``missing_rows``). SmolLM2 over 185,000 tokens of Wikipedia, cap 20: safety 2 stores 1.25 times
+the sample and misses 0.67 % of it, 4 stores 1.45 times and misses 0.05 %, 8 stores 1.63 times and
+misses 0.004 %.
+
+A token written no more than ``safety * max_occurrences`` times has no limit, so for ``predicted``
+no position can be passed over before its token is known: any might predict such a token.
 """
 
 from collections.abc import Iterator

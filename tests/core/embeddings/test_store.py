@@ -1,6 +1,8 @@
 import hashlib
+import os
 import subprocess
 import sys
+import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -9,8 +11,9 @@ import pytest
 import torch
 
 from dskd_core.artifacts import ArtifactStore
-from dskd_core.config import EmbeddingsConfig
+from dskd_core.config import EmbeddingsConfig, PipelineConfig
 from dskd_core.corpus.store import load_windows
+from dskd_core.embeddings import store as embeddings_store
 from dskd_core.embeddings.sampling import occurrence_hashes
 from dskd_core.embeddings.states import decode_states, encode_states
 from dskd_core.embeddings.store import (
@@ -154,49 +157,53 @@ def test_nan_states_are_refused_with_the_shard_s_name(miniature, tmp_path, monke
         _embeddings(miniature, tmp_path)
 
 
-_PUBLISH = """
-import sys, time
+def _publish_together(
+    config: PipelineConfig, corpus_uri: str, teacher_uri: str, ready: Path
+) -> str:
+    """Extract shard 0, waiting with the draft written until two processes are as far."""
+    write = embeddings_store.write_part
+
+    def write_and_wait(*arguments):
+        write(*arguments)
+        (ready / str(os.getpid())).touch()
+        for _ in range(10_000):
+            if len(list(ready.iterdir())) == 2:
+                return
+            time.sleep(0.01)
+        raise TimeoutError(ready)
+
+    corpus, teacher = ArtifactStore.open(corpus_uri), ArtifactStore.open(teacher_uri)
+    store, shard = ArtifactStore(config.root_uri), plan_shards(corpus, config.embeddings)[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embeddings_store, "write_part", write_and_wait)
+        part = extract_shard(store, config.embeddings, config.teacher, teacher, corpus, shard)
+    return f"{part.uri} {part.record.content}"
+
+
+_WORKER = """
+import sys
 from pathlib import Path
-from dskd_core.artifacts import ArtifactStore
+import torch
 from dskd_core.config import PipelineConfig
-from dskd_core.embeddings.store import extract_shard, plan_shards
-from dskd_core.embeddings import store as module
+from tests.core.embeddings.test_store import _publish_together
 
+torch.set_num_threads(1)
 config = PipelineConfig.model_validate_json(sys.argv[1])
-corpus, teacher = (ArtifactStore.open(uri) for uri in sys.argv[2:4])
-write = module.write_part
-
-def write_together(*arguments):
-    write(*arguments)
-    ready = Path(sys.argv[4])
-    (ready / sys.argv[5]).touch()
-    while len(list(ready.iterdir())) < 2:
-        time.sleep(0.01)
-
-module.write_part = write_together
-shard = plan_shards(corpus, config.embeddings)[0]
-store = ArtifactStore(config.root_uri)
-part = extract_shard(store, config.embeddings, config.teacher, teacher, corpus, shard)
-print(part.uri, part.record.content)
+print(_publish_together(config, sys.argv[2], sys.argv[3], Path(sys.argv[4])))
 """
 
 
 def test_two_processes_that_publish_the_same_shard_at_once_do_no_harm(miniature, tmp_path):
-    """Each waits with its draft written until the other's is too; then both publish."""
     ready = tmp_path / "ready"
     ready.mkdir()
     config = miniature.config.model_copy(update={"root_uri": str(tmp_path / "artifacts")})
-    command = [sys.executable, "-c", _PUBLISH, config.model_dump_json()]
-    command += [miniature.corpus().uri, miniature.teacher().uri, str(ready)]
-    workers = [
-        subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        for name in ("one", "other")
-    ]
-    printed = [worker.communicate(timeout=200)[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0]
-    assert printed[0] == printed[1]
-    store = ArtifactStore(config.root_uri)
-    (part,) = store.of_stage("embeddings-shard")
+    places = (miniature.corpus().uri, miniature.teacher().uri)
+    command = [sys.executable, "-c", _WORKER, config.model_dump_json(), *places, str(ready)]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    own = _publish_together(config, *places, ready)
+    assert other.communicate(timeout=200)[0].strip() == own
+    assert other.returncode == 0
+    (part,) = ArtifactStore(config.root_uri).of_stage("embeddings-shard")
     assert [folder.name for folder in Path(part.uri).parent.iterdir()] == [part.fingerprint]
     for name, entry in part.record.files.items():
         digest = hashlib.sha256(Path(part.uri, name).read_bytes()).hexdigest()
