@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
@@ -311,3 +312,18 @@ def test_a_teacher_with_a_soft_cap_is_distilled_by_its_own_logits(tmp_path):
 
 def load_config_of(config) -> dict:
     return json.loads((Path(config.teacher.source) / "config.json").read_text())
+
+
+def test_a_server_that_reads_config_and_weights_alone_finds_a_plain_llama(built):
+    folder = built.student().folder() / "model"
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == ["LlamaForCausalLM"]
+    assert config["model_type"] == "llama"
+    assert not {"auto_map", "quantization_config"} & set(config), "no code of ours, no codec"
+    assert config["num_hidden_layers"] == 3
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        layers = {name.split(".")[2] for name in file.keys() if ".layers." in name}  # noqa: SIM118
+    assert layers == {"0", "1", "2"}
+    names = {path.name for path in folder.iterdir()}
+    assert {"generation_config.json", "tokenizer.json", "tokenizer_config.json"} <= names
+    assert not {name for name in names if name.endswith((".bin", ".pt", ".pkl", ".py"))}
