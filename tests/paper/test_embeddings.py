@@ -1,10 +1,14 @@
 """The paper on sampling: which states are kept and under which token they are filed."""
 
 import numpy as np
+import pytest
 import torch
 
 from dskd_core.config import EmbeddingsConfig
 from dskd_core.corpus.store import load_windows
+from dskd_core.embeddings.batches import next_tokens
+from dskd_core.embeddings.census import take_census
+from dskd_core.embeddings.sampling import occurrence_hashes
 from dskd_core.embeddings.store import load_embeddings
 from dskd_core.embeddings.teacher import load_teacher
 
@@ -44,3 +48,34 @@ def test_every_row_knows_its_document_and_position(miniature):
     places = list(zip(rows.documents.tolist(), rows.positions.tolist(), strict=True))
     assert len(set(places)) == len(places)
     assert all(0 <= position < lengths[document] for document, position in places)
+
+
+@pytest.mark.parametrize("key", ["next", "input"])
+def test_the_token_ids_alone_decide_which_occurrences_are_kept(miniature, key):
+    """METHOD 7.7: slots are known before the teacher starts; windows end at their last one."""
+    windows = load_windows(miniature.corpus())
+    config = EmbeddingsConfig(key=key, max_occurrences=3)
+    census = take_census(windows, config)
+    n_kept, last_kept = np.zeros_like(census.counts), np.zeros(windows.n_windows, dtype=int)
+    for number in np.flatnonzero(~windows.heldout).tolist():
+        ids = windows.window(number)
+        tokens = ids.astype(np.int64) if key == "input" else next_tokens(windows, number)
+        document = np.full(len(ids), windows.documents[number])
+        places = windows.starts[number] + np.arange(len(ids))
+        hashes = occurrence_hashes(windows.document_keys[document], places, config.seed)
+        kept = np.flatnonzero((tokens >= 0) & census.admits(np.maximum(tokens, 0), hashes))
+        np.add.at(n_kept, tokens[kept], 1)
+        last_kept[number] = kept.max(initial=-1) + 1
+    np.testing.assert_array_equal(n_kept, np.minimum(census.counts, 3))
+    np.testing.assert_array_equal(census.lengths, last_kept)
+
+
+def test_a_predicted_token_s_limit_lets_safety_times_the_cap_through(miniature):
+    """METHOD 7.7: a threshold on the hash per token, set from the expected counts."""
+    windows = load_windows(miniature.corpus())
+    config = EmbeddingsConfig(max_occurrences=3, safety=4.0)
+    census = take_census(windows, config)
+    common = census.counts > 12
+    expected = census.counts[common] * (census.limits[common] / 2.0**64)
+    np.testing.assert_allclose(expected, 12.0)
+    assert (census.limits[~common] == 2**64 - 1).all()
