@@ -90,10 +90,10 @@ def test_validation_is_the_mean_over_the_validation_documents(built):
         kls.append(kl[labels >= 0])
     scored = torch.cat(kls)
     found = run.validation.score(run.objective)
-    assert found["validation_ce"] == pytest.approx(
+    assert found["ce"] == pytest.approx(
         float(torch.cat(ces).sum() / len(scored)), rel=1e-4
     )
-    assert found["validation_kl"] == pytest.approx(float(scored.mean()), rel=5e-3)  # e_t: float16
+    assert found["kl"] == pytest.approx(float(scored.mean()), rel=5e-3)  # e_t: float16
 
 
 def test_validation_documents_are_neither_trained_on_nor_scored_on(built):
@@ -141,8 +141,4 @@ def test_two_ranks_take_the_steps_of_one_within_rounding(built):
     for one, other in zip(expected, found, strict=True):
         assert one.keys() == other.keys()
         for name in ("loss", "ce", "kl", "positive", "negative", "kd_gradient", "grad_norm"):
-            print(name, one[name], other[name])
-            assert other[name] == pytest.approx(one[name], rel=2e-4, abs=1e-6), name
-    first, second = expected[0], found[0]
-    assert second["loss"] == pytest.approx(first["loss"], rel=1e-6)
-    assert second["grad_norm"] == pytest.approx(first["grad_norm"], rel=1e-6)
+            assert other[name] == pytest.approx(one[name], rel=3e-6), name
