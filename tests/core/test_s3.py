@@ -16,6 +16,7 @@ import pytest
 from dskd_core import storage
 from dskd_core.arrays import get_array, put_array
 from dskd_core.artifacts import RECORD, ArtifactStore, Work
+from dskd_core.errors import ConfigError
 from tests.miniature import Built, make
 
 WEED = shutil.which(
@@ -88,6 +89,25 @@ def test_what_is_published_is_read_back_from_the_object_store(bucket):
     assert [a.fingerprint for a in store.of_stage("senses")] == [WORK.fingerprint]
     store.discard(artifact)
     assert store.find(WORK) is None
+
+
+def test_arrays_are_read_through_obstore_where_the_environment_says_so(bucket, monkeypatch):
+    pytest.importorskip("obstore")
+    monkeypatch.setenv("DSKD_S3_READER", "obstore")
+    store = ArtifactStore(f"{bucket}/obstore")
+    rows = np.random.default_rng(0).normal(size=(300, 7))
+    with store.publish(WORK) as draft:
+        put_array(draft.write_group("senses.zarr"), "rows", rows, chunk_bytes=1000)
+    group = store.get(WORK.stage, WORK.fingerprint).group("senses.zarr")
+    assert type(group.store).__name__ == "ObjectStore"
+    np.testing.assert_array_equal(get_array(group, "rows"), rows)
+    np.testing.assert_array_equal(get_array(group, "rows", slice(50, 99)), rows[50:99])
+
+
+def test_an_unknown_reader_is_refused(bucket, monkeypatch):
+    monkeypatch.setenv("DSKD_S3_READER", "boto")
+    with pytest.raises(ConfigError, match="'boto'; set s3fs or obstore"):
+        storage.zarr_store(f"{bucket}/obstore/senses.zarr")
 
 
 def test_an_upload_that_breaks_off_is_no_artifact(bucket, monkeypatch):
