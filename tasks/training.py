@@ -100,9 +100,9 @@ def collect(config: PipelineConfig, untrained: str, text: str, mode: str, parts:
 @task(name="candidates", task_run_name="candidates, relations {relations}", **CPU)
 def candidates(config: PipelineConfig, activations: str, dictionary: str, relations: str) -> str:
     """Find the candidates of every captured position; return their URI."""
-    from dskd_core.training.selection import select_candidates
+    from dskd_core.training.selection import margin_sentence, select_candidates
 
-    return shown(
+    uri = shown(
         f"candidates {relations}",
         lambda progress: select_candidates(
             store_of(config),
@@ -113,6 +113,8 @@ def candidates(config: PipelineConfig, activations: str, dictionary: str, relati
             progress=progress,
         ),
     )
+    get_run_logger().info(margin_sentence(opened(uri), config.training))
+    return uri
 
 
 @task(name="precomputed", task_run_name="precomputed activations", **CPU)

@@ -119,6 +119,7 @@ def _functions(core: Core) -> dict[str, dict[str, Callable[..., Any]]]:
         "training.selection": {
             "check_same_teacher": lambda store, untrained, dictionary: None,
             "relations_of": lambda arm: "dictionary",
+            "margin_sentence": lambda candidates, t: "a margin",
             "select_candidates": lambda store, t, activations, d, *, relations, progress: make(
                 "candidates", store, activations, d
             ),

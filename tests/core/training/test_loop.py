@@ -18,7 +18,7 @@ from dskd_core.training.activations import Activations, resolve_mode
 from dskd_core.training.loop import Run, train_student
 from dskd_core.training.losses import Weights
 from dskd_core.training.objective import run_tail
-from dskd_core.training.selection import calibrated_margin, select_candidates
+from dskd_core.training.selection import calibrated_margin, margin_sentence, select_candidates
 from tests.miniature import Built, make
 
 
@@ -267,6 +267,9 @@ def test_the_margin_is_a_quantile_of_the_distances_to_antonyms(built):
     )
     weights = Weights.of(calibrated, "dskd", margins[2])
     assert weights.margin == margins[2] > margins[0]
+    told = margin_sentence(built.candidates(), calibrated)
+    assert f"{margins[1]:.3g} in the median" in told
+    assert f"at the calibrated {margins[2]:.3g} 100%" in told
 
 
 def test_a_teacher_with_a_soft_cap_is_distilled_by_its_own_logits(tmp_path):
