@@ -109,12 +109,15 @@ def inspect(
 
 
 @app.command()
-def verify(uri: ArtifactUri) -> None:
+def verify(
+    uri: ArtifactUri,
+    alone: Annotated[bool, typer.Option(help="Its inputs stand elsewhere.")] = False,
+) -> None:
     """Check checksums, shapes, indices and fingerprints of an artifact; exit with 1 on any."""
     from dskd_core.dictionary.verification import verify as verified
 
     with refusals():
-        checked = verified(uri)
+        checked = verified(uri, alone=alone)
     print_rows([problem.row() for problem in checked.problems], f"Problems of {uri}")
     console.print(checked.summary(), markup=False, highlight=False)
     if checked.problems:
