@@ -54,10 +54,12 @@ class Bench:
     model: Teacher
     batches: list[np.ndarray]
     shard: Shard
+    batch_tokens: int
 
     def settings(self, key: str) -> EmbeddingsConfig:
         """Return the settings of an extraction that keeps everything."""
-        return EmbeddingsConfig.model_validate({"key": key, "max_occurrences": UNCAPPED})
+        values = {"key": key, "max_occurrences": UNCAPPED, "batch_tokens": self.batch_tokens}
+        return EmbeddingsConfig.model_validate(values)
 
     @torch.inference_mode()
     def bare(self, keep: Callable[[np.ndarray, torch.Tensor], None] | None = None) -> None:
@@ -84,7 +86,7 @@ class Bench:
         )
 
 
-def prepare(root: str, n_batches: int, device: str) -> Bench:
+def prepare(root: str, n_batches: int, batch_tokens: int, device: str) -> Bench:
     """Make or find the teacher and the corpus, and choose batches of the middle lengths."""
     store = ArtifactStore(root)
     config = TeacherConfig(device=device)
@@ -95,13 +97,13 @@ def prepare(root: str, n_batches: int, device: str) -> Bench:
         teacher,
     )
     windows = load_windows(corpus)
-    settings = EmbeddingsConfig(key="next", max_occurrences=UNCAPPED)
+    settings = EmbeddingsConfig(key="next", max_occurrences=UNCAPPED, batch_tokens=batch_tokens)
     batches = training_batches(windows, take_census(windows, settings), settings)
     start = (len(batches) - n_batches) // 2
     shard = Shard(0, 1, start, start + n_batches)
     model = load_teacher(teacher, config)
     chosen = batches[shard.start : shard.stop]
-    return Bench(config, teacher, corpus, windows, model, chosen, shard)
+    return Bench(config, teacher, corpus, windows, model, chosen, shard, batch_tokens)
 
 
 def show_census(windows: Windows) -> None:
@@ -178,9 +180,10 @@ def main() -> None:
     parser.add_argument("--root", default="work/benchmarks")
     parser.add_argument("--batches", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    bench = prepare(options.root, options.batches, options.device)
+    bench = prepare(options.root, options.batches, options.batch_tokens, options.device)
     show_census(bench.windows)
     n_tokens = sum(int(bench.windows.lengths[batch].sum()) for batch in bench.batches)
     print(f"{len(bench.batches)} batches, {n_tokens:,} tokens, on {bench.model.device}")
