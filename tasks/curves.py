@@ -12,8 +12,8 @@ from prefect.client.schemas.actions import ArtifactUpdate
 
 CURVE_SECONDS = 20.0
 FIRST_SECONDS = 5.0
-MOST_OF_TIME = 0.01
-"""Share of the time that drawing may take."""
+MOST_OF_TIME = 0.02
+"""Share of the time that drawing may take, once the first has loaded what it needs."""
 N_ROWS = 12
 
 Row = Mapping[str, float]
@@ -47,14 +47,15 @@ class LiveCurve:
         """Show the log so far, unless just that is shown already."""
         if len(history) == self._n_shown:
             return
-        began = self._clock()
+        began, first = self._clock(), self._artifact is None
         try:
             self._put(page_of(self.title, history, n_steps))
         except Exception as error:  # a curve that cannot be drawn must not end hours of work
             self._logger.warning("%s: the loss curve was not drawn (%s).", self.title, error)
         self._n_shown = len(history)
-        took = self._clock() - began
-        self._due = began + took + max(CURVE_SECONDS, took / MOST_OF_TIME)
+        now = self._clock()
+        pause = 0.0 if first else (now - began) / MOST_OF_TIME
+        self._due = now + max(CURVE_SECONDS, pause)
 
     def _put(self, page: str) -> None:
         if self._artifact is None:

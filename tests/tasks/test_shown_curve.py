@@ -75,12 +75,15 @@ def test_slow_drawing_is_done_less_often(curve, clock, pages, monkeypatch):
     monkeypatch.setattr(module, "page_of", slow)
     clock.now += FIRST_SECONDS
     curve(log(1), 9)
-    clock.now += 250.0
+    clock.now += CURVE_SECONDS
     curve(log(2), 9)
-    assert len(pages) == 1, "three seconds of drawing are 1 % of 300"
-    clock.now += 50.0
+    assert len(pages) == 2, "the first drawing loads matplotlib and does not count"
+    clock.now += 140.0
     curve(log(3), 9)
-    assert len(pages) == 2
+    assert len(pages) == 2, "three seconds of drawing are 2 % of 150"
+    clock.now += 10.0
+    curve(log(4), 9)
+    assert len(pages) == 3
 
 
 def test_the_end_is_shown_once(curve, clock, pages):
