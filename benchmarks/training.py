@@ -12,7 +12,8 @@ text, in the same batches of 8 x 256 tokens, with CE + alpha T^2 KL (alpha 0.7, 
     products           the matrix products of a cached step and nothing else
 
 Each runs in its own process, so that peak memory (VmHWM: everything, loading included) is its own,
-and they take turns, so that what disturbs the machine disturbs all of them; figures are medians.
+and they take turns, so that what disturbs the machine disturbs all of them; figures are medians
+by the clock (``cpu_time``: the same of the processor's seconds, all threads together).
 The last line is JSON. ``loss_difference`` is the relative difference of the first step's loss from
 the plain peer's, the larger of both modes'; ``*_over_steps`` the largest of the first steps, which
 AdamW has moved the weights between. TRL's trainers have no CE: their KL is compared, the one at
@@ -27,6 +28,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,7 @@ AT_ONE = Entry("online at T = 1", "ours", {"mode": "online", "temperature": 1.0}
 PRODUCTS = Entry("products", "products", {}, 4)
 
 
+@cache
 def prepared(name: str, root: Path) -> Path:
     """Build a scenario in a process of its own; return its file."""
     code = (
@@ -169,6 +172,8 @@ def against_peers(root: Path, n_rounds: int) -> dict[str, Any]:
     entries = [PLAIN, *TRL, AT_ONE, ONLINE, CACHED, PRODUCTS]
     with contest(prepared("smollm2", root), entries, n_rounds) as contenders:
         ran = report("SmolLM2-135M, 30 layers; student 15, the last 2 train", contenders)
+    if missing := {"plain", "online", "cached", "products"} - ran.keys():
+        raise SystemExit(f"{', '.join(sorted(missing))} did not run, see above: no figures.")
     peers = [name for name in ran if name.startswith("trl")]
     trl = min(peers, key=lambda name: seconds(ran[name])) if peers else "trl"
     found: dict[str, Any] = {
@@ -179,6 +184,11 @@ def against_peers(root: Path, n_rounds: int) -> dict[str, Any]:
         "online_vs_trl": faster(ran, "online", trl),
         "cached_vs_trl": faster(ran, "cached", trl),
         "trl": trl if peers else None,
+        "cpu_time": {
+            "online_vs_plain": faster(ran, "online", "plain", cpu=True),
+            "cached_vs_plain": faster(ran, "cached", "plain", cpu=True),
+            "cached_floor_share": faster(ran, "cached", "products", cpu=True),
+        },
         "cached_floor_share": faster(ran, "cached", "products"),
     }
     for mode in ("online", "cached"):
