@@ -15,6 +15,7 @@ FIRST_SECONDS = 5.0
 MOST_OF_TIME = 0.02
 """Share of the time that drawing may take, once the first has loaded what it needs."""
 N_ROWS = 12
+_FIRST_COLUMNS = ("steps", "loss", "ce", "kl", "validation_ce", "validation_kl")
 
 Row = Mapping[str, float]
 
@@ -84,7 +85,7 @@ def table_of(history: Sequence[Row]) -> str:
     | 2 | 2.25 | 0.001 |
     """
     rows = thinned([row for row in history if "validation_ce" in row] or history, N_ROWS)
-    names = columns_of(history)
+    names = sorted(columns_of(history), key=lambda name: name not in _FIRST_COLUMNS)
     body = [[f"{row[name]:.4g}" if name in row else "" for name in names] for row in rows]
     heads = [name.replace("_", " ") for name in names]
     lines = [f"| {' | '.join(cells)} |" for cells in [heads, *body]]
