@@ -90,9 +90,7 @@ def test_validation_is_the_mean_over_the_validation_documents(built):
         kls.append(kl[labels >= 0])
     scored = torch.cat(kls)
     found = run.validation.score(run.objective)
-    assert found["ce"] == pytest.approx(
-        float(torch.cat(ces).sum() / len(scored)), rel=1e-4
-    )
+    assert found["ce"] == pytest.approx(float(torch.cat(ces).sum() / len(scored)), rel=1e-4)
     assert found["kl"] == pytest.approx(float(scored.mean()), rel=5e-3)  # e_t: float16
 
 
