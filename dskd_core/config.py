@@ -144,6 +144,15 @@ class SensesConfig(Settings):
 
     n_senses: Count = 5
     """k: senses a token. A token with no more embeddings than this keeps its rows."""
+    choice: Literal["fixed", "adaptive"] = "fixed"
+    """fixed: k for every token, as in the paper. adaptive: between 1 and max_senses, as many as
+    lower a token's inertia by more than one price, which holds the total to max_bytes."""
+    max_senses: Count = 12
+    """Most senses of a token where the choice is adaptive."""
+    max_bytes: Count | None = None
+    """Bytes that all senses may take in 16 bits, where adaptive; what n_senses takes if empty."""
+    n_sampled: Annotated[int, Field(ge=16)] = 1024
+    """Tokens whose curves fix the price before any range is clustered, where adaptive."""
     backend: Literal["torch", "cuml", "sklearn"] = "torch"
     """Who clusters: torch (batched, CPU or GPU), cuml (NVIDIA), sklearn (the slow reference)."""
     device: str = "auto"

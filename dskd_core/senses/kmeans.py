@@ -6,11 +6,12 @@ rows, duplicates, means, order of the senses) is done here, so it is alike in al
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dskd_core.config import SensesConfig
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.senses import cuml_backend, sklearn_backend, torch_backend
 
@@ -87,7 +88,7 @@ def cluster(
         raise ConfigError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}.")
     for token_id, rows in zip(token_ids, points, strict=True):
         _check_rows(token_id, rows)
-    labels = [few_distinct(rows, n_senses) for rows in points]
+    labels = [_obvious(rows, n_senses) for rows in points]
     many = [i for i, known in enumerate(labels) if known is None]
     assigned = BACKENDS[backend](
         [points[i] for i in many],
@@ -106,6 +107,12 @@ def cluster(
     ]
 
 
+def kmeans_settings(config: SensesConfig) -> dict[str, Any]:
+    """Return the arguments of ``cluster`` that a config has, all but ``n_senses``."""
+    names = {"backend", "n_restarts", "max_iterations", "seed", "device", "batch_bytes"}
+    return config.model_dump(include=names)
+
+
 def few_distinct(rows: NDArray[np.float32], n_senses: int) -> NDArray[np.int32] | None:
     """Label equal rows alike if there are at most ``n_senses`` different ones; else return None.
 
@@ -122,6 +129,11 @@ def few_distinct(rows: NDArray[np.float32], n_senses: int) -> NDArray[np.int32] 
         if len(seen) > n_senses:
             return None
     return labels
+
+
+def _obvious(rows: NDArray[np.float32], n_senses: int) -> NDArray[np.int32] | None:
+    """Return labels that need no search, or None."""
+    return np.zeros(len(rows), np.int32) if n_senses == 1 else few_distinct(rows, n_senses)
 
 
 def summarize(rows: NDArray[np.float32], labels: NDArray[np.int32]) -> Clustering:

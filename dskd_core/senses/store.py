@@ -29,8 +29,10 @@ from dskd_core.corpus.store import load_windows
 from dskd_core.embeddings.store import Embeddings, TokenRows, load_embeddings
 from dskd_core.errors import ArtifactError, DataError
 from dskd_core.progress import Progress, silent
+from dskd_core.senses.adaptive import cluster_at_price
 from dskd_core.senses.examples import nearest_examples, write_examples
-from dskd_core.senses.kmeans import Clustering, cluster
+from dskd_core.senses.kmeans import Clustering, cluster, kmeans_settings
+from dskd_core.senses.price import build_price, price_of
 from dskd_core.shards import Shard, cut
 from dskd_core.tokenizers import load_tokenizer
 
@@ -39,6 +41,7 @@ EXAMPLES = "examples.parquet"
 _CHUNK_BYTES = 16 << 20
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 _NOT_CONTENT = {"device", "batch_bytes", "shard_rows"}
+_ADAPTIVE = {"choice", "max_senses", "max_bytes", "n_sampled"}
 
 
 @dataclass(frozen=True)
@@ -88,17 +91,19 @@ def cluster_range(
     """Cluster the embeddings of the tokens of one range.
 
     Rows are read ahead of the arithmetic in pieces of ``batch_bytes``, so at most two pieces and
-    one batch of the backend are in memory, besides the senses of the range.
+    one batch of the backend are in memory, besides the senses of the range. With ``choice``
+    adaptive the price of a sense is looked up, or found first; it is the same for every range.
 
     Raises:
         ArtifactError: if the embeddings were made from another corpus.
         DataError: if a state is NaN or infinite; the message names the shard.
     """
     _check_made_from(embeddings, "corpus", corpus)
+    prices = _prices(store, config, embeddings)
     work = Work(
         "senses-shard",
         _content_settings(config, without="context_tokens") | {"tokens": [shard.start, shard.stop]},
-        {"embeddings": embeddings.fingerprint, "corpus": corpus.fingerprint},
+        {"embeddings": embeddings.fingerprint, "corpus": corpus.fingerprint} | _inputs(prices),
     )
     if found := store.find(work):
         return found
@@ -109,7 +114,7 @@ def cluster_range(
         examples: list[pa.Table] = []
         n_done = 0
         for rows in _read_ahead(reader, shard, config.batch_bytes):
-            found_here = _cluster_rows(rows, config, shard)
+            found_here = _cluster_rows(rows, config, shard, prices)
             senses += found_here
             examples.append(nearest_examples(rows, found_here, config.n_examples))
             n_done += len(rows.states)
@@ -157,6 +162,8 @@ def collect_senses(
         "corpus": corpus.fingerprint,
         "teacher": teacher.fingerprint,
     }
+    prices = _prices(store, config, embeddings)
+    inputs |= _inputs(prices)
     work = Work("senses", _content_settings(config), inputs)
     if found := store.find(work):
         return found
@@ -209,6 +216,9 @@ def collect_senses(
             "largest_value": largest,
             "inertia": float(columns["inertia"].sum(dtype=np.float64)),
         }
+        for price in prices:
+            names = ("price", "budget_bytes", "budget_senses", "fixed_senses")
+            draft.report |= {name: price.record.report[name] for name in names}
     return store.get(work.stage, work.fingerprint)
 
 
@@ -224,7 +234,17 @@ def load_senses(artifact: Artifact) -> SenseInventory:
 
 def _content_settings(config: SensesConfig, without: str = "") -> dict[str, object]:
     """Settings that change the senses; where and how much at a time does not."""
-    return config.model_dump(mode="json", exclude=_NOT_CONTENT | {without})
+    unused = _ADAPTIVE if config.choice == "fixed" else set()
+    return config.model_dump(mode="json", exclude=_NOT_CONTENT | unused | {without})
+
+
+def _prices(store: ArtifactStore, config: SensesConfig, embeddings: Artifact) -> list[Artifact]:
+    """Return the price of a sense, or nothing where k is fixed."""
+    return [] if config.choice == "fixed" else [build_price(store, config, embeddings)]
+
+
+def _inputs(prices: list[Artifact]) -> dict[str, str]:
+    return {price.record.stage: price.fingerprint for price in prices}
 
 
 def _check_made_from(embeddings: Artifact, kind: str, wanted: Artifact) -> None:
@@ -251,18 +271,20 @@ def _read_ahead(reader: Embeddings, shard: Shard, batch_bytes: int) -> Iterator[
             yield reading.result()
 
 
-def _cluster_rows(rows: TokenRows, config: SensesConfig, shard: Shard) -> list[Clustering]:
+def _cluster_rows(
+    rows: TokenRows, config: SensesConfig, shard: Shard, prices: list[Artifact]
+) -> list[Clustering]:
+    points, token_ids = np.split(rows.states, rows.offsets[1:-1]), rows.tokens.tolist()
+    settings = kmeans_settings(config)
     try:
-        return cluster(
-            np.split(rows.states, rows.offsets[1:-1]),
-            rows.tokens.tolist(),
-            n_senses=config.n_senses,
-            backend=config.backend,
-            n_restarts=config.n_restarts,
-            max_iterations=config.max_iterations,
-            seed=config.seed,
-            device=config.device,
-            batch_bytes=config.batch_bytes,
+        if not prices:
+            return cluster(points, token_ids, n_senses=config.n_senses, **settings)
+        return cluster_at_price(
+            points,
+            token_ids,
+            price=price_of(prices[0]),
+            max_senses=config.max_senses,
+            **settings,
         )
     except DataError as error:
         raise DataError(f"In the senses shard {shard.name}: {error}") from error

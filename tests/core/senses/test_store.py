@@ -1,9 +1,12 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from dskd_core.artifacts import Work
 from dskd_core.config import SensesConfig
-from dskd_core.errors import ArtifactError, DataError
+from dskd_core.errors import ArtifactError, ConfigError, DataError
+from dskd_core.senses.price import _runs
 from dskd_core.senses.store import (
     _put_centroids,
     cluster_range,
@@ -143,3 +146,49 @@ def test_centroids_too_large_for_float16_are_kept_in_float32(tmp_path):
     target = zarr.create_group(str(tmp_path / "out.zarr"))
     _put_centroids(target, [source, source], (10, 2), np.dtype(np.float32))
     np.testing.assert_array_equal(target["centroids"][:], np.full((10, 2), 7e4, np.float32))
+
+
+ADAPTIVE = CONFIG.model_copy(update={"choice": "adaptive", "max_senses": 5})
+
+
+def test_adaptive_senses_keep_the_bytes_of_fixed_k_and_say_their_price(miniature):
+    fixed, adaptive = build(miniature), build(miniature, ADAPTIVE)
+    report = adaptive.record.report
+    assert report["budget_senses"] == report["fixed_senses"] == fixed.record.counts["senses"]
+    assert report["budget_bytes"] == 2 * 4 * fixed.record.counts["senses"]
+    assert adaptive.record.counts["senses"] <= report["budget_senses"]
+    assert report["price"] > 0
+    assert report["inertia"] <= fixed.record.report["inertia"]
+
+
+@pytest.mark.parametrize("shard_rows", [1, 90])
+def test_adaptive_senses_do_not_depend_on_the_ranges(tmp_path, shard_rows):
+    content = []
+    for name, rows in (("one", 10_000), ("other", shard_rows)):
+        config = ADAPTIVE.model_copy(update={"shard_rows": rows})
+        content.append(build(make_miniature(tmp_path / name), config).record.content)
+    assert content[0] == content[1]
+
+
+def test_a_smaller_budget_gives_fewer_senses(miniature):
+    small = ADAPTIVE.model_copy(update={"max_bytes": 12 * 2 * 4})
+    assert build(miniature, small).record.counts["senses"] <= 12
+
+
+def test_a_budget_below_one_sense_a_token_is_refused(miniature):
+    tiny = ADAPTIVE.model_copy(update={"max_bytes": 7 * 2 * 4})
+    with pytest.raises(ConfigError, match="holds 7 senses of 8 bytes for 8 tokens; raise it"):
+        build(miniature, tiny)
+
+
+def test_settings_of_the_adaptive_choice_do_not_rename_fixed_senses(miniature):
+    other = CONFIG.model_copy(update={"max_senses": 9, "n_sampled": 64})
+    assert build(miniature, other).fingerprint == build(miniature).fingerprint
+
+
+def test_runs_of_sampled_tokens_are_apart_and_inside():
+    for n_tokens in (17, 100, 1000, 69_832):
+        runs = _runs(n_tokens, 16 if n_tokens < 100 else 64)
+        assert all(0 <= start < stop <= n_tokens for start, stop in runs)
+        assert all(a[1] <= b[0] for a, b in pairwise(runs))
+        assert sum(stop - start for start, stop in runs) == (16 if n_tokens < 100 else 64)
