@@ -80,7 +80,7 @@ class Contender:
         self.cpu_seconds: list[float] = []
         self.peak_bytes = 0
         self.failure: str | None = None
-        self._log = scenario.parent / f"{scenario.stem}-{name}.log"
+        self._log = scenario.parent / f"{scenario.stem}-{name.replace(' ', '-')}.log"
         command = [sys.executable, "-m", "benchmarks.peers.process", module, str(scenario)]
         with self._log.open("w") as log:
             self._child = subprocess.Popen(
