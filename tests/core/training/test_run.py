@@ -114,12 +114,12 @@ def test_validation_happens_every_so_many_steps_and_at_the_end_and_changes_no_st
 
 
 def test_the_best_weights_are_those_of_the_lowest_validation_ce(built):
-    wild = changed(built, learning_rate=0.3, validation_steps=1, keep="best", max_loss_growth=1e9)
+    wild = changed(built, n_epochs=6.0, validation_steps=5, keep="best")
     student = wild.student()
     history = student.table("history.parquet").to_pylist()
-    ces = [row["validation_ce"] for row in history]
+    ces = [row["validation_ce"] or math.inf for row in history]
     best = ces.index(min(ces)) + 1
-    assert best < len(history), "the last step must not be the best here"
+    assert best < len(history), "twenty documents are soon learnt by heart"
     assert student.record.report["kept_step"] == best
     run = run_of(wild)
     for number in range(best):
