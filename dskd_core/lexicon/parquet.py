@@ -19,16 +19,28 @@ _MEMORY = "1200MB"
 _VARIED = ("word", "word_a", "word_b", "base")
 
 
-def write_rows(path: Path, rows: Iterable[msgspec.Struct], schema: pa.Schema) -> int:
-    """Write typed rows in the order they come, and return how many there were."""
-    stream, n_rows = iter(rows), 0
+def write_rows(path: Path, rows: Iterable[msgspec.Struct | pa.Table], schema: pa.Schema) -> int:
+    """Write typed rows, or whole tables of them, in the order they come; return their number."""
+    n_rows = 0
     repeating = [name for name in schema.names if name not in _VARIED]
     with pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=repeating) as writer:
-        while batch := list(islice(stream, BATCH_ROWS)):
-            columns = [pa.array(list(map(attrgetter(f.name), batch)), f.type) for f in schema]
-            writer.write_table(pa.table(columns, schema=schema))
-            n_rows += len(batch)
+        for table in _even(_batches(rows, schema)):
+            writer.write_table(table)
+            n_rows += table.num_rows
     return n_rows
+
+
+def _batches(
+    rows: Iterable[msgspec.Struct | pa.Table], schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    stream = iter(rows)
+    for first in stream:
+        if isinstance(first, pa.Table):
+            yield from first.to_batches()
+            continue
+        batch = [first, *islice(stream, BATCH_ROWS - 1)]
+        columns = [pa.array(list(map(attrgetter(f.name), batch)), f.type) for f in schema]
+        yield pa.record_batch(columns, schema=schema)
 
 
 def write_query(connection: duckdb.DuckDBPyConnection, sql: str, path: Path) -> int:
@@ -45,10 +57,10 @@ def write_query(connection: duckdb.DuckDBPyConnection, sql: str, path: Path) -> 
     return n_rows
 
 
-def _even(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
+def _even(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Yield tables of exactly ``BATCH_ROWS`` rows, the last one shorter."""
     held: list[pa.RecordBatch] = []
-    for batch in reader:
+    for batch in batches:
         held.append(batch)
         if sum(part.num_rows for part in held) >= BATCH_ROWS:
             table = pa.Table.from_batches(held)

@@ -112,6 +112,13 @@ class Report:
                 bisect.insort(known, line)
                 del known[MAX_LINES:]
 
+    def count_rows(self, code: str, lines: list[int]) -> None:
+        """Count the rows of these lines, ascending, under ``code``."""
+        if lines:
+            self.counts[code] += len(lines)
+            known = self.lines.setdefault(code, [])
+            known[:] = sorted(known + lines[:MAX_LINES])[:MAX_LINES]
+
     def note(self, sentence: str) -> None:
         """Add a sentence, once."""
         if sentence not in self.notes:

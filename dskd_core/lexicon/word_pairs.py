@@ -2,24 +2,31 @@
 
 ``word_pairs`` needs the relation of each pair (a column ``relation``, or a third field).
 ``synonym_pairs`` and ``antonym_pairs`` read files that hold only one relation.
+
+Rows are read in blocks, as columns; what Python must say of a text it says once a distinct one.
 """
 
 import csv
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dskd_core.errors import DataError
-from dskd_core.lexicon.cleaning import fault_of, tidy
-from dskd_core.lexicon.files import lines_of
+from dskd_core.lexicon.cleaning import clean, tidy
+from dskd_core.lexicon.files import blocks_of
 from dskd_core.lexicon.registry import reader
-from dskd_core.lexicon.rows import PairRow, Relation, Source
+from dskd_core.lexicon.rows import PAIR_SCHEMA, PairRow, Relation, Source
 
 _LICENCE = "unstated"
 _NAMES = (("word_a", "word_b"), ("word1", "word2"))
+_UNNAMED = ("word_a", "word_b", "relation")
+_READ = (*_UNNAMED, "weight", "pos", "sense", "tags")
 _BATCH_ROWS = 65536
+_TEXT = pa.string()
 _RELATIONS = {
     "synonym": "synonym",
     "synonyms": "synonym",
@@ -29,12 +36,10 @@ _RELATIONS = {
     "ant": "antonym",
 }
 
-Fields = dict[str, str]
-
 
 @reader("word_pairs", PairRow, licence=_LICENCE)
-def read_pairs(source: Source, *, relation: Relation | None = None) -> Iterator[PairRow]:
-    """Yield the pairs of the file, all of one relation where one is given.
+def read_pairs(source: Source, *, relation: Relation | None = None) -> Iterator[pa.Table]:
+    """Yield the pairs of the file in blocks, all of one relation where one is given.
 
     Counted with their lines: wrong_columns, unknown_relation, wrong_weight, not_utf8; and
     self_link and the codes of ``cleaning.fault_of``.
@@ -42,13 +47,9 @@ def read_pairs(source: Source, *, relation: Relation | None = None) -> Iterator[
     Raises:
         DataError: if no row says whether it is a synonym or an antonym.
     """
-    name = f"{source.name}:{source.path.name}"
     parquet = source.path.suffix == ".parquet"
-    for number, fields in _from_parquet(source) if parquet else _from_text(source):
-        row = _pair(fields, number, relation, source, name)
-        if row is not None:
-            source.report.count("pairs")
-            yield row
+    for fields in _from_parquet(source) if parquet else _from_text(source):
+        yield _pairs(fields, relation, source)
     if not source.report.counts["pairs"] and source.report.counts["unknown_relation"]:
         raise DataError(
             f"{source.path} does not say which pairs are synonyms and which antonyms; add a column "
@@ -57,39 +58,83 @@ def read_pairs(source: Source, *, relation: Relation | None = None) -> Iterator[
 
 
 @reader("synonym_pairs", PairRow, licence=_LICENCE)
-def read_synonyms(source: Source) -> Iterator[PairRow]:
+def read_synonyms(source: Source) -> Iterator[pa.Table]:
     """Yield the pairs of a file of synonyms."""
     return read_pairs(source, relation="synonym")
 
 
 @reader("antonym_pairs", PairRow, licence=_LICENCE)
-def read_antonyms(source: Source) -> Iterator[PairRow]:
+def read_antonyms(source: Source) -> Iterator[pa.Table]:
     """Yield the pairs of a file of antonyms."""
     return read_pairs(source, relation="antonym")
 
 
-def _from_text(source: Source) -> Iterator[tuple[int, Fields]]:
-    columns: list[str] | None = None
-    delimiter = ""
-    for number, raw in lines_of(source):
-        try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError:
-            source.report.count("not_utf8", number)
-            continue
-        if not line.strip():
+def _from_text(source: Source) -> Iterator[pa.Table]:
+    """Yield the fields of the rows as columns of text, with the ``number`` of each line."""
+    delimiter, columns = "", None
+    for block in blocks_of(source):
+        numbers, lines = _lines(block, source)
+        if not len(lines):
             continue
         if not delimiter:
-            delimiter = "\t" if "\t" in line else "," if "," in line else " "
-            columns = _header(_split(line, delimiter))
+            first = lines[0].as_py()
+            delimiter = "\t" if "\t" in first else "," if "," in first else " "
+            columns = _header(_split(first, delimiter))
             if columns is not None:
-                continue
-        values = _split(line, delimiter)
-        names = columns or ["word_a", "word_b", "relation"][: max(2, len(values))]
-        if len(values) != len(names):
-            source.report.count("wrong_columns", number)
+                numbers, lines = numbers.slice(1), lines.slice(1)
+        yield _fields(numbers, lines, delimiter, columns, source)
+
+
+def _lines(block: bytes, source: Source) -> tuple[pa.Array, pa.Array]:
+    """Return the lines that are text and not blank, with their numbers from 1."""
+    start = source.report.n_lines + 1
+    try:
+        lines = block.decode("utf-8").split("\n")[:-1]
+        numbers = pa.array(np.arange(start, start + len(lines)))
+    except UnicodeDecodeError:
+        good: dict[int, str] = {}
+        bad = []
+        raw = block.split(b"\n")[:-1]
+        for number, line in enumerate(raw, start):
+            try:
+                good[number] = line.decode("utf-8")
+            except UnicodeDecodeError:
+                bad.append(number)
+        source.report.count_rows("not_utf8", bad)
+        source.report.n_lines += len(bad)
+        numbers, lines = pa.array(list(good), pa.int64()), list(good.values())
+    source.report.n_lines += len(lines)
+    texts = pc.utf8_rtrim(pa.array(lines, _TEXT), "\r")
+    written = pc.not_equal(pc.utf8_trim_whitespace(texts), "")
+    return numbers.filter(written), texts.filter(written)
+
+
+def _fields(
+    numbers: pa.Array, lines: pa.Array, delimiter: str, columns: list[str] | None, source: Source
+) -> pa.Table:
+    """Cut lines at the delimiter, all at once where no quotation mark stands in the way."""
+    if delimiter == " " or pc.any(pc.match_substring(lines, '"')).as_py():
+        cut = pa.array([_split(line, delimiter) for line in lines.to_pylist()], pa.list_(_TEXT))
+    else:
+        cut = pc.split_pattern(lines, delimiter)
+    lengths = pc.list_value_length(cut)
+    fits = (
+        pc.is_in(lengths, pa.array([2, 3], lengths.type))
+        if columns is None
+        else pc.equal(lengths, len(columns))
+    )
+    source.report.count_rows("wrong_columns", numbers.filter(pc.invert(fits)).to_pylist())
+    numbers, cut, lengths = numbers.filter(fits), cut.filter(fits), lengths.filter(fits)
+    found = {"number": numbers}
+    for place, name in enumerate(columns or _UNNAMED):
+        if name not in _READ:
             continue
-        yield number, dict(zip(names, values, strict=True))
+        if columns is None and place == len(_UNNAMED) - 1:
+            third = pc.if_else(pc.greater(lengths, place), pc.add(cut.offsets[:-1], place), None)
+            found[name] = pc.fill_null(cut.values.take(third), "")
+        else:
+            found[name] = pc.list_element(cut, place)
+    return pa.table(found)
 
 
 def _split(line: str, delimiter: str) -> list[str]:
@@ -110,7 +155,7 @@ def _header(names: list[str]) -> list[str] | None:
     return None
 
 
-def _from_parquet(source: Source) -> Iterator[tuple[int, Fields]]:
+def _from_parquet(source: Source) -> Iterator[pa.Table]:
     try:
         file = pq.ParquetFile(source.path)
     except pa.ArrowInvalid as error:
@@ -121,12 +166,19 @@ def _from_parquet(source: Source) -> Iterator[tuple[int, Fields]]:
             f"{source.path} has the columns {', '.join(file.schema_arrow.names)}; "
             "name two of them word_a and word_b."
         )
-    number = 0
+    start = 1
     for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            number += 1
-            yield number, {n: _text(v) for n, v in zip(names, values, strict=True)}
+        read = {n: _texts(c) for n, c in zip(names, batch.columns, strict=True) if n in _READ}
+        yield pa.table({"number": np.arange(start, start + len(batch))} | read)
+        start += len(batch)
     source.advance(source.path.stat().st_size)
+
+
+def _texts(column: pa.Array) -> pa.Array:
+    """Return values as text: a list's with spaces between them, nothing for a null."""
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return pc.fill_null(column.cast(_TEXT), "")
+    return pa.array([_text(value) for value in column.to_pylist()], _TEXT)
 
 
 def _text(value: object) -> str:
@@ -135,35 +187,83 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _pair(
-    fields: Fields, number: int, relation: Relation | None, source: Source, name: str
-) -> PairRow | None:
-    word_a, word_b = tidy(fields["word_a"]), tidy(fields["word_b"])
-    said = fields.get("relation", "").strip().lower()
-    stated = _RELATIONS.get(said)
-    code = fault_of(word_a) or fault_of(word_b)
-    if code is None and word_a.casefold() == word_b.casefold():
-        code = "self_link"
-    # A third word in a file of synonyms is no relation either.
-    if code is None and (stated is None if said else relation is None):
-        code = "unknown_relation"
-    try:
-        weight = float(fields.get("weight") or 1.0)
-    except ValueError:
-        weight = -1.0
-    if code is None and not 0.0 < weight <= 1.0:
-        code = "wrong_weight"
-    if code is not None:
-        source.report.count(code, number)
-        return None
-    return PairRow(
-        word_a=word_a,
-        word_b=word_b,
-        relation=cast(Relation, relation or stated),
-        source=name,
-        pos=fields.get("pos", "").strip(),
-        sense=tidy(fields.get("sense", "")),
-        tags=tuple(sorted(set(fields.get("tags", "").split()))),
-        licence=source.licence,
-        weight=weight,
+def _pairs(fields: pa.Table, relation: Relation | None, source: Source) -> pa.Table:
+    """Return the usable rows as pairs, and count the others."""
+    n_rows = len(fields)
+    said = {name: fields[name].combine_chunks() for name in _READ if name in fields.column_names}
+    words = pa.concat_arrays([said["word_a"], said["word_b"]]).dictionary_encode()
+    tidied, faults = (
+        zip(*map(clean, words.dictionary.to_pylist()), strict=True) if n_rows else ((), ())
     )
+    keys = pa.array([word.casefold() for word in tidied], _TEXT).dictionary_encode().indices
+    of_a, of_b = words.indices.slice(0, n_rows), words.indices.slice(n_rows)
+    fault = pa.array(faults, _TEXT)
+    stated = _over_distinct(said.get("relation"), _relation_of(relation), _TEXT, n_rows)
+    weight = _over_distinct(said.get("weight"), _weight, pa.float32(), n_rows)
+    code = pc.coalesce(
+        fault.take(of_a),
+        fault.take(of_b),
+        _where(pc.equal(keys.take(of_a), keys.take(of_b)), "self_link"),
+        _where(pc.is_null(stated), "unknown_relation"),
+        _where(pc.is_null(weight), "wrong_weight"),
+    )
+    dirty = pc.is_valid(code)
+    for value in pc.unique(code.filter(dirty)).to_pylist():
+        lines = fields["number"].filter(pc.fill_null(pc.equal(code, value), False))
+        source.report.count_rows(value, lines.to_pylist())
+    spelled = pa.array(tidied, _TEXT)
+    columns = {
+        "word_a": spelled.take(of_a),
+        "word_b": spelled.take(of_b),
+        "relation": stated,
+        "source": pa.repeat(f"{source.name}:{source.path.name}", n_rows),
+        "pos": _over_distinct(said.get("pos"), str.strip, _TEXT, n_rows),
+        "sense": _over_distinct(said.get("sense"), tidy, _TEXT, n_rows),
+        "tags": _over_distinct(said.get("tags"), _tags, pa.list_(_TEXT), n_rows),
+        "licence": pa.repeat(source.licence, n_rows),
+        "weight": weight,
+    }
+    pairs = pa.table(columns, schema=PAIR_SCHEMA).filter(pc.invert(dirty))
+    if len(pairs):
+        source.report.counts["pairs"] += len(pairs)
+    return pairs
+
+
+def _over_distinct(
+    column: pa.Array | None, function: Callable[[str], Any], kind: pa.DataType, n_rows: int
+) -> pa.Array:
+    """Apply a function to every text of a column, once a distinct one; "" where there is none."""
+    if column is None:
+        values, indices = [""], pa.array(np.zeros(n_rows, np.int32))
+    else:
+        encoded = column.dictionary_encode()
+        values, indices = encoded.dictionary.to_pylist(), encoded.indices
+    return pa.array([function(value) for value in values], kind).take(indices)
+
+
+def _where(condition: pa.Array, code: str) -> pa.Array:
+    return pc.if_else(condition, code, pa.scalar(None, _TEXT))
+
+
+def _relation_of(relation: Relation | None) -> Callable[[str], str | None]:
+    """Return what says which relation a row states: null where it states none."""
+
+    def stated(text: str) -> str | None:
+        said = text.strip().lower()
+        # A third word in a file of synonyms is no relation either.
+        known = _RELATIONS.get(said)
+        return relation if not said else known and (relation or known)
+
+    return stated
+
+
+def _weight(text: str) -> float | None:
+    try:
+        weight = float(text or 1.0)
+    except ValueError:
+        return None
+    return weight if 0.0 < weight <= 1.0 else None
+
+
+def _tags(text: str) -> list[str]:
+    return sorted(set(text.split()))

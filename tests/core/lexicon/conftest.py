@@ -1,12 +1,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from dskd_core.config import LexiconConfig
 from dskd_core.lexicon.files import files_of
 from dskd_core.lexicon.registry import readers
-from dskd_core.lexicon.rows import Report, Source
+from dskd_core.lexicon.rows import DerivationRow, PairRow, Report, Source
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 
@@ -37,9 +38,16 @@ def _read_file(kind: str, path: Path, **settings):
     source = Source(
         path, kind, reader.licence, config, report=report, advance=told.append, made_on=made_on
     )
-    rows = list(reader.read(source))
+    rows = [row for part in reader.read(source) for row in rows_of(part)]
     assert sum(told) == sum(file.stat().st_size for file in files_of(path, reader.files))
     return rows, report
+
+
+def rows_of(part: pa.Table | PairRow | DerivationRow) -> list:
+    """Return what a reader yields, a row or a table of pairs, as rows."""
+    if not isinstance(part, pa.Table):
+        return [part]
+    return [PairRow(**row | {"tags": tuple(row["tags"])}) for row in part.to_pylist()]
 
 
 @pytest.fixture
