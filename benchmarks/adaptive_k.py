@@ -17,7 +17,7 @@ Every criterion has the budget that fixed k takes on the same set. They are
     silhouette   maximise the mean silhouette (from at most 200 rows a token)
 
 The last line is JSON: for each set and criterion inertia (weighted by occurrences, over that of
-fixed k), purity and its mean over pseudo-words, each with what fixed k has, and bytes over fixed
+fixed k, purity and its mean over pseudo-words, each with what fixed k has, and bytes over fixed
 k's. Purity is the share of rows whose cluster has their sense as its most frequent one.
 """
 
@@ -49,7 +49,8 @@ class Curves:
         senses: senses there are at each k, at most k.
         inertia: sum of squared distances.
         silhouette: mean silhouette, 0 at k = 1.
-        pure: rows whose sense is the commonest of their cluster; all of them without tags.
+        pure: rows whose sense is the commonest of their cluster.
+        tagged: whether there are senses to compare with, so that ``pure`` means something.
     """
 
     n_rows: Table
@@ -58,6 +59,7 @@ class Curves:
     inertia: Table
     silhouette: Table
     pure: Table
+    tagged: bool
 
 
 CRITERIA: dict[str, Callable[[Curves], Table]] = {
@@ -140,14 +142,14 @@ def curves_of(
         columns["pure"].append([n_pure(c.labels, t) for c, t in zip(found, tags, strict=True)])
     tables = {name: np.array(column, dtype=np.float64).T for name, column in columns.items()}
     n_rows = np.array([len(p) for p in points], dtype=np.float64)
-    return Curves(n_rows, occurrences.astype(np.float64), **tables)
+    tagged = any(len(np.unique(t)) > 1 for t in tags)
+    return Curves(n_rows, occurrences.astype(np.float64), **tables, tagged=tagged)
 
 
 def allocate(loss: Table, senses: Table, budget: float) -> NDArray[np.int64]:
     """Return the column of each row that gives the least loss within a budget of senses.
 
-    By one price for all, the least that keeps the budget; what then remains is spent on the rows
-    that gain most for a sense.
+    By one price for all, the least that keeps the budget; a little of it may remain.
     """
     rows = np.arange(len(loss))
 
@@ -172,8 +174,9 @@ def figures(curves: Curves, k: NDArray[np.int64], n_fixed: int) -> dict[str, flo
             (curves.inertia[rows, k] * weight).sum() / (curves.inertia[rows, fixed] * weight).sum()
         ),
         "tokens_with_one_sense": float((curves.senses[rows, k] == 1).mean()),
+        "tokens_with_more_inertia": float((k < fixed).mean()),
     }
-    for name, columns in (("", k), ("fixed_", fixed)):
+    for name, columns in (("", k), ("fixed_", fixed)) if curves.tagged else ():
         pure = curves.pure[rows, columns]
         report[f"{name}purity"] = float(pure.sum() / curves.n_rows.sum())
         report[f"{name}mean_purity"] = float((pure / curves.n_rows).mean())
