@@ -1,11 +1,12 @@
 """Bytes and lines of plain and gzipped files, with refusals that name the file and the line."""
 
 import gzip
-import zlib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, cast
+
+from isal import igzip, isal_zlib
 
 from dskd_core import storage
 from dskd_core.errors import ConfigError, DataError
@@ -76,7 +77,7 @@ def blocks_of(source: Source) -> Iterator[bytes]:
     with source.path.open("rb") as raw:
         zipped = raw.read(2) == _GZIP_MAGIC
         raw.seek(source.start)
-        stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
+        stream = cast(BinaryIO, igzip.IGzipFile(fileobj=raw)) if zipped else raw
         told, rest, mark = source.start, b"", b"" if source.start else _BOM
         try:
             while data := stream.read(_most(raw, zipped, source)):
@@ -88,7 +89,7 @@ def blocks_of(source: Source) -> Iterator[bytes]:
                     continue
                 yield (rest + data[:cut]).removeprefix(mark)
                 rest, mark = data[cut:], b""
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except (EOFError, isal_zlib.error, gzip.BadGzipFile) as error:
             line = source.report.n_lines
             raise DataError(
                 f"{source.path} is a damaged gzip file after line {line} ({error}); "

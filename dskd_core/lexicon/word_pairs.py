@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dskd_core.errors import DataError
-from dskd_core.lexicon.cleaning import clean, tidy
+from dskd_core.lexicon.cleaning import MAX_LETTERS, clean, tidy
 from dskd_core.lexicon.files import blocks_of
 from dskd_core.lexicon.registry import reader
 from dskd_core.lexicon.rows import PAIR_SCHEMA, PairRow, Relation, Source
@@ -192,12 +192,8 @@ def _pairs(fields: pa.Table, relation: Relation | None, source: Source) -> pa.Ta
     n_rows = len(fields)
     said = {name: fields[name].combine_chunks() for name in _READ if name in fields.column_names}
     words = pa.concat_arrays([said["word_a"], said["word_b"]]).dictionary_encode()
-    tidied, faults = (
-        zip(*map(clean, words.dictionary.to_pylist()), strict=True) if n_rows else ((), ())
-    )
-    keys = pa.array([word.casefold() for word in tidied], _TEXT).dictionary_encode().indices
+    spelled, fault, keys = _cleaned(words.dictionary)
     of_a, of_b = words.indices.slice(0, n_rows), words.indices.slice(n_rows)
-    fault = pa.array(faults, _TEXT)
     stated = _over_distinct(said.get("relation"), _relation_of(relation), _TEXT, n_rows)
     weight = _over_distinct(said.get("weight"), _weight, pa.float32(), n_rows)
     code = pc.coalesce(
@@ -211,7 +207,6 @@ def _pairs(fields: pa.Table, relation: Relation | None, source: Source) -> pa.Ta
     for value in pc.unique(code.filter(dirty)).to_pylist():
         lines = fields["number"].filter(pc.fill_null(pc.equal(code, value), False))
         source.report.count_rows(value, lines.to_pylist())
-    spelled = pa.array(tidied, _TEXT)
     columns = {
         "word_a": spelled.take(of_a),
         "word_b": spelled.take(of_b),
@@ -227,6 +222,23 @@ def _pairs(fields: pa.Table, relation: Relation | None, source: Source) -> pa.Ta
     if len(pairs):
         source.report.counts["pairs"] += len(pairs)
     return pairs
+
+
+def _cleaned(words: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """Return words tidied, why each is none (or null), and what it is matched by."""
+    odd = pc.invert(
+        pc.and_(pc.ascii_is_alpha(words), pc.less_equal(pc.binary_length(words), MAX_LETTERS))
+    )
+    tidied, faults = pa.array([], _TEXT), pa.array([], _TEXT)
+    if pc.any(odd).as_py():
+        columns = zip(*map(clean, words.filter(odd).to_pylist()), strict=True)
+        tidied, faults = (pa.array(column, _TEXT) for column in columns)
+    folded = pa.array([word.casefold() for word in tidied.to_pylist()], _TEXT)
+    return (
+        pc.replace_with_mask(words, odd, tidied),
+        pc.replace_with_mask(pa.nulls(len(words), _TEXT), odd, faults),
+        pc.replace_with_mask(pc.ascii_lower(words), odd, folded),
+    )
 
 
 def _over_distinct(
