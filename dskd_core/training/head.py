@@ -373,7 +373,8 @@ def _scores(
             slopes[rows] -= label_slope * _wide(weight[label])
             if pull is not None:
                 slopes[rows] -= walk.kl_weight * walk.temperature * pull
-            slopes[rows] *= walk.head.scale
+            if walk.head.scale != 1.0:
+                slopes[rows] *= walk.head.scale
     return HeadScores(ce, kl, predicted, slopes)
 
 

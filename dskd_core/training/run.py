@@ -98,7 +98,10 @@ class Run:
             entry=entry,
             tail=tail,
             optimizer=torch.optim.AdamW(
-                tail.layers.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+                tail.layers.parameters(),
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
+                fused=True,
             ),
             objective=objective,
             schedule=Schedule(config, source, related, sensed, seed),
