@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
+from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import (
     DictionaryConfig,
     LexiconConfig,
@@ -35,8 +35,8 @@ from dskd_core.config import (
     SourceConfig,
     WordsConfig,
 )
-from dskd_core.dictionary import store as dictionary
 from dskd_core.dictionary.candidates import Csr
+from dskd_core.dictionary.store import lay_out
 from dskd_core.lexicon import build_lexicon
 from dskd_core.lexicon.rows import DerivationRow
 from dskd_core.relations import build_relations
@@ -92,10 +92,8 @@ def to_csr(words: Artifact) -> int:
     table = table.append_column("row_stop", pa.array(starts + N_SENSES))
     n_tokens = 1 + int(words.table("heads.parquet")["token_id"].to_numpy().max())
     nothing = Csr(np.zeros(n_tokens + 1, np.int64), np.empty(0, np.int64))
-    with tempfile.TemporaryDirectory() as folder:
-        links = dictionary._links(DictionaryConfig(), words, table, Draft(Path(folder)))
-    lists = [dictionary._rows_of(links, r, nothing, n_tokens) for r in ("synonym", "antonym")]
-    return sum(len(csr.rows) for csr in lists)
+    lists, _ = lay_out(DictionaryConfig(), words, table, nothing)
+    return sum(len(csr.rows) for csr in lists.values())
 
 
 def run(n_pairs: int) -> dict[str, Any]:
@@ -105,7 +103,7 @@ def run(n_pairs: int) -> dict[str, Any]:
         write_pairs(path, n_pairs)
         store = ArtifactStore(str(Path(folder) / "root"))
         teacher = write_tokenizer(store)
-        laps = [time.perf_counter()]
+        laps, worked = [time.perf_counter()], time.process_time()
         lexicon = build_lexicon(store, lexicon_of(path))
         laps.append(time.perf_counter())
         relations = build_relations(store, RelationsConfig(), lexicon)
@@ -114,9 +112,11 @@ def run(n_pairs: int) -> dict[str, Any]:
         laps.append(time.perf_counter())
         n_rows = to_csr(words)
         laps.append(time.perf_counter())
+        worked = time.process_time() - worked
     return {
         "n_pairs": n_pairs,
         "seconds": round(laps[-1] - laps[0], 2),
+        "cpu_seconds": round(worked, 2),
         "stages": [round(after - before, 1) for before, after in pairwise(laps)],
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "n_relations": relations.record.counts["n_pairs"],
@@ -198,18 +198,19 @@ def in_own_process(n_pairs: int) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
     stages = ", ".join(f"{n} {s} s" for n, s in zip(_STAGES, found["stages"], strict=True))
     print(
-        f"{n_pairs:>10,} pairs: {found['seconds']} s ({stages}), peak {found['peak_mb']} MB, "
+        f"{n_pairs:>10,} pairs: {found['seconds']} s ({stages}), "
+        f"{found['cpu_seconds']} s of processor, peak {found['peak_mb']} MB, "
         f"{found['n_relations']:,} relations, {found['n_rows']:,} rows",
         flush=True,
     )
     return found
 
 
-def growth(runs: list[dict[str, Any]]) -> float | None:
-    """Return the exponent of time over pairs: the slope of the logarithms, least squares."""
+def growth(runs: list[dict[str, Any]], name: str) -> float | None:
+    """Return the exponent of ``name`` over pairs: the slope of the logarithms, least squares."""
     if len(runs) < 2:
         return None
-    x, y = (np.log([found[name] for found in runs]) for name in ("n_pairs", "seconds"))
+    x, y = (np.log([found[key] for found in runs]) for key in ("n_pairs", name))
     return round(float(np.polyfit(x, y, 1)[0]), 3)
 
 
@@ -244,7 +245,9 @@ def main() -> None:
     figures |= {
         "pairs_1m_seconds": runs[0]["seconds"],
         "pairs_peak_mb": runs[0]["peak_mb"],
-        "growth_exponent": growth(runs),
+        "growth_exponent": growth(runs, "seconds"),
+        "growth_exponent_cpu": growth(runs, "cpu_seconds"),
+        "pairs_cpu_seconds": {str(found["n_pairs"]): found["cpu_seconds"] for found in runs},
         "pairs_seconds": {str(found["n_pairs"]): found["seconds"] for found in runs},
         "pairs_peaks_mb": {str(found["n_pairs"]): found["peak_mb"] for found in runs},
         "plain_seconds_over_ours": round(peer["plain"] / peer["ours"], 2),

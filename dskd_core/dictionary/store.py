@@ -16,6 +16,7 @@ what all this is, what it came from, and under which licences.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -137,11 +138,7 @@ def build_dictionary(
         draft.write_table("words.parquet", table)
         n_tokens = int(senses.group("senses.zarr").attrs["n_vocabulary"])
         own = own_rows(inventory.tokens, inventory.offsets, n_tokens=n_tokens)
-        links = _links(config, words, table, draft)
-        lists = {
-            name: _rows_of(links, relation, own, n_tokens)
-            for name, relation in (("positive", "synonym"), ("negative", "antonym"))
-        }
+        lists, draft.report["links_by_span"] = lay_out(config, words, table, own)
         rows = np.concatenate([inventory.centroids.astype(np.float16), composed])
         _write(draft, rows, own, lists)
         _count_coverage(draft, corpus, own, lists)
@@ -226,28 +223,40 @@ def _spelled_alike(
             yield np.array(members), np.array(indices, dtype=np.int64)
 
 
-def _links(config: DictionaryConfig, words: Artifact, table: pa.Table, draft: Draft) -> pa.Table:
-    """Return for every token its neighbours with senses, heaviest first, at most the maximum."""
+def lay_out(
+    config: DictionaryConfig, words: Artifact, table: pa.Table, own: Csr
+) -> tuple[dict[str, Csr], list[dict[str, Any]]]:
+    """List the rows of every token's neighbours, heaviest first, at most the maximum of each.
+
+    Args:
+        config: the most synonyms and antonyms, and what breaks ties.
+        words: an artifact of ``build_words``.
+        table: its words with ``row_start`` (-1 without senses) and ``row_stop``.
+        own: the tokens' own senses, which are never among the others.
+
+    Returns:
+        The lists ``positive`` and ``negative``, and how many links words of each span have.
+    """
     with duckdb.connect() as connection:
         connection.register("words", table)
         connection.register("heads", words.table("heads.parquet"))
         connection.register("neighbours", words.table("neighbours.parquet"))
         spans = connection.sql(_PAIRS_BY_SPAN).to_arrow_table().to_pylist()
-        draft.report["links_by_span"] = spans
         parameters = {
             "seed": str(config.seed),
             "max_synonyms": config.max_synonyms,
             "max_antonyms": config.max_antonyms,
         }
-        return connection.sql(_LINKS, params=parameters).to_arrow_table()
-
-
-def _rows_of(links: pa.Table, relation: str, own: Csr, n_tokens: int) -> Csr:
-    chosen = links.filter(pa.compute.equal(links["relation"], relation))
-    token, start, stop = (
-        chosen[name].to_numpy().astype(np.int64) for name in ("token", "row_start", "row_stop")
-    )
-    return neighbour_rows(token, start, stop, own, n_tokens=n_tokens)
+        links = connection.sql(_LINKS, params=parameters).to_arrow_table()
+    lists = {}
+    for name, relation in (("positive", "synonym"), ("negative", "antonym")):
+        chosen = links.filter(pa.compute.equal(links["relation"], relation))
+        token, start, stop = (
+            chosen[column].to_numpy().astype(np.int64)
+            for column in ("token", "row_start", "row_stop")
+        )
+        lists[name] = neighbour_rows(token, start, stop, own, n_tokens=len(own.offsets) - 1)
+    return lists, spans
 
 
 def _write(draft: Draft, rows: NDArray[np.float16], own: Csr, lists: dict[str, Csr]) -> None:

@@ -6,7 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from isal import igzip, isal_zlib
+from isal import igzip
+from isal.igzip_lib import IsalError
 
 from dskd_core import storage
 from dskd_core.errors import ConfigError, DataError
@@ -15,6 +16,8 @@ from dskd_core.samples import resolve
 
 BLOCK_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
+# The stubs of isal declare the error as a value.
+_DAMAGED = (EOFError, gzip.BadGzipFile, cast(type[Exception], IsalError))
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -89,7 +92,7 @@ def blocks_of(source: Source) -> Iterator[bytes]:
                     continue
                 yield (rest + data[:cut]).removeprefix(mark)
                 rest, mark = data[cut:], b""
-        except (EOFError, isal_zlib.error, gzip.BadGzipFile) as error:
+        except _DAMAGED as error:
             line = source.report.n_lines
             raise DataError(
                 f"{source.path} is a damaged gzip file after line {line} ({error}); "
