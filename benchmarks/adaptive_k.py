@@ -87,7 +87,8 @@ def pseudo_words(
     """
     rng = np.random.default_rng(0)
     free = rng.permutation(np.flatnonzero(reader.n_rows >= 20)).tolist()
-    points, tags = [], []
+    points: Points = []
+    tags: list[NDArray[np.int64]] = []
     while len(points) < n_words and len(free) >= 8:
         own = [free.pop() for _ in range(sizes(rng))]
         parts = [reader.read(i, i + 1).states[:300] for i in own]
@@ -154,7 +155,7 @@ def allocate(loss: Table, senses: Table, budget: float) -> NDArray[np.int64]:
     rows = np.arange(len(loss))
 
     def chosen(price: float) -> NDArray[np.int64]:
-        return (loss + price * senses).argmin(1)
+        return np.asarray((loss + price * senses).argmin(1))
 
     low, high = 0.0, float(np.ptp(loss, axis=1).max()) + 1.0
     for _ in range(_HALVINGS):

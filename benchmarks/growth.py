@@ -1,6 +1,6 @@
 """How time, memory and files of clustering and composing grow, and whether a big inventory fits.
 
-    python -m benchmarks.growth [--quick] [--folder DIR]
+    python -m benchmarks.growth [--quick] [--part sizes|inventory] [--folder DIR]
 
 Embeddings are random states (time, bytes and files do not depend on what they mean), written in the
 layout of their stage, in parts of 2,000 rows. First sizes 10 x apart (2,000, 20,000, 200,000 rows
@@ -334,6 +334,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder if empty")
     parser.add_argument("--quick", action="store_true", help="a tenth of every size")
+    parser.add_argument("--part", choices=["sizes", "inventory"], help="only this; both if empty")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     parser.add_argument("--size", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -345,11 +346,13 @@ def main() -> None:
     rows = [n // share for n in (2_000, 20_000, 200_000)]
     sizes = [Size(n // 100, 100, 576, -(-n // 2000), 5, n // 20, 64 << 20) for n in rows]
     wide = Size(69_832 // share, 4, 4096, 16, 2, 20_000 // share, 256 << 20)
+    report: dict[str, object] = {}
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        reports = [through_all(Path(folder) / str(size.n_rows), size) for size in sizes]
-        report = {"exponents": exponents(reports, 10.0), "sizes": rows}
-        report["inventory"] = {"tokens": wide.n_tokens, "batch_bytes": wide.batch_bytes}
-        report["inventory"] |= through_all(Path(folder) / "inventory", wide)
+        if options.part != "inventory":
+            figures = [through_all(Path(folder) / str(size.n_rows), size) for size in sizes]
+            report |= {"rows": rows, "exponents": exponents(figures, 10.0), "sizes": figures}
+        if options.part != "sizes":
+            report["inventory"] = asdict(wide) | through_all(Path(folder) / "inventory", wide)
     print(json.dumps(report))
 
 

@@ -13,8 +13,7 @@ and ``examples.parquet`` the occurrences nearest to each centroid with their tex
 (``senses-shard``, one range of tokens) is the same with float32 centroids and without the text.
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,12 +25,12 @@ from dskd_core.arrays import get_array, new_array, put_array
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import SensesConfig
 from dskd_core.corpus.store import load_windows
-from dskd_core.embeddings.store import Embeddings, TokenRows, load_embeddings
-from dskd_core.errors import ArtifactError, DataError
+from dskd_core.embeddings.store import Embeddings, load_embeddings
+from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
-from dskd_core.senses.adaptive import cluster_at_price
 from dskd_core.senses.examples import nearest_examples, write_examples
-from dskd_core.senses.kmeans import Clustering, cluster, kmeans_settings
+from dskd_core.senses.kmeans import Clustering
+from dskd_core.senses.pieces import cluster_rows, read_ahead
 from dskd_core.senses.price import build_price, price_of
 from dskd_core.shards import Shard, cut
 from dskd_core.tokenizers import load_tokenizer
@@ -90,9 +89,11 @@ def cluster_range(
 ) -> Artifact:
     """Cluster the embeddings of the tokens of one range.
 
-    Rows are read ahead of the arithmetic in pieces of ``batch_bytes``, so at most two pieces and
-    one batch of the backend are in memory, besides the senses of the range. With ``choice``
-    adaptive the price of a sense is looked up, or found first; it is the same for every range.
+    Rows are read ahead of the arithmetic in pieces of ``batch_bytes``: one is in use, one is being
+    read (for a moment three times over, while it is sorted), and the backend has one batch, so at
+    most some six times ``batch_bytes`` are in memory, besides the senses of the range. If
+    ``choice`` is adaptive, the price of a sense is looked up, or found first: the same for every
+    range.
 
     Raises:
         ArtifactError: if the embeddings were made from another corpus.
@@ -108,13 +109,14 @@ def cluster_range(
     if found := store.find(work):
         return found
     reader = load_embeddings(embeddings, store)
+    price = price_of(prices[0]) if prices else None
     n_total = int(reader.n_rows[shard.start : shard.stop].sum())
     with store.publish(work) as draft:
         senses: list[Clustering] = []
         examples: list[pa.Table] = []
         n_done = 0
-        for rows in _read_ahead(reader, shard, config.batch_bytes):
-            found_here = _cluster_rows(rows, config, shard, prices)
+        for rows in read_ahead(reader, shard, config.batch_bytes):
+            found_here = cluster_rows(rows, config, shard, price)
             senses += found_here
             examples.append(nearest_examples(rows, found_here, config.n_examples))
             n_done += len(rows.states)
@@ -254,40 +256,6 @@ def _check_made_from(embeddings: Artifact, kind: str, wanted: Artifact) -> None:
             f"The embeddings {embeddings.fingerprint} were made from the {kind} {made_from}, not "
             f"{wanted.fingerprint}; give that {kind}, or extract the embeddings again."
         )
-
-
-def _read_ahead(reader: Embeddings, shard: Shard, batch_bytes: int) -> Iterator[TokenRows]:
-    """Yield the rows of a range piece by piece; a thread reads the next while one is used."""
-    max_rows = max(1, batch_bytes // (4 * reader.hidden_size))
-    pieces = cut(reader.n_rows[shard.start : shard.stop], max_rows)
-    with ThreadPoolExecutor(1) as pool:
-        reading = None
-        for piece in pieces:
-            started = pool.submit(reader.read, shard.start + piece.start, shard.start + piece.stop)
-            if reading is not None:
-                yield reading.result()
-            reading = started
-        if reading is not None:
-            yield reading.result()
-
-
-def _cluster_rows(
-    rows: TokenRows, config: SensesConfig, shard: Shard, prices: list[Artifact]
-) -> list[Clustering]:
-    points, token_ids = np.split(rows.states, rows.offsets[1:-1]), rows.tokens.tolist()
-    settings = kmeans_settings(config)
-    try:
-        if not prices:
-            return cluster(points, token_ids, n_senses=config.n_senses, **settings)
-        return cluster_at_price(
-            points,
-            token_ids,
-            price=price_of(prices[0]),
-            max_senses=config.max_senses,
-            **settings,
-        )
-    except DataError as error:
-        raise DataError(f"In the senses shard {shard.name}: {error}") from error
 
 
 def _in_token_order(
