@@ -90,6 +90,7 @@ def states(home: Path) -> list[tuple[str, str]]:
     return flows + tasks
 
 
+@pytest.mark.slow
 def test_a_flow_that_is_told_to_end_in_training_saves_its_step_and_can_be_run_again(
     tmp_path, started
 ):

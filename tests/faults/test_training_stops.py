@@ -90,6 +90,7 @@ def checkpoints(config: PipelineConfig) -> list[int]:
     return sorted(a.record.config["step"] for a in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "ends"),
     [(ONE_RANK, ENDS["one rank"]), (TWO_RANKS, ENDS["two ranks"])],
