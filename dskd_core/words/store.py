@@ -135,9 +135,9 @@ def _write(
 def coverage(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """Return for each m how many pairs m tokens keep, counted in two ways.
 
-    ``share`` is of the pairs that have a head at all: those whose other word fits in m tokens.
-    ``share_of_all`` is of all pairs that can be written, with a head or not: those both of whose
-    words fit in m tokens.
+    ``share_of_pairs_with_a_head``: of the pairs with a word that is a head, those whose other word
+    fits in m tokens. ``share_of_all_pairs``: of all pairs that can be written, with a head or not,
+    those both of whose words fit in m tokens.
     """
     n_headed, n_all, *kept = connection.execute(_COVERAGE_SQL).fetchall()[0]
     return [
@@ -145,8 +145,8 @@ def coverage(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
             "max_span": span,
             "n_pairs": n_kept,
             "n_headed": n_headed,
-            "share": round(n_kept / n_headed, 4) if n_headed else 0.0,
-            "share_of_all": round(n_within / n_all, 4) if n_all else 0.0,
+            "share_of_pairs_with_a_head": round(n_kept / n_headed, 4) if n_headed else 0.0,
+            "share_of_all_pairs": round(n_within / n_all, 4) if n_all else 0.0,
         }
         for span, n_kept, n_within in zip(SPANS, kept[::2], kept[1::2], strict=True)
     ]

@@ -206,6 +206,6 @@ def test_bank_with_and_without_space_and_capital_are_tokens_of_one_word(spelled)
 
 
 def test_three_tokens_keep_over_90_percent_of_the_pairs_with_a_head(spelled):
-    shares = [row["share"] for row in spelled[0].record.report["coverage"]]
+    shares = [row["share_of_pairs_with_a_head"] for row in spelled[0].record.report["coverage"]]
     assert shares == sorted(shares)
     assert shares[2] > 0.9

@@ -87,10 +87,10 @@ def test_coverage_counts_pairs_with_a_head_by_the_span_of_the_other(built):
     # Headed: bank/light, fault/unkind bank, kind/zzzzzz, less/is.
     assert [(c["max_span"], c["n_pairs"]) for c in coverage] == [(1, 2), (2, 2), (3, 3), (4, 3)]
     assert {c["n_headed"] for c in coverage} == {4}
-    assert coverage[2]["share"] == 0.75
+    assert coverage[2]["share_of_pairs_with_a_head"] == 0.75
     # Of all five: bank/light and is/less have one token each, faultless/unkind at most two,
     # fault/unkind bank at most three; zzzzzz has more than four.
-    assert [c["share_of_all"] for c in coverage] == [0.4, 0.6, 0.8, 0.8]
+    assert [c["share_of_all_pairs"] for c in coverage] == [0.4, 0.6, 0.8, 0.8]
 
 
 def test_columns_have_the_promised_types(built):
