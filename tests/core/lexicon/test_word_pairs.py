@@ -3,6 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dskd_core.errors import DataError
+from dskd_core.lexicon import files
 
 
 def said(rows):
@@ -67,3 +68,26 @@ def test_a_third_word_is_no_relation_and_is_counted_with_its_line(read):
     rows, report = read("synonym_pairs", "big large\nbig large huge\nwet damp\n")
     assert said(rows) == [("big", "large", "synonym"), ("wet", "damp", "synonym")]
     assert report.lines == {"unknown_relation": [2]}
+
+
+def test_lines_keep_their_numbers_and_quotes_whatever_the_size_of_a_block(read, monkeypatch):
+    monkeypatch.setattr(files, "BLOCK_BYTES", 16)
+    lines = [b"word_a,word_b,relation", b'"ice cream",gelato,syn', b"", b"caf\xe9,bar,syn"]
+    lines += [b"hot,cold,antonym\r", b"hot,cold", b'a,"b,c",syn', b"up,down,ANT"]
+    rows, report = read("word_pairs", b"\n".join(lines), "a.csv")
+    assert said(rows) == [
+        ("ice cream", "gelato", "synonym"),
+        ("hot", "cold", "antonym"),
+        ("a", "b,c", "synonym"),
+        ("up", "down", "antonym"),
+    ]
+    assert report.lines == {"not_utf8": [4], "wrong_columns": [6]}
+    assert report.n_lines == 8
+
+
+def test_weights_outside_their_range_and_texts_that_are_no_number_are_counted(read):
+    weights = ["", "1", "0.25", "0", "1.5", "nan", "heavy"]
+    text = "word_a,word_b,relation,weight\n" + "".join(f"wet,dry,ant,{w}\n" for w in weights)
+    rows, report = read("word_pairs", text)
+    assert [row.weight for row in rows] == [1.0, 1.0, 0.25]
+    assert report.lines == {"wrong_weight": [5, 6, 7, 8]}
