@@ -142,7 +142,8 @@ def compare(n_pairs: int) -> dict[str, float]:
         started = time.perf_counter()
         wanted = settle_plainly(lexicon)
         plain = time.perf_counter() - started
-    rows = zip(*(relations.table("pairs.parquet")[n].to_pylist() for n in _LABELLED), strict=True)
+        table = relations.table("pairs.parquet")
+    rows = zip(*(table[name].to_pylist() for name in _LABELLED), strict=True)
     found = {(*sorted((a.casefold(), b.casefold())), relation) for a, b, relation in rows}
     if found != wanted:
         raise AssertionError(f"{len(found ^ wanted)} of {len(wanted)} pairs differ from plain ones")
