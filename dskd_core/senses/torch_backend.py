@@ -24,6 +24,7 @@ _COARSE_ROUNDS = 4
 _FULL_RESTARTS = 4
 _POLISHED = 1
 _BUCKETS_PER_OCTAVE = 8
+_CENTROID_BYTES = 4 + 4 + 2
 
 
 def assign(
@@ -45,8 +46,13 @@ def assign(
     """
     place = torch_device(device)
     labels: list[NDArray[np.int32]] = [np.empty(0, np.int32)] * len(points)
-    row_bytes = _row_bytes(points[0].shape[1], n_senses, n_restarts) if len(points) else 1
-    for members in batches([len(p) for p in points], max_rows=batch_bytes // row_bytes):
+    d = points[0].shape[1] if len(points) else 0
+    row_bytes = _row_bytes(d, n_senses, n_restarts)
+    for members in batches(
+        [len(p) for p in points],
+        max_rows=batch_bytes // row_bytes,
+        extra_rows=_CENTROID_BYTES * n_restarts * n_senses * d // row_bytes,
+    ):
         X, lengths = _padded([points[i] for i in members], place)
         draws = [uniforms(token_ids[i], seed, n_restarts, n_senses) for i in members]
         found = _cluster_batch(
@@ -67,13 +73,16 @@ def padded_length(n: int) -> int:
     return -(-n // step) * step
 
 
-def batches(lengths: Sequence[int], *, max_rows: int) -> Iterator[list[int]]:
-    """Yield indices of tokens of one padded length, at most ``max_rows`` padded rows at once."""
+def batches(lengths: Sequence[int], *, max_rows: int, extra_rows: int = 0) -> Iterator[list[int]]:
+    """Yield indices of tokens of one padded length, at most ``max_rows`` padded rows at once.
+
+    A token counts ``extra_rows`` more: its centroids, which outweigh the rows of a rare token.
+    """
     groups: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
         groups.setdefault(padded_length(length), []).append(index)
     for length, members in sorted(groups.items()):
-        size = max(1, max_rows // length)
+        size = max(1, max_rows // (length + extra_rows))
         for start in range(0, len(members), size):
             yield members[start : start + size]
 

@@ -49,6 +49,11 @@ def test_batches_hold_one_padded_length_and_keep_their_budget():
     assert found == [[1], [4], [0, 2], [3, 5], [6]]
 
 
+def test_centroids_count_in_the_budget_of_a_batch():
+    found = list(torch_backend.batches([4] * 10, max_rows=100, extra_rows=21))
+    assert [len(batch) for batch in found] == [4, 4, 2]
+
+
 def test_random_numbers_come_from_the_seed_and_the_token_alone():
     one = torch_backend.uniforms(5, 0, 3, 10)
     assert one.shape == (3, 10, 4)
