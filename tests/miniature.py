@@ -231,11 +231,12 @@ class Built:
         )
 
     def inputs(self, arm: Arm = "dskd") -> Inputs:
+        dictionary = self.dictionary()
         online = self.mode() == "online"
         return Inputs(
             self.untrained(),
             self.activations(),
-            self.dictionary(),
+            dictionary,
             self.candidates(relations_of(arm)),
             teacher=self.teacher() if online else None,
             text=self.corpus() if online else None,

@@ -105,11 +105,12 @@ def dictionary_card(
         "tokenizer": words.record.inputs["tokenizer"],
     }
     config = senses.record.config
+    adaptive = config.get("choice") == "adaptive"
+    most = config["max_senses" if adaptive else "n_senses"]
     key = senses.group("senses.zarr").attrs["key"]
     return _TEMPLATE.format(
         teacher=teacher.report["source"],
-        senses_of=f"At most {config['n_senses']} senses a token, of states filed under the key "
-        f"`{key}`",
+        senses_of=f"At most {most} senses a token, of states filed under the key `{key}`",
         counts="\n".join(f"| {name.replace('_', ' ')} | {n:,} |" for name, n in counts.items()),
         inputs="\n".join(f"| {name} | `{value}` |" for name, value in fingerprints.items()),
         corpus=_corpus(corpus),

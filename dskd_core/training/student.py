@@ -122,11 +122,10 @@ def prepare_student(
     with device_lock, store.publish(work) as draft:
         decoder = load_teacher(teacher, teacher_config)
         shape = Shape.of(config, len(decoder.layers))
-        folder = draft.path(MODEL)
-        folder.mkdir()
+        draft.path(MODEL).mkdir()
         tokenizer = load_tokenizer(teacher.folder())
-        tokenizer.hf.save_pretrained(folder)
-        n_parameters = write_untrained(decoder, shape, folder)
+        tokenizer.hf.save_pretrained(draft.path(MODEL))
+        n_parameters = write_untrained(decoder, shape, draft.path(MODEL))
         draft.counts |= {"layers": shape.n_layers, "parameters": n_parameters}
         draft.report |= {
             "source": teacher.record.report["source"],

@@ -25,6 +25,7 @@ STAGES = {
     "embeddings": 1,
     "senses-shard": 2,
     "senses": 1,
+    "lexicon-shard": 2,
     "lexicon": 1,
     "relations": 1,
     "words": 1,
