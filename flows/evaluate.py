@@ -3,9 +3,8 @@
 from prefect import flow
 
 from dskd_core.config import PipelineConfig
-from flows.build_dictionary import build_dictionary
 from flows.runner import DEFAULTS, Made, threads
-from flows.train import train_students
+from flows.train import dictionary_of, train_students
 from tasks import evaluation
 
 
@@ -19,7 +18,7 @@ def evaluate(config: PipelineConfig = DEFAULTS) -> Made:
     Returns:
         The URI of the artifact of every stage, the report's among them.
     """
-    return compare_students(config, train_students(config, build_dictionary(config)))
+    return compare_students(config, train_students(config, dictionary_of(config)))
 
 
 @flow(name="dskd", flow_run_name="report on {config.teacher.source}", task_runner=threads())

@@ -3,10 +3,9 @@
 from prefect import flow, get_run_logger
 
 from dskd_core.config import PipelineConfig
-from flows.build_dictionary import build_dictionary
 from flows.evaluate import compare_students
 from flows.runner import DEFAULTS, Made, threads
-from flows.train import train_students
+from flows.train import dictionary_of, train_students
 from tasks.artifacts import show_summary
 
 
@@ -20,7 +19,7 @@ def pipeline(config: PipelineConfig = DEFAULTS) -> Made:
     Returns:
         The URI of the artifact of every stage, and lists of them for students and scores.
     """
-    made = build_dictionary(config)
+    made = dictionary_of(config)
     made = train_students(config, made)
     made = compare_students(config, made)
     show_summary(made)

@@ -19,9 +19,12 @@ def train(config: PipelineConfig = DEFAULTS) -> Made:
     Returns:
         The URI of the artifact of every stage, and lists of them for students and scores.
     """
-    if config.training.mode == "precomputed":
-        return train_students(config, {})
-    return train_students(config, build_dictionary(config))
+    return train_students(config, dictionary_of(config))
+
+
+def dictionary_of(config: PipelineConfig) -> Made:
+    """Build the dictionary or find it done; nothing where all is precomputed."""
+    return {} if config.training.mode == "precomputed" else build_dictionary(config)
 
 
 @flow(name="dskd", flow_run_name="students of {config.teacher.source}", task_runner=threads())

@@ -10,9 +10,9 @@ import dskd_core.embeddings.store as extraction
 import dskd_core.embeddings.teacher as preparation
 from dskd_core.artifacts import ArtifactStore
 from dskd_core.training.loop import Run
+from flows.evaluate import evaluate
 from flows.pipeline import pipeline
 from flows.sweep import sweep
-from flows.train import train
 from tasks import embeddings
 from tests.miniature import make
 
@@ -119,8 +119,9 @@ def test_a_sweep_shares_one_cache_and_a_precomputed_run_needs_no_teacher(
             ArtifactStore.discard(artifact)
     monkeypatch.setattr(preparation, "prepare_teacher", lambda *_, **__: pytest.fail("a teacher"))
     training = config.training.model_copy(update={"mode": "precomputed"})
-    alone = train(config.model_copy(update={"root_uri": str(elsewhere), "training": training}))
+    alone = evaluate(config.model_copy(update={"root_uri": str(elsewhere), "training": training}))
     contents = [ArtifactStore.open(uri).record.content for uri in alone["students"]]
     known = {a.record.content for a in root.of_stage("student")}
     assert set(contents) <= known
     assert len(alone["scores"]) == 3
+    assert ArtifactStore.open(alone["report"]).record.counts["students"] == 2
