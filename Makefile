@@ -1,6 +1,6 @@
 # make run    everything, on the sample inputs: environment, pipeline, comparison
 # make test   the CPU tests          make check   format, lint, types, layers
-# make test-faults   killed and stopped runs, the long ones too
+# make test-slow   the CPU tests of tens of seconds and more   make test-faults   killed runs
 # make serve  Prefect's server and UI, work pools, workers, deployments;  make stop  ends them
 
 PYTHON     ?= python3
@@ -19,7 +19,7 @@ export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup home run test test-faults check format serve stop clean
+.PHONY: setup home run test test-slow test-faults check format serve stop clean
 .DEFAULT_GOAL := run
 
 setup: $(READY)
@@ -48,6 +48,9 @@ run: $(READY) home
 
 test: $(READY) home
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+test-slow: $(READY) home
+	$(BIN)/python -m pytest -m slow
 
 # Runs that are killed, stopped and started again, the long ones too.
 test-faults: $(READY) home

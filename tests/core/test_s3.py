@@ -125,6 +125,7 @@ def test_an_upload_that_breaks_off_is_no_artifact(bucket, monkeypatch):
     assert store.find(WORK) is None
 
 
+@pytest.mark.slow
 def test_the_dictionary_has_the_same_bytes_as_one_built_in_a_folder(bucket, tmp_path):
     local = Built(make(tmp_path))
     remote = Built(local.config.model_copy(update={"root_uri": f"{bucket}/miniature"}))

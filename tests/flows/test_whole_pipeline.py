@@ -93,6 +93,7 @@ def test_the_pipeline_makes_every_stage_once(tmp_path, calls, one_thread, monkey
     ]
 
 
+@pytest.mark.slow
 def test_a_sweep_shares_one_cache_and_a_precomputed_run_needs_no_teacher(
     tmp_path, one_thread, monkeypatch
 ):

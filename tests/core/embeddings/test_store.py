@@ -193,6 +193,7 @@ print(_publish_together(config, sys.argv[2], sys.argv[3], Path(sys.argv[4])))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_publish_the_same_shard_at_once_do_no_harm(miniature, tmp_path):
     ready = tmp_path / "ready"
     ready.mkdir()

@@ -130,6 +130,7 @@ def test_the_best_weights_are_those_of_the_lowest_validation_ce(built):
         assert torch.equal(exported[f"model.layers.{int(layer) + run.entry}.{rest}"], value), name
 
 
+@pytest.mark.slow
 def test_two_ranks_take_the_steps_of_one_within_rounding(built):
     alone = changed(built, validation_steps=4, n_accumulated=2).student()
     shared = changed(built, validation_steps=4, n_accumulated=2, n_ranks=2).student()
