@@ -19,7 +19,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -30,7 +30,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
-from pydantic import BaseModel
 
 from dskd_core import storage
 from dskd_core.errors import ArtifactError
@@ -49,15 +48,6 @@ def fingerprint_of(value: Any) -> str:
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def jsonable(config: BaseModel | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return settings as plain JSON values."""
-    if config is None:
-        return {}
-    if isinstance(config, BaseModel):
-        return config.model_dump(mode="json")
-    return dict(config)
 
 
 @dataclass(frozen=True)

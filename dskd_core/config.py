@@ -370,6 +370,11 @@ class TrainingConfig(Settings):
     seed: Seed = 0
     """Order of the windows and choice of the positions."""
 
+    @property
+    def validated_share(self) -> float:
+        """Share of the held-out documents that is for validation: 0 where there is none."""
+        return self.validation_share if self.validation_steps else 0.0
+
     @model_validator(mode="after")
     def _the_best_is_measured(self) -> Self:
         if self.keep == "best" and self.validation_steps is None:

@@ -124,18 +124,18 @@ class ScoreBoard:
                 yardstick,
                 seeds,
                 compare(
-                    self._sums(arm, seeds, metric.total),
-                    self._sums(yardstick, seeds, metric.total),
-                    self._sums(yardstick, seeds[:1], metric.count)[0],
+                    self.sums(arm, seeds, metric.total),
+                    self.sums(yardstick, seeds, metric.total),
+                    self.sums(yardstick, seeds[:1], metric.count)[0],
                     confidence=config.confidence,
                     n_resamples=config.n_resamples,
                 ),
             )
             for metric in METRICS
-            if self._sums(yardstick, seeds[:1], metric.count).any()
+            if self.sums(yardstick, seeds[:1], metric.count).any()
         ]
 
-    def _sums(self, arm: str, seeds: Sequence[int], column: str) -> NDArray[np.float64]:
+    def sums(self, arm: str, seeds: Sequence[int], column: str) -> NDArray[np.float64]:
         """Return a column's sums over clusters, [n_seeds, n_clusters]."""
         values = [self.tables[arm, seed][column].to_numpy() for seed in seeds]
         return pooled(np.stack(values).astype(np.float64), self.clusters)

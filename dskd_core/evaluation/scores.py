@@ -20,16 +20,13 @@ resampled without their positions:
 """
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 from torch import Tensor
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
@@ -47,11 +44,10 @@ from dskd_core.training.inputs import Inputs
 from dskd_core.training.losses import mean_square
 from dskd_core.training.objective import padded_entering, run_tail
 from dskd_core.training.selection import Selected, Selector
-from dskd_core.training.student import MODEL, Tail, load_student, shape_of
+from dskd_core.training.student import MODEL, Tail, load_student, read_layers, shape_of
 
 TABLE = "windows.parquet"
 _BATCH_WINDOWS = 8
-_LAYER_KEY = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.(.+)$")
 _COUNTS = ("n_positions", "n_with_positives", "n_with_negatives", "n_with_both", "n_synonym_nearer")
 
 
@@ -90,16 +86,15 @@ def score_student(
     }
     if student is not None:
         read["student"] = student
-    validation_share = config.validation_share if config.validation_steps else 0.0
     work = Work(
         "scores",
-        {"compute_dtype": config.compute_dtype, "validation_share": validation_share},
+        {"compute_dtype": config.compute_dtype, "validation_share": config.validated_share},
         {name: artifact.fingerprint for name, artifact in read.items()},
     )
     if found := store.find(work):
         return found
     with device_lock, store.publish(work) as draft:
-        cached = Activations(inputs.activations, store, validation_share=validation_share)
+        cached = Activations(inputs.activations, store, validation_share=config.validated_share)
         if not cached.heldout:
             raise ArtifactError(
                 f"The activations {inputs.activations.fingerprint} have 0 held-out windows; "
@@ -134,27 +129,6 @@ def student_tail(untrained: Teacher, entry: int, student: Artifact) -> Tail:
     tail = Tail(untrained, entry)
     tail.layers.load_state_dict(read_layers(student.folder() / MODEL, first=entry))
     return tail
-
-
-def read_layers(folder: Path, *, first: int) -> dict[str, Tensor]:
-    """Read the decoder layers from ``first`` on out of a transformers checkpoint.
-
-    Args:
-        folder: with one or several ``.safetensors`` files.
-        first: number of the first layer wanted; it comes back as layer 0.
-
-    Returns:
-        State dict of a list of layers (``0.mlp.up_proj.weight``), whatever the family calls it
-        (``model.layers.13...``, ``transformer.h.13...``).
-    """
-    found = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 (not a dict)
-                match = _LAYER_KEY.search(key)
-                if match and int(match[1]) >= first:
-                    found[f"{int(match[1]) - first}.{match[2]}"] = file.get_tensor(key)
-    return found
 
 
 @dataclass(frozen=True)

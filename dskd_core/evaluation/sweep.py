@@ -21,7 +21,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
@@ -29,7 +28,7 @@ from dskd_core.config import EvaluationConfig, PipelineConfig, parse_config
 from dskd_core.errors import ConfigError
 from dskd_core.evaluation.comparison import YARDSTICK, Pair, ScoreBoard
 from dskd_core.evaluation.metrics import METRICS
-from dskd_core.evaluation.statistics import Comparison, compare, pooled
+from dskd_core.evaluation.statistics import Comparison, compare
 
 TABLE = "sweep.parquet"
 PAGE = "sweep.md"
@@ -183,18 +182,13 @@ def _change(
     seeds = [seed for seed in pair.seeds if seed in base.seeds(ARM)]
     if board is base or not seeds:
         return None
-    tables = [[b.tables[ARM, seed] for seed in seeds] for b in (board, base)]
-    if any(not tables[0][0][name].equals(tables[1][0][name]) for name in same):
+    mine, theirs = (b.tables[ARM, seeds[0]] for b in (board, base))
+    if any(not mine[name].equals(theirs[name]) for name in same):
         return None
-    here, there = (
-        pooled(np.stack([t[pair.metric.total].to_numpy() for t in of]).astype(float), base.clusters)
-        for of in tables
-    )
-    counts = tables[1][0][pair.metric.count].to_numpy().astype(float)
     return compare(
-        here,
-        there,
-        pooled(counts, base.clusters),
+        board.sums(ARM, seeds, pair.metric.total),
+        base.sums(ARM, seeds, pair.metric.total),
+        base.sums(ARM, seeds[:1], pair.metric.count)[0],
         confidence=config.confidence,
         n_resamples=config.n_resamples,
     )

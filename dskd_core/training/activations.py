@@ -198,7 +198,7 @@ class Source(Protocol):
 
 
 class Activations:
-    """All captured windows; held in memory where they take less than a quarter of it."""
+    """All captured windows; the states in memory where they take less than a quarter of it."""
 
     def __init__(
         self, artifact: Artifact, store: ArtifactStore, *, validation_share: float = 0.0
@@ -221,8 +221,10 @@ class Activations:
         n_bytes = sum(shard.record.n_bytes for shard in shards)
         in_memory = n_bytes < _MEMORY_SHARE * psutil.virtual_memory().total
         self._parts = [
-            {name: get_array(group, name) if in_memory else group[name] for name in _BY_POSITION}
-            | {name: get_array(group, name) for name in _BY_WINDOW}
+            {
+                name: group[name] if name in _STATES and not in_memory else get_array(group, name)
+                for name in (*_BY_POSITION, *_BY_WINDOW)
+            }
             for group in groups
         ]
         self._dtypes = [str(group.attrs["dtype"]) for group in groups]
@@ -232,8 +234,9 @@ class Activations:
             for index, window in enumerate(arrays["windows"])
         )
         self._places = {window: (part, index) for window, part, index in places}
-        kept = [window for window, part, i in places if self._parts[part]["heldout"][i]]
-        self.training = [window for window in self._places if window not in set(kept)]
+        is_kept = {window: self._parts[part]["heldout"][i] for window, part, i in places}
+        kept = [window for window in is_kept if is_kept[window]]
+        self.training = [window for window in is_kept if not is_kept[window]]
         validation = self._validation(kept, validation_share)
         self.validation = [window for window in kept if self.document(window) in validation]
         self.heldout = [window for window in kept if self.document(window) not in validation]
@@ -327,6 +330,7 @@ class Online:
         return self.capturer.run(self.windows, np.asarray(windows), temperature=None)
 
 
+_STATES = ("entering", "states", "expected")
 _BY_WINDOW = ("windows", "documents", "heldout", "offsets")
 
 

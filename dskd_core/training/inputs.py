@@ -77,21 +77,17 @@ class Inputs:
             | (senses if semantic else {}),
         )
 
-    def sources(
-        self,
-        store: ArtifactStore,
-        config: TrainingConfig,
-        teacher_config: TeacherConfig,
-        dictionary: Dictionary,
-        arm: Arm,
-    ) -> tuple[Source, Selector]:
-        """Return where activations and candidates come from: the store, or the teacher."""
+    def source(
+        self, store: ArtifactStore, config: TrainingConfig, teacher_config: TeacherConfig
+    ) -> Source:
+        """Return where activations come from: the store, or the teacher."""
+        if self.teacher is None or self.text is None:
+            return Activations(self.activations, store, validation_share=config.validated_share)
+        return Online.load(config, teacher_config, self.teacher, self.untrained, self.text)
+
+    def selector(self, config: TrainingConfig, dictionary: Dictionary, arm: Arm) -> Selector:
+        """Return where candidates come from: the store, or the dictionary."""
         if self.teacher is None or self.text is None:
             n_parts = len(self.activations.record.report["parts"])
-            share = config.validation_share if config.validation_steps else 0.0
-            activations = Activations(self.activations, store, validation_share=share)
-            return activations, Selected(self.candidates, n_parts)
-        return (
-            Online.load(config, teacher_config, self.teacher, self.untrained, self.text),
-            Selecting(controlled(dictionary, relations_of(arm)), config.n_candidates),
-        )
+            return Selected(self.candidates, n_parts)
+        return Selecting(controlled(dictionary, relations_of(arm)), config.n_candidates)

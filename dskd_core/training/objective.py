@@ -82,7 +82,7 @@ class Objective:
         weights: of the terms, for the arm.
         tail: what trains.
         head: the teacher's, frozen, in the precision of the products.
-        senses: [r, d], rows of the dictionary.
+        senses: [r, d], rows of the dictionary; none where no position gets L_sem.
     """
 
     config: TrainingConfig

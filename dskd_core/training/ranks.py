@@ -7,9 +7,10 @@ The caller is rank 0: it alone reports, saves and exports. The others are its ch
 with it.
 """
 
+import builtins
 import contextlib
+import json
 import os
-import pickle
 import signal
 import socket
 import threading
@@ -22,6 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, multiprocessing, nn
 
+from dskd_core import errors
 from dskd_core.errors import ConfigError
 from dskd_core.training.interruption import Interrupted
 
@@ -193,7 +195,7 @@ def _be_rank(
     except LostRankError:
         raise SystemExit(1) from None
     except BaseException as error:
-        speak.send_bytes(_pickled(error))
+        speak.send_bytes(_as_words(error))
         raise
 
 
@@ -221,19 +223,24 @@ def _last_words(pipes: list[Any]) -> BaseException | None:
     while pipes and (ready := connection.wait(pipes, _LAST_WORDS_SECONDS)):
         for pipe in [pipe for pipe in pipes if pipe in ready]:
             with contextlib.suppress(EOFError):
-                error: BaseException = pickle.loads(pipe.recv_bytes())  # noqa: S301 - our own child
-                return error
+                return _as_error(pipe.recv_bytes())
             pipes.remove(pipe)
     return None
 
 
-def _pickled(error: BaseException) -> bytes:
-    try:
-        words = pickle.dumps(error)
-        pickle.loads(words)  # noqa: S301 - what we have just pickled
-    except Exception:  # an exception of a library that cannot be sent: its text can
-        return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-    return words
+def _as_words(error: BaseException) -> bytes:
+    return json.dumps({"kind": type(error).__name__, "message": str(error)}).encode()
+
+
+def _as_error(words: bytes) -> BaseException:
+    """Return an error of ours or of Python as it was raised, any other one by its text."""
+    told = json.loads(words)
+    name, message = told["kind"], told["message"]
+    kind = getattr(errors, name, getattr(builtins, name, None))
+    if isinstance(kind, type) and issubclass(kind, BaseException):
+        with contextlib.suppress(TypeError):  # a few of Python's are not made from a text alone
+            return kind(message)
+    return RuntimeError(f"{name}: {message}")
 
 
 def _end_with_parent() -> None:

@@ -42,7 +42,7 @@ class Run:
         objective: what is minimised.
         schedule: the windows and positions of every step.
         source: where activations come from.
-        selector: where candidates come from.
+        selector: where candidates come from; None where no position gets L_sem.
         validation: the windows scored on the way, by the first rank; None if none.
         ranks: which share of a step is taken here.
     """
@@ -55,7 +55,7 @@ class Run:
     objective: Objective
     schedule: Schedule
     source: Source
-    selector: Selector
+    selector: Selector | None
     validation: Validation | None
     ranks: Ranks
 
@@ -77,20 +77,20 @@ class Run:
         student = load_student(inputs.untrained, teacher_config)
         entry = shape_of(inputs.untrained).entry
         tail = Tail(student, entry)
-        dictionary = load_dictionary(inputs.dictionary)
-        source, selector = inputs.sources(store, config, teacher_config, dictionary, arm)
+        source = inputs.source(store, config, teacher_config)
         margin = calibrated_margin(inputs.candidates, config.margin_quantile)
-        related, sensed = (
-            (dictionary.has_relations(), dictionary.has_senses())
-            if is_semantic(arm)
-            else (None, None)
-        )
+        rows, selector, related, sensed = torch.empty(0), None, None, None
+        if is_semantic(arm):
+            dictionary = load_dictionary(inputs.dictionary)
+            rows = torch.from_numpy(dictionary.rows).to(student.device)
+            selector = inputs.selector(config, dictionary, arm)
+            related, sensed = dictionary.has_relations(), dictionary.has_senses()
         objective = Objective(
             config,
             Weights.of(config, arm, margin),
             tail,
             student.output.to(getattr(torch, config.compute_dtype)),
-            torch.from_numpy(dictionary.rows).to(student.device),
+            rows,
         )
         return cls(
             config=config,
@@ -154,7 +154,7 @@ class Run:
         near = [
             self.selector.of(window, torch.from_numpy(chosen))
             for window, chosen in zip(windows, share.chosen, strict=True)
-            if len(chosen)
+            if self.selector and len(chosen)
         ]
         none = torch.empty(0, self.config.n_candidates, dtype=torch.int64)
         return Batch.of(

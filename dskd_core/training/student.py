@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
@@ -35,7 +36,7 @@ from dskd_core.tokenizers import load_tokenizer
 STAGE = "untrained-student"
 MODEL = "model"
 _LAYER_LISTS = ("layer_types",)
-_LAYER_NAME = re.compile(r"(?<=\.)(layers|h|blocks)\.(\d+)\.")
+_LAYER_NAME = re.compile(r"(^|\.)(layers|h|blocks)\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -235,9 +236,9 @@ def write_untrained(teacher: Teacher, shape: Shape, folder: Path) -> int:
     weights = {}
     for name, value in teacher.model.state_dict().items():
         match = _LAYER_NAME.search(name)
-        if match and int(match[2]) not in place:
+        if match and int(match[3]) not in place:
             continue
-        new = _LAYER_NAME.sub(lambda m: f"{m[1]}.{place[int(m[2])]}.", name, count=1)
+        new = _LAYER_NAME.sub(lambda m: f"{m[1]}{m[2]}.{place[int(m[3])]}.", name, count=1)
         weights[new] = value
     config = _config_of_layers(teacher.model.config, shape.layers)
     return _save(config, weights, getattr(teacher.model, "generation_config", None), folder)
@@ -261,6 +262,27 @@ def export(student: Teacher, entry: int, trained: dict[str, Tensor], folder: Pat
         number, rest = name.split(".", 1)
         weights[f"{prefix}.{int(number) + entry}.{rest}"] = value.detach().to(dtype)
     return _save(model.config, weights, getattr(model, "generation_config", None), folder)
+
+
+def read_layers(folder: Path, *, first: int) -> dict[str, Tensor]:
+    """Read the decoder layers from ``first`` on out of a transformers checkpoint.
+
+    Args:
+        folder: with one or several ``.safetensors`` files.
+        first: number of the first layer wanted; it comes back as layer 0.
+
+    Returns:
+        State dict of a list of layers (``0.mlp.up_proj.weight``), whatever the family calls it
+        (``model.layers.13...``, ``transformer.h.13...``).
+    """
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 (not a dict)
+                match = _LAYER_NAME.search(key)
+                if match and int(match[3]) >= first:
+                    found[f"{int(match[3]) - first}.{key[match.end() :]}"] = file.get_tensor(key)
+    return found
 
 
 def _save(config: Any, weights: dict[str, Tensor], generation: Any, folder: Path) -> int:

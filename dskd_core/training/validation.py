@@ -74,8 +74,7 @@ def _captured(
 ) -> Activations:
     if isinstance(training, Activations):
         return training
-    share = config.validation_share if config.validation_steps else 0.0
-    return Activations(captured, store, validation_share=share)
+    return Activations(captured, store, validation_share=config.validated_share)
 
 
 def _whole(config: TrainingConfig, source: Activations, members: Sequence[int]) -> Step:

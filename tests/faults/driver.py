@@ -30,7 +30,7 @@ class Death:
     nth: int = 1
 
 
-def live(config: PipelineConfig, death: Death | None) -> None:
+def live(config: PipelineConfig, death: Death | None = None) -> None:
     """Build every artifact from the teacher to the report; die where ``death`` says."""
     # The tensors are so small that a second thread only gets in the way.
     torch.set_num_threads(1)

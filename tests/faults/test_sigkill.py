@@ -1,7 +1,5 @@
 """Killed with SIGKILL in every stage and started again: the same bytes as an undisturbed run."""
 
-import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +9,9 @@ import pytest
 from dskd_core.artifacts import PARTIAL, RECORD, Artifact, ArtifactStore, Work
 from dskd_core.config import PipelineConfig
 from tests.faults.driver import Death, live
+from tests.faults.lives import lives
 from tests.miniature import make
 
-ROOT = Path(__file__).parents[2]
 Live = Callable[..., int]
 Artifacts = dict[tuple[str, str], Artifact]
 
@@ -50,20 +48,8 @@ DEATHS = [
 
 @pytest.fixture(scope="module")
 def life() -> Iterator[Live]:
-    """Run ``live`` in a process of its own; the imports, most of a short life, are made once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.faults.driver"])
-
-    def run(config: PipelineConfig, death: Death | None = None) -> int:
-        process = context.Process(target=live, args=(config, death))
-        process.start()
-        process.join(120)
-        assert process.exitcode is not None, f"alive after two minutes, waiting for {death}"
-        return process.exitcode
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        yield run
+    with lives(live, seconds=120) as life:
+        yield life
 
 
 @pytest.fixture(scope="module")

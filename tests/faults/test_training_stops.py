@@ -3,21 +3,18 @@
 All inputs stand already; every life is a process of its own.
 """
 
-import multiprocessing
-import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import PipelineConfig, TrainingConfig
 from tests.faults.learner import STOPPED, learn
+from tests.faults.lives import lives
 from tests.miniature import Built, make
 
-ROOT = Path(__file__).parents[2]
 Life = Callable[..., int]
 
 KILLED, ASKED = signal.SIGKILL, signal.SIGTERM
@@ -45,20 +42,8 @@ ENDS = {
 
 @pytest.fixture(scope="module")
 def life() -> Iterator[Life]:
-    """Run ``learn`` in a process of its own; the imports, most of a short life, are made once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.faults.learner"])
-
-    def run(config: PipelineConfig, number: int | None = None, step: int = 0) -> int:
-        process = context.Process(target=learn, args=(config, number, step))
-        process.start()
-        process.join(200)
-        assert process.exitcode is not None, f"alive after minutes, waiting for step {step}"
-        return process.exitcode
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        yield run
+    with lives(learn, seconds=200) as life:
+        yield life
 
 
 @pytest.fixture(scope="module")

@@ -19,18 +19,6 @@ from tasks.progress import PrefectProgress
 ARTIFACT = uuid4()
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def pages(monkeypatch):
     """What the server was sent: created pages, then updates of the same artifact."""

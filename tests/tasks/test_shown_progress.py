@@ -9,18 +9,6 @@ from tasks import progress as module
 from tasks.progress import PrefectProgress
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def bars(monkeypatch):
     drawn = []

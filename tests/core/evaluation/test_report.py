@@ -216,7 +216,7 @@ def without(column, sums):
 
 
 def test_a_metric_that_no_position_has_is_not_compared(tmp_path, monkeypatch):
-    monkeypatch.setattr(ScoreBoard, "_sums", without("n_with_negatives", ScoreBoard._sums))
+    monkeypatch.setattr(ScoreBoard, "sums", without("n_with_negatives", ScoreBoard.sums))
     report = report_of(tmp_path, {"kd": [3.0], "dskd": [2.0]})
     assert "antonym MSE" not in {row["metric"] for row in report.record.report["comparison"]}
 
