@@ -382,6 +382,29 @@ class TrainingConfig(Settings):
         return self
 
 
+class TaggedSourceConfig(Settings):
+    """One set of words with known senses or relations, to judge every subject's states by."""
+
+    kind: Literal["wic", "coarse_wsd", "in_context", "pairs"]
+    """The format: wic (X.data.txt and X.gold.txt), coarse_wsd (a folder for each word),
+    in_context (a table or JSONL of word, sense, sentence), pairs (word_a, word_b, label)."""
+    uri: str
+    """The file or folder."""
+    name: str | None = None
+    """What reports call it; the file's or folder's name if empty."""
+    state: Literal["as_filed", "before", "at"] = "as_filed"
+    """Which state stands for a token in its context: the one before it, which predicts it, or its
+    own. as_filed: as the dictionary's embeddings were filed: before for the keys predicted and
+    next, at for input. Pairs are always at: they have no context before them."""
+    train_share: Share = 0.5
+    """Share of the items that labels senses and sets thresholds, where the source has no train
+    part of its own; the others are scored."""
+    max_items: Count | None = None
+    """Most items read of each part, a sample fixed by their content; all if empty."""
+    batch_tokens: Count = 4096
+    """Tokens (padding included) of one batch of sentences."""
+
+
 class EvaluationConfig(Settings):
     """How students are compared."""
 
@@ -395,6 +418,8 @@ class EvaluationConfig(Settings):
     """Level of the intervals."""
     n_resamples: Count = 2000
     """Bootstrap resamples of an interval."""
+    tagged: tuple[TaggedSourceConfig, ...] = ()
+    """Words with known senses or relations that every subject is scored on."""
 
     @field_validator("arms")
     @classmethod
