@@ -405,6 +405,28 @@ class TaggedSourceConfig(Settings):
     """Tokens (padding included) of one batch of sentences."""
 
 
+class BenchmarkConfig(Settings):
+    """One benchmark that teacher and students are scored on."""
+
+    task: Literal["arc", "commonsense_qa", "mmlu", "piqa", "squad"]
+    """Which benchmark; it decides the file's format, the prompt's wording and the metric."""
+    uri: str
+    """The file or folder its authors publish, or hf:NAME (a datasets name)."""
+    labels_uri: str | None = None
+    """PIQA's separate file of labels."""
+    exemplars_uri: str | None = None
+    """Where exemplars come from: train or dev questions in the same format; the evaluated file
+    itself, without the item, if empty (as SQuAD needs it, whose exemplar shares the paragraph)."""
+    exemplars_labels_uri: str | None = None
+    """PIQA's file of labels of the exemplars."""
+    n_exemplars: Annotated[int, Field(ge=0)] = 5
+    """Answered questions before each item (1 for squad in the paper)."""
+    answer_tokens: Count = 1
+    """Tokens generated as the answer in the paper's protocol (10 for squad in the paper)."""
+    max_items: Count | None = None
+    """Score so many items only, a sample fixed by the seed; all of them if empty."""
+
+
 class EvaluationConfig(Settings):
     """How students are compared."""
 
@@ -418,6 +440,17 @@ class EvaluationConfig(Settings):
     """Level of the intervals."""
     n_resamples: Count = 2000
     """Bootstrap resamples of an interval."""
+    benchmarks: tuple[BenchmarkConfig, ...] = ()
+    """The benchmarks teacher and students are scored on; none if empty."""
+    protocols: tuple[Literal["paper", "harness"], ...] = ("paper",)
+    """paper: chat template, exemplars of the same kind, generated answer. harness:
+    lm-evaluation-harness's own tasks, by log-likelihood (needs the extra eval)."""
+    benchmark_batch_tokens: Count = 8192
+    """Tokens (padding included) of one batch of benchmark items."""
+    benchmark_shard_tokens: Count = 131_072
+    """Prompt tokens a shard of benchmark items: the unit of work and of retry."""
+    benchmark_seed: Seed = 0
+    """Fixes the sample of items and the exemplars of the paper's protocol."""
     tagged: tuple[TaggedSourceConfig, ...] = ()
     """Words with known senses or relations that every subject is scored on."""
 
