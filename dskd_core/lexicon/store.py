@@ -22,7 +22,7 @@ from dskd_core.lexicon.parquet import database, write_query, write_rows
 from dskd_core.lexicon.registry import Reader, reader_of
 from dskd_core.lexicon.rows import SCHEMAS, DerivationRow, PairRow, Report, Source
 from dskd_core.progress import Progress, silent
-from dskd_core.storage import is_remote, read_bytes, sha256_of_file
+from dskd_core.storage import is_remote, sha256_of_file
 
 PAIRS = "pairs.parquet"
 DERIVATIONS = "derivations.parquet"
@@ -105,6 +105,14 @@ def build_lexicon(
     return store.get(work.stage, work.fingerprint)
 
 
+def shards_done(store: ArtifactStore, config: LexiconConfig) -> list[bool]:
+    """Say of every shard of the sources whether it is published; they are read in this order."""
+    entries = [_entry(source, PairRow, config) for source in config.sources]
+    entries += [_entry(source, DerivationRow, config) for source in config.morphology]
+    works = [_shard_work(config, e, index) for e in entries for index in range(len(e.ranges))]
+    return [store.find(work) is not None for work in works]
+
+
 def _content_settings(config: LexiconConfig) -> dict[str, Any]:
     """Settings that change rows; how files are cut into shards does not."""
     return config.model_dump(mode="json", exclude={"sources", "morphology", "shard_bytes"})
@@ -147,11 +155,7 @@ def _read_shard(
 ) -> Artifact:
     """Read one range of a source, unless that was done before."""
     start, stop = entry.ranges[index]
-    work = Work(
-        "lexicon-shard",
-        _content_settings(config) | entry.settings | {"bytes": [start, stop]},
-        {"file": entry.fingerprint},
-    )
+    work = _shard_work(config, entry, index)
     if found := store.find(work):
         advance(stop - start)
         return found
@@ -170,6 +174,14 @@ def _read_shard(
         draft.counts["rows"] = write_rows(draft.path(ROWS), rows, SCHEMAS[entry.reader.row])
         draft.report |= source.report.as_json()
     return store.get(work.stage, work.fingerprint)
+
+
+def _shard_work(config: LexiconConfig, entry: Entry, index: int) -> Work:
+    return Work(
+        "lexicon-shard",
+        _content_settings(config) | entry.settings | {"bytes": list(entry.ranges[index])},
+        {"file": entry.fingerprint},
+    )
 
 
 def _join(draft: Draft, name: str, entries: list[Entry], parts: list[list[Artifact]]) -> None:
@@ -192,9 +204,9 @@ def _join(draft: Draft, name: str, entries: list[Entry], parts: list[list[Artifa
 
 def _local_rows(part: Artifact, draft: Draft) -> Path:
     if not is_remote(part.uri):
-        return Path(part.file_uri(ROWS))
+        return part.folder() / ROWS
     copy = draft.path(part.fingerprint)
-    copy.write_bytes(read_bytes(part.file_uri(ROWS)))
+    copy.write_bytes(part.read_bytes(ROWS))
     return copy
 
 

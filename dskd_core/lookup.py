@@ -1,0 +1,31 @@
+"""A store in which nothing is made: whatever a stage would make, it is told to be missing."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from dskd_core.artifacts import ArtifactStore, Draft, Work
+from dskd_core.errors import ArtifactError
+
+
+class NotMade(ArtifactError):  # noqa: N818 - what it says, not that it is wrong
+    """What was looked for is not there, and nobody was asked to make it."""
+
+
+@dataclass(frozen=True)
+class Lookup(ArtifactStore):
+    """The artifacts under a root as they are.
+
+    Any ``build_x(store, ...)`` called with it returns what stands there, or raises before it has
+    computed anything: so what a configuration lacks is found by the code that would make it.
+    """
+
+    def publish(self, work: Work, *, started: float | None = None) -> AbstractContextManager[Draft]:
+        """Refuse to make anything.
+
+        Raises:
+            NotMade: always.
+        """
+        raise NotMade(
+            f"No artifact {work.stage}/{work.fingerprint} under {self.root_uri}; "
+            f"run the stage {work.stage} first."
+        )

@@ -1,0 +1,24 @@
+"""What killed work left behind is swept; what was published never is."""
+
+from prefect import flow
+
+from dskd_core.config import PipelineConfig
+from flows.runner import DEFAULTS, threads
+from tasks import tidy as tasks
+
+
+@flow(name="dskd", flow_run_name="tidy {config.root_uri}", task_runner=threads())
+def tidy(
+    config: PipelineConfig = DEFAULTS, older_than_hours: float = 24.0, dry_run: bool = False
+) -> list[dict[str, str]]:
+    """Delete drafts and broken uploads that nobody has written to for long.
+
+    Args:
+        config: the settings of all stages; only the root is used.
+        older_than_hours: what was written to later than that is left alone; at least 1.
+        dry_run: only show what would be deleted.
+
+    Returns:
+        One row a draft or upload.
+    """
+    return tasks.tidy.submit(config, older_than_hours, dry_run).result()
