@@ -1,4 +1,4 @@
-"""Start and stop a Prefect server with its pools, workers and deployments on this machine.
+"""Start and stop a Prefect server with its workers, automations and deployments on this machine.
 
 ``python infra/serve.py start|stop|status``, from the root of the clone; ``make serve`` and
 ``make stop`` do so. Starting twice is harmless. Every process is remembered in ``work/serve`` with
@@ -21,7 +21,7 @@ WORK = Path(os.environ.get("DSKD_WORK", HOME / "work"))
 STATE = WORK / "serve"
 PORT = int(os.environ.get("DSKD_PORT", "4200"))
 URL = f"http://127.0.0.1:{PORT}/api"
-POOLS = {"dskd-cpu": "2", "dskd-gpu": "1"}
+POOLS = {"dskd-cpu": "2", "dskd-gpu": os.environ.get("DSKD_GPU_SLOTS", "1")}
 """Work pool -> runs a worker takes at once; one GPU runs one flow."""
 
 START_SECONDS = 240
@@ -30,7 +30,9 @@ STOP_SECONDS = float(os.environ.get("DSKD_STOP_SECONDS", "15"))
 
 def environment() -> dict[str, str]:
     """Return the environment of everything started here."""
-    ours = {
+    password = os.environ.get("PREFECT_SERVER_API_AUTH_STRING", "")
+    ours = {"PREFECT_API_AUTH_STRING": password} if password else {}
+    ours |= {
         "DSKD_HOME": str(HOME),
         "PREFECT_API_URL": URL,
         "PREFECT_HOME": str(WORK / "prefect"),
@@ -90,7 +92,7 @@ def is_healthy() -> bool:
 
 
 def start() -> None:
-    """Start what does not run yet, and register pools and deployments.
+    """Start what does not run yet, and register what the server should know.
 
     Raises:
         SystemExit: if another program has the port, or the server does not come up.
@@ -101,9 +103,7 @@ def start() -> None:
         sys.exit(f"Port {PORT} has another Prefect server; stop it or set DSKD_PORT.")
     launch("server", prefect("server", "start", "--host", "127.0.0.1", "--port", str(PORT)))
     await_health()
-    for pool in POOLS:
-        call("work-pool", "create", pool, "--type", "process", "--overwrite")
-    call("deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
+    register()
     for pool, limit in POOLS.items():
         worker = ("worker", "start", "--pool", pool, "--name", f"{pool}-here", "--limit", limit)
         launch(f"worker-{pool}", prefect(*worker))
@@ -129,23 +129,19 @@ def await_health() -> None:
     sys.exit(f"The server did not come up on port {PORT}. Its log ends:\n{log[-2000:]}")
 
 
-def call(*arguments: str) -> None:
-    """Run a Prefect command to its end.
+def register() -> None:
+    """Tell the server of pools, limits, automations and deployments.
 
     Raises:
-        SystemExit: if it fails; what it printed is shown.
+        SystemExit: if the server refuses one; what was printed is shown.
     """
+    command = [sys.executable, str(HOME / "infra/register.py")]
     done = subprocess.run(
-        prefect(*arguments),
-        cwd=HOME,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
+        command, cwd=HOME, env=environment(), capture_output=True, text=True, check=False
     )
     if done.returncode:
-        sys.exit(f"prefect {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
-    print(f"prefect {' '.join(arguments[:3])}: done")
+        sys.exit(f"infra/register.py failed:\n{done.stdout}\n{done.stderr}")
+    print(done.stdout, end="")
 
 
 def stop() -> None:
