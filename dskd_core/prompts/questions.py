@@ -54,6 +54,7 @@ class Question:
             ``no answer`` marks an unanswerable question); none where unpublished.
         context: the passage (squad).
         paragraph: names the passage; else empty.
+        verbatim: text and choices, or text and passage, with their outer space as published.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Question:
     answers: tuple[str, ...] = ()
     context: str = ""
     paragraph: str = ""
+    verbatim: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def answer(self) -> str | None:
@@ -129,6 +131,11 @@ class Account:
             "places": {code: self.places[code] for code in sorted(self.places)},
             "meaning": {code: (DIRTY | NOTED)[code] for code in sorted(self.places)},
         }
+
+
+def readable(text: str) -> str:
+    """Return ``text`` with U+FFFD for every character that no text may have."""
+    return _INVALID.sub("\ufffd", text)
 
 
 def labels_of(task: Task, n_choices: int) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import fsspec
 
-from dskd_core import storage
+from dskd_core import access, storage
 from dskd_core.artifacts import fingerprint_of
 from dskd_core.config import CorpusConfig, PromptSourceConfig
 from dskd_core.corpus.readers import DATASET, source_fingerprint
@@ -36,7 +36,10 @@ _SUFFIX = re.compile(r"_(dev|val|test)$")
 _EXTENSIONS: dict[Task, str] = {"mmlu": ".csv", "squad": ".json"}
 _COMPRESSIONS = ("", ".gz", ".bz2", ".xz")
 _HUB_CONFIGS: dict[Task, str] = {"arc": "ARC-Challenge", "mmlu": "all", "squad": "squad_v2"}
-_HUB_SPLITS: dict[tuple[Task, Split], str] = {("mmlu", "train"): "auxiliary_train"}
+_HUB_SPLITS: dict[tuple[Task, Split], str] = {
+    ("mmlu", "train"): "auxiliary_train",
+    ("mmlu", "validation"): "dev",  # the five questions a subject that are meant as exemplars
+}
 
 
 def read_questions(
@@ -83,6 +86,7 @@ def question_files(source: PromptSourceConfig, split: Split) -> dict[str, Path]:
     Raises:
         ConfigError: if there are none.
     """
+    access.check_readable(source.uri, "uri")
     place = Path(source.uri).expanduser()
     if place.is_file():
         return {place.name: place}
@@ -100,6 +104,8 @@ def question_files(source: PromptSourceConfig, split: Split) -> dict[str, Path]:
             f"split {split} (found: {found}); give the file or folder its authors publish, or "
             f"{DATASET}NAME."
         )
+    for name in chosen:  # a link in the folder may lead out of it
+        access.check_readable(str(place / name), "uri")
     return {name: place / name for name in chosen}
 
 
@@ -176,6 +182,7 @@ def _read_mmlu(path: Path, stem: str, account: Account) -> Iterator[Question]:
 def _labels_file(source: PromptSourceConfig, path: Path) -> Path | None:
     """Return PIQA's labels: the file named in the settings, or ``train-labels.lst`` beside it."""
     if source.labels_uri is not None:
+        access.check_readable(source.labels_uri, "labels_uri")
         place = Path(source.labels_uri).expanduser()
         if not place.is_file():
             raise ConfigError(
@@ -183,7 +190,10 @@ def _labels_file(source: PromptSourceConfig, path: Path) -> Path | None:
             )
         return place
     beside = path.with_name(f"{path.name.partition('.')[0]}-labels.lst")
-    return beside if beside.is_file() else None
+    if not beside.is_file():
+        return None
+    access.check_readable(str(beside), "labels_uri")
+    return beside
 
 
 def _read_piqa(path: Path, stem: str, labels: Path | None, account: Account) -> Iterator[Question]:

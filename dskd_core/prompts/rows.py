@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dskd_core.corpus.windows import hash64
-from dskd_core.prompts.questions import UNANSWERABLE, Account, Question, Task, labels_of
+from dskd_core.prompts.questions import UNANSWERABLE, Account, Question, Task, labels_of, readable
 
 Row = dict[str, Any]
 
@@ -68,6 +68,7 @@ def squad_row(row: Row, account: Account) -> Iterator[Question]:
         answers=_squad_answers(row, question_id, account),
         context=context,
         paragraph=f"{hash64(context, purpose='paragraph'):016x}",
+        verbatim=(readable(text), readable(row["context"])),
     )
 
 
@@ -115,6 +116,7 @@ def _with_choices(
             account.clean(text, question_id),
             tuple(account.clean(choice, question_id) for choice in choices),
             () if answer is None else (labels[answer],),
+            verbatim=tuple(map(readable, texts)),
         )
 
 
