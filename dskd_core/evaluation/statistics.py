@@ -1,6 +1,7 @@
-"""Two arms on the same windows and seeds: their difference, and how far it can be trusted.
+"""Two arms on the same items and seeds: their difference, and how far it can be trusted.
 
-The estimate is the mean over seeds of the difference of position-weighted means
+An item is a held-out window or a question of a benchmark. The estimate is the mean over seeds of
+the difference of position-weighted means
 
     delta = (1/S) sum_s  sum_c (a_sc - b_sc) / sum_c n_c
 
@@ -16,8 +17,13 @@ number, the same for both. Two kinds of chance stand behind it, other text and o
 
 scipy.stats.bootstrap draws along one axis and cannot cross two, so the drawing is done here: as
 multinomial counts, which turns all resamples into two matrix products.
+
+A macro average (MMLU over its 57 subjects) is the mean of the means of its strata; its resamples
+draw items within each stratum, whose sizes stay as they are. An AUC is no mean, see ``ranking.py``.
+For items that are right or wrong there is also McNemar's exact test, see :func:`mcnemar`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +34,7 @@ FloatArray = NDArray[np.float64]
 
 MIN_CLUSTERS = 10
 _POWER = 0.8
+_BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,93 @@ def compare(
     if not counts.sum():
         return Comparison(0.0, 0.0, 0.0, (0.0,) * n_seeds, None, None, 0.0)
     by_seed = gaps.sum(axis=1) / counts.sum()
-    draws = _draws(gaps, counts, n_resamples=n_resamples, seed=seed)
+    rng = np.random.default_rng(seed)
+    columns = np.column_stack([gaps.T, counts])
+    drawn = np.concatenate([text @ columns for text in resamples(rng, len(counts), n_resamples)])
+    sums, positions = drawn[:, :-1], drawn[:, -1]
+    there = positions > 0
+    weights = seed_weights(rng, n_seeds, n_resamples)
+    draws = (sums * weights).sum(axis=1)[there] / positions[there]
+    return concluded(by_seed, draws, confidence)
+
+
+def compare_macro(
+    arm: FloatArray,
+    yardstick: FloatArray,
+    strata: NDArray[np.integer],
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two arms by the mean over strata of the mean over a stratum's items.
+
+        delta = (1/S) sum_s  (1/H) sum_h  (1/n_h) sum_{i in h} (a_si - b_si)
+
+    Args:
+        arm: [n_seeds, n_items] float64, scores.
+        yardstick: likewise, of the same seeds and items.
+        strata: [n_items], the stratum of each; every one weighs the same, however many its items.
+        confidence: level of both intervals.
+        n_resamples: of the bootstrap: items within their stratum, and seeds.
+        seed: of the bootstrap.
+
+    >>> arm = np.array([[1.0, 1.0, 0.0]])
+    >>> compare_macro(arm, np.zeros((1, 3)), np.array([4, 4, 9])).difference
+    0.5
+    """
+    gaps, names = arm - yardstick, np.unique(strata)
+    means = np.stack([gaps[:, strata == name].mean(axis=1) for name in names])
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros((n_resamples, len(gaps)))
+    for name in names:
+        mine = gaps[:, strata == name].T
+        blocks = resamples(rng, len(mine), n_resamples)
+        drawn += np.concatenate([items @ mine for items in blocks]) / len(mine)
+    weights = seed_weights(rng, len(gaps), n_resamples)
+    draws = (drawn / len(names) * weights).sum(axis=1)
+    return concluded(means.mean(axis=0), draws, confidence)
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Items that one of two arms has right and the other wrong.
+
+    Attributes:
+        n_better, n_worse: items on which the arm is right more often than the yardstick over the
+            seeds, and less often.
+        p_value: exact, two-sided.
+    """
+
+    n_better: int
+    n_worse: int
+    p_value: float
+
+
+def mcnemar(arm: FloatArray, yardstick: FloatArray) -> McNemar:
+    """Test whether two arms are right equally often (McNemar's exact test).
+
+    Over seeds every item is asked once: it speaks for the arm that has it right with more seeds,
+    and not at all where they are even. So answers to one question, which are anything but
+    independent, are never counted as several. With one seed this is McNemar's test as it is known;
+    it speaks of other items and not of other seeds.
+
+    Args:
+        arm: [n_seeds, n_items] of 0 and 1.
+        yardstick: likewise, of the same seeds and items.
+
+    >>> mcnemar(np.array([[1, 1, 1, 1, 1, 0]]), np.array([[0, 0, 0, 0, 0, 0]]))
+    McNemar(n_better=5, n_worse=0, p_value=0.0625)
+    """
+    gaps = (arm - yardstick).sum(axis=0)
+    n_better, n_worse = int((gaps > 0).sum()), int((gaps < 0).sum())
+    discordant = n_better + n_worse
+    p = stats.binomtest(n_better, discordant).pvalue if discordant else 1.0
+    return McNemar(n_better, n_worse, float(p))
+
+
+def concluded(by_seed: FloatArray, draws: FloatArray, confidence: float) -> Comparison:
+    """Return the mean over seeds with its intervals, from the resamples of it."""
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(draws, [tail, 1.0 - tail])
     seed_low, seed_high = seed_interval(by_seed, confidence=confidence)
@@ -108,7 +201,7 @@ def compare(
         tuple(float(value) for value in by_seed),
         seed_low,
         seed_high,
-        float(z * draws.std(ddof=1)) if n_resamples > 1 else 0.0,
+        float(z * draws.std(ddof=1)) if len(draws) > 1 else 0.0,
     )
 
 
@@ -155,12 +248,14 @@ def clusters_of(documents: NDArray[np.integer]) -> tuple[NDArray[np.integer], st
     return np.arange(len(documents)), "windows"
 
 
-def _draws(gaps: FloatArray, counts: FloatArray, *, n_resamples: int, seed: int) -> FloatArray:
-    """Return delta for each resample, [n]; one that draws no position at all is left out."""
-    rng = np.random.default_rng(seed)
-    n_seeds, n_clusters = gaps.shape
-    text = rng.multinomial(n_clusters, np.full(n_clusters, 1.0 / n_clusters), n_resamples)
-    seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1.0 / n_seeds), n_resamples)
-    sums = (text @ gaps.T * seeds).sum(axis=1) / n_seeds
-    positions = text @ counts
-    return np.asarray(sums[positions > 0] / positions[positions > 0], dtype=np.float64)
+def resamples(rng: np.random.Generator, n: int, n_resamples: int) -> Iterator[FloatArray]:
+    """Yield how often each of ``n`` clusters is drawn, [.., n], a few MB of resamples at a time."""
+    rows = max(1, _BLOCK_BYTES // (8 * n))
+    for start in range(0, n_resamples, rows):
+        counts = rng.multinomial(n, np.full(n, 1.0 / n), min(rows, n_resamples - start))
+        yield counts.astype(np.float64)
+
+
+def seed_weights(rng: np.random.Generator, n_seeds: int, n_resamples: int) -> FloatArray:
+    """Return the weight of each seed in each resample, [n_resamples, n_seeds]."""
+    return np.concatenate(list(resamples(rng, n_seeds, n_resamples))) / n_seeds

@@ -1,0 +1,134 @@
+"""What every format becomes: items, each a word in one or two contexts with what is known of it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+Part = Literal["train", "test"]
+
+DIRTY = {
+    "wrong_columns": "a row has too few columns",
+    "broken_line": "a line is not the JSON object it should be",
+    "bad_index": "the place of the word is no place in the sentence",
+    "word_not_found": "the word is not marked and not in the sentence",
+    "word_ambiguous": "the word is not marked and stands in the sentence more than once",
+    "unknown_label": "the label is none of those the format has",
+    "no_label": "the row has no label",
+    "same_word": "both words of a pair are one",
+    "duplicate": "the same words in the same contexts came before",
+    "in_train_too": "an item to be scored stands in the train part as well",
+}
+"""Codes of rows that are left out and counted."""
+_MAX_PLACES = 5
+
+
+@dataclass(frozen=True)
+class Context:
+    """A word where it stands: characters ``start`` to ``stop`` of a text.
+
+    >>> context = Context("bank", "two banks", 4, 9)
+    >>> context.text[context.start : context.stop]
+    'banks'
+    """
+
+    word: str
+    text: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to be judged.
+
+    Attributes:
+        item: its name, unique in its source: file and line.
+        word: the word, as a dictionary lists it; of a pair, both.
+        gold: the sense; T or F for two contexts; synonym or antonym for a pair.
+        contexts: one, or the two that are compared.
+        part: train labels senses and sets thresholds, test is scored.
+    """
+
+    item: str
+    word: str
+    gold: str
+    contexts: tuple[Context, ...]
+    part: Part = "test"
+
+    @property
+    def key(self) -> str:
+        """A hash of its words and contexts, by which samples are drawn and repetitions found."""
+        parts = [f"{c.word}\t{c.start}\t{c.stop}\t{c.text}" for c in self.contexts]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@dataclass
+class Dirt:
+    """Rows left out, by code, with the first places of each."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    places: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, code: str, place: str) -> None:
+        """Count ``code``, one of :data:`DIRTY`."""
+        assert code in DIRTY, code
+        self.counts[code] += 1
+        places = self.places.setdefault(code, [])
+        if len(places) < _MAX_PLACES:
+            places.append(place)
+
+
+def settled(
+    items: Iterable[Item], *, train_share: float, max_items: int | None, dirt: Dirt
+) -> list[Item]:
+    """Return items without repetitions, each in its part, at most so many a part.
+
+    Where the source has no train part, the ``train_share`` of least hash becomes one, word by
+    word; which items that are depends on their own text alone. An item of the test part that also
+    stands in the train part is left out: nothing is scored on what set its labels.
+
+    Args:
+        items: as read.
+        train_share: share that becomes the train part.
+        max_items: most items of each part; those of least hash.
+        dirt: where what is left out is counted.
+    """
+    unique: dict[str, Item] = {}
+    for item in items:
+        earlier = unique.setdefault(item.key, item)
+        if earlier is item:
+            continue
+        if {earlier.part, item.part} == {"train", "test"}:
+            dirt.note("in_train_too", earlier.item if earlier.part == "test" else item.item)
+            unique[item.key] = earlier if earlier.part == "train" else item
+        else:
+            dirt.note("duplicate", item.item)
+    found = list(unique.values())
+    if found and train_share and all(item.part == "test" for item in found):
+        found = _parted(found, train_share)
+    if max_items is not None:
+        least = {
+            key
+            for part in ("train", "test")
+            for key in sorted(item.key for item in found if item.part == part)[:max_items]
+        }
+        found = [item for item in found if item.key in least]
+    return found
+
+
+def _parted(items: Sequence[Item], train_share: float) -> list[Item]:
+    """Put the items of least hash of every word into the train part."""
+    by_word: dict[str, list[str]] = {}
+    for item in items:
+        by_word.setdefault(item.word, []).append(item.key)
+    train: set[str] = set()
+    # Words of one item each are no reason to have no train part: leftovers carry over.
+    owed = 0.0
+    for _, keys in sorted(by_word.items()):
+        owed += train_share * len(keys)
+        n = min(len(keys), int(owed + 1e-9))
+        owed -= n
+        train.update(sorted(keys)[:n])
+    return [replace(item, part="train" if item.key in train else "test") for item in items]
