@@ -16,7 +16,6 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import ObjectNotFound
 from prefect.types import SecretDict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,7 +69,7 @@ def install_automations(client: SyncPrefectClient) -> None:
     for values in yaml.safe_load(file.read_text("utf-8"))["automations"]:
         wanted = AutomationCore.model_validate(with_block(values))
         if standing := known.get(wanted.name):
-            wanted.enabled = standing.enabled or sends(values) and bool(NOTIFY_URL)
+            wanted.enabled = standing.enabled or (sends(values) and bool(NOTIFY_URL))
             # An update would forget which runs it is watching.
             if wanted != AutomationCore.model_validate(standing.model_dump()):
                 client.update_automation(standing.id, wanted)

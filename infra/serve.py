@@ -24,6 +24,9 @@ URL = f"http://127.0.0.1:{PORT}/api"
 POOLS = {"dskd-cpu": "2", "dskd-gpu": os.environ.get("DSKD_GPU_SLOTS", "1")}
 """Work pool -> runs a worker takes at once; one GPU runs one flow."""
 
+PLACES = {"DSKD_ROOTS": str(WORK), "DSKD_READ_ROOTS": str(HOME)}
+"""Where parameters may make a worker write, and read, unless the environment says otherwise."""
+
 START_SECONDS = 240
 STOP_SECONDS = float(os.environ.get("DSKD_STOP_SECONDS", "15"))
 
@@ -32,6 +35,8 @@ def environment() -> dict[str, str]:
     """Return the environment of everything started here."""
     password = os.environ.get("PREFECT_SERVER_API_AUTH_STRING", "")
     ours = {"PREFECT_API_AUTH_STRING": password} if password else {}
+    if not PLACES.keys() & os.environ.keys():
+        ours |= PLACES
     ours |= {
         "DSKD_HOME": str(HOME),
         "PREFECT_API_URL": URL,

@@ -5,7 +5,8 @@ RUN useradd --create-home --uid 10001 dskd \
     && install -d -o dskd /opt/dskd /data
 USER 10001
 WORKDIR /opt/dskd
-ENV PATH=/opt/dskd/.venv/bin:$PATH PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1
+ENV PATH=/opt/dskd/.venv/bin:$PATH PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 \
+    DSKD_HOME=/data HF_HOME=/data/huggingface
 
 # torch's CPU build lies in an index of its own: --build-arg PIP_EXTRA_INDEX_URL=... names it;
 # without it pip takes the larger CUDA build, which runs on a CPU too.
@@ -16,7 +17,7 @@ RUN python -m venv .venv \
     && pip install --no-deps -r requirements-sample.txt
 
 COPY --chown=10001 . .
-RUN pip install -c constraints.txt '.[s3,hub]'
+RUN pip install -c constraints.txt '.[s3,hub,dask,eval]'
 
 VOLUME /data
 CMD ["prefect", "worker", "start", "--pool", "dskd-cpu"]

@@ -9,7 +9,8 @@ RUN apt-get update \
     && install -d -o dskd /opt/dskd /data
 USER 10001
 WORKDIR /opt/dskd
-ENV PATH=/opt/dskd/.venv/bin:$PATH PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1
+ENV PATH=/opt/dskd/.venv/bin:$PATH PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 \
+    DSKD_HOME=/data HF_HOME=/data/huggingface
 
 COPY --chown=10001 constraints.txt requirements-sample.txt ./
 RUN python3 -m venv .venv \
@@ -17,7 +18,7 @@ RUN python3 -m venv .venv \
     && pip install --no-deps -r requirements-sample.txt
 
 COPY --chown=10001 . .
-RUN pip install -c constraints.txt '.[s3,hub,gpu]'
+RUN pip install -c constraints.txt '.[s3,hub,dask,eval,gpu]'
 
 VOLUME /data
 CMD ["prefect", "worker", "start", "--pool", "dskd-gpu", "--limit", "1"]

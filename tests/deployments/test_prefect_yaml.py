@@ -27,7 +27,12 @@ def test_there_is_a_deployment_for_every_flow():
         "train",
         "sweep",
         "evaluate",
+        "retry-shards",
+        "tidy",
     }
+
+
+OTHERS = {"sweep": ["grid", "design"], "tidy": ["older_than_hours", "dry_run"]}
 
 
 @each
@@ -35,7 +40,7 @@ def test_an_entrypoint_is_a_flow_named_dskd_that_takes_the_whole_configuration(d
     flow = import_object(deployment["entrypoint"])
     assert isinstance(flow, Flow)
     assert flow.name == "dskd"
-    others = ["grid", "design"] if deployment["name"] == "sweep" else []
+    others = OTHERS.get(deployment["name"], [])
     assert list(flow.parameters.properties) == ["config", *others]
 
 
@@ -46,6 +51,18 @@ def test_a_deployment_says_what_where_and_how_often_at_once(deployment):
     assert deployment["work_pool"]["name"] in {"dskd-cpu", "dskd-gpu"}
     assert deployment["concurrency_limit"]["limit"] == 1
     assert deployment["concurrency_limit"]["collision_strategy"] in {"ENQUEUE", "CANCEL_NEW"}
+
+
+@each
+def test_a_run_says_that_it_lives_on_whatever_host_it_lands(deployment):
+    variables = deployment["work_pool"]["job_variables"]
+    assert int(variables["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) == 30
+
+
+def test_schedules_do_not_start_at_the_same_hour():
+    crons = [s["cron"] for d in DEPLOYMENTS.values() for s in d.get("schedules", [])]
+    assert len(crons) == 3
+    assert len({tuple(cron.split()[:2]) for cron in crons}) == 3
 
 
 @each

@@ -4,30 +4,17 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
 
+from tests.served import awaited
+
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.xdist_group("prefect")
-
-NAMES = ("server", "worker-dskd-cpu", "worker-dskd-gpu")
-
-
-def process_ids(work) -> dict[str, int]:
-    return {n: json.loads((work / f"serve/{n}.json").read_text())["pid"] for n in NAMES}
-
-
-def awaited(ask, seconds=60):
-    """Ask until the answer is true, or time is up."""
-    deadline = time.monotonic() + seconds
-    while not (answer := ask()) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    return answer
 
 
 def test_cron_deployments_get_scheduled_runs(prefect_server):
@@ -54,13 +41,6 @@ def test_a_deployment_runs_in_the_workers_own_folder_and_a_refusal_reaches_the_u
         )
     assert state.is_failed()
     assert "give a folder or an s3:// prefix" in state.message
-
-
-def test_starting_twice_is_harmless(prefect_server):
-    before = process_ids(prefect_server.work)
-    printed = prefect_server.run("start")
-    assert printed.count("is running") == 3
-    assert process_ids(prefect_server.work) == before
 
 
 def test_stopping_spares_a_process_that_only_has_the_same_number(tmp_path):

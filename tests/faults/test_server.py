@@ -1,0 +1,101 @@
+"""Server, worker and flow killed while a deployment runs: the bytes of an undisturbed run."""
+
+import time
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from dskd_core.artifacts import ArtifactStore
+from dskd_core.config import PipelineConfig
+from tests.miniature import make
+from tests.served import Served, awaited, serving
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("prefect"),
+    pytest.mark.timeout(900),
+]
+
+Contents = dict[tuple[str, str], str]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory) -> Served:
+    with serving(tmp_path_factory.mktemp("served")) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory) -> PipelineConfig:
+    """Two students, each of 64 steps: time enough to be killed in."""
+    return make(
+        tmp_path_factory.mktemp("server"),
+        evaluation={"arms": ["kd", "dskd"], "seeds": [0], "n_resamples": 20},
+        training={"n_epochs": 4.0, "checkpoint_steps": 10},
+    )
+
+
+@pytest.fixture(scope="module")
+def calm(settings, served) -> Contents:
+    """What an undisturbed run makes."""
+    run = served.start_run("pipeline", settings)
+    assert state_of(run, "COMPLETED")
+    return contents(settings)
+
+
+@pytest.fixture
+def disturbed(settings, tmp_path) -> PipelineConfig:
+    """The same settings under a root of their own."""
+    return settings.model_copy(update={"root_uri": str(tmp_path / "disturbed")})
+
+
+def contents(config: PipelineConfig) -> Contents:
+    store = ArtifactStore(config.root_uri)
+    stages = [path.name for path in Path(config.root_uri).iterdir() if path.name != "checkpoint"]
+    return {(s, a.fingerprint): a.record.content for s in stages for a in store.of_stage(s)}
+
+
+def in_training(config: PipelineConfig) -> bool:
+    return bool(ArtifactStore(config.root_uri).of_stage("checkpoint"))
+
+
+def state_of(run, *wanted: str, seconds: float = 240) -> str:
+    """Wait until the run is in one of the states; return it, or nothing."""
+
+    def ask() -> str:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(run).state.type.value
+        return state if state in wanted else ""
+
+    return awaited(ask, seconds)
+
+
+def test_a_run_whose_server_is_killed_and_restarted_ends_with_the_same_bytes(
+    served, calm, disturbed
+):
+    run = served.start_run("pipeline", disturbed)
+    assert awaited(lambda: in_training(disturbed), 200)
+    served.kill("server")
+    time.sleep(3)
+    served.run("start")
+    state = state_of(run, "COMPLETED", "FAILED", "CRASHED")
+    if state != "COMPLETED":
+        served.prefect("flow-run", "retry", str(run))
+        assert state_of(run, "COMPLETED")
+    assert contents(disturbed) == calm
+
+
+def test_a_run_whose_worker_and_flow_are_killed_crashes_and_its_retry_ends_with_the_same_bytes(
+    served, calm, disturbed
+):
+    run = served.start_run("pipeline", disturbed)
+    assert awaited(lambda: in_training(disturbed), 200)
+    served.kill("worker-dskd-gpu")
+    assert contents(disturbed) != calm
+    # The last sign of life is at most 30 s old; 90 s of silence are a death.
+    assert state_of(run, "CRASHED", seconds=180)
+    served.run("start")
+    served.prefect("flow-run", "retry", str(run))
+    assert state_of(run, "COMPLETED")
+    assert contents(disturbed) == calm
