@@ -18,6 +18,7 @@ from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.storage import LocalStore
 
 from dskd_core.errors import DataError
+from dskd_core.integrity import CheckedStore
 
 _CHUNK_BYTES = 16 << 20
 _N_THREADS = 4
@@ -100,6 +101,8 @@ def get_array(group: zarr.Group, name: str, rows: slice | None = None) -> np.nda
 def _chunk_path(array: zarr.Array) -> Callable[[int], Path] | None:
     """Return the file of each run of rows, if it is a local one and just rows and checksum."""
     store, metadata = array.store, array.metadata
+    if isinstance(store, CheckedStore):
+        store = store.unchecked  # what is read here is checked here
     plain = (
         isinstance(store, LocalStore)
         and sys.byteorder == "little"

@@ -8,19 +8,23 @@ without a record is no artifact.
 
 A draft is always a local folder. Publishing renames it (local root) or uploads it with the record
 last (``s3://``). Killed work leaves a ``.partial-*`` folder and nothing else.
+
+What is read through an :class:`Artifact` is compared with its record (integrity.py).
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -31,12 +35,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 
-from dskd_core import storage
+from dskd_core import integrity, storage
 from dskd_core.errors import ArtifactError
 
 RECORD = "record.json"
 PARTIAL = ".partial-"
+DRAFT = "dskd-draft-"
 _STALE_SECONDS = 7 * 24 * 3600
+_VERSIONS = range(1, 33)
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _TOOLS = ("torch", "transformers", "zarr", "duckdb", "numpy", "scikit-learn")
 
 
@@ -90,6 +97,8 @@ class Record:
     seconds: float
     created_at: str
     versions: dict[str, str]
+    seal: str = ""
+    """A hash of all other fields; records of older versions have none."""
 
     @property
     def n_bytes(self) -> int:
@@ -100,6 +109,19 @@ class Record:
     def content(self) -> str:
         """A hash of the content alone: equal for equal bytes, whenever and wherever made."""
         return fingerprint_of({name: entry["sha256"] for name, entry in self.files.items()})
+
+    def sealed(self) -> "Record":
+        """Return the record with its seal."""
+        # As JSON would give them back: tuples become lists, keys become strings.
+        others = json.loads(json.dumps(asdict(self) | {"seal": ""}))
+        return replace(self, seal=fingerprint_of(others))
+
+    def names_itself(self) -> bool:
+        """Say whether its stage, config and inputs give its fingerprint."""
+        return any(
+            Work(self.stage, self.config, self.inputs, version).fingerprint == self.fingerprint
+            for version in _VERSIONS
+        )
 
 
 @dataclass(frozen=True)
@@ -119,18 +141,73 @@ class Artifact:
         return storage.join_path(self.uri, name)
 
     def group(self, name: str) -> zarr.Group:
-        """Open one of its Zarr groups for reading."""
-        return zarr.open_group(storage.zarr_store(self.file_uri(name)), mode="r")
+        """Open one of its Zarr groups for reading.
 
-    def folder(self) -> Path:
-        """Return a local folder with its files; a remote artifact is downloaded once."""
-        return storage.local_copy(self.uri, _cache_folder())
+        Raises:
+            ArtifactError: now if its metadata is damaged; on reading if a chunk is.
+        """
+        store = storage.zarr_store(self.file_uri(name))
+        checked = integrity.CheckedStore(store, self.uri, name, self.record.files)
+        return zarr.open_group(checked, mode="r")
+
+    def folder(self, *, weights: bool = False) -> Path:
+        """Return a local folder with its files; a remote artifact is downloaded once.
+
+        Args:
+            weights: compare the safetensors files with the record, too: they are to be loaded.
+
+        Raises:
+            ArtifactError: if a file is absent or is not what the record says.
+        """
+        folder = self.unchecked_folder()
+        try:
+            self._check(folder, weights)
+        except ArtifactError:
+            if not storage.is_remote(self.uri):
+                raise
+            shutil.rmtree(folder, ignore_errors=True)  # the copy was damaged, or of another time
+            self._check(self.unchecked_folder(), weights)
+        return folder
+
+    def unchecked_folder(self) -> Path:
+        """Return a local folder with its files, whatever state they are in."""
+        try:
+            return storage.local_copy(self.uri, _cache_folder(), [*self.record.files, RECORD])
+        except FileNotFoundError as error:
+            raise ArtifactError(
+                f"{self.uri} lacks a file of its record ({error}); delete {self.uri} and run its "
+                "stage again."
+            ) from error
+
+    def _check(self, folder: Path, weights: bool) -> None:
+        for name, entry in self.record.files.items():
+            if ".zarr/" not in name and (weights or not name.endswith(".safetensors")):
+                integrity.check_file(self.uri, name, folder / name, entry)
+
+    def read_bytes(self, name: str) -> bytes:
+        """Read one of its files whole.
+
+        Raises:
+            ArtifactError: if it is absent or is not what the record says.
+        """
+        try:
+            content = storage.read_bytes(self.file_uri(name))
+        except FileNotFoundError:
+            raise integrity.damage(self.uri, name, "is missing") from None
+        integrity.check_bytes(self.uri, name, content, self.record.files[name])
+        return content
 
     def table(self, name: str) -> pa.Table:
-        """Read one of its Parquet files."""
-        fs, path = storage.filesystem(self.file_uri(name))
-        with fs.open(path, "rb") as file:
-            return pq.read_table(file)
+        """Read one of its Parquet files.
+
+        Raises:
+            ArtifactError: if it is absent or is not what the record says.
+        """
+        if storage.is_remote(self.uri):
+            return pq.read_table(pa.BufferReader(self.read_bytes(name)))
+        path = Path(self.file_uri(name))
+        integrity.check_file(self.uri, name, path, self.record.files[name])
+        return pq.read_table(path)
 
     def query(
         self, sql: str, parameters: dict[str, Any] | None = None, /, **tables: str | pa.Table
@@ -208,31 +285,52 @@ class ArtifactStore:
         return self.open(uri)
 
     @staticmethod
-    def open(uri: str) -> Artifact:
+    def open(uri: str, *, check: bool = True) -> Artifact:
         """Open the artifact at ``uri``.
 
+        Args:
+            uri: its folder or prefix.
+            check: refuse a record that is damaged or of another artifact.
+
         Raises:
-            ArtifactError: if its record cannot be read.
+            ArtifactError: if its record cannot be read, or is refused.
         """
         try:
             record = Record(**json.loads(storage.read_bytes(storage.join(uri, RECORD))))
-        except (FileNotFoundError, json.JSONDecodeError, TypeError) as error:
+        except (FileNotFoundError, ValueError, TypeError) as error:
             raise ArtifactError(
                 f"{uri} has no readable {RECORD} ({error}); it was not published by dskd: "
                 "delete the folder and run its stage again."
             ) from error
+        if check:
+            _check_record(uri, record)
         return Artifact(uri, record)
+
+    @staticmethod
+    def exists(artifact: Artifact) -> bool:
+        """Say whether an artifact still stands; another process may have discarded it."""
+        return storage.exists(storage.join(artifact.uri, RECORD))
 
     def of_stage(self, stage: str) -> list[Artifact]:
         """Return the published artifacts of a stage, oldest first."""
         place = storage.join(self.root_uri, stage)
         uris = [storage.join(place, n) for n in storage.list_names(place) if not n.startswith(".")]
-        found = [self.open(uri) for uri in uris if storage.exists(storage.join(uri, RECORD))]
+        found = []
+        for uri in uris:
+            try:
+                found.append(self.open(uri))
+            except ArtifactError:
+                # One that another process discarded since it was listed is no artifact any more.
+                if storage.exists(storage.join(uri, RECORD)):
+                    raise
         return sorted(found, key=lambda artifact: artifact.record.created_at)
 
     @staticmethod
     def discard(artifact: Artifact) -> None:
-        """Delete an artifact, its record first: half deleted, it is already absent."""
+        """Delete an artifact: half deleted, it is already absent."""
+        if not storage.is_remote(artifact.uri):
+            storage.remove(str(_moved_aside(Path(artifact.uri)) or artifact.uri))
+            return
         storage.remove(storage.join(artifact.uri, RECORD))
         storage.remove(artifact.uri)
 
@@ -249,18 +347,22 @@ class ArtifactStore:
             yield draft
             self._write_record(work, draft, time.monotonic() - started)
             self._commit(work, draft)
+        except Exception as error:
+            if storage.is_full(error):
+                raise storage.full(draft.folder, error) from error
+            raise
         finally:
             shutil.rmtree(draft.folder, ignore_errors=True)
 
     def _draft_folder(self, work: Work) -> Path:
         if storage.is_remote(self.root_uri):
-            return Path(tempfile.mkdtemp(prefix=f"dskd-{work.stage}-"))
-        stage = Path(self.root_uri) / work.stage
-        for draft in stage.glob(f"{PARTIAL}{work.fingerprint}-*"):
-            if time.time() - draft.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(draft, ignore_errors=True)  # of a worker killed long ago
-        folder = stage / f"{PARTIAL}{work.fingerprint}-{uuid.uuid4().hex[:8]}"
+            return Path(tempfile.mkdtemp(prefix=f"{DRAFT}{work.stage}-{work.fingerprint}-"))
+        folder = _partial(Path(self.root_uri) / work.stage / work.fingerprint)
         folder.mkdir(parents=True)
+        now = folder.stat().st_mtime  # by the clock of the disk, which may not be this machine's
+        for draft in folder.parent.glob(f"{PARTIAL}{work.fingerprint}-*"):
+            if now - _last_change(draft) > _STALE_SECONDS:
+                shutil.rmtree(draft, ignore_errors=True)  # of a worker killed long ago
         return folder
 
     @staticmethod
@@ -284,7 +386,7 @@ class ArtifactStore:
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             versions=tool_versions(),
         )
-        draft.write_json(RECORD, asdict(record))
+        draft.write_json(RECORD, asdict(record.sealed()))
 
     def _commit(self, work: Work, draft: Draft) -> None:
         uri = self.uri(work)
@@ -293,15 +395,17 @@ class ArtifactStore:
             return
         for name in storage.files_under(draft.folder):
             _flush_to_disk(draft.path(name))
-        try:
-            draft.folder.rename(uri)
-        except OSError:
-            # Another worker published the same work first; its bytes are as good as ours.
-            if (Path(uri) / RECORD).exists():
+        while not (Path(uri) / RECORD).exists():  # else another's bytes are as good as ours
+            try:
+                draft.folder.rename(uri)
                 return
-            # A folder without a record is left of a discard that was killed half way.
-            storage.remove(uri)
-            draft.folder.rename(uri)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            # Another has just published, or a folder without a record is in the way. It is moved
+            # before it is deleted: a third may have published there in the meantime.
+            if aside := _moved_aside(Path(uri), unless=RECORD):
+                shutil.rmtree(aside, ignore_errors=True)
 
 
 def tool_versions() -> dict[str, str]:
@@ -311,6 +415,51 @@ def tool_versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[tool] = metadata.version(tool)
     return versions
+
+
+def _check_record(uri: str, record: Record) -> None:
+    """Refuse a record that was altered, contradicts itself, or is of another artifact."""
+    place = uri.rpartition("/")[2]
+    for name in record.files:
+        storage.join_path(uri, name)  # refuses one that could climb out
+    if record.seal and record.sealed().seal != record.seal:
+        raise integrity.damage(uri, RECORD, f"is damaged: its seal {record.seal} does not match")
+    if not record.names_itself():
+        raise integrity.damage(
+            uri,
+            RECORD,
+            f"names itself {record.fingerprint}, which its config and inputs do not give",
+        )
+    if _FINGERPRINT.fullmatch(place) and place != record.fingerprint:
+        raise integrity.damage(
+            uri, RECORD, f"is of another build, {record.stage}/{record.fingerprint}"
+        )
+
+
+def _partial(folder: Path) -> Path:
+    """Return a name beside a folder that no artifact and no other draft has."""
+    return folder.with_name(f"{PARTIAL}{folder.name}-{uuid.uuid4().hex[:8]}")
+
+
+def _moved_aside(folder: Path, *, unless: str | None = None) -> Path | None:
+    """Give a folder the name of a draft in one step; None if it is gone, or holds ``unless``."""
+    if unless and (folder / unless).exists():
+        return None
+    aside = _partial(folder)
+    try:
+        folder.rename(aside)
+    except FileNotFoundError:
+        return None
+    return aside
+
+
+def _last_change(folder: Path) -> float:
+    """Return when a file of a draft was last written."""
+    times = [folder.stat().st_mtime]
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # its worker is alive, then
+            times.append(path.stat().st_mtime)
+    return max(times)
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -4,38 +4,39 @@ Credentials never pass through here: s3fs reads them, and the endpoint, from the
 (``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_ENDPOINT_URL``).
 """
 
+import contextlib
+import errno
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from fsspec.core import url_to_fs
 
+from dskd_core import access
 from dskd_core.errors import ConfigError
 
-_SCHEMES = ("s3",)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _BLOCK_BYTES = 1 << 20
+_DOWNLOAD = ".partial"
+_STALE_SECONDS = 24 * 3600
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_WORDS = ("No space left on device", "StorageFull", "File too large")
 
 
 def check_root(root_uri: str) -> str:
-    """Return ``root_uri`` made absolute, without a trailing slash.
+    """Return where ``root_uri`` leads: an absolute path, or an ``s3://`` prefix without a slash.
 
     Raises:
-        ConfigError: if the scheme is neither a plain path nor one of ``s3://``.
+        ConfigError: if it is no place to keep artifacts, or this process may not write there.
     """
-    scheme, separator, _ = root_uri.partition("://")
-    if not separator:
-        return str(Path(root_uri).expanduser().resolve())
-    if scheme not in _SCHEMES:
-        raise ConfigError(
-            f"The root {root_uri!r} has the scheme {scheme!r}; give a folder or an s3:// prefix."
-        )
-    return root_uri.rstrip("/")
+    return access.check_writable(root_uri, "root_uri")
 
 
 def is_remote(uri: str) -> bool:
@@ -53,7 +54,7 @@ def join(uri: str, *names: str) -> str:
         ConfigError: if a name has a slash, starts with a dot, or is empty.
     """
     for name in names:
-        if not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ConfigError(
                 f"{name!r} is not a plain name; use letters, digits, dots, dashes and underscores."
             )
@@ -66,8 +67,16 @@ def join_path(uri: str, relative: str) -> str:
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Return the file system that holds ``uri`` and the path of ``uri`` in it."""
-    fs, path = url_to_fs(uri)
+    """Return the file system that holds ``uri`` and the path of ``uri`` in it.
+
+    Listings of an object store are not kept: another process may publish at any time.
+
+    Raises:
+        ConfigError: if this process may not read there.
+    """
+    access.check_readable(uri)
+    options = {"use_listings_cache": False} if is_remote(uri) else {}
+    fs, path = url_to_fs(uri, **options)
     return fs, path
 
 
@@ -96,7 +105,7 @@ def list_names(uri: str) -> list[str]:
 def remove(uri: str) -> None:
     """Delete the file or folder at ``uri``, if there is one."""
     fs, path = filesystem(uri)
-    if fs.exists(path):
+    with contextlib.suppress(FileNotFoundError):
         fs.rm(path, recursive=True)
 
 
@@ -104,25 +113,86 @@ def upload_folder(folder: Path, uri: str, *, last: str) -> None:
     """Copy the files of ``folder`` under ``uri``, the file named ``last`` after all others.
 
     The file named ``last`` is the commit marker: a reader that sees it sees everything.
+
+    Raises:
+        OSError: if the object store does not answer; nothing is published then.
     """
     fs, path = filesystem(uri)
     for file in [*(f for f in files_under(folder) if f != last), last]:
-        fs.put_file(str(folder / file), f"{path}/{file}")
+        try:
+            fs.put_file(str(folder / file), f"{path}/{file}")
+        except Exception as error:
+            raise OSError(
+                f"The upload of {file} to {uri} broke off ({type(error).__name__}: {error}); "
+                "nothing is published: see that the object store answers and run again."
+            ) from error
 
 
-def local_copy(uri: str, cache: Path) -> Path:
-    """Return a local path with the content of ``uri``: itself, or a download kept in ``cache``."""
+def local_copy(uri: str, cache: Path, names: Sequence[str]) -> Path:
+    """Return a local path with the content of ``uri``: itself, or a download kept in ``cache``.
+
+    Args:
+        uri: a folder or prefix.
+        cache: where downloads are kept; processes may share it.
+        names: the files to download. No listing is asked for them: it might be out of date.
+
+    Raises:
+        ConfigError: if this process may not read there, or a name could climb out of the copy.
+        OSError: if the object store does not answer or the disk of the cache is full.
+    """
     if not is_remote(uri):
+        access.check_readable(uri)
         return Path(uri)
+    for name in names:
+        join_path(uri, name)
     target = cache / hashlib.sha256(uri.encode()).hexdigest()[:16]
-    if not target.exists():
-        fs, path = filesystem(uri)
-        partial = target.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        fs.get(path, str(partial), recursive=True)
+    if target.exists():
+        return target
+    for left in cache.glob(f"{target.name}.*{_DOWNLOAD}"):
+        if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)  # of a process killed long ago
+    fs, path = filesystem(uri)
+    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}{_DOWNLOAD}")
+    try:
+        partial.mkdir(parents=True)
+        for name in names:
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        fs.get([f"{path}/{name}" for name in names], [str(partial / name) for name in names])
         partial.rename(target)
+    except Exception as error:
+        if is_full(error):
+            raise full(cache, error) from error
+        if not target.exists():  # else another process was faster; its copy is as good
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Say whether an exception, or one behind it, says that a disk or quota is full.
+
+    Libraries that are not written in Python only say so in words.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        if any(words in str(error) for words in _FULL_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def full(folder: Path, error: BaseException) -> OSError:
+    """Return the error that says which disk is full, how full, and what was being written."""
+    disk = shutil.disk_usage(folder if folder.exists() else folder.parent)
+    n_bytes = sum((folder / name).stat().st_size for name in files_under(folder))
+    return OSError(
+        errno.ENOSPC,
+        f"The disk of {folder} is full: {disk.free:,} of {disk.total:,} bytes are free and what "
+        f"stands there has {n_bytes:,} ({error}); free more than that, or set another place, and "
+        "run again. Nothing is published",
+    )
 
 
 def zarr_store(uri: str, *, read_only: bool = True) -> Any:
@@ -146,7 +216,9 @@ def zarr_store(uri: str, *, read_only: bool = True) -> Any:
         return ObjectStore(place, read_only=read_only)
     if reader != "s3fs":
         raise ConfigError(f"DSKD_S3_READER is {reader!r}; set s3fs or obstore.")
-    return FsspecStore.from_url(uri, read_only=read_only)
+    return FsspecStore.from_url(
+        uri, read_only=read_only, storage_options={"use_listings_cache": False}
+    )
 
 
 def files_under(folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.errors import ArtifactError
 from dskd_core.training.student import Tail
 
 STAGE = "checkpoint"
@@ -63,7 +64,9 @@ def save(
     best: Best | None = None,
     n_kept: int = 1,
 ) -> None:
-    """Publish the state after a step, then drop all but the latest of the same run.
+    """Publish the state after a step, then drop older ones of the same run.
+
+    Those of later steps stay: a second run of the same student, which is ahead, goes on from them.
 
     Args:
         store: where checkpoints are kept.
@@ -75,7 +78,7 @@ def save(
         best: the best weights so far, where they will be exported.
         n_kept: checkpoints left standing, this one included.
     """
-    older = [a for a in _of_run(store, student) if _step(a) != step]
+    older = [a for a in _of_run(store, student) if _step(a) < step]
     work = Work(STAGE, {"student": student.fingerprint, "step": step}, {})
     with store.publish(work) as draft:
         save_file(_state(tail, optimizer, best), draft.path(_TENSORS))
@@ -87,13 +90,33 @@ def save(
 
 
 def resume(store: ArtifactStore, student: Work, tail: Tail, optimizer: Optimizer) -> Resumed:
-    """Load the latest checkpoint of a run into the tail and the optimizer, if there is one."""
-    found = _of_run(store, student)
-    if not found:
-        return Resumed(0, [])
-    latest = max(found, key=_step)
-    folder = latest.folder()
+    """Load the latest checkpoint of a run into the tail and the optimizer, if there is one.
+
+    Raises:
+        ArtifactError: if it is damaged.
+    """
+    while found := _of_run(store, student):
+        latest = max(found, key=_step)
+        try:
+            return _load(latest, tail, optimizer)
+        except (ArtifactError, FileNotFoundError):
+            # A second run of the same student may have dropped it for a later one just now.
+            if store.exists(latest):
+                raise
+    return Resumed(0, [])
+
+
+def drop(store: ArtifactStore, student: Work) -> None:
+    """Delete all checkpoints of a finished run."""
+    for artifact in _of_run(store, student):
+        store.discard(artifact)
+
+
+def _load(latest: Artifact, tail: Tail, optimizer: Optimizer) -> Resumed:
+    folder = latest.folder(weights=True)
     state = load_file(folder / _TENSORS)
+    history: list[dict[str, float]] = json.loads((folder / _HISTORY).read_text("utf-8"))
+    scored = json.loads((folder / _BEST).read_text("utf-8")) if (folder / _BEST).exists() else None
     with torch.no_grad():
         for name, parameter in tail.layers.named_parameters():
             parameter.copy_(state[f"weight.{name}"])
@@ -102,21 +125,14 @@ def resume(store: ArtifactStore, student: Work, tail: Tail, optimizer: Optimizer
                 for key in ("exp_avg", "exp_avg_sq")
             }
             optimizer.state[parameter] = {"step": state[f"step.{name}"], **moments}
-    history: list[dict[str, float]] = json.loads((folder / _HISTORY).read_text("utf-8"))
     best = None
-    if (folder / _BEST).exists():
+    if scored:
         weights = {
             name: state[f"best.{name}"].to(parameter.device)
             for name, parameter in tail.layers.named_parameters()
         }
-        best = Best(**json.loads((folder / _BEST).read_text("utf-8")), weights=weights)
+        best = Best(**scored, weights=weights)
     return Resumed(_step(latest), history, best)
-
-
-def drop(store: ArtifactStore, student: Work) -> None:
-    """Delete all checkpoints of a finished run."""
-    for artifact in _of_run(store, student):
-        store.discard(artifact)
 
 
 def _of_run(store: ArtifactStore, student: Work) -> list[Artifact]:

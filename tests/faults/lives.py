@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,16 +22,30 @@ def lives(target: Callable[..., None], *, seconds: float) -> Iterator[Callable[.
     Args:
         target: a function of a module.
         seconds: a life that lasts longer fails the test.
+
+    The function has an attribute ``together``, which runs several lives at once, each from its own
+    arguments, and returns their exit codes.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([target.__module__])
 
+    def together(*lives: tuple[Any, ...]) -> list[int]:
+        processes = [context.Process(target=target, args=args) for args in lives]
+        for process in processes:
+            process.start()
+        deadline = time.monotonic() + seconds
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+        codes = [process.exitcode for process in processes]
+        for process in processes:
+            process.kill()
+        assert None not in codes, f"alive after {seconds} s: {[args[1:] for args in lives]}"
+        return codes
+
     def live(*args: Any) -> int:
-        process = context.Process(target=target, args=args)
-        process.start()
-        process.join(seconds)
-        assert process.exitcode is not None, f"alive after {seconds} s, waiting for {args[1:]}"
-        return process.exitcode
+        return together(args)[0]
+
+    live.together = together
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
