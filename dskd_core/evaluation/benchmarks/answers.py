@@ -29,21 +29,31 @@ def label_in(answer: str, labels: Sequence[str]) -> str | None:
 
 
 def passage_scores(answer: str, gold: Sequence[str]) -> tuple[float, float]:
-    """Return F1 and exact match of an answer, as the official SQuAD v2 script counts them.
+    r"""Return F1 and exact match of a generated answer: its first line, ``no answer`` for none.
 
-    Of several accepted answers the best counts. Without one, as for an unanswerable question,
-    only an empty answer is right, and ``no answer`` is an empty answer.
-
-    >>> passage_scores("the Rhine river", ["Rhine", "Rhine delta"])
+    >>> passage_scores("the Rhine river\nQ:", ["Rhine", "Rhine delta"])
     (0.6666666666666666, 0.0)
     >>> passage_scores("No answer.", ["no answer"]), passage_scores("Rhine", ["no answer"])
     ((1.0, 1.0), (0.0, 0.0))
     """
-    accepted = [text for text in gold if text != UNANSWERABLE and normalised(text)] or [""]
-    written = normalised(answer.strip().partition("\n")[0])
-    written = "" if written == UNANSWERABLE else written
-    pairs = [(written, normalised(text)) for text in accepted]
-    return max(_f1(*pair) for pair in pairs), float(max(a == b for a, b in pairs))
+    written = answer.strip().partition("\n")[0]
+    none = normalised(written) == UNANSWERABLE
+    return squad_scores("" if none else written, [text for text in gold if text != UNANSWERABLE])
+
+
+def squad_scores(answer: str, gold: Sequence[str]) -> tuple[float, float]:
+    """Return F1 and exact match as the official SQuAD v2 script counts them.
+
+    Of several accepted answers the best counts. Without one, as for an unanswerable question,
+    only an empty answer is right.
+
+    >>> squad_scores("", []), squad_scores("unanswerable", [])
+    ((1.0, 1.0), (0.0, 0.0))
+    """
+    accepted = [words for text in gold if (words := normalised(text))] or [""]
+    written = normalised(answer)
+    f1 = max(_f1(written, words) for words in accepted)
+    return f1, float(any(written == words for words in accepted))
 
 
 def normalised(text: str) -> str:

@@ -1,0 +1,286 @@
+"""Benchmark scores on disk: items, scored in parts by one model, and all of its scores together.
+
+``benchmark-shard`` artifact, of one model and one benchmark in one protocol:
+
+    part.parquet    number int32 (of the item), score, score_norm, exact double, answer string,
+                    parsed bool, logprobs list<double>
+
+``benchmark-scores`` artifact, of one model and all benchmarks and protocols:
+
+    items.parquet   item, task, protocol, subject, group, fingerprint, gold, exemplars,
+                    prompt_fingerprint, n_prompt_tokens (items.py), and what became of each:
+        score         0 to 1: accuracy, or F1 of squad
+        score_norm    acc_norm of lm-evaluation-harness, where the task has it; else null
+        exact         exact match of squad; else null
+        answer        the generated text; null where choices are compared
+        parsed        whether the answer names a label; where it does not, the score is 0
+        logprobs      log-likelihood of each choice (harness); else null
+        in_training   the question is among those the students were trained on
+        passage_in_training  its passage is (squad)
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dskd_core.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.config import BenchmarkConfig, EvaluationConfig, TeacherConfig
+from dskd_core.embeddings.teacher import device_lock
+from dskd_core.errors import ArtifactError
+from dskd_core.evaluation.benchmarks import harness
+from dskd_core.evaluation.benchmarks.items import STAGE as ITEMS
+from dskd_core.evaluation.benchmarks.items import TABLE, write_items
+from dskd_core.evaluation.benchmarks.paper import PaperPrompts
+from dskd_core.evaluation.benchmarks.questions import contents, read_benchmark
+from dskd_core.evaluation.benchmarks.scoring import Protocol, batches_of, run
+from dskd_core.evaluation.benchmarks.subjects import context_tokens, model_config, model_folder
+from dskd_core.evaluation.benchmarks.summary import accuracies
+from dskd_core.progress import Progress, silent
+from dskd_core.prompts.chat import ChatFormat
+from dskd_core.prompts.questions import LICENCES
+from dskd_core.shards import Shard, cut
+from dskd_core.tokenizers import load_tokenizer
+
+STAGE = "benchmark-scores"
+_PART = "part.parquet"
+_PART_SCHEMA = pa.schema(
+    [
+        ("number", pa.int32()),
+        ("score", pa.float64()),
+        ("score_norm", pa.float64()),
+        ("exact", pa.float64()),
+        ("answer", pa.string()),
+        ("parsed", pa.bool_()),
+        ("logprobs", pa.list_(pa.float64())),
+    ]
+)
+_OF_ITEMS = ("n_choices", "n_requests", "document", "context")  # not needed in the scores
+
+
+def build_items(
+    store: ArtifactStore,
+    config: EvaluationConfig,
+    benchmark: BenchmarkConfig,
+    protocol: Protocol,
+    model: Artifact,
+    *,
+    progress: Progress = silent,
+) -> Artifact:
+    """Read a benchmark and write its items for the tokenizer of a model, unless that is done.
+
+    Models with the same tokenizer, chat template and context share the items.
+
+    Args:
+        store: where the artifact is kept.
+        config: the seed.
+        benchmark: where the questions are.
+        protocol: how they are asked.
+        model: a teacher, a student, or any artifact that points at a checkpoint; its weights are
+            not read.
+        progress: told items.
+
+    Raises:
+        ConfigError: if a place holds no file, or lm-evaluation-harness is needed and not there.
+        DataError: if a file cannot be read, or has no answers.
+    """
+    folder = model_folder(model)
+    tokenizer = load_tokenizer(folder)
+    chat = ChatFormat(tokenizer)
+    settings = benchmark.model_dump(
+        mode="json", exclude={"uri", "labels_uri", "exemplars_uri", "exemplars_labels_uri"}
+    )
+    settings |= {"protocol": protocol, "seed": config.benchmark_seed}
+    inputs = contents(benchmark) | {"tokenizer": tokenizer.fingerprint}
+    if protocol == "paper":
+        settings["context_tokens"] = context_tokens(folder)
+        inputs["chat_format"] = chat.fingerprint
+    else:
+        del settings["answer_tokens"]
+        settings["lm_eval"] = harness.version()
+    work = Work(ITEMS, settings, inputs)
+    if found := store.find(work):
+        return found
+    with store.publish(work) as draft:
+        read = read_benchmark(benchmark, config.benchmark_seed)
+        if protocol == "paper":
+            prompts = PaperPrompts(benchmark, chat, context_tokens(folder), config.benchmark_seed)
+            items, prefix = list(prompts.items(read, progress)), chat.prefix
+        else:
+            encoder = harness.Encoder(tokenizer.hf, model_config(folder))
+            shots = benchmark.n_exemplars
+            items = list(harness.harness_items(read, benchmark.task, shots, encoder, progress))
+            prefix = ()
+        write_items(draft, items, protocol, prefix)
+        draft.report |= {
+            "counts": dict(sorted(read.counts.items())),
+            "uri": benchmark.uri,
+            "licence": LICENCES[benchmark.task],
+            "reading": {name: account.report() for name, account in read.accounts.items()},
+        }
+    return store.get(work.stage, work.fingerprint)
+
+
+def plan_scoring(items: Artifact, config: EvaluationConfig, model: Artifact) -> list[Shard]:
+    """Cut the batches of items into shards of ``benchmark_shard_tokens``."""
+    batches = batches_of(items, config.benchmark_batch_tokens, model)
+    return cut([batch.n_tokens for batch in batches], config.benchmark_shard_tokens)
+
+
+def score_shard(
+    store: ArtifactStore,
+    config: EvaluationConfig,
+    teacher_config: TeacherConfig,
+    model: Artifact,
+    items: Artifact,
+    shard: Shard,
+    *,
+    progress: Progress = silent,
+) -> Artifact:
+    """Score a shard of the items with one model.
+
+    Raises:
+        ArtifactError: if the items were written with another tokenizer than the model's.
+    """
+    work = Work(
+        "benchmark-shard",
+        {
+            "batch_tokens": config.benchmark_batch_tokens,
+            "batches": [shard.start, shard.stop],
+            "dtype": teacher_config.dtype,
+        },
+        {"model": model.fingerprint, "items": items.fingerprint},
+    )
+    if found := store.find(work):
+        return found
+    _check_tokenizer(model, items)
+    batches = batches_of(items, config.benchmark_batch_tokens, model)[shard.start : shard.stop]
+    with device_lock, store.publish(work) as draft:
+        rows = run(model, teacher_config, items, batches, progress)
+        draft.write_table(_PART, pa.Table.from_pylist(rows, schema=_PART_SCHEMA))
+        draft.counts |= {"items": len(rows), "tokens": sum(batch.n_tokens for batch in batches)}
+    return store.get(work.stage, work.fingerprint)
+
+
+def collect_scores(
+    store: ArtifactStore,
+    config: EvaluationConfig,
+    model: Artifact,
+    items: Sequence[Artifact],
+    parts: Sequence[Artifact],
+    *,
+    trained_on: Artifact | None = None,
+) -> Artifact:
+    """Join the scores of one model on all benchmarks in all protocols.
+
+    Args:
+        store: where the artifact is kept.
+        config: the batches.
+        model: what was scored.
+        items: one artifact a benchmark and protocol.
+        parts: the shards of all of them.
+        trained_on: the ``questions`` students are trained on, if any; items that are among them
+            are marked and counted.
+
+    Raises:
+        ArtifactError: if the parts do not score every item once.
+    """
+    inputs = {"model": model.fingerprint} | {
+        f"items-{number}": artifact.fingerprint for number, artifact in enumerate(items)
+    }
+    if trained_on is not None:
+        inputs["trained_on"] = trained_on.fingerprint
+    dtypes = sorted({part.record.config["dtype"] for part in parts})
+    settings = {"batch_tokens": config.benchmark_batch_tokens, "dtype": dtypes}
+    work = Work(STAGE, settings, inputs)
+    if found := store.find(work):
+        return found
+    tables = [_scored(artifact, parts) for artifact in items]
+    table = _marked(pa.concat_tables(tables), trained_on)
+    with store.publish(work) as draft:
+        draft.write_table(TABLE, table)
+        draft.counts |= {
+            "items": len(table),
+            "unparsable_answers": _n_true(table["parsed"], wanted=False),
+            "items_in_training": _n_true(table["in_training"]),
+            "passages_in_training": _n_true(table["passage_in_training"]),
+        }
+        draft.report |= {
+            "model": _about(model),
+            "trained_on": trained_on.fingerprint if trained_on else None,
+            "accuracies": accuracies(table),
+            "benchmarks": [
+                {"task": a.record.config["task"], "protocol": a.record.config["protocol"]}
+                | a.record.report
+                for a in items
+            ],
+            "parts": [part.fingerprint for part in parts],
+        }
+    return store.get(work.stage, work.fingerprint)
+
+
+def load_items(scores: Artifact) -> pa.Table:
+    """Return the per-item table of a ``benchmark-scores`` artifact."""
+    return scores.table(TABLE)
+
+
+def _scored(items: Artifact, parts: Iterable[Artifact]) -> pa.Table:
+    """Return the items of one benchmark with their scores, in their order."""
+    own = [part for part in parts if part.record.inputs["items"] == items.fingerprint]
+    asked = items.table(TABLE)
+    found = pa.concat_tables([_PART_SCHEMA.empty_table(), *(part.table(_PART) for part in own)])
+    numbers = found["number"].to_numpy()
+    if not np.array_equal(np.sort(numbers), np.arange(len(asked))):
+        raise ArtifactError(
+            f"The {len(own)} parts score {len(numbers)} items, not each of the {len(asked)} of "
+            f"{items.fingerprint} once; score every shard of plan_scoring and collect all."
+        )
+    found = found.take(np.argsort(numbers))
+    for name in found.column_names[1:]:
+        asked = asked.append_column(name, found[name])
+    return asked.drop_columns(list(_OF_ITEMS))
+
+
+def _marked(table: pa.Table, trained_on: Artifact | None) -> pa.Table:
+    """Mark the items, and the passages, that students are trained on.
+
+    A question is known by its normalised text, and where its authors number it by that id too:
+    so the exemplars of training prompts count, which are kept by id.
+    """
+    known: set[str] = set()
+    passages: set[str] = set()
+    if trained_on is not None:
+        seen = trained_on.table("questions.parquet")
+        known |= set(seen["fingerprint"].to_pylist())
+        ids = {*seen["id"].to_pylist(), *(i for row in seen["exemplars"].to_pylist() for i in row)}
+        known |= {name for name in ids if name.partition("/")[0] not in {"mmlu", "piqa"}}
+        passages = set(seen["group"].to_pylist())
+    pairs = zip(table["fingerprint"].to_pylist(), table["item"].to_pylist(), strict=True)
+    flags = [fingerprint in known or item in known for fingerprint, item in pairs]
+    table = table.append_column("in_training", pa.array(flags, pa.bool_()))
+    rows = zip(table["task"].to_pylist(), table["group"].to_pylist(), strict=True)
+    flags = [task == "squad" and group in passages for task, group in rows]
+    return table.append_column("passage_in_training", pa.array(flags, pa.bool_()))
+
+
+def _n_true(column: pa.ChunkedArray, *, wanted: bool = True) -> int:
+    return sum(value is wanted for value in column.to_pylist())
+
+
+def _about(model: Artifact) -> dict[str, Any]:
+    """Say whose scores these are."""
+    report = model.record.report
+    named = {name: report[name] for name in ("arm", "seed") if name in report}
+    return {"stage": model.record.stage, "fingerprint": model.fingerprint} | (
+        named or {"arm": "teacher", "seed": None, "source": report.get("source")}
+    )
+
+
+def _check_tokenizer(model: Artifact, items: Artifact) -> None:
+    ours = load_tokenizer(model_folder(model)).fingerprint
+    if (theirs := items.record.inputs["tokenizer"]) != ours:
+        raise ArtifactError(
+            f"The items {items.fingerprint} were written with tokenizer {theirs}, but the model "
+            f"{model.fingerprint} has {ours}; write them for it."
+        )
