@@ -345,7 +345,7 @@ class ArtifactStore:
         draft = Draft(self._draft_folder(work))
         try:
             yield draft
-            self._write_record(work, draft, time.monotonic() - started)
+            self._write_record(self.uri(work), work, draft, time.monotonic() - started)
             self._commit(work, draft)
         except Exception as error:
             if storage.is_full(error):
@@ -366,14 +366,7 @@ class ArtifactStore:
         return folder
 
     @staticmethod
-    def _write_record(work: Work, draft: Draft, seconds: float) -> None:
-        files = {
-            name: {
-                "bytes": draft.path(name).stat().st_size,
-                "sha256": storage.sha256_of_file(draft.path(name)),
-            }
-            for name in storage.files_under(draft.folder)
-        }
+    def _write_record(uri: str, work: Work, draft: Draft, seconds: float) -> None:
         record = Record(
             stage=work.stage,
             fingerprint=work.fingerprint,
@@ -381,7 +374,7 @@ class ArtifactStore:
             inputs=work.inputs,
             counts=draft.counts,
             report=draft.report,
-            files=files,
+            files=storage.described(draft.folder, flushed=not storage.is_remote(uri)),
             seconds=round(seconds, 3),
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             versions=tool_versions(),
@@ -393,11 +386,13 @@ class ArtifactStore:
         if storage.is_remote(uri):
             storage.upload_folder(draft.folder, uri, last=RECORD)
             return
-        for name in storage.files_under(draft.folder):
-            _flush_to_disk(draft.path(name))
+        # The other files were flushed while they were hashed.
+        storage.flush(draft.path(RECORD))
+        storage.flush_folders(draft.folder)
         while not (Path(uri) / RECORD).exists():  # else another's bytes are as good as ours
             try:
                 draft.folder.rename(uri)
+                storage.flush(Path(uri).parent)
                 return
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
@@ -460,14 +455,6 @@ def _last_change(folder: Path) -> float:
         with contextlib.suppress(FileNotFoundError):  # its worker is alive, then
             times.append(path.stat().st_mtime)
     return max(times)
-
-
-def _flush_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _cache_folder() -> Path:

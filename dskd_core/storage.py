@@ -12,7 +12,8 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from dskd_core import access
 from dskd_core.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_BLOCK_BYTES = 1 << 20
+_N_THREADS = 8
 _DOWNLOAD = ".partial"
 _STALE_SECONDS = 24 * 3600
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -226,16 +227,44 @@ def files_under(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def blocks(path: Path) -> Iterator[bytes]:
-    """Yield the content of a file in blocks of 1 MiB."""
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            yield block
+def described(folder: Path, *, flushed: bool) -> dict[str, dict[str, Any]]:
+    """Return size and SHA-256 of every file below ``folder``, by relative path.
+
+    Args:
+        folder: a local folder nobody writes to any more.
+        flushed: bring every file to the disk meanwhile: the disk works while others are hashed.
+    """
+
+    def describe(name: str) -> dict[str, Any]:
+        path = folder / name
+        if flushed:
+            flush(path)
+        return {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
+
+    names = files_under(folder)
+    with ThreadPoolExecutor(_N_THREADS) as pool:
+        return dict(zip(names, pool.map(describe, names), strict=True))
+
+
+def flush_folders(folder: Path) -> None:
+    """Bring the names in ``folder`` and in all folders below it to the disk."""
+    with ThreadPoolExecutor(_N_THREADS) as pool:
+        list(pool.map(flush, [folder, *(path for path in folder.rglob("*") if path.is_dir())]))
+
+
+def flush(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a network file system without folders to flush
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    for block in blocks(path):
-        digest.update(block)
-    return digest.hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

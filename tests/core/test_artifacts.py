@@ -200,3 +200,25 @@ def test_a_draft_left_a_week_ago_is_swept_when_its_work_is_done_again(store):
     os.utime(left, (time.time() - week, time.time() - week))
     publish(store, WORK)
     assert names(store) == [fresh.name, WORK.fingerprint]
+
+
+def test_every_file_and_folder_is_on_the_disk_before_its_name_is(store, monkeypatch):
+    flushed, rename = [], Path.rename
+
+    def fsync(descriptor):
+        flushed.append(os.path.realpath(f"/proc/self/fd/{descriptor}"))
+
+    def watched(path, target):
+        flushed.append("renamed")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", watched)
+    with store.publish(WORK) as draft:
+        draft.write_group("x.zarr").create_array("v", data=np.arange(5))
+    *before, renamed, after = flushed
+    made = store.find(WORK).folder()
+    wanted = [draft.folder, *(draft.folder / p.relative_to(made) for p in made.rglob("*"))]
+    assert renamed == "renamed"
+    assert after == str(made.parent)
+    assert sorted(before) == sorted(map(str, wanted))
