@@ -3,13 +3,15 @@
 from prefect import flow
 
 from dskd_core.config import PipelineConfig
-from flows.runner import DEFAULTS, Made, threads
+from flows.runner import DEFAULTS, Made, configured
 from tasks import corpus, dictionary, embeddings, lexicon, relations, senses, words
-from tasks.shards import one_by_one
+from tasks.shards import in_slots
 
 
 @flow(
-    name="dskd", flow_run_name="build dictionary of {config.teacher.source}", task_runner=threads()
+    name="dskd",
+    flow_run_name="build dictionary of {config.teacher.source}",
+    task_runner=configured(),
 )
 def build_dictionary(config: PipelineConfig = DEFAULTS) -> Made:
     """Build the dictionary, or find it done.
@@ -40,7 +42,7 @@ def build_dictionary(config: PipelineConfig = DEFAULTS) -> Made:
 
 def _embeddings(config: PipelineConfig, made: Made) -> str:
     inputs = made["teacher"], made["corpus"]
-    parts = one_by_one(
+    parts = in_slots(
         "embeddings",
         embeddings.extract,
         {
@@ -53,7 +55,7 @@ def _embeddings(config: PipelineConfig, made: Made) -> str:
 
 def _senses(config: PipelineConfig, made: Made) -> str:
     inputs = made["embeddings"], made["corpus"]
-    parts = one_by_one(
+    parts = in_slots(
         "senses",
         senses.cluster,
         {

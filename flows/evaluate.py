@@ -3,12 +3,12 @@
 from prefect import flow
 
 from dskd_core.config import PipelineConfig
-from flows.runner import DEFAULTS, Made, threads
+from flows.runner import DEFAULTS, Made, configured
 from flows.train import dictionary_of, train_students
 from tasks import evaluation
 
 
-@flow(name="dskd", flow_run_name="evaluate {config.teacher.source}", task_runner=threads())
+@flow(name="dskd", flow_run_name="evaluate {config.teacher.source}", task_runner=configured())
 def evaluate(config: PipelineConfig = DEFAULTS) -> Made:
     """Score and compare every student; what is missing is made first.
 
@@ -21,7 +21,7 @@ def evaluate(config: PipelineConfig = DEFAULTS) -> Made:
     return compare_students(config, train_students(config, dictionary_of(config)))
 
 
-@flow(name="dskd", flow_run_name="report on {config.teacher.source}", task_runner=threads())
+@flow(name="dskd", flow_run_name="report on {config.teacher.source}", task_runner=configured())
 def compare_students(config: PipelineConfig, made: Made) -> Made:
     """Compare students that have scores.
 

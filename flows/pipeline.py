@@ -4,12 +4,12 @@ from prefect import flow, get_run_logger
 
 from dskd_core.config import PipelineConfig
 from flows.evaluate import compare_students
-from flows.runner import DEFAULTS, Made, threads
+from flows.runner import DEFAULTS, Made, configured
 from flows.train import dictionary_of, train_students
 from tasks.artifacts import show_summary
 
 
-@flow(name="dskd", flow_run_name="pipeline of {config.teacher.source}", task_runner=threads())
+@flow(name="dskd", flow_run_name="pipeline of {config.teacher.source}", task_runner=configured())
 def pipeline(config: PipelineConfig = DEFAULTS) -> Made:
     """Run every stage; finished work is found, not repeated.
 

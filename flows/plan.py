@@ -3,11 +3,11 @@
 from prefect import flow
 
 from dskd_core.config import PipelineConfig
-from flows.runner import DEFAULTS, threads
+from flows.runner import DEFAULTS, configured
 from tasks import planning
 
 
-@flow(name="dskd", flow_run_name="plan of {config.teacher.source}", task_runner=threads())
+@flow(name="dskd", flow_run_name="plan of {config.teacher.source}", task_runner=configured())
 def plan(config: PipelineConfig = DEFAULTS) -> list[dict[str, str]]:
     """Show tokens, shards, bytes, FLOPs and hours of every stage as a table; nothing runs.
 

@@ -3,12 +3,14 @@
 from prefect import flow
 
 from dskd_core.config import PipelineConfig
-from flows.runner import DEFAULTS, Made, threads
+from flows.runner import DEFAULTS, Made, configured
 from tasks import embeddings, lexicon, relations, words
 
 
 @flow(
-    name="dskd", flow_run_name="rebuild lexicon for {config.teacher.source}", task_runner=threads()
+    name="dskd",
+    flow_run_name="rebuild lexicon for {config.teacher.source}",
+    task_runner=configured(),
 )
 def rebuild_lexicon(config: PipelineConfig = DEFAULTS) -> Made:
     """Read the lexicons again and spell their words; unchanged files are found done.

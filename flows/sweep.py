@@ -5,7 +5,7 @@ from typing import Any, Literal
 from prefect import flow
 
 from dskd_core.config import PipelineConfig
-from flows.runner import DEFAULTS, Made, threads
+from flows.runner import DEFAULTS, Made, configured
 from flows.train import train
 from tasks import evaluation
 
@@ -21,7 +21,7 @@ ABLATIONS: dict[str, list[Any]] = {
 """The paper's ablations, and the key and the choice of layers."""
 
 
-@flow(name="dskd", flow_run_name="sweep on {config.teacher.source}", task_runner=threads())
+@flow(name="dskd", flow_run_name="sweep on {config.teacher.source}", task_runner=configured())
 def sweep(
     config: PipelineConfig = DEFAULTS,
     grid: dict[str, list[Any]] = ABLATIONS,

@@ -4,12 +4,12 @@ from prefect import flow
 
 from dskd_core.config import PipelineConfig
 from flows.build_dictionary import build_dictionary
-from flows.runner import DEFAULTS, Made, threads
+from flows.runner import DEFAULTS, Made, configured
 from tasks import evaluation, prompts, training
-from tasks.shards import one_by_one
+from tasks.shards import in_slots
 
 
-@flow(name="dskd", flow_run_name="train on {config.teacher.source}", task_runner=threads())
+@flow(name="dskd", flow_run_name="train on {config.teacher.source}", task_runner=configured())
 def train(config: PipelineConfig = DEFAULTS) -> Made:
     """Train and score every student; the dictionary is built first, or found done.
 
@@ -27,7 +27,7 @@ def dictionary_of(config: PipelineConfig) -> Made:
     return {} if config.training.mode == "precomputed" else build_dictionary(config)
 
 
-@flow(name="dskd", flow_run_name="students of {config.teacher.source}", task_runner=threads())
+@flow(name="dskd", flow_run_name="students of {config.teacher.source}", task_runner=configured())
 def train_students(config: PipelineConfig, made: Made) -> Made:
     """Train and score every student from a dictionary that stands.
 
@@ -51,7 +51,7 @@ def train_students(config: PipelineConfig, made: Made) -> Made:
         )
     }
     subjects = [(arm, seed) for seed in config.evaluation.seeds for arm in config.evaluation.arms]
-    students = one_by_one(
+    students = in_slots(
         "student",
         training.student,
         {
@@ -65,12 +65,12 @@ def train_students(config: PipelineConfig, made: Made) -> Made:
         },
     )
     if config.training.hub_repository:
-        one_by_one("hub", training.push, {f"push {uri}": (config, uri) for uri in students})
+        in_slots("hub", training.push, {f"push {uri}": (config, uri) for uri in students})
     judged = {"teacher": None} | {
         f"{arm} seed {seed}": uri for (arm, seed), uri in zip(subjects, students, strict=True)
     }
     places |= {"candidates": candidates["dictionary"]}
-    scores = one_by_one(
+    scores = in_slots(
         "scores",
         evaluation.scores,
         {f"scores {name}": (config, places, name, uri) for name, uri in judged.items()},
@@ -84,7 +84,7 @@ def _captured(config: PipelineConfig, made: Made) -> training.Places:
     untrained = training.untrained.submit(config, teacher, made["dictionary"]).result()
     text = _prompts(config, teacher) if config.prompts.sources else made["corpus"]
     mode = training.mode_of(config, untrained, text)
-    parts = one_by_one(
+    parts = in_slots(
         "activations",
         training.capture,
         {
@@ -103,7 +103,7 @@ def _captured(config: PipelineConfig, made: Made) -> training.Places:
 def _prompts(config: PipelineConfig, teacher: str) -> str:
     """Write benchmark questions as prompts and let the teacher answer them."""
     questions = prompts.questions.submit(config, teacher).result()
-    parts = one_by_one(
+    parts = in_slots(
         "prompts",
         prompts.answer,
         {

@@ -20,6 +20,7 @@ from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import PipelineConfig
 from dskd_core.progress import Progress
 from tasks.curves import columns_of, thinned
+from tasks.policy import gpu_slot
 from tasks.progress import PrefectProgress, clock_time, key_of
 
 MAX_ROWS = 25
@@ -61,11 +62,24 @@ def shown(
 
 
 def shown_shard(title: str, build: Callable[[Progress], Artifact]) -> str:
-    """Build one shard with a progress bar and return its URI; its stage shows the table."""
-    began = datetime.now(UTC)
-    artifact = build(PrefectProgress(title, get_run_logger()))
-    get_run_logger().info("%s: %s", title, summary_line(artifact, began=began))
+    """Build one shard on a GPU slot, with a progress bar; its stage shows the table."""
+    logger, began = get_run_logger(), datetime.now(UTC)
+    with gpu_slot():
+        artifact = build(PrefectProgress(title, logger))
+    if artifact.record.report.get("n_halved"):
+        logger.warning("%s: out of memory; %s", title, halved_line(artifact.record.report))
+    logger.info("%s: %s", title, summary_line(artifact, began=began))
     return artifact.uri
+
+
+def halved_line(report: Mapping[str, Any]) -> str:
+    """Say how small batches became.
+
+    >>> halved_line({"batch_tokens": 1024, "n_halved": 2})
+    'batches were halved 2 times, to batch_tokens 1,024'
+    """
+    name = "batch_tokens" if "batch_tokens" in report else "batch_bytes"
+    return f"batches were halved {report['n_halved']} times, to {name} {report[name]:,}"
 
 
 def found_or_made(artifact: Artifact, began: datetime) -> str:

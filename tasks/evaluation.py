@@ -6,7 +6,7 @@ from prefect import task
 
 from dskd_core.config import PipelineConfig
 from tasks.artifacts import opened, show_page, shown, store_of
-from tasks.policy import CPU, GPU
+from tasks.policy import CPU, GPU, gpu_slot
 from tasks.training import Places, inputs_of
 
 Points = dict[str, PipelineConfig]
@@ -18,17 +18,18 @@ def scores(config: PipelineConfig, places: Places, subject: str, student: str | 
     """Score one student, or the teacher itself if ``student`` is None; return the scores' URI."""
     from dskd_core.evaluation.scores import score_student
 
-    return shown(
-        f"scores {subject}",
-        lambda progress: score_student(
-            store_of(config),
-            config.training,
-            config.teacher,
-            inputs_of(places),
-            opened(student) if student else None,
-            progress=progress,
-        ),
-    )
+    with gpu_slot():
+        return shown(
+            f"scores {subject}",
+            lambda progress: score_student(
+                store_of(config),
+                config.training,
+                config.teacher,
+                inputs_of(places),
+                opened(student) if student else None,
+                progress=progress,
+            ),
+        )
 
 
 @task(name="report", task_run_name="report", **CPU)

@@ -5,16 +5,22 @@ object store or a database to restart. A refusal of ours is final, because the s
 refused too, and so is a bug: a ``TypeError`` does not heal with time.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from prefect import Task
+from prefect import Task, get_client
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectNotFound
 
 from dskd_core.errors import DskdError
 
 RETRY_DELAYS_SECONDS = (5, 20, 60)
 RETRY_JITTER = 0.3
+GPU_LIMIT = "dskd-gpu"
+_LEASE_SECONDS = 60
 NEVER_RETRIED: tuple[type[BaseException], ...] = (
     DskdError,
     ArithmeticError,
@@ -57,6 +63,26 @@ def settings(tag: str) -> dict[str, Any]:
         "cache_policy": NO_CACHE,
         "persist_result": False,
     }
+
+
+@contextmanager
+def gpu_slot() -> Iterator[None]:
+    """Hold one of the GPUs that the server's limit ``dskd-gpu`` counts, over all runs of it.
+
+    A server without that limit lets everybody pass. A worker that died gives its slot back a
+    minute later.
+    """
+    with concurrency(GPU_LIMIT, lease_duration=_LEASE_SECONDS) if _is_limited() else nullcontext():
+        yield
+
+
+def _is_limited() -> bool:
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_global_concurrency_limit_by_name(GPU_LIMIT)
+        except ObjectNotFound:
+            return False
+    return True
 
 
 CPU = settings("cpu")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.runtime import flow_run
 
 from dskd_core.training import interruption
 from tasks.curves import LiveCurve
@@ -48,6 +49,7 @@ class PrefectProgress:
         self._ended = False
         self._curve = LiveCurve(title, key_of(f"{title} curve"), logger, clock=clock)
         self._n_steps = 0
+        interruption.belong_to(flow_run.id or "")
 
     def __call__(self, n_done: int, n_total: int, unit: str, **measures: float) -> None:
         """Note that ``n_done`` of ``n_total`` units are finished.

@@ -5,6 +5,7 @@ from typing import Any
 
 from prefect import Task, get_run_logger
 from prefect.artifacts import create_table_artifact
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 
 from dskd_core.errors import DskdError
@@ -15,8 +16,12 @@ class ShardError(RuntimeError):
     """Some shards failed for good; the others are kept."""
 
 
-def one_by_one(stage: str, task: Task[..., str], calls: Mapping[str, tuple[Any, ...]]) -> list[str]:
-    """Run tasks that each fill the device: the next when one has ended, well or not.
+def in_slots(stage: str, task: Task[..., str], calls: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    """Run tasks that each fill a device: as many at once as the flow's task runner has slots.
+
+    One slot, as in threads: the next goes out when one has ended, well or not. Several: the next
+    goes out when the oldest of them has. No number: all go out, and the cluster gives each a
+    device when it has one.
 
     Args:
         stage: what they are part of, for the message.
@@ -26,11 +31,17 @@ def one_by_one(stage: str, task: Task[..., str], calls: Mapping[str, tuple[Any, 
     Raises:
         DskdError, ShardError: as :func:`gathered`, when all have ended.
     """
+    context = FlowRunContext.get()
+    n_slots = getattr(context.task_runner, "n_slots", 1) if context else 1
     futures: dict[str, PrefectFuture[str]] = {}
     for name, arguments in calls.items():
         futures[name] = task.submit(*arguments)
-        futures[name].wait()
+        if n_slots and len(futures) >= n_slots:
+            list(futures.values())[-n_slots].wait()
     return gathered(stage, futures)
+
+
+one_by_one = in_slots
 
 
 def gathered(stage: str, futures: Mapping[str, PrefectFuture[str]]) -> list[str]:
@@ -47,9 +58,7 @@ def gathered(stage: str, futures: Mapping[str, PrefectFuture[str]]) -> list[str]
     for future in futures.values():
         future.wait()
     errors = {
-        name: future.result(raise_on_failure=False)
-        for name, future in futures.items()
-        if not future.state.is_completed()
+        name: error for name, future in futures.items() if (error := _error_of(future)) is not None
     }
     if not errors:
         return [future.result() for future in futures.values()]
@@ -66,3 +75,12 @@ def gathered(stage: str, futures: Mapping[str, PrefectFuture[str]]) -> list[str]
         f"{len(errors)} of {len(futures)} {stage} tasks failed: {named}. The others are kept: "
         "retry the run to redo these alone."
     )
+
+
+def _error_of(future: PrefectFuture[str]) -> Any:
+    """Return what a task ended with instead of a result, or None."""
+    try:
+        found = future.result(raise_on_failure=False)
+    except Exception as error:  # of the cluster: the task never came to an end
+        return error
+    return None if future.state.is_completed() else found

@@ -28,6 +28,7 @@ from dskd_core.config import EmbeddingsConfig, TeacherConfig
 from dskd_core.corpus.store import Windows, load_windows
 from dskd_core.embeddings.census import Census, take_census
 from dskd_core.embeddings.extraction import extract, training_batches
+from dskd_core.embeddings.fitting import in_fitting_batches
 from dskd_core.embeddings.parts import PART, all_hashes, all_met, write_part
 from dskd_core.embeddings.sampling import hash_limits, smallest_per_token
 from dskd_core.embeddings.states import decode_states, encode_states
@@ -83,12 +84,16 @@ def extract_shard(
     one another. Within one process shards take turns. Two workers that run the same shard both
     publish the same bytes, and the second finds the place taken.
 
+    Where the device runs out of memory the shard begins again with batches half as large; its
+    record says how large they were.
+
     Memory: the states that are kept, at most ``shard_tokens * d`` values of 16 bits, and a second
     copy of them while they are sorted; the windows and the census (12 bytes a token) besides.
 
     Raises:
         ArtifactError: if the corpus was made with another tokenizer than the teacher's.
         DataError: if the teacher gives NaN, or a value that float16 cannot hold.
+        CapacityError: if the device has no memory for one window.
     """
     work = Work(
         "embeddings-shard",
@@ -108,16 +113,17 @@ def extract_shard(
         windows, census = _census(corpus.uri, _sample_settings(config))
         model = load_teacher(teacher, teacher_config)
         batches = training_batches(windows, census, config)[shard.start : shard.stop]
-        states, occurrences, met = extract(
-            model,
-            windows,
-            census,
+        fitted = in_fitting_batches(
+            lambda fine: extract(
+                *(model, windows, census, fine, config, tokenizer.special_ids, progress),
+                shard.name,
+            ),
             batches,
-            config,
-            tokenizer.special_ids,
-            progress,
-            shard.name,
+            census.lengths,
+            setting="embeddings.batch_tokens",
+            cure="corpus.window_tokens",
         )
+        states, occurrences, met = fitted.value
         kept = smallest_per_token(occurrences.tokens, occurrences.hashes, config.max_occurrences)
         bits = encode_states(states[torch.from_numpy(kept)], config.state_dtype, shard.name)
         group = draft.write_group(PART)
@@ -128,6 +134,7 @@ def extract_shard(
             "occurrences": int(met.sum()),
             "rows": len(kept),
         }
+        draft.report |= fitted.report("batch_tokens")
     return store.get(work.stage, work.fingerprint)
 
 

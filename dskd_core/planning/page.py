@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 
 from dskd_core.planning.hardware import Device
-from dskd_core.planning.plan import STORE_BYTES_PER_SECOND, Plan
-from dskd_core.planning.quantities import KMEANS_ITERATIONS
+from dskd_core.planning.plan import MAX_SHARDS, MIN_SHARD_SECONDS, STORE_BYTES_PER_SECOND, Plan
+from dskd_core.planning.quantities import KMEANS_ITERATIONS, StagePlan
 
 _SHOWN = 0.01
+_SHARD_SETTINGS = {
+    "embeddings": "raise embeddings.shard_tokens",
+    "senses": "raise senses.shard_rows",
+    "activations": "their size has no setting",
+}
 
 
 def stage_rows(plan: Plan) -> list[dict[str, str]]:
@@ -79,6 +84,7 @@ def sentences(plan: Plan, devices: Sequence[Device]) -> list[str]:
         *(f"{note[0].upper()}{note[1:]}." for note in notes),
         saving,
         *_unplanned(plan),
+        *_shard_sentences(plan, devices),
         "Hours: " + "; ".join(_rate(device) for device in devices) + "; writing at "
         f"{STORE_BYTES_PER_SECOND / 1e6:.0f} MB/s. K-means is taken to need "
         f"{KMEANS_ITERATIONS} iterations. Lexicon, relations and words need minutes and no "
@@ -93,6 +99,32 @@ def _unplanned(plan: Plan) -> list[str]:
         "Prompts are not planned: how many tokens they have is known once they are read; students "
         "are planned on the corpus."
     ]
+
+
+def _shard_sentences(plan: Plan, devices: Sequence[Device]) -> list[str]:
+    """Return how long the shards of every stage take, and which should be longer."""
+    cut = [stage for stage in plan.stages if stage.stage in _SHARD_SETTINGS and stage.n_shards > 1]
+    return [
+        *(f"Shards of {stage.stage}: {_shard_times(plan, stage, devices)}." for stage in cut),
+        *(
+            f"The {stage.n_shards:,} shards of {stage.stage} are {' and '.join(faults)}: "
+            f"{_SHARD_SETTINGS[stage.stage]}."
+            for stage in cut
+            if (faults := _shard_faults(plan, stage, devices))
+        ),
+    ]
+
+
+def _shard_times(plan: Plan, stage: StagePlan, devices: Sequence[Device]) -> str:
+    return ", ".join(f"{plan.shard_seconds(stage, d):,.3g} s on {d.name}" for d in devices)
+
+
+def _shard_faults(plan: Plan, stage: StagePlan, devices: Sequence[Device]) -> list[str]:
+    brief = [d.name for d in devices if plan.shard_seconds(stage, d) < MIN_SHARD_SECONDS]
+    faults = [f"more than {MAX_SHARDS:,}"] if stage.n_shards > MAX_SHARDS else []
+    if brief:
+        faults.append(f"under {MIN_SHARD_SECONDS:.0f} s on {', '.join(brief)}")
+    return faults
 
 
 def _rate(device: Device) -> str:

@@ -23,6 +23,11 @@ from dskd_core.planning.quantities import (
 STORE_BYTES_PER_SECOND = 400e6
 """What Zarr writes on a plain disk; measured 311 to 431 MB/s without a codec."""
 HOUR = 3600.0
+MIN_SHARD_SECONDS = 30.0
+"""Shorter shards spend more than 2 % of their time on being handed out and reported, at up to
+0.6 s each; ``python -m benchmarks.orchestration`` measures it."""
+MAX_SHARDS = 2000
+"""More tasks than this make one flow run slow to store, to show and to retry."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,10 @@ class Plan:
         """Return the hours of a stage on one device: arithmetic, and then writing."""
         seconds = device.seconds(stage.flops, stage.float32_flops, stage.moved_bytes)
         return (seconds + stage.stored_bytes / STORE_BYTES_PER_SECOND) / HOUR
+
+    def shard_seconds(self, stage: StagePlan, device: Device) -> float:
+        """Return the seconds of one of a stage's shards on one device."""
+        return self.hours(stage, device) * HOUR / stage.n_shards
 
     def cached_saving(self, device: Device) -> float:
         """Return the hours that stored activations save in each further epoch, seed or arm.

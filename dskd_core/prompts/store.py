@@ -29,6 +29,7 @@ from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import PromptsConfig, TeacherConfig
 from dskd_core.corpus.windows import document_key
 from dskd_core.embeddings.batches import plan_batches
+from dskd_core.embeddings.fitting import in_fitting_batches
 from dskd_core.embeddings.teacher import device_lock, load_teacher
 from dskd_core.errors import ArtifactError, ConfigError, DataError
 from dskd_core.progress import Progress, silent
@@ -140,6 +141,7 @@ def answer_shard(
 
     Raises:
         ArtifactError: if the prompts were written with another tokenizer than the teacher's.
+        CapacityError: if the device has no memory for one prompt.
     """
     work = Work(
         f"{STAGE}-shard",
@@ -155,22 +157,35 @@ def answer_shard(
             f"teacher {teacher.fingerprint} has {tokenizer.fingerprint}; write them for it."
         )
     prompts, prefix = _written(questions)
-    limits = questions.table(_TABLE)["answer_tokens"].to_pylist()
+    limits = questions.table(_TABLE)["answer_tokens"].to_numpy()
     batches = _batches(questions, config)[shard.start : shard.stop]
-    n_total, n_done = sum(len(prompts[i]) for i in chain(*batches)), 0
-    answers: list[list[int]] = []
     with device_lock, store.publish(work) as draft:
         model = load_teacher(teacher, teacher_config)
         ends = end_tokens_of(model, tokenizer.hf.eos_token_id)
-        for batch in batches:
-            rows = [prompts[i] for i in batch]
-            answers += greedy_answers(model, rows, prefix, limits[batch[0]], ends)
-            n_done += sum(map(len, rows))
-            progress(n_done, n_total, "tokens")
+
+        def answer(batches: Sequence[NDArray[np.int64]]) -> list[list[int]]:
+            n_total, n_done = sum(len(prompts[i]) for i in chain(*batches)), 0
+            answers: list[list[int]] = []
+            for batch in batches:
+                rows = [prompts[i] for i in batch]
+                answers += greedy_answers(model, rows, prefix, int(limits[batch[0]]), ends)
+                n_done += sum(map(len, rows))
+                progress(n_done, n_total, "tokens")
+            return answers
+
+        fitted = in_fitting_batches(
+            answer,
+            batches,
+            _lengths(questions) + limits,
+            setting="prompts.batch_tokens",
+            cure="prompts.max_prompt_tokens",
+        )
+        answers = fitted.value
         group = draft.write_group(_PART)
         put_array(group, "questions", np.concatenate(batches).astype(np.int32))
         _put_rows(group, [np.array(answer, dtype=np.int32) for answer in answers])
         draft.counts |= {"prompts": len(answers), "answer_tokens": sum(map(len, answers))}
+        draft.report |= fitted.report("batch_tokens")
     return store.get(work.stage, work.fingerprint)
 
 

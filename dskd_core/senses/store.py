@@ -25,6 +25,7 @@ from dskd_core.arrays import get_array, new_array, put_array
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import SensesConfig
 from dskd_core.corpus.store import load_windows
+from dskd_core.embeddings.fitting import until_it_fits
 from dskd_core.embeddings.store import Embeddings, load_embeddings
 from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
@@ -38,6 +39,7 @@ from dskd_core.tokenizers import load_tokenizer
 GROUP = "senses.zarr"
 EXAMPLES = "examples.parquet"
 _CHUNK_BYTES = 16 << 20
+_MIN_BATCH_BYTES = 1 << 20
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 _NOT_CONTENT = {"device", "batch_bytes", "shard_rows"}
 _ADAPTIVE = {"choice", "max_senses", "max_bytes", "n_sampled"}
@@ -98,6 +100,7 @@ def cluster_range(
     Raises:
         ArtifactError: if the embeddings were made from another corpus.
         DataError: if a state is NaN or infinite; the message names the shard.
+        CapacityError: if the device has no memory for a batch of 1 MiB.
     """
     _check_made_from(embeddings, "corpus", corpus)
     prices = _prices(store, config, embeddings)
@@ -110,17 +113,17 @@ def cluster_range(
         return found
     reader = load_embeddings(embeddings, store)
     price = price_of(prices[0]) if prices else None
-    n_total = int(reader.n_rows[shard.start : shard.stop].sum())
     with store.publish(work) as draft:
-        senses: list[Clustering] = []
-        examples: list[pa.Table] = []
-        n_done = 0
-        for rows in read_ahead(reader, shard, config.batch_bytes):
-            found_here = cluster_rows(rows, config, shard, price)
-            senses += found_here
-            examples.append(nearest_examples(rows, found_here, config.n_examples))
-            n_done += len(rows.states)
-            progress(n_done, n_total, "embeddings", tokens=len(senses))
+        fitted = until_it_fits(
+            lambda size: _cluster(
+                *(reader, config.model_copy(update={"batch_bytes": size}), shard, price, progress)
+            ),
+            config.batch_bytes,
+            smallest=_MIN_BATCH_BYTES,
+            setting="senses.batch_bytes",
+            cure="embeddings.max_occurrences or senses.n_restarts",
+        )
+        senses, examples = fitted.value
         group = draft.write_group(GROUP)
         centroids = np.concatenate([s.centroids for s in senses])
         put_array(group, "centroids", centroids)
@@ -133,9 +136,27 @@ def cluster_range(
             inertia=np.array([s.inertia for s in senses]),
         )
         draft.write_table(EXAMPLES, pa.concat_tables(examples).combine_chunks())
-        draft.counts |= {"tokens": len(senses), "senses": len(centroids), "embeddings": n_done}
+        n_rows = int(reader.n_rows[shard.start : shard.stop].sum())
+        draft.counts |= {"tokens": len(senses), "senses": len(centroids), "embeddings": n_rows}
         draft.report["largest_value"] = float(np.abs(centroids).max(initial=0.0))
+        draft.report |= fitted.report("batch_bytes")
     return store.get(work.stage, work.fingerprint)
+
+
+def _cluster(
+    reader: Embeddings, config: SensesConfig, shard: Shard, price: float | None, progress: Progress
+) -> tuple[list[Clustering], list[pa.Table]]:
+    """Return the senses of a range, and their examples piece by piece."""
+    senses: list[Clustering] = []
+    examples: list[pa.Table] = []
+    n_done, n_total = 0, int(reader.n_rows[shard.start : shard.stop].sum())
+    for rows in read_ahead(reader, shard, config.batch_bytes):
+        found_here = cluster_rows(rows, config, shard, price)
+        senses += found_here
+        examples.append(nearest_examples(rows, found_here, config.n_examples))
+        n_done += len(rows.states)
+        progress(n_done, n_total, "embeddings", tokens=len(senses))
+    return senses, examples
 
 
 def collect_senses(

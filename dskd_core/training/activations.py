@@ -33,6 +33,7 @@ from dskd_core.arrays import get_array, put_array
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import TeacherConfig, TrainingConfig
 from dskd_core.corpus.store import Windows, load_windows
+from dskd_core.embeddings.fitting import in_fitting_batches
 from dskd_core.embeddings.states import decode_states, encode_states
 from dskd_core.embeddings.teacher import device_lock
 from dskd_core.errors import ArtifactError, CapacityError, ConfigError
@@ -123,6 +124,7 @@ def capture_shard(
 
     Raises:
         ArtifactError: if the text was cut with another tokenizer than the teacher's.
+        CapacityError: if the device has no memory for one window.
     """
     _check_same_tokenizer(untrained, text)
     work = Work(
@@ -137,19 +139,37 @@ def capture_shard(
         capturer = Capturer.load(teacher, untrained, teacher_config)
         batches = length_sorted_batches(windows, _captured(windows, config, mode))
         batches = batches[shard.start : shard.stop]
-        captured: list[WindowActivations] = []
-        n_total = sum(int(windows.lengths[batch].sum()) for batch in batches)
-        n_done = 0
-        for batch in batches:
-            captured += capturer.run(
-                windows, batch, temperature=config.temperature, compiled=config.compile_head
-            )
-            n_done += int(windows.lengths[batch].sum())
-            progress(n_done, n_total, "tokens")
+        fitted = in_fitting_batches(
+            lambda fine: _capture(capturer, windows, fine, config, progress),
+            batches,
+            windows.lengths,
+            setting="tokens",
+            cure="corpus.window_tokens or prompts.max_prompt_tokens",
+        )
+        captured = fitted.value
         group = draft.write_group(PART)
         n_positions = _write_part(group, windows, captured, teacher_config.dtype)
         draft.counts |= {"windows": len(captured), "positions": n_positions}
+        draft.report |= fitted.report("batch_tokens")
     return store.get(work.stage, work.fingerprint)
+
+
+def _capture(
+    capturer: Capturer,
+    windows: Windows,
+    batches: Sequence[NDArray[np.int64]],
+    config: TrainingConfig,
+    progress: Progress,
+) -> list[WindowActivations]:
+    captured: list[WindowActivations] = []
+    n_total, n_done = sum(int(windows.lengths[batch].sum()) for batch in batches), 0
+    for batch in batches:
+        captured += capturer.run(
+            windows, batch, temperature=config.temperature, compiled=config.compile_head
+        )
+        n_done += int(windows.lengths[batch].sum())
+        progress(n_done, n_total, "tokens")
+    return captured
 
 
 def collect_activations(

@@ -1,16 +1,19 @@
 """Asking a run to stop: the step under way ends, a checkpoint is written, the run ends.
 
 A signal reaches the main thread, while Prefect runs the training in another; so whoever is told
-to stop asks here, and the training looks here after every step.
+to stop asks here, and the training looks here after every step. A worker of a cluster has tasks
+of several runs, and one of them can be asked by its name.
 """
 
 import contextlib
 import signal
-import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 from types import FrameType
 
-_asked = threading.Event()
+_EVERY_RUN = ""
+_asked: set[str] = set()
+_own: ContextVar[str] = ContextVar("run", default=_EVERY_RUN)
 
 
 class Interrupted(BaseException):
@@ -21,19 +24,24 @@ class Interrupted(BaseException):
     """
 
 
-def request() -> None:
-    """Ask all work in this process to stop at its next safe place."""
-    _asked.set()
+def belong_to(run: str) -> None:
+    """Say which run the work of this thread is part of."""
+    _own.set(run)
+
+
+def request(run: str = _EVERY_RUN) -> None:
+    """Ask the work of a run, or all work in this process, to stop at its next safe place."""
+    _asked.add(run)
 
 
 def is_requested() -> bool:
     """Say whether somebody asked."""
-    return _asked.is_set()
+    return bool(_asked) and (_EVERY_RUN in _asked or _own.get() in _asked)
 
 
-def clear() -> None:
+def clear(run: str = _EVERY_RUN) -> None:
     """Forget that somebody asked: a new run begins."""
-    _asked.clear()
+    _asked.discard(run)
 
 
 def check() -> None:

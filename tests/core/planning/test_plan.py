@@ -139,3 +139,22 @@ def test_what_stands_is_counted_and_not_estimated(nexted):
     assert plan.of.n_composed == dictionary.record.counts["composed_words"]
     assert plan.of.census.n_covered == dictionary.record.counts["tokens_with_senses"]
     assert plan.of.census.rows(3) == nexted.senses().record.counts["senses"]
+
+
+def test_the_length_of_shards_is_told_and_short_or_many_ones_are_named(planned):
+    # 32,768 tokens of an 8 B teacher: 2 * 8e9 * 32,768 / (0.4 * 989e12) = 1.3 s on an H100.
+    short = planned("llama3-8b", embeddings={"shard_tokens": 32_768})
+    told = " ".join(sentences(short, [named_gpu("h100-80gb")]))
+    stage = next(s for s in short.stages if s.stage == "embeddings")
+    assert 1.3 < short.shard_seconds(stage, named_gpu("h100-80gb")) < 3
+    assert (
+        f"The {stage.n_shards:,} shards of embeddings are more than 2,000 and under 30 s on "
+        "H100-80GB: raise embeddings.shard_tokens."
+    ) in told
+    slow = Device("slow", 1e12, 1e12, 1, 1e9, utilisation=0.5)
+    plan = planned("llama3-8b")
+    stage = next(s for s in plan.stages if s.stage == "embeddings")
+    seconds = plan.hours(stage, slow) * 3600 / stage.n_shards
+    told = " ".join(sentences(plan, [slow]))
+    assert f"Shards of embeddings: {seconds:,.3g} s on slow." in told
+    assert "shards of embeddings are" not in told

@@ -1,5 +1,6 @@
 import os
 import signal
+from contextvars import copy_context
 
 import pytest
 
@@ -21,3 +22,17 @@ def test_sigterm_asks_and_kills_nobody():
 
 def test_an_interrupted_run_is_no_error_to_be_handled():
     assert not issubclass(Interrupted, Exception)
+
+
+def test_one_run_of_a_process_is_asked_and_the_others_go_on():
+    def asked(run: str) -> bool:
+        interruption.belong_to(run)
+        return interruption.is_requested()
+
+    interruption.request("a")
+    try:
+        # A context each, as the threads of a task runner have.
+        assert [copy_context().run(asked, run) for run in ("a", "b", "")] == [True, False, False]
+    finally:
+        interruption.clear("a")
+    assert not copy_context().run(asked, "a")
