@@ -42,7 +42,10 @@ def run(parameters: ParameterFile) -> None:
     use_own_prefect()
     end_orphaned_servers()
     from flows.pipeline import pipeline
+    from flows.runner import configured
 
+    with refusals():
+        configured().duplicate()  # a wrong place is refused before a server starts
     state = pipeline(config, return_state=True)
     with refusals():
         try:

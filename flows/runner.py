@@ -6,7 +6,7 @@ deployment or a work pool sets it (``job_variables: {env: {...}}``):
     DSKD_RUNNER        threads (default), dask or ray
     DSKD_DASK_ADDRESS  the Dask scheduler, tcp://HOST:8786
     DSKD_RAY_ADDRESS   the Ray head, ray://HOST:10001, or auto on a machine of the cluster
-    DSKD_GPU_SLOTS     most shards out at once; on a cluster as many as its workers hold if unset
+    DSKD_GPU_SLOTS     most shards out at once on a cluster; as many as its workers hold if unset
 """
 
 import os
@@ -58,12 +58,7 @@ class Place:
         runner = environment.get("DSKD_RUNNER") or "threads"
         slots = _slots(environment.get("DSKD_GPU_SLOTS"))
         if runner == "threads":
-            if slots not in {None, 1}:
-                raise ConfigError(
-                    f"DSKD_GPU_SLOTS={slots} with DSKD_RUNNER=threads: one process runs one "
-                    "teacher; set DSKD_RUNNER to dask or ray, or unset DSKD_GPU_SLOTS."
-                )
-            return cls()
+            return cls()  # one process, one teacher, one device, however many the place has
         if runner not in _ADDRESSES:
             raise ConfigError(f"DSKD_RUNNER={runner!r} is unknown; set threads, dask or ray.")
         if not (address := environment.get(_ADDRESSES[runner], "")):
