@@ -130,12 +130,12 @@ def check_revision(revision: str | None) -> None:
 
 
 def check_code(source: str) -> None:
-    """Check that the Python code of a teacher may run here.
+    """Check that the Python code of a teacher, a folder or a hub id, may run here.
 
     Raises:
         ConfigError: if a line is drawn and nobody named this teacher.
     """
-    if is_restricted() and source not in _listed(REMOTE_CODE):
+    if is_restricted() and _named(source) not in map(_named, _listed(REMOTE_CODE)):
         raise ConfigError(
             f"teacher.trust_remote_code would run code of {source!r} on this worker; leave it off, "
             f"or have the worker's operator read that code and name {source} in {REMOTE_CODE}."
@@ -202,6 +202,10 @@ def _check(uri: str, what: str, verb: str, variables: tuple[str, ...]) -> str:
         f"({', '.join(roots) or 'there are none'}); give one below these, or have the worker's "
         f"operator add it to {' or '.join(variables)}."
     )
+
+
+def _named(source: str) -> str:
+    return place_of(source) if os.path.lexists(source) else source
 
 
 def _is_within(place: str, root: str) -> bool:

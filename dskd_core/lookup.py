@@ -1,7 +1,9 @@
 """A store in which nothing is made: whatever a stage would make, it is told to be missing."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from dskd_core.artifacts import ArtifactStore, Draft, Work
 from dskd_core.errors import ArtifactError
@@ -19,7 +21,8 @@ class Lookup(ArtifactStore):
     computed anything: so what a configuration lacks is found by the code that would make it.
     """
 
-    def publish(self, work: Work, *, started: float | None = None) -> AbstractContextManager[Draft]:
+    @contextmanager
+    def publish(self, work: Work, *, started: float | None = None) -> Iterator[Draft]:
         """Refuse to make anything.
 
         Raises:
@@ -29,3 +32,4 @@ class Lookup(ArtifactStore):
             f"No artifact {work.stage}/{work.fingerprint} under {self.root_uri}; "
             f"run the stage {work.stage} first."
         )
+        yield Draft(Path())  # never reached; it makes this a context manager

@@ -66,4 +66,4 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers import AutoTokenizer
 
-    return Tokenizer(AutoTokenizer.from_pretrained(str(folder)))
+    return Tokenizer(AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False))

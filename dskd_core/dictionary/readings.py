@@ -15,11 +15,11 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dskd_core.artifacts import Artifact
+from dskd_core.pretrained import INDEX, pointed_to
 from dskd_core.tokenizers import Tokenizer, load_tokenizer
 
 _HEADS = ("lm_head.weight", "output.weight", "embed_out.weight")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "tok_embeddings.weight")
-_INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def readable(text: str) -> str:
 
 def load_reader(teacher: Artifact) -> Reader | str:
     """Read the head of a teacher from its safetensors files, or say why it cannot be."""
-    folder = teacher.folder()
+    folder = teacher.folder(weights=True)
     place = _weights_folder(folder)
     if place is None:
         return "the teacher's weights are not on this machine"
@@ -82,19 +82,16 @@ def load_reader(teacher: Artifact) -> Reader | str:
 
 
 def _weights_folder(folder: Path) -> Path | None:
-    pointer = folder / "weights.json"
-    if not pointer.exists():
-        return folder
-    target = json.loads(pointer.read_text("utf-8"))
-    if Path(target["source"]).is_dir():
-        return Path(target["source"])
+    target = pointed_to(folder)
+    if target is None or Path(target[0]).is_dir():
+        return Path(target[0]) if target else folder
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         found = snapshot_download(
-            target["source"],
-            revision=target["revision"],
+            target[0],
+            revision=target[1],
             allow_patterns=["*.safetensors", "*.json"],
             local_files_only=True,
         )
@@ -105,7 +102,7 @@ def _weights_folder(folder: Path) -> Path | None:
 
 def _tensors(folder: Path) -> Iterator[tuple[str, Path]]:
     """Yield every tensor's name with the file that holds it."""
-    index = folder / _INDEX
+    index = folder / INDEX
     if index.exists():
         places = json.loads(index.read_text("utf-8"))["weight_map"]
         yield from ((name, folder / file) for name, file in places.items())

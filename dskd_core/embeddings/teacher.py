@@ -1,6 +1,5 @@
 """The teacher: a frozen decoder, found by hub id, folder or GGUF file, read at its final norm."""
 
-import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -13,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dskd_core import samples, storage
+from dskd_core import access, samples, storage
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work, fingerprint_of
 from dskd_core.config import TeacherConfig
 from dskd_core.embeddings.head import Head, find_head
 from dskd_core.errors import ConfigError
+from dskd_core.pretrained import POINTER, check_model_folder, check_names, pointed_to
 from dskd_core.progress import Progress, silent
 
-_POINTER = "weights.json"
 _LOGIT_BYTES = 48 << 20
 
 device_lock = threading.RLock()
@@ -130,6 +129,9 @@ def prepare_teacher(
     """
     source = samples.resolve(config.source)
     path = Path(source)
+    access.check_revision(config.revision)
+    if config.trust_remote_code:
+        access.check_code(config.source)
     if path.suffix == ".gguf" and path.is_file():
         identity = {"gguf": storage.sha256_of_file(path)}
     elif path.is_dir():
@@ -156,7 +158,7 @@ def prepare_teacher(
 
 def load_teacher(artifact: Artifact, config: TeacherConfig) -> Teacher:
     """Load the teacher of an artifact onto its device, once a process."""
-    return load_decoder(artifact.folder(), config)
+    return load_decoder(artifact.folder(weights=True), config)
 
 
 def load_decoder(folder: Path, config: TeacherConfig) -> Teacher:
@@ -201,11 +203,9 @@ def _load(folder: str, dtype: str, device: str, trust_remote_code: bool) -> Teac
 
     from dskd_core.tokenizers import load_tokenizer
 
-    source, revision = folder, None
-    pointer = Path(folder) / _POINTER
-    if pointer.exists():
-        target = json.loads(pointer.read_text("utf-8"))
-        source, revision = target["source"], target["revision"]
+    source, revision = pointed_to(Path(folder)) or (folder, None)
+    if trust_remote_code:
+        access.check_code(source)
     with quiet_transformers():
         model = AutoModelForCausalLM.from_pretrained(
             source,
@@ -228,6 +228,7 @@ def _convert_gguf(path: Path, config: TeacherConfig, draft: Draft) -> None:
         loaded = AutoModelForCausalLM.from_pretrained(
             str(path.parent),
             gguf_file=path.name,
+            trust_remote_code=False,
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),
         )
@@ -237,7 +238,9 @@ def _convert_gguf(path: Path, config: TeacherConfig, draft: Draft) -> None:
         plain = AutoModelForCausalLM.from_config(model_config, dtype=dtype)
         plain.load_state_dict(loaded.state_dict())
         plain.save_pretrained(draft.folder)
-        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(path.parent), gguf_file=path.name, trust_remote_code=False
+        )
         tokenizer.save_pretrained(draft.folder)
     draft.counts["parameters"] = plain.num_parameters()
     draft.report["source"] = path.name
@@ -248,38 +251,40 @@ def _point_to(source: str, commit: str | None, config: TeacherConfig, draft: Dra
 
     with quiet_transformers():
         kwargs = {"revision": commit, "trust_remote_code": config.trust_remote_code}
-        AutoConfig.from_pretrained(source, **kwargs).save_pretrained(draft.folder)
-        AutoTokenizer.from_pretrained(source, **kwargs).save_pretrained(draft.folder)
+        try:
+            AutoConfig.from_pretrained(source, **kwargs).save_pretrained(draft.folder)
+            AutoTokenizer.from_pretrained(source, **kwargs).save_pretrained(draft.folder)
+        except ValueError as error:
+            if "trust_remote_code" not in str(error):
+                raise
+            raise ConfigError(
+                f"teacher.source {config.source!r} needs Python code of its own; read it, and set "
+                "teacher.trust_remote_code if you trust it."
+            ) from error
     if Path(source).is_dir():
         source = str(Path(source).resolve())
         for name in ("generation_config.json", "chat_template.jinja"):
             if (Path(source) / name).exists() and not draft.path(name).exists():
                 shutil.copy(Path(source) / name, draft.path(name))
-    draft.write_json(_POINTER, {"source": source, "revision": commit})
+    draft.write_json(POINTER, {"source": source, "revision": commit})
     draft.report["source"] = source
 
 
 def _folder_fingerprint(folder: Path) -> str:
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights or not (folder / "config.json").exists():
-        raise ConfigError(
-            f"The teacher folder {folder} lacks config.json or *.safetensors; "
-            "save the model with save_pretrained(safe_serialization=True)."
-        )
+    weights = check_model_folder(folder)
     names = [folder / "config.json", *sorted(folder.glob("tokenizer*")), *weights]
     return fingerprint_of([[path.name, storage.sha256_of_file(path)] for path in names])
 
 
 def _hub_commit(source: str, config: TeacherConfig) -> str:
     from huggingface_hub import model_info
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
     try:
-        commit = model_info(source, revision=config.revision).sha
+        found = model_info(source, revision=config.revision)
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise ConfigError(
             f"teacher.source {source!r} is no file here and no model on the hub; correct the name."
         ) from error
-    except HfHubHTTPError:
-        raise
-    return str(commit)
+    check_names([file.rfilename for file in found.siblings or ()], f"The hub model {source!r}")
+    return str(found.sha)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dskd_core import samples
+from dskd_core import access, samples
 from dskd_core.config import TeacherConfig
 from dskd_core.errors import ConfigError
 
@@ -105,13 +105,16 @@ def read_architecture(config: TeacherConfig, config_json: Path | None = None) ->
     """
     if config_json is not None:
         return of_values(_read_json(config_json), str(config_json))
+    access.check_revision(config.revision)
     path = Path(samples.resolve(config.source))
     if path.is_dir():
         return of_values(_read_json(path / "config.json"), str(path / "config.json"))
     if path.is_file():
         from transformers import AutoConfig
 
-        found = AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name)
+        found = AutoConfig.from_pretrained(
+            str(path.parent), gguf_file=path.name, trust_remote_code=False
+        )
         # A GGUF file without an output matrix uses its embeddings, which the header does not say.
         return of_values(found.to_dict() | {"tie_word_embeddings": _is_tied(path)}, path.name)
     return _from_hub(config)

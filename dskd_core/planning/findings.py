@@ -91,7 +91,11 @@ def _local_tokenizer(config: PipelineConfig) -> Tokenizer | None:
     if path.is_file():
         from transformers import AutoTokenizer
 
-        return Tokenizer(AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name))
+        return Tokenizer(
+            AutoTokenizer.from_pretrained(
+                str(path.parent), gguf_file=path.name, trust_remote_code=False
+            )
+        )
     return None
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dskd_core import access
 from dskd_core.artifacts import Artifact
 from dskd_core.training.student import MODEL
 
@@ -17,7 +18,11 @@ def push_student(student: Artifact, repository: str, *, hub: Any = None) -> str:
         student: with its checkpoint and model card.
         repository: ``owner/name``.
         hub: a ``huggingface_hub.HfApi``; the default client if None.
+
+    Raises:
+        ConfigError: if this process may not push there.
     """
+    access.check_push(repository)
     if hub is None:
         from huggingface_hub import HfApi
 
@@ -29,7 +34,7 @@ def push_student(student: Artifact, repository: str, *, hub: Any = None) -> str:
     hub.upload_folder(
         repo_id=repository,
         revision=branch,
-        folder_path=str(student.folder() / MODEL),
+        folder_path=str(student.folder(weights=True) / MODEL),
         commit_message=f"Student {student.fingerprint} of dskd",
     )
     return branch

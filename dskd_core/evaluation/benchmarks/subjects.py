@@ -33,4 +33,4 @@ def context_tokens(folder: Path) -> int:
 def _config(folder: str) -> Any:
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(folder)
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False)

@@ -1,3 +1,6 @@
+import ast
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -6,6 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import TeacherConfig
+from dskd_core.embeddings import teacher as teacher_module
 from dskd_core.embeddings.teacher import load_teacher, prepare_teacher, torch_device
 from dskd_core.errors import ConfigError
 
@@ -46,11 +50,38 @@ def test_a_missing_teacher_is_refused_by_name(tmp_path, source):
         prepare_teacher(ArtifactStore(str(tmp_path)), TeacherConfig(source=source))
 
 
-def test_a_folder_without_safetensors_is_refused(tmp_path):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(ConfigError, match="safe_serialization"):
-        prepare_teacher(ArtifactStore(str(tmp_path)), TeacherConfig(source=str(tmp_path / "model")))
+def test_a_folder_of_pickled_weights_is_refused_and_never_opened(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    with pytest.raises(ConfigError, match=r"pickles \(pytorch_model\.bin\).*save_pretrained"):
+        prepare_teacher(ArtifactStore(str(tmp_path)), TeacherConfig(source=str(folder)))
+
+
+def test_a_folder_that_needs_code_of_its_own_is_refused(miniature, tmp_path):
+    folder = shutil.copytree(miniature.config.teacher.source, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "ours", "auto_map": {"AutoConfig": "code.Ours"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text("raise SystemExit('this code ran')")
+    with pytest.raises(ConfigError, match="needs Python code of its own"):
+        prepare_teacher(ArtifactStore(str(tmp_path / "root")), TeacherConfig(source=str(folder)))
+
+
+def test_no_model_or_tokenizer_is_loaded_with_code_unless_a_setting_says_so():
+    loaders = {}
+    for path in sorted(Path(teacher_module.__file__).parents[1].rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "from_pretrained":
+                given = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                loaders[f"{path.name}:{node.lineno}"] = given
+    assert len(loaders) >= 8
+    # **kwargs is _point_to's, which takes the setting.
+    code = {
+        place: given.get("trust_remote_code", given.get(None)) for place, given in loaders.items()
+    }
+    assert set(code.values()) == {"False", "trust_remote_code", "kwargs"}, code
 
 
 def test_other_weights_are_another_teacher(miniature, tmp_path):
