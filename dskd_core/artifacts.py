@@ -14,19 +14,15 @@ What is read through an :class:`Artifact` is compared with its record (integrity
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
-import platform
-import re
 import shutil
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -37,91 +33,23 @@ import zarr
 
 from dskd_core import integrity, storage
 from dskd_core.errors import ArtifactError
+from dskd_core.records import RECORD, Record, Work, check_record, fingerprint_of, tool_versions
 
-RECORD = "record.json"
+__all__ = [
+    "PARTIAL",
+    "RECORD",
+    "Artifact",
+    "ArtifactStore",
+    "Draft",
+    "Record",
+    "Work",
+    "fingerprint_of",
+    "tool_versions",
+]
+
 PARTIAL = ".partial-"
 DRAFT = "dskd-draft-"
 _STALE_SECONDS = 7 * 24 * 3600
-_VERSIONS = range(1, 33)
-_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
-_TOOLS = ("torch", "transformers", "zarr", "duckdb", "numpy", "scikit-learn")
-
-
-def fingerprint_of(value: Any) -> str:
-    """Return 16 hexadecimal digits that change when ``value`` (JSON-like) changes.
-
-    >>> fingerprint_of({"a": 1, "b": 2}) == fingerprint_of({"b": 2, "a": 1})
-    True
-    """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Work:
-    """One piece of work, described well enough to name its result before it is done.
-
-    Attributes:
-        stage: the noun of the house (``senses``), or ``stage-shard`` for a part of one.
-        config: the settings that change the bytes of the result, and no others.
-        inputs: name -> fingerprint of what it reads.
-        version: raised by hand when the code of a stage changes its result.
-    """
-
-    stage: str
-    config: dict[str, Any]
-    inputs: dict[str, str]
-    version: int = 1
-
-    @property
-    def fingerprint(self) -> str:
-        """The address of the result under its stage."""
-        return fingerprint_of([self.stage, self.version, self.config, self.inputs])
-
-
-@dataclass(frozen=True)
-class Record:
-    """What stands in ``record.json``.
-
-    ``counts`` are whole numbers a person asks for first; ``report`` is anything else worth
-    telling. ``seconds``, ``created_at`` and ``versions`` describe the run, not the content.
-    """
-
-    stage: str
-    fingerprint: str
-    config: dict[str, Any]
-    inputs: dict[str, str]
-    counts: dict[str, int]
-    report: dict[str, Any]
-    files: dict[str, dict[str, Any]]
-    seconds: float
-    created_at: str
-    versions: dict[str, str]
-    seal: str = ""
-    """A hash of all other fields; records of older versions have none."""
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of all files of the artifact."""
-        return sum(int(entry["bytes"]) for entry in self.files.values())
-
-    @property
-    def content(self) -> str:
-        """A hash of the content alone: equal for equal bytes, whenever and wherever made."""
-        return fingerprint_of({name: entry["sha256"] for name, entry in self.files.items()})
-
-    def sealed(self) -> "Record":
-        """Return the record with its seal."""
-        # As JSON would give them back: tuples become lists, keys become strings.
-        others = json.loads(json.dumps(asdict(self) | {"seal": ""}))
-        return replace(self, seal=fingerprint_of(others))
-
-    def names_itself(self) -> bool:
-        """Say whether its stage, config and inputs give its fingerprint."""
-        return any(
-            Work(self.stage, self.config, self.inputs, version).fingerprint == self.fingerprint
-            for version in _VERSIONS
-        )
 
 
 @dataclass(frozen=True)
@@ -303,7 +231,7 @@ class ArtifactStore:
                 "delete the folder and run its stage again."
             ) from error
         if check:
-            _check_record(uri, record)
+            check_record(uri, record)
         return Artifact(uri, record)
 
     @staticmethod
@@ -401,34 +329,6 @@ class ArtifactStore:
             # before it is deleted: a third may have published there in the meantime.
             if aside := _moved_aside(Path(uri), unless=RECORD):
                 shutil.rmtree(aside, ignore_errors=True)
-
-
-def tool_versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries whose results end up in artifacts."""
-    versions = {"python": platform.python_version()}
-    for tool in (*_TOOLS, "dskd"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[tool] = metadata.version(tool)
-    return versions
-
-
-def _check_record(uri: str, record: Record) -> None:
-    """Refuse a record that was altered, contradicts itself, or is of another artifact."""
-    place = uri.rpartition("/")[2]
-    for name in record.files:
-        storage.join_path(uri, name)  # refuses one that could climb out
-    if record.seal and record.sealed().seal != record.seal:
-        raise integrity.damage(uri, RECORD, f"is damaged: its seal {record.seal} does not match")
-    if not record.names_itself():
-        raise integrity.damage(
-            uri,
-            RECORD,
-            f"names itself {record.fingerprint}, which its config and inputs do not give",
-        )
-    if _FINGERPRINT.fullmatch(place) and place != record.fingerprint:
-        raise integrity.damage(
-            uri, RECORD, f"is of another build, {record.stage}/{record.fingerprint}"
-        )
 
 
 def _partial(folder: Path) -> Path:
