@@ -12,7 +12,13 @@ import typer
 from dskd_core.config import load_config
 from dskd_core.errors import DskdError
 from flows.settings import PORT, end_orphaned_servers, use_own_prefect
-from flows.tables import console, print_comparison, print_places, print_rows
+from flows.tables import (
+    console,
+    print_comparison,
+    print_places,
+    print_progress,
+    print_rows,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 ParameterFile = Annotated[Path, typer.Argument(help="A file of deployments/parameters/.")]
@@ -109,6 +115,26 @@ def inspect(
         store = ArtifactStore(root)
         text = describe(store, _latest(store, "dictionary"), word)
         console.print(text, markup=False, highlight=False)
+
+
+@app.command()
+def score(
+    model: Annotated[str, typer.Argument(help="An artifact, a transformers folder or a hub id.")],
+    parameters: ParameterFile = SAMPLE,
+) -> None:
+    """Score any checkpoint on evaluation.benchmarks of a parameter file; finished parts are kept."""
+    from dskd_core.artifacts import ArtifactStore
+    from dskd_core.evaluation.benchmarks.checkpoints import open_checkpoint, score_checkpoint
+
+    with refusals():
+        config = load_config(parameters)
+        store = ArtifactStore(config.root_uri)
+        subject = open_checkpoint(store, config.teacher, model)
+        scores = score_checkpoint(
+            store, config.evaluation, config.teacher, subject, progress=print_progress
+        )
+    print_rows(scores.record.report["accuracies"], f"Benchmarks of {model}")
+    console.print(f"Every item: {scores.uri}/items.parquet", markup=False, highlight=False)
 
 
 @app.command()

@@ -21,6 +21,12 @@ def print_rows(rows: Sequence[dict[str, Any]], title: str = "") -> None:
     console.print(table)
 
 
+def print_progress(n_done: int, n_total: int, unit: str, **_: float) -> None:
+    """Print how far one part is, on one line of a terminal and nowhere else."""
+    if console.is_terminal:
+        console.print(f"{n_done:,} of {n_total:,} {unit}", end="\r" if n_done < n_total else "\n")
+
+
 def print_places(made: dict[str, Any]) -> None:
     """Print where the artifacts of a run lie, and their sizes."""
     from dskd_core.artifacts import ArtifactStore

@@ -1,6 +1,6 @@
 """Benchmark scores on disk: items, scored in parts by one model, and all of its scores together.
 
-``benchmark-shard`` artifact, of one model and one benchmark in one protocol:
+``benchmark-scores-shard`` artifact, of one model and one benchmark in one protocol:
 
     part.parquet    number int32 (of the item), score, score_norm, exact double, answer string,
                     parsed bool, logprobs list<double>
@@ -144,7 +144,7 @@ def score_shard(
         ArtifactError: if the items were written with another tokenizer than the model's.
     """
     work = Work(
-        "benchmark-shard",
+        "benchmark-scores-shard",
         {
             "batch_tokens": config.benchmark_batch_tokens,
             "batches": [shard.start, shard.stop],

@@ -34,7 +34,7 @@ class Bench:
             values |= {"n_exemplars": 1, "answer_tokens": 4}
         return BenchmarkConfig(**values | changes)
 
-    def config(self, *tasks, protocols=("paper",), shard=400, **changes):
+    def config(self, *tasks, protocols=("paper",), shard=4000, **changes):
         return EvaluationConfig(
             benchmarks=[self.benchmark(task, **changes) for task in tasks],
             protocols=protocols,
@@ -140,6 +140,16 @@ def bench(tmp_path_factory):
     config = TeacherConfig(source=str(folder / "teacher"), dtype="float32", device="cpu")
     teacher = prepare_teacher(ArtifactStore(str(folder / "artifacts")), config)
     return Bench(folder, teacher, config)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_answers():
+    """Let lm-evaluation-harness generate 8 tokens: a random model never ends by itself."""
+    from lm_eval.models.huggingface import HFLM
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HFLM, "max_gen_toks", 8)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,89 @@
+"""Teacher and students to their scores on the benchmarks."""
+
+from prefect import flow
+
+from dskd_core.config import PipelineConfig
+from dskd_core.errors import ConfigError
+from flows.runner import DEFAULTS, Made, configured
+from flows.train import dictionary_of, train_students
+from tasks import benchmarks as tasks
+from tasks import prompts
+from tasks.shards import in_slots
+
+
+@flow(name="dskd", flow_run_name="benchmarks on {config.teacher.source}", task_runner=configured())
+def benchmarks(config: PipelineConfig = DEFAULTS) -> Made:
+    """Score teacher and students on every benchmark; what is missing is made first.
+
+    Args:
+        config: the settings of all stages; ``evaluation.benchmarks`` names at least one.
+
+    Returns:
+        The URI of the artifact of every stage, and under ``benchmarks`` a list of scores.
+    """
+    if not config.evaluation.benchmarks:
+        raise ConfigError("evaluation.benchmarks is empty; name at least one benchmark.")
+    return with_benchmarks(config, train_students(config, dictionary_of(config)))
+
+
+def with_benchmarks(config: PipelineConfig, made: Made) -> Made:
+    """Score what stands on the benchmarks of the settings; without any, change nothing.
+
+    The teacher is scored where its artifact is among what was made.
+
+    Args:
+        config: the settings of all stages.
+        made: the URIs that ``train_students`` returned.
+
+    Returns:
+        ``made`` with the list of scores under ``benchmarks``.
+    """
+    evaluation = config.evaluation
+    if not evaluation.benchmarks:
+        return made
+    models = {"teacher": made["teacher"]} if "teacher" in made else {}
+    pairs = [(arm, seed) for seed in evaluation.seeds for arm in evaluation.arms]
+    models |= {
+        f"{arm} seed {seed}": uri for (arm, seed), uri in zip(pairs, made["students"], strict=True)
+    }
+    first = next(iter(models.values()))  # all have the teacher's tokenizer
+    asked = {
+        f"{benchmark.task} {number} {protocol}": (number, protocol)
+        for number, benchmark in enumerate(evaluation.benchmarks)
+        for protocol in evaluation.protocols
+    }
+    items = {
+        name: tasks.items.submit(config, name, number, protocol, first).result()
+        for name, (number, protocol) in asked.items()
+    }
+    trained_on = None
+    if config.prompts.sources and "teacher" in made:
+        trained_on = prompts.questions.submit(config, made["teacher"]).result()
+    scores = {
+        name: _scores(config, name, model, items, trained_on) for name, model in models.items()
+    }
+    tasks.show(scores)
+    return made | {"benchmarks": list(scores.values())}
+
+
+def _scores(
+    config: PipelineConfig, model: str, uri: str, items: dict[str, str], trained_on: str | None
+) -> str:
+    """Score one model; return the URI of its scores."""
+    parts = in_slots(
+        "benchmarks",
+        tasks.score,
+        {
+            f"{name} of {model} shard {shard.name}": (
+                config,
+                f"{name} of {model}",
+                uri,
+                place,
+                shard,
+            )
+            for name, place in items.items()
+            for shard in tasks.shards_of(config, place, uri)
+        },
+    )
+    places = list(items.values())
+    return tasks.collect.submit(config, model, uri, places, parts, trained_on).result()
