@@ -120,9 +120,9 @@ def inspect(
 @app.command()
 def score(
     model: Annotated[str, typer.Argument(help="An artifact, a transformers folder or a hub id.")],
-    parameters: ParameterFile = SAMPLE,
+    parameters: Annotated[Path, typer.Option(help="Names benchmarks and root.")] = SAMPLE,
 ) -> None:
-    """Score any checkpoint on evaluation.benchmarks of a parameter file; finished parts are kept."""
+    """Score any checkpoint on a parameter file's benchmarks; finished parts are kept."""
     from dskd_core.artifacts import ArtifactStore
     from dskd_core.evaluation.benchmarks.checkpoints import open_checkpoint, score_checkpoint
 
