@@ -1,10 +1,14 @@
 """Corpus and lexicons to the dictionary: two branches that meet in a join."""
 
+from collections.abc import Mapping
+
 from prefect import flow
 
+from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
 from flows.runner import DEFAULTS, Made, configured
 from tasks import corpus, dictionary, embeddings, lexicon, relations, senses, words
+from tasks.artifacts import show_summary
 from tasks.shards import in_slots
 
 
@@ -22,6 +26,7 @@ def build_dictionary(config: PipelineConfig = DEFAULTS) -> Made:
     Returns:
         The URI of the artifact of every stage.
     """
+    check_settings(config)
     teacher = embeddings.teacher.submit(config)
     # The right branch needs no teacher before its last stage and runs beside the left one.
     pairs = lexicon.lexicon.submit(config)
@@ -30,17 +35,21 @@ def build_dictionary(config: PipelineConfig = DEFAULTS) -> Made:
     spelled = words.words.submit(config, related, teacher)
 
     made: Made = {"teacher": teacher.result(), "corpus": windows.result()}
-    made["embeddings"] = _embeddings(config, made)
-    made["senses"] = _senses(config, made)
+    made["embeddings"] = extract_embeddings(config, made)
+    made["senses"] = cluster_senses(config, made)
     made["lexicon"], made["relations"] = pairs.result(), related.result()
     made["words"] = spelled.result()
     made["dictionary"] = dictionary.dictionary.submit(
         config, made["senses"], made["words"], made["corpus"]
     ).result()
+    show_summary(made)
     return made
 
 
-def _embeddings(config: PipelineConfig, made: Made) -> str:
+def extract_embeddings(
+    config: PipelineConfig, made: Made, done: Mapping[str, str] | None = None
+) -> str:
+    """Read the teacher's states shard by shard; ``done`` are URIs of shards not to run."""
     inputs = made["teacher"], made["corpus"]
     parts = in_slots(
         "embeddings",
@@ -49,11 +58,15 @@ def _embeddings(config: PipelineConfig, made: Made) -> str:
             f"embeddings shard {shard.name}": (config, *inputs, shard)
             for shard in embeddings.shards_of(config, made["corpus"])
         },
+        done,
     )
     return embeddings.collect.submit(config, *inputs, parts).result()
 
 
-def _senses(config: PipelineConfig, made: Made) -> str:
+def cluster_senses(
+    config: PipelineConfig, made: Made, done: Mapping[str, str] | None = None
+) -> str:
+    """Cluster the embeddings range by range; ``done`` are URIs of ranges not to run."""
     inputs = made["embeddings"], made["corpus"]
     parts = in_slots(
         "senses",
@@ -62,5 +75,6 @@ def _senses(config: PipelineConfig, made: Made) -> str:
             f"senses shard {shard.name}": (config, *inputs, shard)
             for shard in senses.ranges_of(config, made["embeddings"])
         },
+        done,
     )
     return senses.collect.submit(config, *inputs, made["teacher"], parts).result()

@@ -2,6 +2,7 @@
 
 from prefect import flow, get_run_logger
 
+from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
 from flows.evaluate import compare_students
 from flows.runner import DEFAULTS, Made, configured
@@ -19,6 +20,7 @@ def pipeline(config: PipelineConfig = DEFAULTS) -> Made:
     Returns:
         The URI of the artifact of every stage, and lists of them for students and scores.
     """
+    check_settings(config)
     made = dictionary_of(config)
     made = train_students(config, made)
     made = compare_students(config, made)

@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
 from flows.runner import DEFAULTS, configured
 from tasks import planning
@@ -17,4 +18,5 @@ def plan(config: PipelineConfig = DEFAULTS) -> list[dict[str, str]]:
     Returns:
         One row a stage.
     """
+    check_settings(config)
     return planning.plan.submit(config).result()

@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
 from flows.runner import DEFAULTS, Made, configured
 from tasks import embeddings, lexicon, relations, words
@@ -23,6 +24,7 @@ def rebuild_lexicon(config: PipelineConfig = DEFAULTS) -> Made:
     Returns:
         The URIs of teacher, lexicon, relations and words.
     """
+    check_settings(config)
     pairs = lexicon.lexicon.submit(config)
     related = relations.relations.submit(config, pairs)
     teacher = embeddings.teacher.submit(config)

@@ -1,20 +1,60 @@
 """The shards that are missing, and nothing else: from artifacts alone, whatever Prefect knows."""
 
-from prefect import flow
+from typing import Any
 
+from prefect import flow, get_run_logger
+
+from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
-from flows.runner import DEFAULTS, threads
-from tasks import missing
+from dskd_core.errors import DskdError
+from flows.build_dictionary import cluster_senses, extract_embeddings
+from flows.runner import DEFAULTS, configured
+from flows.train import answer_prompts, capture_activations
+from tasks import lexicon, missing
+from tasks.shards import ShardError
+
+_MAKERS = {
+    "embeddings": extract_embeddings,
+    "senses": cluster_senses,
+    "prompts": answer_prompts,
+    "activations": capture_activations,
+}
 
 
-@flow(name="dskd", flow_run_name="retry shards of {config.teacher.source}", task_runner=threads())
-def retry_shards(config: PipelineConfig = DEFAULTS) -> list[dict[str, str]]:
-    """Show which shards of every stage are missing.
+@flow(
+    name="dskd", flow_run_name="retry shards of {config.teacher.source}", task_runner=configured()
+)
+def retry_shards(config: PipelineConfig = DEFAULTS) -> list[dict[str, Any]]:
+    """Make the missing shards of every stage whose inputs are there, and collect them.
+
+    Nothing is asked of Prefect's database: what a stage lacks is what its fingerprints do not
+    find under the root. A stage that waits for another one is not started; the table says so.
 
     Args:
         config: the settings of all stages, the same as those of the run that failed.
 
     Returns:
-        One row a stage: its shards, those that are done, those that are missing.
+        One row a stage, as it stands at the end.
     """
-    return missing.survey.submit(config).result()
+    check_settings(config)
+    refused: list[Exception] = []
+    for stage in missing.survey.submit(config).result():
+        if stage.is_whole:
+            continue
+        if stage.waits_for:
+            get_run_logger().warning("%s: %s", stage.stage, stage.row()["state"])
+            continue
+        try:
+            _make(config, stage)
+        except (DskdError, ShardError) as error:  # of one stage: the others are made all the same
+            refused.append(error)
+    if refused:
+        raise refused[0]
+    return [stage.row() for stage in missing.survey.submit(config).result()]
+
+
+def _make(config: PipelineConfig, stage: missing.Shards) -> None:
+    if stage.stage == "lexicon":  # its task reads its shards itself, and finds those that stand
+        lexicon.lexicon.submit(config).result()
+    else:
+        _MAKERS[stage.stage](config, dict(stage.inputs), stage.done)

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from prefect import flow
 
+from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
 from flows.runner import DEFAULTS, Made, configured
 from flows.train import train
@@ -37,6 +38,7 @@ def sweep(
     Returns:
         The URI of the sweep, and of the scores of every point.
     """
+    check_settings(config)
     points = evaluation.points(config, grid, design)
     scores = {name: train(point)["scores"] for name, point in points.items()}
     return {

@@ -2,12 +2,13 @@
 
 from prefect import flow
 
+from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
-from flows.runner import DEFAULTS, threads
+from flows.runner import DEFAULTS, configured
 from tasks import tidy as tasks
 
 
-@flow(name="dskd", flow_run_name="tidy {config.root_uri}", task_runner=threads())
+@flow(name="dskd", flow_run_name="tidy {config.root_uri}", task_runner=configured())
 def tidy(
     config: PipelineConfig = DEFAULTS, older_than_hours: float = 24.0, dry_run: bool = False
 ) -> list[dict[str, str]]:
@@ -21,4 +22,5 @@ def tidy(
     Returns:
         One row a draft or upload.
     """
+    check_settings(config)
     return tasks.tidy.submit(config, older_than_hours, dry_run).result()

@@ -1,7 +1,10 @@
 """The dictionary to students, one per arm and seed, and their scores."""
 
+from collections.abc import Mapping
+
 from prefect import flow
 
+from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
 from flows.build_dictionary import build_dictionary
 from flows.runner import DEFAULTS, Made, configured
@@ -19,6 +22,7 @@ def train(config: PipelineConfig = DEFAULTS) -> Made:
     Returns:
         The URI of the artifact of every stage, and lists of them for students and scores.
     """
+    check_settings(config)
     return train_students(config, dictionary_of(config))
 
 
@@ -84,6 +88,21 @@ def _captured(config: PipelineConfig, made: Made) -> training.Places:
     untrained = training.untrained.submit(config, teacher, made["dictionary"]).result()
     text = _prompts(config, teacher) if config.prompts.sources else made["corpus"]
     mode = training.mode_of(config, untrained, text)
+    inputs = {"teacher": teacher, "untrained": untrained, "text": text, "mode": mode}
+    places = {
+        "untrained": untrained,
+        "activations": capture_activations(config, inputs),
+        "dictionary": made["dictionary"],
+    }
+    return places | ({"teacher": teacher, "text": text} if mode == "online" else {})
+
+
+def capture_activations(
+    config: PipelineConfig, inputs: Made, done: Mapping[str, str] | None = None
+) -> str:
+    """Keep what training needs of the teacher; ``done`` are URIs of shards not to run."""
+    teacher, untrained, text = inputs["teacher"], inputs["untrained"], inputs["text"]
+    mode = inputs["mode"]
     parts = in_slots(
         "activations",
         training.capture,
@@ -91,18 +110,22 @@ def _captured(config: PipelineConfig, made: Made) -> training.Places:
             f"activations shard {shard.name}": (config, teacher, untrained, text, mode, shard)
             for shard in training.shards_of(config, text, mode)
         },
+        done,
     )
-    places = {
-        "untrained": untrained,
-        "activations": training.collect.submit(config, untrained, text, mode, parts).result(),
-        "dictionary": made["dictionary"],
-    }
-    return places | ({"teacher": teacher, "text": text} if mode == "online" else {})
+    return training.collect.submit(config, untrained, text, mode, parts).result()
 
 
 def _prompts(config: PipelineConfig, teacher: str) -> str:
     """Write benchmark questions as prompts and let the teacher answer them."""
     questions = prompts.questions.submit(config, teacher).result()
+    return answer_prompts(config, {"teacher": teacher, "questions": questions})
+
+
+def answer_prompts(
+    config: PipelineConfig, inputs: Made, done: Mapping[str, str] | None = None
+) -> str:
+    """Let the teacher answer the prompts; ``done`` are URIs of shards not to run."""
+    teacher, questions = inputs["teacher"], inputs["questions"]
     parts = in_slots(
         "prompts",
         prompts.answer,
@@ -110,5 +133,6 @@ def _prompts(config: PipelineConfig, teacher: str) -> str:
             f"prompts shard {shard.name}": (config, teacher, questions, shard)
             for shard in prompts.shards_of(config, questions)
         },
+        done,
     )
     return prompts.collect.submit(config, teacher, questions, parts).result()

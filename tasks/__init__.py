@@ -6,3 +6,7 @@ the artifact store is the cache, so a task that runs again finds its work done.
 
 The core is imported inside the tasks, so a worker that only rebuilds a lexicon never loads torch.
 """
+
+from dskd_core import redaction
+
+redaction.install()

@@ -13,21 +13,31 @@ from prefect.artifacts import (
     create_markdown_artifact,
     create_table_artifact,
 )
-from prefect.runtime import flow_run
+from prefect.context import FlowRunContext
+from prefect.runtime import flow_run, task_run
 
-from dskd_core import storage
-from dskd_core.artifacts import Artifact, ArtifactStore
+from dskd_core import access, storage
+from dskd_core.artifacts import Artifact, ArtifactStore, Record
+from dskd_core.changes import reason
 from dskd_core.config import PipelineConfig
+from dskd_core.errors import DskdError
 from dskd_core.progress import Progress
+from dskd_core.redaction import redact, redacted_errors
 from tasks.curves import columns_of, thinned
 from tasks.policy import gpu_slot
 from tasks.progress import PrefectProgress, clock_time, key_of
 
 MAX_ROWS = 25
+_LEFT_OUT = ("skipped", "left_out")
 
 
 def store_of(config: PipelineConfig) -> ArtifactStore:
-    """Return the store all stages of a run share."""
+    """Return the store all stages of a run share.
+
+    Raises:
+        ConfigError: if a setting names a place that the worker this task runs on may not use.
+    """
+    access.check_settings(config)
     return ArtifactStore(config.root_uri)
 
 
@@ -49,7 +59,8 @@ def shown(
     began = datetime.now(UTC)
     progress = PrefectProgress(title, get_run_logger())
     try:
-        artifact = build(progress)
+        with redacted_errors():
+            artifact = build(progress)
     finally:
         progress.end()
     show_artifact(title, artifact, began=began)
@@ -64,7 +75,7 @@ def shown(
 def shown_shard(title: str, build: Callable[[Progress], Artifact]) -> str:
     """Build one shard on a GPU slot, with a progress bar; its stage shows the table."""
     logger, began = get_run_logger(), datetime.now(UTC)
-    with gpu_slot():
+    with redacted_errors(), gpu_slot():
         artifact = build(PrefectProgress(title, logger))
     if artifact.record.report.get("n_halved"):
         logger.warning("%s: out of memory; %s", title, halved_line(artifact.record.report))
@@ -98,26 +109,92 @@ def summary_line(artifact: Artifact, *, began: datetime) -> str:
 
 
 def show_artifact(title: str, artifact: Artifact, *, began: datetime) -> None:
-    """Show the counts, size and place of an artifact in the UI."""
+    """Show the counts, size, rate and place of an artifact in the UI, and why it was made."""
     record = artifact.record
-    rows = [
-        {"what": "state", "value": found_or_made(artifact, began)},
-        *({"what": in_words(name), "value": f"{value:,}"} for name, value in record.counts.items()),
-        {"what": "size", "value": in_bytes(record.n_bytes)},
-        {"what": "time", "value": clock_time(_seconds_since(began))},
-        {"what": "fingerprint", "value": record.fingerprint},
-        {"what": "content", "value": record.content},
-        {"what": "place", "value": artifact.uri},
-    ]
+    values = {
+        "state": found_or_made(artifact, began),
+        "why": reason_of(artifact, began=_run_began()),
+        **{in_words(name): f"{value:,}" for name, value in record.counts.items()},
+        "skipped": skipped_of(record),
+        "size": in_bytes(record.n_bytes),
+        "time": clock_time(_seconds_since(began)),
+        "rate": rate_of(record),
+        "retries": f"{max(0, (task_run.run_count or 1) - 1)}",
+        "fingerprint": record.fingerprint,
+        "content": record.content,
+        "place": artifact.uri,
+    }
+    rows = [{"what": what, "value": value} for what, value in values.items() if value]
     create_table_artifact(rows, key=key_of(title), description=f"{title}: what it holds")
     create_link_artifact(
         link_of(artifact.uri), artifact.uri, key=key_of(f"{title} place"), description=title
     )
 
 
+def reason_of(artifact: Artifact, *, began: datetime) -> str:
+    """Say why an artifact had to be made since ``began``; nothing where it was found."""
+    if found_or_made(artifact, began) == "found":
+        return ""
+    try:
+        others = ArtifactStore(artifact.uri.rsplit("/", 2)[0]).of_stage(artifact.record.stage)
+    except DskdError:  # a damaged neighbour; what was made stands all the same
+        return ""
+    return reason(artifact.record, [other.record for other in others], before=began)
+
+
+def skipped_of(record: Record) -> str:
+    """Return how much of its input an artifact leaves out, by the counts that say so."""
+    named = {n: c for n, c in record.counts.items() if any(word in n for word in _LEFT_OUT)}
+    return ", ".join(f"{c:,} {in_words(n)}" for n, c in named.items() if c)
+
+
+def rate_of(record: Record) -> str:
+    """Return how fast an artifact was made, by the first of its counts.
+
+    >>> rate_of(Record("s", "f", {}, {}, {"n_rows": 900}, {}, {}, 2.0, "", {}))
+    '450.0 rows/s'
+    """
+    name, count = next(iter(record.counts.items()), ("", 0))
+    if not count or record.seconds <= 0:
+        return ""
+    return f"{count / record.seconds:,.1f} {in_words(name)}/s"
+
+
+def show_outcomes(stage: str, outcomes: Mapping[str, str | BaseException]) -> None:
+    """Show one row a shard: those that failed first, each with the reason, then those kept.
+
+    Args:
+        stage: what the shards are part of.
+        outcomes: the URI of each, or what it ended with.
+    """
+    failed = {n: error for n, error in outcomes.items() if not isinstance(error, str)}
+    rows = [
+        {"shard": name, "state": "failed", "why": in_one_line(error), "size": "", "place": ""}
+        for name, error in failed.items()
+    ]
+    for name, uri in outcomes.items():
+        if isinstance(uri, str):
+            size = in_bytes(opened(uri).record.n_bytes)
+            rows.append({"shard": name, "state": "kept", "why": "", "size": size, "place": uri})
+    create_table_artifact(
+        rows,
+        key=key_of(f"{stage} failed"),
+        description=f"{stage}: {len(failed)} of {len(outcomes)} failed",
+    )
+
+
+def in_one_line(error: object) -> str:
+    """Write an error as its type and its message.
+
+    >>> in_one_line(OSError("disk full"))
+    'OSError: disk full'
+    """
+    return redact(f"{type(error).__name__}: {error}")
+
+
 def show_shards(title: str, parts: Sequence[Artifact]) -> None:
     """Show one row a shard: what it held, how long it took, whether this run made it."""
-    began = flow_run.scheduled_start_time or datetime.now(UTC)
+    began = _run_began()
     rows = [
         {
             "shard": f"{index} of {len(parts)}",
@@ -143,28 +220,40 @@ def show_terms(title: str, history: Sequence[dict[str, Any]]) -> None:
 
 
 def show_summary(made: Mapping[str, Any]) -> None:
-    """Show every artifact of a run in one table: stage, size, time and place."""
-    began = flow_run.scheduled_start_time or datetime.now(UTC)
+    """Show every artifact of a run in one table: whether and why it was made, size and place."""
+    began = _run_began()
     rows = []
     for stage, uris in made.items():
-        for uri in [uris] if isinstance(uris, str) else uris:
-            record = opened(uri).record
+        for artifact in map(opened, [uris] if isinstance(uris, str) else uris):
             rows.append(
                 {
                     "stage": stage,
-                    "state": found_or_made(opened(uri), began),
-                    "size": in_bytes(record.n_bytes),
-                    "seconds": round(record.seconds, 1),
-                    "place": uri,
+                    "state": found_or_made(artifact, began),
+                    "why": reason_of(artifact, began=began),
+                    "size": in_bytes(artifact.record.n_bytes),
+                    "seconds": round(artifact.record.seconds, 1),
+                    "place": artifact.uri,
                 }
             )
-    create_table_artifact(rows, key="summary", description="every artifact of this run")
+    n_made = sum(row["state"] == "made" for row in rows)
+    told = f"every artifact of this run: {n_made} made, {len(rows) - n_made} found"
+    create_table_artifact(rows, key="summary", description=told)
+    for row in rows:
+        if row["state"] == "made":
+            get_run_logger().info("%s was made: %s", row["stage"], row["why"])
 
 
-def show_page(title: str, artifact: Artifact, name: str) -> None:
-    """Show an artifact's markdown with its pictures inside it, so the UI needs no file access."""
+def show_page(title: str, artifact: Artifact, name: str, more: str = "") -> None:
+    """Show an artifact's markdown with its pictures inside it, so the UI needs no file access.
+
+    Args:
+        title: its key.
+        artifact: which has the file.
+        name: of the file.
+        more: markdown that follows it.
+    """
     folder = artifact.folder()
-    text = (folder / name).read_text("utf-8")
+    text = (folder / name).read_text("utf-8") + more
     create_markdown_artifact(
         re.sub(r"!\[([^]]*)\]\(([\w.-]+\.png)\)", lambda m: _picture(folder, m), text),
         key=key_of(title),
@@ -191,6 +280,12 @@ def in_words(name: str) -> str:
     'sure antonyms'
     """
     return name.removeprefix("n_").replace("_", " ")
+
+
+def _run_began() -> datetime:
+    """Return when this run, or this attempt of it, began; a run may be planned for earlier."""
+    context = FlowRunContext.get()
+    return (context and context.start_time) or flow_run.scheduled_start_time or datetime.now(UTC)
 
 
 def _seconds_since(began: datetime) -> float:

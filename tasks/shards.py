@@ -4,19 +4,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from prefect import Task, get_run_logger
-from prefect.artifacts import create_table_artifact
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 
 from dskd_core.errors import DskdError
-from tasks.progress import key_of
+from tasks.artifacts import in_one_line, show_outcomes
 
 
 class ShardError(RuntimeError):
     """Some shards failed for good; the others are kept."""
 
 
-def in_slots(stage: str, task: Task[..., str], calls: Mapping[str, tuple[Any, ...]]) -> list[str]:
+def in_slots(
+    stage: str,
+    task: Task[..., str],
+    calls: Mapping[str, tuple[Any, ...]],
+    done: Mapping[str, str] | None = None,
+) -> list[str]:
     """Run tasks that each fill a device: as many at once as the flow's task runner has slots.
 
     One slot, as in threads: the next goes out when one has ended, well or not. Several: the next
@@ -27,6 +31,10 @@ def in_slots(stage: str, task: Task[..., str], calls: Mapping[str, tuple[Any, ..
         stage: what they are part of, for the message.
         task: what runs.
         calls: the name of each and its arguments.
+        done: the URIs of those known to be there, by name; they are not run.
+
+    Returns:
+        The URIs, in the order of ``calls``.
 
     Raises:
         DskdError, ShardError: as :func:`gathered`, when all have ended.
@@ -34,11 +42,15 @@ def in_slots(stage: str, task: Task[..., str], calls: Mapping[str, tuple[Any, ..
     context = FlowRunContext.get()
     n_slots = getattr(context.task_runner, "n_slots", 1) if context else 1
     futures: dict[str, PrefectFuture[str]] = {}
+    done = done or {}
     for name, arguments in calls.items():
+        if name in done:
+            continue
         futures[name] = task.submit(*arguments)
         if n_slots and len(futures) >= n_slots:
             list(futures.values())[-n_slots].wait()
-    return gathered(stage, futures)
+    made = dict(zip(futures, gathered(stage, futures), strict=True))
+    return [(made | done)[name] for name in calls]
 
 
 one_by_one = in_slots
@@ -62,15 +74,12 @@ def gathered(stage: str, futures: Mapping[str, PrefectFuture[str]]) -> list[str]
     }
     if not errors:
         return [future.result() for future in futures.values()]
-    rows = [
-        {"shard": name, "why": f"{type(error).__name__}: {error}"} for name, error in errors.items()
-    ]
-    create_table_artifact(rows, key=key_of(f"{stage} failed"), description=f"{stage}: what failed")
+    show_outcomes(stage, {n: errors[n] if n in errors else f.result() for n, f in futures.items()})
     refusals = [error for error in errors.values() if isinstance(error, DskdError)]
     if refusals:
         get_run_logger().error("%s: %d of %d were refused", stage, len(refusals), len(futures))
         raise refusals[0]
-    named = "; ".join(f"{row['shard']} ({row['why']})" for row in rows)
+    named = "; ".join(f"{name} ({in_one_line(error)})" for name, error in errors.items())
     raise ShardError(
         f"{len(errors)} of {len(futures)} {stage} tasks failed: {named}. The others are kept: "
         "retry the run to redo these alone."

@@ -199,7 +199,7 @@ def test_every_setting_that_names_a_place_is_checked_before_work_starts(home, na
 def test_no_setting_whose_help_speaks_of_a_file_escapes_the_check():
     """A new field has to be named source, uri or *_uri, or be told here to read nothing."""
     reads_nothing = {"revision", "format", "text_field", "id_field", "commercial", "licence"}
-    reads_nothing |= {"made_on", "kind", "shard_bytes", "sources", "task", "excluded_tags"}
+    reads_nothing |= {"made_on", "kind", "shard_bytes", "sources", "task", "name"}
     seen, waiting, escaped = set(), [Settings], []
     while waiting:
         for model in waiting.pop().__subclasses__():

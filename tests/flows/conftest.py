@@ -37,8 +37,8 @@ class Core:
         work = Work(stage, config, names)
         if found := store.find(work):
             return found
-        self.made.append(call)
         with store.publish(work) as draft:
+            self.made.append(call)
             draft.write_json("content.json", {"stage": stage, **config})
             draft.counts["rows"] = 7
             if stage == "report":

@@ -73,7 +73,7 @@ def test_a_task_runner_that_knows_no_slots_has_one(monkeypatch):
 
 
 def test_a_task_that_the_cluster_lost_is_named_and_the_others_are_waited_for(monkeypatch):
-    monkeypatch.setattr(shards, "create_table_artifact", lambda *_, **__: None)
+    monkeypatch.setattr(shards, "show_outcomes", lambda *_, **__: None)
     out = list("abc")
     futures = {name: Future(name, out) for name in "abc"}
     futures["b"].error, futures["b"].lost = RuntimeError("3 workers died"), True
