@@ -29,19 +29,25 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+# Credentials in an address stand before an "@". The pattern is part of the form, so the server
+# refuses them when a run is created, before they are kept anywhere.
+Uri = Annotated[str, Field(pattern=r"^(hf:.*|[^@]*|[^:]*)$")]
 Arm = Literal["kd", "dskd", "kd_mse", "dskd_own", "dskd_shuffled", "dskd_no_hinge"]
 
 
 class Settings(BaseModel):
     """Frozen settings that refuse unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # A value that is refused may be a secret in the wrong place: pydantic's message has none.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
 
 class TeacherConfig(Settings):
     """The frozen model whose states are read, and how it is run."""
 
-    source: str = "sample:smollm2-135m"
+    source: Uri = "sample:smollm2-135m"
     """A hub id, a local folder, a .gguf file, or sample:smollm2-135m (ships in a package)."""
     revision: str | None = None
     """Branch, tag or commit of a hub id; ignored for files."""
@@ -56,7 +62,7 @@ class TeacherConfig(Settings):
 class CorpusConfig(Settings):
     """The text the teacher reads, and how it is cut into windows."""
 
-    source: str = "sample:enwiki-206"
+    source: Uri = "sample:enwiki-206"
     """A file, a folder of files, hf:NAME (a datasets name), or sample:enwiki-206."""
     format: Literal["auto", "mediawiki", "jsonl", "parquet", "text", "dataset"] = "auto"
     """How to read it; auto decides by the file's name."""
@@ -87,9 +93,9 @@ class PromptSourceConfig(Settings):
 
     task: Literal["arc", "commonsense_qa", "mmlu", "piqa", "squad"]
     """Which benchmark; it decides the file's format and the prompt's wording."""
-    uri: str
+    uri: Uri
     """The file or folder its authors publish, or hf:NAME (a datasets name)."""
-    labels_uri: str | None = None
+    labels_uri: Uri | None = None
     """PIQA's separate file of labels."""
     share: Share = 0.25
     """Share of its questions that is taken, a sample fixed by the seed."""
@@ -179,7 +185,7 @@ class SourceConfig(Settings):
     kind: str
     """The reader: roget, wiktextract, word_pairs, synonym_pairs, antonym_pairs, wordnet, moby;
     for morphology morphynet, morpholex."""
-    uri: str
+    uri: Uri
     """The file (for wordnet the folder), or sample:roget or sample:morphynet."""
     licence: str | None = None
     """Licence of the rows, carried to the end; each reader knows its source's own."""
@@ -388,7 +394,7 @@ class TaggedSourceConfig(Settings):
     kind: Literal["wic", "coarse_wsd", "in_context", "pairs"]
     """The format: wic (X.data.txt and X.gold.txt), coarse_wsd (a folder for each word),
     in_context (a table or JSONL of word, sense, sentence), pairs (word_a, word_b, label)."""
-    uri: str
+    uri: Uri
     """The file or folder."""
     name: str | None = None
     """What reports call it; the file's or folder's name if empty."""
@@ -410,14 +416,14 @@ class BenchmarkConfig(Settings):
 
     task: Literal["arc", "commonsense_qa", "mmlu", "piqa", "squad"]
     """Which benchmark; it decides the file's format, the prompt's wording and the metric."""
-    uri: str
+    uri: Uri
     """The file or folder its authors publish, or hf:NAME (a datasets name)."""
-    labels_uri: str | None = None
+    labels_uri: Uri | None = None
     """PIQA's separate file of labels."""
-    exemplars_uri: str | None = None
+    exemplars_uri: Uri | None = None
     """Where exemplars come from: train or dev questions in the same format; the evaluated file
     itself, without the item, if empty (as SQuAD needs it, whose exemplar shares the paragraph)."""
-    exemplars_labels_uri: str | None = None
+    exemplars_labels_uri: Uri | None = None
     """PIQA's file of labels of the exemplars."""
     n_exemplars: Annotated[int, Field(ge=0)] = 5
     """Answered questions before each item (1 for squad in the paper)."""
@@ -467,7 +473,7 @@ class EvaluationConfig(Settings):
 class PipelineConfig(Settings):
     """All stages under one root: what every flow takes."""
 
-    root_uri: str = "work/artifacts"
+    root_uri: Uri = "work/artifacts"
     """Where artifacts are kept: a folder, or an s3:// prefix."""
     teacher: TeacherConfig = TeacherConfig()
     corpus: CorpusConfig = CorpusConfig()
@@ -525,12 +531,20 @@ def parse_config(values: Any, origin: str) -> PipelineConfig:
     try:
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
-        refused = "; ".join(
-            f"{'.'.join(str(part) for part in e['loc']) or 'config'}={e['input']!r}: {e['msg']}"
-            if e["type"] != "value_error"
-            else f"{'.'.join(str(part) for part in e['loc']) or 'config'}: {e['msg']}"
-            for e in error.errors()
-        )
+        refused = "; ".join(_told(e) for e in error.errors())
         raise ConfigError(
             f"{origin} is refused: {refused}. Correct these keys; dskd_core/config.py has them all."
         ) from error
+
+
+def _told(error: Any) -> str:
+    """Return one refusal of pydantic: the key, its value and why."""
+    name = ".".join(str(part) for part in error["loc"]) or "config"
+    if error["type"] == "value_error":
+        return f"{name}: {error['msg']}"
+    if error["type"] == "string_pattern_mismatch":
+        return (
+            f"{name} carries credentials before an '@' (not shown here); give them in the "
+            "environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+        )
+    return f"{name}={error['input']!r}: {error['msg']}"

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -34,6 +36,35 @@ def test_a_refusal_shows_the_key_the_value_and_the_cure(values, shown):
         parse_config(values, "my.yaml")
     assert str(refusal.value).startswith("my.yaml is refused: ")
     assert "Correct these keys" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"root_uri": "s3://AKIAEXAMPLE:wJalrXUtnFEMI@host/bucket"},
+        {"teacher": {"source": "https://me:wJalrXUtnFEMI@hub/model"}},
+        {"lexicon": {"sources": [{"kind": "moby", "uri": "ftp://me:wJalrXUtnFEMI@host/x"}]}},
+    ],
+)
+def test_credentials_in_a_place_are_refused_and_shown_by_nobody(values):
+    with pytest.raises(ConfigError, match=r"carries credentials .*in the environment") as told:
+        parse_config(values, "my.yaml")
+    with pytest.raises(ValidationError) as plain:
+        PipelineConfig.model_validate(values)
+    assert "wJalrXUtnFEMI" not in f"{told.value} {plain.value}"
+
+
+@pytest.mark.parametrize("place", ["hf:owner/data@v1", "/home/me@firm/x", "me@firm/x", "s3://b/x"])
+def test_an_at_sign_that_is_no_login_is_taken(place):
+    assert parse_config({"corpus": {"source": place}}, "x").corpus.source == place
+
+
+def test_the_form_itself_refuses_credentials():
+    """The server checks a run's parameters against this schema, before it keeps them."""
+    schema = PipelineConfig.model_json_schema()
+    pattern = schema["properties"]["root_uri"]["pattern"]
+    assert re.search(pattern, "s3://bucket/x")
+    assert not re.search(pattern, "s3://key:secret@host/bucket")
 
 
 def test_every_refused_key_is_named_at_once():
