@@ -12,7 +12,7 @@ pytest.importorskip("lm_eval")
 @pytest.fixture(scope="module")
 def direct(bench):
     """Run lm-evaluation-harness itself: its tasks over JSON files with the hub's columns."""
-    from lm_eval import simple_evaluate
+    from lm_eval import evaluator
     from lm_eval.models.huggingface import HFLM
 
     model = HFLM(
@@ -20,13 +20,10 @@ def direct(bench):
     )
 
     def run(task, n_exemplars):
-        found = simple_evaluate(
-            model=model,
-            tasks=[task],
-            num_fewshot=n_exemplars,
-            bootstrap_iters=0,
-            log_samples=True,
-            verbosity="ERROR",
+        task.set_config("num_fewshot", n_exemplars)
+        task.set_fewshot_seed(1234)  # what its command line does, without its index of all tasks
+        found = evaluator.evaluate(
+            lm=model, task_dict={task.task_name: task}, bootstrap_iters=0, log_samples=True
         )
         (samples,) = found["samples"].values()
         (results,) = found["results"].values()
