@@ -42,7 +42,7 @@ def artifacts(root: Path) -> Iterator[Artifact]:
     """Yield one artifact of every stage."""
     store = ArtifactStore(str(root))
     for stage in sorted(path.name for path in root.iterdir()):
-        yield store.of_stage(stage)[-1]
+        yield from store.of_stage(stage)[-1:]
 
 
 def kinds(artifact: Artifact) -> list[str]:
@@ -170,7 +170,7 @@ def test_no_stage_computes_from_a_damaged_file(miniature, tmp_path, stage, name,
     config = config.model_copy(
         update={
             "evaluation": config.evaluation.model_copy(
-                update={"arms": ("dskd",), "seeds": (0,), "n_resamples": 20}
+                update={"arms": ("kd", "dskd"), "seeds": (0,), "n_resamples": 20}
             )
         }
     )

@@ -71,7 +71,7 @@ STAGES += ["relations", "dictionary", "untrained-student", "activations-shard", 
 
 @pytest.mark.slow
 def test_whatever_is_deleted_the_next_run_makes_it_again_with_the_same_bytes(copied):
-    evaluation = {"arms": ("dskd",), "seeds": (0,), "n_resamples": 20}
+    evaluation = {"arms": ("kd", "dskd"), "seeds": (0,), "n_resamples": 20}
     changed = {"evaluation": copied.config.evaluation.model_copy(update=evaluation)}
     config, store = copied.config.model_copy(update=changed), copied.store
     with lives(live, seconds=120) as life:
