@@ -155,6 +155,3 @@ def is_told_to_end(error: BaseException | None) -> bool:
 def configured() -> Configured:
     """Return the task runner of a flow."""
     return Configured()
-
-
-threads = configured

@@ -53,9 +53,6 @@ def in_slots(
     return [(made | done)[name] for name in calls]
 
 
-one_by_one = in_slots
-
-
 def gathered(stage: str, futures: Mapping[str, PrefectFuture[str]]) -> list[str]:
     """Wait for every future and return the URIs, in order.
 
