@@ -4,14 +4,18 @@
 
 A part holds what ``dskd_core.embeddings.parts`` writes: random 16-bit states of SmolLM2's width
 (states do not compress, and nothing compresses them), and documents, positions and hashes. Both
-sides end a write with fsync of every file; before a read both drop their files from the page cache.
-Numpy's files carry no checksum; ours carry a CRC-32C a chunk, which is checked on reading. A range
+sides end a write with fsync of every file and folder, numpy one after the other, ours as publishing
+does it; before a read both drop their files from the page cache. Numpy's files carry no checksum;
+ours carry a CRC-32C a chunk, which is checked on reading. ``publish`` is all that an artifact takes
+until it has its name, the SHA-256 of every file and the record included, against numpy's bare
+files. A range
 is read as clustering reads it: consecutive tokens, a contiguous slice of each of several parts;
 numpy's side maps its files into memory and copies the same rows.
 
-Turns alternate and medians are taken. The last line is JSON: write_vs_numpy, read_vs_numpy and
-range_vs_numpy are our bytes a second over numpy's; *_mb_s are ours; cached_* is the same without
-fsync and with the files in the page cache, where the processor and not the disk decides.
+Turns alternate and medians are taken. The last line is JSON: write_vs_numpy, publish_vs_numpy,
+read_vs_numpy and range_vs_numpy are our bytes a second over numpy's; *_mb_s are ours; cached_* is
+the same without fsync and with the files in the page cache, where the processor and not the disk
+decides; sha256_mb_s is what one thread hashes.
 """
 
 import argparse
@@ -22,6 +26,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
@@ -30,6 +35,7 @@ import zarr
 
 from dskd_core import storage
 from dskd_core.arrays import get_array
+from dskd_core.artifacts import ArtifactStore, Work
 from dskd_core.embeddings.extraction import Occurrences
 from dskd_core.embeddings.parts import write_part
 
@@ -79,17 +85,39 @@ def read_numpy(folder: Path, rows: slice | None) -> Arrays:
     return {name: np.array(np.load(folder / f"{name}.npy", mmap_mode="r")[rows]) for name in ROWS}
 
 
-SIDES = {"ours": (write_ours, read_ours), "numpy": (write_numpy, read_numpy)}
+def publish_ours(folder: Path, part: Arrays) -> None:
+    """Write and publish a part: hashed, flushed, with its record, under its name."""
+    with ArtifactStore(str(folder)).publish(Work("embeddings-shard", {}, {})) as draft:
+        write_ours(draft.path("part.zarr"), part)
 
 
-def flush(folder: Path, *, drop: bool) -> None:
-    """Bring every file below a folder to the disk, and out of the page cache if asked."""
+def flush_ours(folder: Path) -> None:
+    """Bring a part to the disk as publishing does, which hashes the files meanwhile."""
+    with ThreadPoolExecutor(storage.N_THREADS) as pool:
+        list(pool.map(storage.flush, [folder / name for name in storage.files_under(folder)]))
+    storage.flush_folders(folder)
+
+
+def flush_numpy(folder: Path) -> None:
+    """Bring numpy's files and their folder to the disk."""
+    for name in storage.files_under(folder):
+        storage.flush(folder / name)
+    storage.flush(folder)
+
+
+def forget(folder: Path) -> None:
+    """Drop every file below a folder from the page cache."""
     for name in storage.files_under(folder):
         descriptor = os.open(folder / name, os.O_RDONLY)
         os.fsync(descriptor)
-        if drop:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
+
+
+SIDES = {
+    "ours": (write_ours, flush_ours, read_ours),
+    "numpy": (write_numpy, flush_numpy, read_numpy),
+}
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -101,7 +129,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 def turn(folder: Path, parts: list[Arrays], side: str) -> dict[str, float]:
     """Write and read with one side; return the seconds of each."""
-    write, read = SIDES[side]
+    write, flush, read = SIDES[side]
     places = [folder / f"{side}-{number}" for number in range(len(parts))]
     first, n_rows = places[0], len(parts[0]["states"])
     rows = slice(4 * n_rows // 10, 5 * n_rows // 10)
@@ -112,14 +140,20 @@ def turn(folder: Path, parts: list[Arrays], side: str) -> dict[str, float]:
     taken["cached_read"] = seconds(lambda: read(first, None))
     shutil.rmtree(first)
     os.sync()
-    taken["write"] = seconds(lambda: (write(first, parts[0]), flush(first, drop=False)))
+    taken["write"] = seconds(lambda: (write(first, parts[0]), flush(first)))
+    if side == "ours":
+        os.sync()
+        taken["publish"] = seconds(lambda: publish_ours(folder / "published", parts[0]))
+        shutil.rmtree(folder / "published")
+    else:
+        taken["publish"] = taken["write"]
     for place, part in zip(places[1:], parts[1:], strict=True):
         write(place, part)
     for place in places:
-        flush(place, drop=True)
+        forget(place)
     taken["read"] = seconds(lambda: read(first, None))
     for place in places:
-        flush(place, drop=True)
+        forget(place)
     taken["range"] = seconds(lambda: [read(place, rows) for place in places])
     taken["cached_range"] = seconds(lambda: [read(place, rows) for place in places])
     return taken
@@ -127,7 +161,7 @@ def turn(folder: Path, parts: list[Arrays], side: str) -> dict[str, float]:
 
 def check(folder: Path, parts: list[Arrays]) -> None:
     """Assert that both sides give back what was written."""
-    for (side, (_, read)), (number, part) in product(SIDES.items(), enumerate(parts)):
+    for (side, (*_, read)), (number, part) in product(SIDES.items(), enumerate(parts)):
         whole, run = (read(folder / f"{side}-{number}", rows) for rows in (None, slice(700, 900)))
         for name in ROWS:
             np.testing.assert_array_equal(whole[name], part[name])
@@ -142,7 +176,9 @@ def measure(folder: Path, parts: list[Arrays], repeats: int) -> dict[str, float]
             turns[side].append(turn(folder, parts, side))
     check(folder, parts)
     n_bytes = sum(parts[0][name].nbytes for name in ROWS)
-    report: dict[str, float] = {}
+    states = folder / "numpy-0/states.npy"
+    hashing = min(seconds(lambda: storage.sha256_of_file(states)) for _ in range(2))
+    report = {"sha256_mb_s": round(states.stat().st_size / hashing / 1e6, 1)}
     for what in turns["ours"][0]:
         ours, theirs = (
             statistics.median(taken[what] for taken in turns[side]) for side in ("ours", "numpy")

@@ -24,7 +24,7 @@ from dskd_core import access
 from dskd_core.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_N_THREADS = 8
+N_THREADS = 8
 _DOWNLOAD = ".partial"
 _STALE_SECONDS = 24 * 3600
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -203,8 +203,10 @@ def zarr_store(uri: str, *, read_only: bool = True) -> Any:
     ``DSKD_S3_READER=obstore``; it was 1.4 to 2 times as fast here.
 
     Raises:
-        ConfigError: if DSKD_S3_READER names anything else.
+        ConfigError: if DSKD_S3_READER names anything else, or this process may not read there.
     """
+    if read_only:  # what is written is a draft of a root that was checked
+        access.check_readable(uri)
     from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
     if not is_remote(uri):
@@ -242,13 +244,13 @@ def described(folder: Path, *, flushed: bool) -> dict[str, dict[str, Any]]:
         return {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
 
     names = files_under(folder)
-    with ThreadPoolExecutor(_N_THREADS) as pool:
+    with ThreadPoolExecutor(N_THREADS) as pool:
         return dict(zip(names, pool.map(describe, names), strict=True))
 
 
 def flush_folders(folder: Path) -> None:
     """Bring the names in ``folder`` and in all folders below it to the disk."""
-    with ThreadPoolExecutor(_N_THREADS) as pool:
+    with ThreadPoolExecutor(N_THREADS) as pool:
         list(pool.map(flush, [folder, *(path for path in folder.rglob("*") if path.is_dir())]))
 
 
