@@ -2,8 +2,11 @@
 
 from prefect import flow
 
+from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
+from flows.benchmarks import with_benchmarks
 from flows.runner import DEFAULTS, Made, configured
+from flows.sense_scores import with_sense_scores
 from flows.train import dictionary_of, train_students
 from tasks import evaluation
 
@@ -18,12 +21,13 @@ def evaluate(config: PipelineConfig = DEFAULTS) -> Made:
     Returns:
         The URI of the artifact of every stage, the report's among them.
     """
+    check_settings(config)
     return compare_students(config, train_students(config, dictionary_of(config)))
 
 
 @flow(name="dskd", flow_run_name="report on {config.teacher.source}", task_runner=configured())
 def compare_students(config: PipelineConfig, made: Made) -> Made:
-    """Compare students that have scores.
+    """Score on benchmarks and on words with known senses, if any are named; compare all scores.
 
     Args:
         config: the settings of all stages.
@@ -32,5 +36,7 @@ def compare_students(config: PipelineConfig, made: Made) -> Made:
     Returns:
         ``made`` with the report.
     """
-    report = evaluation.report.submit(config, made["scores"], made["students"]).result()
+    made = with_sense_scores(config, with_benchmarks(config, made))
+    items = [*made.get("benchmarks", []), *made.get("sense_scores", [])]
+    report = evaluation.report.submit(config, made["scores"], made["students"], items).result()
     return made | {"report": report}

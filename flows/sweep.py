@@ -13,13 +13,14 @@ from tasks import evaluation
 ABLATIONS: dict[str, list[Any]] = {
     "senses.n_senses": [3, 10],
     "training.n_candidates": [1, 10],
-    "training.positive_weight": [0.5, 2.0],
+    "training.positive_weight,training.negative_weight": [0.5, 1.5, 2.0],
     "training.margin": [1.0, "calibrated"],
     "student.n_trainable_layers": [1, 4],
-    "student.layers": ["first_last"],
-    "embeddings.key": ["next"],
+    "student.layers": ["first", "first_last", "spaced"],
+    "embeddings.key": ["predicted", "next", "input"],
 }
-"""The paper's ablations, and the key and the choice of layers."""
+"""The paper's ablations (k, kappa, both betas together, trainable layers), and the margin, the
+choice of layers and the key. A value the first point has already adds no point."""
 
 
 @flow(name="dskd", flow_run_name="sweep on {config.teacher.source}", task_runner=configured())
@@ -32,7 +33,8 @@ def sweep(
 
     Args:
         config: the settings of all stages: the first point.
-        grid: values to try, by setting, such as ``{"senses.n_senses": [3, 10]}``.
+        grid: values to try, by setting, such as ``{"senses.n_senses": [3, 10]}``; settings with
+            commas between them change together.
         design: each setting alone around the first point, or all combinations.
 
     Returns:

@@ -1,5 +1,6 @@
 """The students on held-out text, and how they compare."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import task
@@ -33,9 +34,18 @@ def scores(config: PipelineConfig, places: Places, subject: str, student: str | 
 
 
 @task(name="report", task_run_name="report", **CPU)
-def report(config: PipelineConfig, scores: list[str], students: list[str]) -> str:
-    """Compare teacher and students; return the report's URI."""
-    from dskd_core.evaluation.report import build_report
+def report(
+    config: PipelineConfig, scores: list[str], students: list[str], items: Sequence[str] = ()
+) -> str:
+    """Compare teacher and students; return the report's URI.
+
+    Args:
+        config: level of the intervals and number of resamples.
+        scores: on held-out text, of the teacher and every student.
+        students: themselves.
+        items: their scores on benchmarks and on words with known senses.
+    """
+    from dskd_core.evaluation.report import build_report, costs_as_markdown
 
     uri = shown(
         "report",
@@ -44,10 +54,11 @@ def report(config: PipelineConfig, scores: list[str], students: list[str]) -> st
             config.evaluation,
             [opened(score) for score in scores],
             [opened(student) for student in students],
+            items=[opened(item) for item in items],
             progress=progress,
         ),
     )
-    show_page("report", opened(uri), "report.md")
+    show_page("report", opened(uri), "report.md", costs_as_markdown(opened(uri)))
     return uri
 
 

@@ -13,7 +13,13 @@ from dskd_core.config import EvaluationConfig
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.metrics import METRICS, Metric
 from dskd_core.evaluation.scores import TABLE
-from dskd_core.evaluation.statistics import Comparison, clusters_of, compare, pooled
+from dskd_core.evaluation.statistics import (
+    Comparison,
+    clusters_of,
+    compare,
+    pooled,
+    verdict_of,
+)
 
 ARMS = ("teacher", "kd", "dskd", "kd_mse", "dskd_own", "dskd_shuffled", "dskd_no_hinge")
 YARDSTICK = "kd"
@@ -32,19 +38,8 @@ class Pair:
 
     @property
     def verdict(self) -> str:
-        """In words: better and worse only where both intervals leave zero out.
-
-        ``none`` where the metric has no better direction, ``one seed`` where nothing can be said
-        of other seeds.
-        """
-        if len(self.seeds) < 2:
-            return "one seed"
-        if not self.found.is_clear:
-            return "not told apart"
-        if self.metric.better == "none":
-            return "differs"
-        is_lower = self.found.difference < 0.0
-        return "better" if is_lower == (self.metric.better == "lower") else "worse"
+        """In words: better and worse only where both intervals leave zero out."""
+        return verdict_of(self.found, len(self.seeds), self.metric.better)
 
 
 class ScoreBoard:

@@ -1,29 +1,41 @@
 """The report: teacher, KD and DSKD on the same held-out text, with intervals.
 
-    report.html   one page, style and picture inside it
-    report.md     the same, the picture beside it
+    report.html   one page, style and pictures inside it
+    report.md     the same, the pictures beside it
     loss.png      cross-entropy and the hinge's active share of every student, by step
+    forest-*.png  the differences of two arms and their intervals
 
 Its record holds what the page shows as numbers: ``table`` (a row for each arm, to be printed),
 ``means`` and ``sd`` (the same in full),
 ``comparison`` (every arm minus KD), ``control`` (DSKD minus KD with state MSE), ``intervals``
-(all of both comparisons: differences by seed, t-interval, smallest detectable difference) and
-``students`` (steps, seconds, bytes).
+(all of both comparisons: differences by seed, t-interval, smallest detectable difference),
+``items`` (the same of benchmarks and of words with known senses) and ``students`` (steps, seconds,
+bytes).
 """
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import EvaluationConfig
+from dskd_core.evaluation.benchmarks.store import STAGE as BENCHMARK_SCORES
 from dskd_core.evaluation.comparison import ARMS, YARDSTICK, Pair, ScoreBoard
+from dskd_core.evaluation.items_prose import Asked, groups_of, prompt_ends
 from dskd_core.evaluation.metrics import METRICS
-from dskd_core.evaluation.page import to_html, to_markdown
-from dskd_core.evaluation.pictures import Curve, draw_loss
-from dskd_core.evaluation.prose import PICTURE, page_of
+from dskd_core.evaluation.page import Passage, to_html, to_markdown
+from dskd_core.evaluation.paired import PairedTask
+from dskd_core.evaluation.passages import differing_windows
+from dskd_core.evaluation.pictures import Curve
+from dskd_core.evaluation.sections import Found, arm_to_show, page_of
+from dskd_core.evaluation.wording import NAMES
 from dskd_core.progress import Progress, silent
+from dskd_core.tokenizers import load_tokenizer
 from dskd_core.training.loop import HISTORY
+from dskd_core.training.student import MODEL
+from dskd_core.training.student import STAGE as UNTRAINED
 
 _IN_TABLE = {
     "ce",
@@ -41,6 +53,7 @@ def build_report(
     scores: list[Artifact],
     students: list[Artifact],
     *,
+    items: Sequence[Artifact] = (),
     progress: Progress = silent,
 ) -> Artifact:
     """Compare the arms and write it down for people.
@@ -50,6 +63,7 @@ def build_report(
         config: level of the intervals and number of resamples.
         scores: of the teacher, if wanted, and of every student.
         students: the students, for how they trained.
+        items: ``benchmark-scores`` and ``sense-scores`` of the same subjects, if any.
         progress: told metrics compared.
 
     Raises:
@@ -63,15 +77,27 @@ def build_report(
         {
             f"{artifact.record.stage} {_subject(artifact)}": artifact.fingerprint
             for artifact in (*board.artifacts.values(), *students)
-        },
+        }
+        | {f"{a.record.stage} {_task(a)}{_subject(a)}": a.fingerprint for a in items},
+        version=2,
     )
     if found := store.find(work):
         return found
     with store.publish(work) as draft:
         pairs, control = _compare(board, config, progress)
         curves = [_curve(student) for student in students]
-        draw_loss(curves, draft.path(PICTURE))
-        page = page_of(board, pairs, control, curves, students, work, config)
+        groups = groups_of(items, YARDSTICK, config)
+        content = Found(
+            board,
+            pairs,
+            control,
+            groups,
+            _passages(store, board),
+            _questions(store, items),
+            curves,
+            students,
+        )
+        page = page_of(content, work, config, draft.path)
         draft.path("report.md").write_text(to_markdown(page), "utf-8")
         draft.path("report.html").write_text(to_html(page, draft.folder), "utf-8")
         any_score = board.of(YARDSTICK)[0].record.counts
@@ -84,6 +110,7 @@ def build_report(
             "comparison": [_line(pair) for pair in pairs],
             "control": [_line(pair) for pair in control],
             "intervals": [_details(pair) for pair in (*pairs, *control)],
+            "items": [_paired(pair) for group in groups for pair in group.pairs],
             "clusters": board.cluster_word,
             "active_share": {
                 f"{curve.arm} seed {curve.seed}": round(
@@ -95,6 +122,23 @@ def build_report(
             "students": [_cost(student) for student in students],
         }
     return store.get(work.stage, work.fingerprint)
+
+
+def costs_as_markdown(report: Artifact) -> str:
+    """Return what every student cost, as a section of Markdown.
+
+    Seconds are of the run and not of the content: a run that was killed and went on makes the
+    same page, byte for byte, in another time. So they stand in the record, and are shown from it.
+    """
+    lines = ["", "## What it took", "", "| student | steps | seconds | checkpoint | peak memory |"]
+    lines.append("|---|---:|---:|---:|---:|")
+    for cost in report.record.report["students"]:
+        peak = f"{cost['peak_bytes'] / 1e6:,.0f} MB" if cost.get("peak_bytes") else "–"
+        lines.append(
+            f"| {NAMES[cost['arm']]}, seed {cost['seed']} | {cost['steps']:,} "
+            f"| {cost['seconds']:,.1f} | {cost['bytes'] / 1e6:,.1f} MB | {peak} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def _compare(
@@ -110,8 +154,35 @@ def _compare(
     return pairs, [pair for arm in controls for pair in board.pairs("dskd", arm, config)]
 
 
+def _passages(store: ArtifactStore, board: ScoreBoard) -> tuple[Passage, ...]:
+    """Return the held-out text on which an arm and KD differ most."""
+    arm = arm_to_show(board)
+    seeds = sorted(set(board.seeds(arm or "")) & set(board.seeds(YARDSTICK)))
+    if arm is None or not seeds:
+        return ()
+    scores = [[board.artifacts[name, seed] for seed in seeds] for name in (arm, YARDSTICK)]
+    untrained = scores[0][0].record.inputs.get(UNTRAINED)
+    if untrained is None:  # scores that were not made by score_student
+        return ()
+    tokenizer = load_tokenizer(store.get(UNTRAINED, untrained).folder() / MODEL)
+    return differing_windows(scores[0], scores[1], (NAMES[arm], NAMES[YARDSTICK]), tokenizer)
+
+
+def _questions(store: ArtifactStore, items: Sequence[Artifact]) -> Asked:
+    """Return how to look up the end of a benchmark question's prompt."""
+    texts: dict[tuple[str, str, str], str] = {}
+    for artifact in [a for a in items if a.record.stage == BENCHMARK_SCORES][:1]:
+        texts = prompt_ends(store, artifact)
+    return lambda *question: texts.get(question, "")
+
+
+def _task(artifact: Artifact) -> str:
+    return f"{artifact.record.report['task']} " if "task" in artifact.record.report else ""
+
+
 def _subject(artifact: Artifact) -> str:
     report = artifact.record.report
+    report = report.get("model", report)
     return str(report["arm"]) if report["seed"] is None else f"{report['arm']} {report['seed']}"
 
 
@@ -173,6 +244,28 @@ def _details(pair: Pair) -> dict[str, Any]:
     )
 
 
+def _paired(pair: PairedTask) -> dict[str, Any]:
+    """Return a comparison of items as the record keeps it; scores from 0 to 1."""
+    row = {
+        "task": pair.task,
+        "protocol": pair.protocol,
+        "arms": f"{pair.arm} - {pair.yardstick}",
+        "items": pair.n_items,
+        "seeds": len(pair.seeds),
+        pair.arm: pair.arm_value,
+        pair.yardstick: pair.yardstick_value,
+        "difference": pair.found.difference,
+        "bootstrap_low": pair.found.low,
+        "bootstrap_high": pair.found.high,
+        "t_low": pair.found.seed_low,
+        "t_high": pair.found.seed_high,
+        "smallest_detectable": pair.found.detectable,
+        "verdict": pair.verdict,
+    }
+    test = asdict(pair.test) if pair.test else None
+    return _rounded(row) | {"mcnemar": test}
+
+
 def _cost(student: Artifact) -> dict[str, Any]:
     """Return what a student cost; seconds are of the run, so they stand in the record alone."""
     record = student.record
@@ -182,6 +275,7 @@ def _cost(student: Artifact) -> dict[str, Any]:
         "steps": record.counts["steps"],
         "seconds": record.seconds,
         "bytes": record.n_bytes,
+        "peak_bytes": record.report.get("peak_bytes"),
         "fingerprint": record.fingerprint,
     }
 

@@ -17,6 +17,14 @@ resampled without their positions:
     n_with_both                  int32    positions with synonyms' and antonyms' senses
     n_synonym_nearer             int32    of those, a synonym's sense is nearer to n_t (L2) than
                                           every antonym's; own senses take no part
+
+``positions.parquet`` has one row for each position with a next token, window by window, so that
+any two subjects can be compared token by token later:
+
+    window                       int32
+    label                        int32    the next token
+    predicted                    int32    the subject's argmax
+    ce                           float    nats
 """
 
 import math
@@ -47,6 +55,7 @@ from dskd_core.training.selection import Selected, Selector
 from dskd_core.training.student import MODEL, Tail, load_student, read_layers, shape_of
 
 TABLE = "windows.parquet"
+POSITIONS = "positions.parquet"
 _BATCH_WINDOWS = 8
 _COUNTS = ("n_positions", "n_with_positives", "n_with_negatives", "n_with_both", "n_synonym_nearer")
 
@@ -90,6 +99,7 @@ def score_student(
         "scores",
         {"compute_dtype": config.compute_dtype, "validation_share": config.validated_share},
         {name: artifact.fingerprint for name, artifact in read.items()},
+        version=2,
     )
     if found := store.find(work):
         return found
@@ -112,14 +122,18 @@ def score_student(
         if student is not None:
             tail = student_tail(untrained, shape_of(inputs.untrained).entry, student)
         rows: list[dict[str, float]] = []
+        positions: list[pa.Table] = []
         for windows in _batches(cached):
             states = _states(tail, windows, config.compute_dtype)
             for window, n in zip(windows, states, strict=True):
                 place = {"window": window.window, "document": cached.document(window.window)}
-                rows.append(place | judge.window(n.to(untrained.device), window))
+                sums, table = judge.window(n.to(untrained.device), window)
+                rows.append(place | sums)
+                positions.append(table)
             progress(len(rows), len(cached.heldout), "windows")
         table = _table(rows)
         draft.write_table(TABLE, table)
+        draft.write_table(POSITIONS, pa.concat_tables(positions).combine_chunks())
         _summarise(draft, table, inputs.untrained, student)
     return store.get(work.stage, work.fingerprint)
 
@@ -127,7 +141,7 @@ def score_student(
 def student_tail(untrained: Teacher, entry: int, student: Artifact) -> Tail:
     """Return the trained layers of an exported student, and the final norm, ready to run."""
     tail = Tail(untrained, entry)
-    tail.layers.load_state_dict(read_layers(student.folder() / MODEL, first=entry))
+    tail.layers.load_state_dict(read_layers(student.folder(weights=True) / MODEL, first=entry))
     return tail
 
 
@@ -169,8 +183,10 @@ class Judge:
         )
 
     @torch.no_grad()
-    def window(self, states: Tensor, window: WindowActivations) -> dict[str, float]:
-        """Return the sums and counts of one window, see the module's docstring.
+    def window(
+        self, states: Tensor, window: WindowActivations
+    ) -> tuple[dict[str, float], pa.Table]:
+        """Return the sums and counts of one window, and its positions: see the module's docstring.
 
         Args:
             states: [n, d] float32, n_t at every position of the window.
@@ -198,7 +214,7 @@ class Judge:
         n_positives, positive = self._mse(n, positives.to(device))
         n_negatives, negative = self._mse(n, negatives.to(device))
         n_both, n_nearer = self.nearer(n, window.labels[scored].numpy())
-        return {
+        sums = {
             "n_positions": len(scored),
             "ce": _sum(head.ce),
             "kl": _sum(head.kl),
@@ -212,6 +228,7 @@ class Judge:
             "n_with_both": n_both,
             "n_synonym_nearer": n_nearer,
         }
+        return sums, _positions(window.window, labels, head.predicted, head.ce)
 
     def nearer(self, states: Tensor, labels: NDArray[np.int64]) -> tuple[int, int]:
         """Count positions with synonyms and antonyms, and those where a synonym is nearer.
@@ -266,6 +283,16 @@ def _states(
         return [window.states for window in windows]
     flat = run_tail(tail, *padded_entering(windows), compute_dtype)
     return list(torch.split(flat, [len(window.labels) for window in windows]))
+
+
+def _positions(window: int, labels: Tensor, predicted: Tensor, ce: Tensor) -> pa.Table:
+    columns = {
+        "window": pa.array(np.full(len(labels), window), pa.int32()),
+        "label": pa.array(labels.cpu().numpy(), pa.int32()),
+        "predicted": pa.array(predicted.cpu().numpy(), pa.int32()),
+        "ce": pa.array(ce.float().cpu().numpy(), pa.float32()),
+    }
+    return pa.table(columns)
 
 
 def _table(rows: list[dict[str, float]]) -> pa.Table:

@@ -25,6 +25,7 @@ For items that are right or wrong there is also McNemar's exact test, see :func:
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,21 @@ class Comparison:
         if self.seed_low is None or self.seed_high is None:
             return False
         return self.excludes_zero and (self.seed_low > 0.0 or self.seed_high < 0.0)
+
+
+def verdict_of(found: Comparison, n_seeds: int, better: Literal["lower", "higher", "none"]) -> str:
+    """Say what was found in words: better and worse only where both intervals leave zero out.
+
+    ``differs`` where the metric has no better direction, ``one seed`` where nothing can be said of
+    other seeds.
+    """
+    if n_seeds < 2:
+        return "one seed"
+    if not found.is_clear:
+        return "not told apart"
+    if better == "none":
+        return "differs"
+    return "better" if (found.difference < 0.0) == (better == "lower") else "worse"
 
 
 def compare(

@@ -7,6 +7,7 @@ A ``sweep`` artifact has ``sweep.parquet``, a row for each point and metric:
 
     point                      string   settings that differ from the first point
     metric                     string   as in metrics.py
+    layers, parameters         int64    of the student
     kd, dskd                   double   means over positions and seeds
     gain, low, high            double   DSKD - KD, its bootstrap interval
     seed_low, seed_high        double   its t-interval over seeds, null with one seed
@@ -17,7 +18,7 @@ and ``sweep.md``, the same for people.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ import pyarrow as pa
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import EvaluationConfig, PipelineConfig, parse_config
-from dskd_core.errors import ConfigError
+from dskd_core.errors import ArtifactError, ConfigError
 from dskd_core.evaluation.comparison import YARDSTICK, Pair, ScoreBoard
 from dskd_core.evaluation.metrics import METRICS
 from dskd_core.evaluation.statistics import Comparison, compare
@@ -58,7 +59,8 @@ def points_of(
 
     Args:
         config: the base.
-        grid: values by setting, such as ``senses.n_senses``.
+        grid: values by setting, such as ``senses.n_senses``; settings with commas between them,
+            such as both betas, take each value together.
         design: each setting varied alone around the base, or all combinations.
 
     Raises:
@@ -74,7 +76,7 @@ def points_of(
     for choice in choices:
         changed = _changed(config, choice)
         if all(changed != point.config for point in points):
-            name = ", ".join(f"{key}={value}" for key, value in choice.items())
+            name = ", ".join(f"{key}={value}" for key, value in _one_by_one(choice))
             points.append(Point(name, changed))
     return points
 
@@ -102,6 +104,7 @@ def build_sweep(
             for name, found in zip(names, scores, strict=True)
             for a in found
         },
+        version=2,
     )
     if found := store.find(work):
         return found
@@ -115,7 +118,10 @@ def build_sweep(
         draft.write_table(TABLE, pa.Table.from_pylist(rows))
         draft.path(PAGE).write_text(_page(rows, len(boards[0].seeds(ARM)), config), "utf-8")
         draft.counts |= {"points": len(names), "scores": sum(map(len, scores))}
-        draft.report["table"] = shown_rows(rows)
+        seconds = {n: _seconds(store, of) for n, of in zip(names, scores, strict=True)}
+        draft.report["table"] = [
+            row | {"seconds a DSKD student": seconds[row["point"]]} for row in shown_rows(rows)
+        ]
     return store.get(work.stage, work.fingerprint)
 
 
@@ -126,7 +132,8 @@ def shown_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         if row["metric"] in _SHOWN:
             title = titles[row["metric"]]
-            line = shown.setdefault(row["point"], {"point": row["point"]})
+            size = f"{row['parameters'] / 1e6:,.1f} M, {row['layers']} layers"
+            line = shown.setdefault(row["point"], {"point": row["point"], "student": size})
             line[f"{title}, KD"] = round(row["kd"], 4)
             line[f"{title}, DSKD"] = round(row["dskd"], 4)
             line[f"{title}, DSKD - KD"] = (
@@ -137,9 +144,28 @@ def shown_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(shown.values())
 
 
+def _seconds(store: ArtifactStore, scores: Sequence[Artifact]) -> float | None:
+    """Return the mean seconds of a point's DSKD students; None where one is not here.
+
+    Seconds are of the run, so they stand in the record and not in the page.
+    """
+    made = [a.record.inputs.get("student") for a in scores if a.record.report["arm"] == ARM]
+    try:
+        found = [store.get("student", str(fingerprint)).record.seconds for fingerprint in made]
+    except ArtifactError:
+        return None
+    return round(sum(found) / len(found), 1) if found else None
+
+
+def _one_by_one(choice: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for names, value in choice.items():
+        for name in names.split(","):
+            yield name.strip(), value
+
+
 def _changed(config: PipelineConfig, choice: Mapping[str, Any]) -> PipelineConfig:
     values = config.model_dump(mode="json")
-    for name, value in choice.items():
+    for name, value in _one_by_one(choice):
         *stages, key = name.split(".")
         place = values
         for stage in stages:
@@ -160,6 +186,8 @@ def _row(
     return {
         "point": name,
         "metric": pair.metric.name,
+        "layers": board.row(ARM)["layers"],
+        "parameters": board.row(ARM)["parameters"],
         "kd": board.row(YARDSTICK)[pair.metric.name],
         "dskd": board.row(ARM)[pair.metric.name],
         "gain": gain.difference,

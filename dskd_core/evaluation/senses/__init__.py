@@ -4,3 +4,5 @@ The data are the user's: WiC, CoarseWSD-20, any table of words in sentences, lis
 antonyms. ``readers.py`` turns them into items, ``states.py`` runs a subject over their sentences,
 ``measures.py`` compares the states with the dictionary's senses, ``store.py`` keeps a row an item.
 """
+
+STAGE = "sense-scores"

@@ -39,6 +39,19 @@ class Context:
     stop: int
 
 
+def shown(context: Context, n_characters: int = 60) -> str:
+    """Write a context for people: the word in brackets, so many characters on each side.
+
+    >>> shown(Context("bank", "two banks here", 4, 9), 3)
+    '… wo [banks] he …'
+    """
+    before, after = context.text[: context.start], context.text[context.stop :]
+    left, right = before[-n_characters:], after[:n_characters]
+    word = context.text[context.start : context.stop]
+    text = f"{left}[{word}]{right}"
+    return f"{'… ' * (left != before)}{text}{' …' * (right != after)}"
+
+
 @dataclass(frozen=True)
 class Item:
     """One thing to be judged.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dskd_core.evaluation.senses.items import Item
+from dskd_core.evaluation.senses.items import Item, shown
 from dskd_core.evaluation.senses.measures import (
     MEASURES,
     auc,
@@ -164,6 +164,7 @@ def _row(item: Item, measure: str) -> dict[str, Any]:
         "gold": item.gold,
         "predicted": "",
         "sense": None,
+        "text": " / ".join(shown(context) for context in item.contexts),
     }
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import fsspec
 
-from dskd_core import storage
+from dskd_core import access, storage
 from dskd_core.artifacts import fingerprint_of
 from dskd_core.config import TaggedSourceConfig
 from dskd_core.errors import ConfigError, DataError
@@ -88,6 +88,7 @@ def files_of(source: TaggedSourceConfig) -> dict[str, tuple[Path, Part]]:
     Raises:
         ConfigError: if there are none.
     """
+    access.check_readable(source.uri, "evaluation.tagged")
     place = Path(source.uri).expanduser()
     if place.is_file():
         return {place.name: (place, "test")}
@@ -103,7 +104,9 @@ def files_of(source: TaggedSourceConfig) -> dict[str, tuple[Path, Part]]:
     rest = [n for n in names if not any(n in some for some in labelled)]
     scored = next((some for some in (*others, rest) if some), [])
     parts: list[tuple[str, Part]] = [(name, "train") for name in train]
-    return {n: (place / n, part) for n, part in [*parts, *((n, "test") for n in scored)]}
+    for name, _ in (chosen := [*parts, *((n, "test") for n in scored)]):
+        access.check_readable(str(place / name), "evaluation.tagged")
+    return {name: (place / name, part) for name, part in chosen}
 
 
 def _is_of(kind: str, path: Path) -> bool:

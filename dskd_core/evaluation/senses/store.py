@@ -9,6 +9,7 @@
     predicted    string   empty where the measure is an AUC
     score        double   1 right and 0 wrong; of an AUC the similarity
     sense        int32    number of the word's nearest sense, of nearest_sense; else null
+    text         string   the word in brackets, in as much of its context as one line holds
 
 so that any two subjects can be compared item by item later, see ``paired.py``.
 """
@@ -26,6 +27,7 @@ from dskd_core.dictionary.alignment import compose
 from dskd_core.dictionary.store import Dictionary, load_dictionary
 from dskd_core.embeddings.teacher import device_lock, load_decoder
 from dskd_core.errors import ArtifactError
+from dskd_core.evaluation.senses import STAGE
 from dskd_core.evaluation.senses.items import Item
 from dskd_core.evaluation.senses.judge import Judge, counted_of, means_of
 from dskd_core.evaluation.senses.readers import content_fingerprint, read_items
@@ -35,11 +37,10 @@ from dskd_core.tokenizers import Tokenizer, load_tokenizer
 from dskd_core.training.student import MODEL
 from dskd_core.words.spelling import spell
 
-STAGE = "sense-scores"
 TABLE = "items.parquet"
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("measure", "item", "word", "gold", "predicted")]
-    + [("score", pa.float64()), ("sense", pa.int32())]
+    + [("score", pa.float64()), ("sense", pa.int32()), ("text", pa.string())]
 )
 FloatArray = NDArray[np.float32]
 

@@ -29,6 +29,34 @@ def test_a_product_has_every_combination_once():
     assert len(points) == 4
 
 
+def test_settings_with_a_comma_between_them_change_together():
+    grid = {"training.positive_weight,training.negative_weight": [1.0, 0.5]}
+    points = points_of(PipelineConfig(), grid)
+    assert [point.name for point in points] == [
+        "base",
+        "training.positive_weight=0.5, training.negative_weight=0.5",
+    ]
+    assert points[1].config.training.positive_weight == 0.5
+    assert points[1].config.training.negative_weight == 0.5
+
+
+def test_the_default_grid_has_the_papers_ablations():
+    from flows.sweep import ABLATIONS
+
+    points = [point.config for point in points_of(PipelineConfig(), ABLATIONS)]
+    for values in (
+        {c.senses.n_senses for c in points},
+        {c.training.n_candidates for c in points},
+        {c.training.positive_weight for c in points},
+        {c.student.n_trainable_layers for c in points},
+    ):
+        assert len(values) >= 3
+    assert all(c.training.positive_weight == c.training.negative_weight for c in points)
+    assert {c.embeddings.key for c in points} == {"predicted", "next", "input"}
+    assert {c.student.layers for c in points} == {"first", "first_last", "spaced"}
+    assert {c.training.margin for c in points} == {1.0, "calibrated"}
+
+
 @pytest.mark.parametrize(
     ("grid", "told"),
     [

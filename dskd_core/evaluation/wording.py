@@ -1,0 +1,47 @@
+"""The report's own words for arms, verdicts and figures."""
+
+NAMES = {
+    "teacher": "teacher",
+    "kd": "KD",
+    "dskd": "DSKD",
+    "kd_mse": "KD + state MSE",
+    "dskd_own": "DSKD, own senses",
+    "dskd_shuffled": "DSKD, shuffled",
+    "dskd_no_hinge": "DSKD, no hinge",
+}
+CONTROLS = {
+    "kd_mse": "What senses add beyond a plain pull to the teacher's own state.",
+    "dskd_own": "What synonyms and antonyms add to a token's own senses.",
+    "dskd_shuffled": "What the right relations add to random ones.",
+    "dskd_no_hinge": "What the push away from antonyms adds to the pull.",
+}
+ARROWS = {"lower": "↓", "higher": "↑", "none": ""}
+
+
+def interval(low: float | None, high: float | None, digits: int) -> str:
+    """Write an interval, or a dash for none.
+
+    >>> interval(-0.5, 0.25, 2), interval(None, None, 2)
+    ('[−0.50, +0.25]', '–')
+    """
+    if low is None or high is None:
+        return "–"
+    return f"[{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def signed(value: float, digits: int) -> str:
+    """Write a difference with its sign.
+
+    >>> signed(-1.0, 1)
+    '−1.0'
+    """
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def counted(n: int, noun: str) -> str:
+    """Write a count and its noun.
+
+    >>> counted(1, "window"), counted(2000, "window")
+    ('1 window', '2,000 windows')
+    """
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

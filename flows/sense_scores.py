@@ -1,0 +1,39 @@
+"""Teacher and students to their scores on words whose senses or relations are known."""
+
+from dskd_core.config import PipelineConfig
+from flows.runner import Made
+from tasks import sense_scores as tasks
+from tasks.shards import in_slots
+
+
+def with_sense_scores(config: PipelineConfig, made: Made) -> Made:
+    """Score what stands on the tagged sources of the settings; without any, change nothing.
+
+    The teacher is scored where its artifact is among what was made.
+
+    Args:
+        config: the settings of all stages.
+        made: the URIs that ``train_students`` returned.
+
+    Returns:
+        ``made`` with the list of scores under ``sense_scores``.
+    """
+    evaluation = config.evaluation
+    if not evaluation.tagged:
+        return made
+    models = {"teacher": made["teacher"]} if "teacher" in made else {}
+    pairs = [(arm, seed) for seed in evaluation.seeds for arm in evaluation.arms]
+    models |= {
+        f"{arm} seed {seed}": uri for (arm, seed), uri in zip(pairs, made["students"], strict=True)
+    }
+    scores = in_slots(
+        "sense-scores",
+        tasks.score,
+        {
+            name: (config, name, number, made["dictionary"], uri)
+            for model, uri in models.items()
+            for number, source in enumerate(evaluation.tagged)
+            for name in [f"{tasks.name_of(source)} of {model}"]
+        },
+    )
+    return made | {"sense_scores": scores}

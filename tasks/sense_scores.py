@@ -1,0 +1,33 @@
+"""Teacher and students on words whose senses or relations are known."""
+
+from prefect import task
+
+from dskd_core.config import PipelineConfig, TaggedSourceConfig
+from tasks.artifacts import opened, shown, store_of
+from tasks.policy import GPU, gpu_slot
+
+
+def name_of(source: TaggedSourceConfig) -> str:
+    """Return what reports call a source."""
+    from dskd_core.evaluation.senses.store import name_of
+
+    return name_of(source)
+
+
+@task(name="sense-scores", task_run_name="{name}", **GPU)
+def score(config: PipelineConfig, name: str, number: int, dictionary: str, model: str) -> str:
+    """Score one model on the ``number``-th tagged source; return the scores' URI."""
+    from dskd_core.evaluation.senses.store import score_senses
+
+    with gpu_slot():
+        return shown(
+            name,
+            lambda progress: score_senses(
+                store_of(config),
+                config.evaluation.tagged[number],
+                config.teacher,
+                opened(dictionary),
+                opened(model),
+                progress=progress,
+            ),
+        )
