@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from dskd_core import storage
 from dskd_core.artifacts import Artifact
 from dskd_core.dictionary.explorer import describe
 from dskd_core.dictionary.readings import Reader, load_reader, readable
@@ -38,7 +40,8 @@ def without_weights(nexted, tmp_path) -> Artifact:
             (folder / file.name).write_bytes(file.read_bytes())
     pointer = {"source": "nobody/nothing-at-all", "revision": "0" * 40}
     (folder / "weights.json").write_text(json.dumps(pointer))
-    return Artifact(str(folder), teacher.record)
+    files = storage.described(folder, flushed=False)
+    return Artifact(str(folder), replace(teacher.record, files=files))
 
 
 def test_weights_that_are_not_here_are_said_to_be_absent(without_weights):
