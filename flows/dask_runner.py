@@ -7,7 +7,7 @@ from typing import Any
 
 import dask
 from distributed import Future, Worker
-from prefect import Task
+from prefect import Task, get_run_logger
 from prefect.runtime import flow_run
 from prefect_dask import DaskTaskRunner
 from prefect_dask.task_runners import PrefectDaskFuture
@@ -34,6 +34,7 @@ class GpuDask(DaskTaskRunner):
         super().__init__(address=address)
         self.n_slots = n_slots
         self._run = ""
+        self._knows_gpu = False
         self._sent: weakref.WeakSet[Future] = weakref.WeakSet()
 
     def duplicate(self) -> "GpuDask":
@@ -48,22 +49,26 @@ class GpuDask(DaskTaskRunner):
         Raises:
             ConfigError: if its root is relative and a worker stands in another folder.
         """
-        self._run = flow_run.id or ""
-        self._check_root(parameters.get("config"))
+        if not self._run:
+            self._run = flow_run.id or ""
+            self._check_root(parameters.get("config"))
         needs: dict[str, Any] = {"resources": {RESOURCE: 1}} if "gpu" in task.tags else {}
-        if needs and not self._has_gpu():
-            self.logger.warning(
-                f"No worker at {self.address} holds a {RESOURCE}; {task.name} waits until one "
-                f"does: dask worker {self.address} --resources {RESOURCE}=1"
-            )
+        if needs and not self._knows_gpu:
+            self._look_for_gpu(task.name)
         with dask.annotate(**needs):
             future = super().submit(task, parameters, *args, **kwargs)
         self._sent.add(future.wrapped_future)
         return future
 
-    def _has_gpu(self) -> bool:
+    def _look_for_gpu(self, name: str) -> None:
+        """Say once what is waited for, if no worker holds a GPU yet."""
+        self._knows_gpu = True
         workers = self.client.scheduler_info()["workers"].values()
-        return any(worker["resources"].get(RESOURCE) for worker in workers)
+        if not any(worker["resources"].get(RESOURCE) for worker in workers):
+            get_run_logger().warning(
+                f"No worker at {self.address} holds a {RESOURCE}; {name} waits until one does: "
+                f"dask worker {self.address} --resources {RESOURCE}=1"
+            )
 
     def _check_root(self, config: Any) -> None:
         if not isinstance(config, PipelineConfig) or storage.is_remote(config.root_uri):
