@@ -1,0 +1,57 @@
+"""Any checkpoint on all benchmarks, in one process."""
+
+from pathlib import Path
+
+from dskd_core.artifacts import RECORD, Artifact, ArtifactStore
+from dskd_core.config import EvaluationConfig, TeacherConfig
+from dskd_core.embeddings.teacher import prepare_teacher
+from dskd_core.errors import ConfigError
+from dskd_core.evaluation.benchmarks.store import (
+    build_items,
+    collect_scores,
+    plan_scoring,
+    score_shard,
+)
+from dskd_core.progress import Progress, silent
+
+
+def open_checkpoint(store: ArtifactStore, config: TeacherConfig, place: str) -> Artifact:
+    """Return what is to be scored: an artifact, or a checkpoint an artifact will point at.
+
+    Args:
+        store: where the artifact is kept.
+        config: dtype and device.
+        place: the URI of a teacher's or student's artifact, a transformers folder or a hub id.
+    """
+    if place.startswith("s3://") or (Path(place) / RECORD).exists():
+        return store.open(place)
+    return prepare_teacher(store, config.model_copy(update={"source": place}))
+
+
+def score_checkpoint(
+    store: ArtifactStore,
+    config: EvaluationConfig,
+    teacher_config: TeacherConfig,
+    model: Artifact,
+    *,
+    progress: Progress = silent,
+) -> Artifact:
+    """Score one model on all benchmarks in all protocols; what is done already is found.
+
+    Raises:
+        ConfigError: if no benchmark is named.
+    """
+    if not config.benchmarks:
+        raise ConfigError("evaluation.benchmarks is empty; name at least one benchmark.")
+    items, parts = [], []
+    for benchmark in config.benchmarks:
+        for protocol in config.protocols:
+            made = build_items(store, config, benchmark, protocol, model, progress=progress)
+            items.append(made)
+            for shard in plan_scoring(made, config, model):
+                parts.append(
+                    score_shard(
+                        store, config, teacher_config, model, made, shard, progress=progress
+                    )
+                )
+    return collect_scores(store, config, model, items, parts)
