@@ -15,6 +15,7 @@ What is read through an :class:`Artifact` is compared with its record (integrity
 import contextlib
 import errno
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -350,11 +351,10 @@ def _moved_aside(folder: Path, *, unless: str | None = None) -> Path | None:
 
 def _last_change(folder: Path) -> float:
     """Return when a file of a draft was last written."""
-    times = [folder.stat().st_mtime]
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # its worker is alive, then
-            times.append(path.stat().st_mtime)
-    return max(times)
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    except FileNotFoundError:  # published or given up just now: its worker is alive
+        return math.inf
 
 
 def _cache_folder() -> Path:

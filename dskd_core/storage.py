@@ -150,8 +150,9 @@ def local_copy(uri: str, cache: Path, names: Sequence[str]) -> Path:
     if target.exists():
         return target
     for left in cache.glob(f"{target.name}.*{_DOWNLOAD}"):
-        if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)  # of a process killed long ago
+        with contextlib.suppress(FileNotFoundError):  # another process has just finished it
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)  # of a process killed long ago
     fs, path = filesystem(uri)
     partial = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}{_DOWNLOAD}")
     try:
