@@ -1,5 +1,8 @@
 """Artifacts under ``s3://``, on a real object store that a package ships, on loopback."""
 
+import tempfile
+import time
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,6 +11,7 @@ from dskd_core import storage
 from dskd_core.arrays import get_array, put_array
 from dskd_core.artifacts import RECORD, ArtifactStore, Work
 from dskd_core.errors import ConfigError
+from dskd_core.garbage import find_garbage, sweep
 from tests.miniature import Built, make
 from tests.weed import needs_weed, serving
 
@@ -75,6 +79,54 @@ def test_an_upload_that_breaks_off_is_no_artifact(bucket, monkeypatch):
     with pytest.raises(OSError, match="connection lost"), store.publish(WORK) as draft:
         draft.write_table("pairs.parquet", pa.table({"word": ["a"]}))
     assert store.find(WORK) is None
+
+
+def test_broken_uploads_are_swept_and_published_work_is_not(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    root, tomorrow = f"{bucket}/garbage", time.time() + 25 * 3600
+    store = ArtifactStore(root)
+    with store.publish(WORK) as draft:
+        draft.write_json("x.json", 1)
+    fs, path = storage.filesystem(root)
+    for name in ("senses/0123456789abcdef/a/b", "words/0123456789abcdef/c", "senses/notes/d"):
+        fs.pipe_file(f"{path}/{name}", b"x" * 10)
+    fs.pipe_file("dskd/elsewhere/senses/0123456789abcdef/e", b"x")
+    assert find_garbage(root, older_than_hours=24) == [], "all of it is young"
+    found = find_garbage(root, older_than_hours=24, now=tomorrow)
+    assert [(g.kind, g.uri, g.n_bytes) for g in found] == [
+        ("half", f"{root}/senses/0123456789abcdef", 10),
+        ("half", f"{root}/words/0123456789abcdef", 10),
+    ]
+    fs.pipe_file(f"{path}/words/0123456789abcdef/record.json", b"{}")  # published meanwhile
+    assert sweep(found) == found[:1]
+    left = {name.removeprefix("dskd/") for name in fs.find("dskd")}
+    assert "garbage/words/0123456789abcdef/c" in left
+    assert "garbage/senses/notes/d" in left
+    assert "elsewhere/senses/0123456789abcdef/e" in left
+    assert not any(name.startswith("garbage/senses/0123456789abcdef") for name in left)
+    assert store.find(WORK) is not None
+
+
+def test_a_large_upload_that_broke_off_is_swept(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    root = f"{bucket}/large"
+    fs, _ = storage.filesystem(root)
+    for name in ("senses/0123456789abcdef/big", "notes/big"):
+        fs.call_s3("create_multipart_upload", Bucket="dskd", Key=f"large/{name}")
+    assert find_garbage(root, older_than_hours=24) == []
+    found = find_garbage(root, older_than_hours=24, now=time.time() + 25 * 3600)
+    assert [(g.kind, g.uri) for g in found] == [("upload", f"{root}/senses/0123456789abcdef/big")]
+    assert sweep(found) == found
+    assert [upload["Key"] for upload in fs.list_multipart_uploads("dskd")] == ["large/notes/big"]
+
+
+@pytest.mark.parametrize("place", ["s3://other/root", "s3://dskd-evil/root", "s3://dskd/other"])
+def test_another_bucket_or_prefix_is_refused_before_it_is_asked(bucket, monkeypatch, place):
+    monkeypatch.setenv("DSKD_ROOTS", f"{bucket}/mine")
+    ArtifactStore(f"{bucket}/mine/artifacts").of_stage("senses")
+    for use in (ArtifactStore, storage.exists, storage.read_bytes, storage.zarr_store):
+        with pytest.raises(ConfigError, match="none of the places this worker may"):
+            use(place)
 
 
 @pytest.mark.slow

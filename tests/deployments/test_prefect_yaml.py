@@ -27,6 +27,7 @@ def test_there_is_a_deployment_for_every_flow():
         "train",
         "sweep",
         "evaluate",
+        "benchmarks",
         "retry-shards",
         "tidy",
     }
@@ -89,8 +90,19 @@ def test_the_pull_step_bakes_in_no_folder():
 def test_a_worker_goes_to_its_own_home(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("DSKD_HOME", str(tmp_path))
+    monkeypatch.setenv("DSKD_ROOTS", "")  # so that what the step sets is taken back
+    monkeypatch.delenv("DSKD_ROOTS")
     assert enter_home() == {"directory": str(tmp_path)}
     assert os.path.samefile(Path.cwd(), tmp_path)  # noqa: PTH121
+    assert os.environ["DSKD_ROOTS"] == str(tmp_path), "where nobody says otherwise"
+
+
+def test_the_roots_a_worker_was_given_are_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("DSKD_HOME", str(tmp_path))
+    monkeypatch.setenv("DSKD_ROOTS", "s3://dskd")
+    enter_home()
+    assert os.environ["DSKD_ROOTS"] == "s3://dskd"
 
 
 @pytest.mark.parametrize("home", [None, "", "/no/such/folder"])

@@ -94,7 +94,10 @@ def _functions(core: Core) -> dict[str, dict[str, Callable[..., Any]]]:
             ),
         },
         "lexicon.store": {
-            "build_lexicon": lambda store, c, *, progress: make("lexicon", store),
+            "build_lexicon": lambda store, c, *, progress: make(
+                "lexicon", store, language=c.language
+            ),
+            "shards_done": lambda store, c: [True],
         },
         "relations.tables": {
             "build_relations": lambda store, c, lexicon, *, progress: make(
