@@ -14,21 +14,12 @@ from typing import Any
 import torch
 
 import dskd_core.embeddings.store as extraction
-import dskd_core.evaluation.scores as scoring
 import dskd_core.senses.store as clustering
-import dskd_core.training.activations as capture
-import dskd_core.training.loop as training
 from dskd_core.embeddings import teacher
 from dskd_core.shards import Shard
 
 FOLDER = Path(os.environ["DSKD_WATCH"])
-FILLING = [
-    (extraction, "extract_shard"),
-    (clustering, "cluster_range"),
-    (capture, "capture_shard"),
-    (training, "train_student"),
-    (scoring, "score_student"),
-]
+FILLING = [(extraction, "extract_shard"), (clustering, "cluster_range")]
 
 
 def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
