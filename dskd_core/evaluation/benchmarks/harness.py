@@ -103,14 +103,12 @@ def make_task(
     data = {"train": drawn, "dev": drawn, "validation": asked, "test": asked}
     if task == "squad":
         return _squad_task(data)
-    from lm_eval.api.task import ConfigurableTask
-
     settings = _definition(_FILES[task].format(subject=subject))
     settings["custom_dataset"] = lambda **_: data
     if same_file:
         settings |= {"training_split": "train", "validation_split": "validation"}
         settings |= {"test_split": None, "fewshot_split": None}
-    return ConfigurableTask(config=settings)
+    return import_module("lm_eval.api.task").ConfigurableTask(config=settings)
 
 
 def _squad_task(data: dict[str, Any]) -> Any:
@@ -165,10 +163,9 @@ class Encoder:
 
 def language_model(model: Any, hf: Any, batch_size: int = 1) -> Any:
     """Return a model that is loaded already as lm-evaluation-harness's ``HFLM``."""
-    from lm_eval.models.huggingface import HFLM
-
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    return HFLM(pretrained=model, tokenizer=hf, backend="causal", batch_size=batch_size)
+    made = import_module("lm_eval.models.huggingface").HFLM
+    return made(pretrained=model, tokenizer=hf, backend="causal", batch_size=batch_size)
 
 
 def harness_items(
@@ -214,7 +211,7 @@ class _Drawn:
 
     def watch(self, task: Any, n_wanted: int) -> int:
         """Seed and watch a task's sampler; return how many exemplars it can draw for each item."""
-        passes_over = task.fewshot_cfg.split == task.config.test_split
+        passes_over = bool(task.fewshot_cfg.split == task.config.test_split)
         task.set_fewshot_seed(EXEMPLAR_SEED)
         sample = task.sampler.sample
 

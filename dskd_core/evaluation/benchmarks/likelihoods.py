@@ -126,7 +126,8 @@ class Reader:
     @torch.inference_mode()
     def read(self, requests: Requests, batch: Batch) -> list[list[Likelihood]]:
         """Return the likelihoods of every request of every item of a batch."""
-        rows, groups = [], []
+        rows: list[NDArray[np.int32]] = []
+        groups: list[int] = []
         places: dict[tuple[int, ...], int] = {}
         inputs: dict[tuple[int, ...], int] = {}
         wanted: list[list[tuple[int, NDArray[np.int32]]]] = []
@@ -215,7 +216,9 @@ class Reader:
         """Return log P of each label, float64, and whether it is the most probable one."""
         n_rows = max(1, _LOGIT_BYTES // (4 * len(self._head.weight)))
         logprobs, greedy = [], []
-        for chunk, label in zip(states.split(n_rows), labels.split(n_rows), strict=True):
+        for chunk, label in zip(
+            torch.split(states, n_rows), torch.split(labels, n_rows), strict=True
+        ):
             table = self._head.logits(chunk).float().log_softmax(dim=-1)
             logprobs.append(table.gather(1, label[:, None])[:, 0].double().cpu())
             greedy.append((table.argmax(dim=-1) == label).cpu())

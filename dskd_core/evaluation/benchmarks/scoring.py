@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from dskd_core.evaluation.benchmarks.likelihoods import (
 from dskd_core.evaluation.benchmarks.subjects import context_tokens, model_config, model_folder
 from dskd_core.progress import Progress
 from dskd_core.prompts.answers import end_tokens_of, greedy_answers
+from dskd_core.prompts.questions import Task
 from dskd_core.tokenizers import Tokenizer, load_tokenizer
 
 Protocol = Literal["paper", "harness"]
@@ -113,7 +115,7 @@ class _HarnessJudge:
         numbers = [i for batch in batches for i in batch.items]
         self._documents = {i: json.loads(table[i]["document"]) for i in numbers}
         kinds = {i: (table[i]["task"], self._kind(i)) for i in numbers}
-        groups: dict[tuple[str, str], list[Row]] = {}
+        groups: dict[tuple[Task, str], list[Row]] = {}
         for i, kind in kinds.items():
             groups.setdefault(kind, []).append(self._documents[i])
         tasks = {
@@ -137,12 +139,11 @@ class _HarnessJudge:
 
     def _answers(self, contexts: list[str]) -> list[str]:
         """Return what lm-evaluation-harness's own generation writes after each context."""
-        from lm_eval.api.instance import Instance
-
+        instance = import_module("lm_eval.api.instance").Instance
         model = harness.language_model(self._subject.model, self._hf, len(contexts))
         settings = {"until": ["\n"]}
         asked = [
-            Instance(request_type="generate_until", doc={}, arguments=(c, settings), idx=0)
+            instance(request_type="generate_until", doc={}, arguments=(c, settings), idx=0)
             for c in contexts
         ]
         return [str(text) for text in model.generate_until(asked, disable_tqdm=True)]

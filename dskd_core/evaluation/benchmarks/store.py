@@ -271,10 +271,13 @@ def _n_true(column: pa.ChunkedArray, *, wanted: bool = True) -> int:
 def _about(model: Artifact) -> dict[str, Any]:
     """Say whose scores these are."""
     report = model.record.report
-    named = {name: report[name] for name in ("arm", "seed") if name in report}
-    return {"stage": model.record.stage, "fingerprint": model.fingerprint} | (
-        named or {"arm": "teacher", "seed": None, "source": report.get("source")}
-    )
+    return {
+        "stage": model.record.stage,
+        "fingerprint": model.fingerprint,
+        "arm": report.get("arm", "teacher"),
+        "seed": report.get("seed"),
+        "source": report.get("source"),
+    }
 
 
 def _check_tokenizer(model: Artifact, items: Artifact) -> None:
