@@ -17,7 +17,7 @@ from tests.faults.learner import learn
 from tests.faults.lives import lives
 from tests.miniature import Built, make
 
-WORK = Work("senses", {"k": 5}, {})
+WORK = Work("states", {"k": 5}, {})
 
 
 def published(config: PipelineConfig) -> dict[str, Artifact]:
@@ -74,7 +74,7 @@ def test_writers_that_meet_in_one_place_leave_one_whole_artifact(tmp_path):
     with store.publish(WORK) as draft:
         draft.write_json("a.json", 1)
     assert verify(store.uri(WORK)).problems == []
-    assert [path.name for path in (tmp_path / "senses").iterdir()] == [WORK.fingerprint]
+    assert [path.name for path in (tmp_path / "states").iterdir()] == [WORK.fingerprint]
 
 
 def test_what_another_published_meanwhile_is_not_deleted_as_a_leftover(tmp_path, monkeypatch):
