@@ -101,7 +101,8 @@ def test_every_arm_is_compared_with_kd_in_every_metric(real):
 def test_the_page_stands_alone(real):
     page = (real.folder() / "report.html").read_text("utf-8")
     assert not re.search(r"https?://|<script|<link|@import", page)
-    assert re.findall(r'src="([^,"]+),', page) == ["data:image/png;base64"]
+    pictures = re.findall(r'src="([^,"]+),', page)
+    assert pictures == ["data:image/png;base64"] * 4, "training, and three pairs of arms"
     assert (real.folder() / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 

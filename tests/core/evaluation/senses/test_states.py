@@ -9,7 +9,7 @@ from dskd_core.evaluation.senses.items import Context
 from dskd_core.evaluation.senses.states import spelled, word_states
 from dskd_core.tokenizers import load_tokenizer
 
-TEXT = "the unhappy garden was near a bank of stone"
+TEXT = "the zebra garden was near a bank of stone"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def by_hand(decoder, tokenizer, word, shift):
 @pytest.mark.parametrize(("place", "shift"), [("before", -1), ("at", 0)])
 def test_a_word_is_the_mean_of_the_states_before_its_tokens_or_at_them(loaded, place, shift):
     decoder, tokenizer = loaded
-    words = ["garden", "bank", "unhappy", "stone"]
+    words = ["garden", "bank", "zebra", "stone"]
     found = word_states(
         decoder, tokenizer, [context(w) for w in words], place=place, batch_tokens=40
     )
