@@ -131,6 +131,7 @@ def capture_shard(
         "activations-shard",
         _content_settings(config, mode) | {"batches": [shard.start, shard.stop]},
         _inputs(untrained, text),
+        version=2,
     )
     if found := store.find(work):
         return found
@@ -181,7 +182,7 @@ def collect_activations(
     parts: Sequence[Artifact],
 ) -> Artifact:
     """Join the shards; the record says what they were captured from, in words."""
-    work = Work("activations", _content_settings(config, mode), _inputs(untrained, text))
+    work = Work("activations", _content_settings(config, mode), _inputs(untrained, text), version=2)
     if found := store.find(work):
         return found
     with store.publish(work) as draft:

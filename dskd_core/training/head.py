@@ -34,9 +34,35 @@ from dskd_core.training.kernels import (
     teaching,
 )
 
-_CHUNK_BYTES = {"cpu": 32 << 20, "cuda": 512 << 20}
+_CHUNK_BYTES = {"cpu": 128 << 20, "cuda": 512 << 20}
+"""Logits of a chunk: every chunk reads all of W again, so a small one is bound by memory."""
 _BLOCK_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}
 _MOST_ROWS = 4096
+
+
+class Buffers:
+    """Memory of logits, kept from one step to the next.
+
+    A fresh block of this size costs a page fault every 4 KiB, which is about as much as all the
+    element-wise work on it.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Tensor] = {}
+
+    def rows(self, name: str, n: int, weight: Tensor) -> Tensor:
+        """Return n rows of V values of the head's dtype: whatever a step before has left there."""
+        kept = self._kept.get(name)
+        fits = kept is not None and (kept.dtype, kept.device, kept.shape[1]) == (
+            weight.dtype,
+            weight.device,
+            len(weight),
+        )
+        if kept is None or not fits or len(kept) < n:
+            with torch.inference_mode(False):
+                kept = weight.new_zeros(n, len(weight))
+            self._kept[name] = kept
+        return kept[:n]
 
 
 @dataclass(frozen=True)
@@ -149,6 +175,7 @@ def kd_loss(
     total_weight: float | None = None,
     divergence: Divergence = "forward_kl",
     compiled: bool = False,
+    buffers: Buffers | None = None,
 ) -> KdLoss:
     """Return CE + alpha T^2 D over positions (Eq. 3), differentiable in the states.
 
@@ -166,6 +193,7 @@ def kd_loss(
             if None. Given where a step is cut into batches or ranks, whose losses then add up.
         divergence: D: KL(p || q) of teacher p and student q, its reverse, or Jensen-Shannon.
         compiled: whether the element-wise part is compiled (see kernels.py).
+        buffers: kept from step to step, where there are many.
 
     Raises:
         ConfigError: if neither e_t with its entropy nor m_t can give the divergence asked for.
@@ -180,7 +208,7 @@ def kd_loss(
     weights = weights * (labels >= 0)
     total = float(weights.sum()) if total_weight is None else total_weight
     kept = torch.nonzero(weights)[:, 0]
-    walk = _Walk(head, len(kept), temperature, kl_weight, compiled)
+    walk = _Walk(head, len(kept), temperature, kl_weight, compiled, buffers)
     loss, ce, kl, norm = _KdLoss.apply(  # type: ignore[no-untyped-call]
         states, walk, labels[kept], teacher.at(kept), weights[kept] / max(total, 1e-12), kept
     )
@@ -293,7 +321,13 @@ class _Walk:
     """Chunks of positions through one buffer of logits, and blocks of it through a kernel."""
 
     def __init__(
-        self, head: Head, n: int, temperature: float, kl_weight: float, compiled: bool
+        self,
+        head: Head,
+        n: int,
+        temperature: float,
+        kl_weight: float,
+        compiled: bool,
+        buffers: Buffers | None = None,
     ) -> None:
         self.head, self.n, self.compiled = head, n, compiled
         self.temperature, self.kl_weight = temperature, kl_weight
@@ -305,16 +339,14 @@ class _Walk:
         )
         self.block = min(self.chunk, _power_of_two(_BLOCK_BYTES.get(device, 1 << 30), 4 * n_tokens))
         used = min(self.chunk, -(-n // self.block) * self.block)
-        self.buffer = weight.new_zeros(used, n_tokens)
-        self._second: Tensor | None = None
+        self._buffers = buffers or Buffers()
+        self.buffer = self._buffers.rows("student", used, weight)
         self.settings = settings(temperature, kl_weight, head.softcap, like=weight)
 
     @property
     def second(self) -> Tensor:
         """The buffer of the teacher's logits, made when first needed."""
-        if self._second is None:
-            self._second = torch.zeros_like(self.buffer)
-        return self._second
+        return self._buffers.rows("teacher", len(self.buffer), self.head.weight)
 
     def chunks(self) -> Iterator[slice]:
         """Yield the positions of each chunk."""

@@ -75,6 +75,7 @@ class Inputs:
                 "activations": self.activations.fingerprint,
             }
             | (senses if semantic else {}),
+            version=2,
         )
 
     def source(

@@ -1,7 +1,7 @@
 """The objective of a step (Eq. 3-5), over whatever share of its windows is at hand."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from dskd_core.config import TrainingConfig
 from dskd_core.embeddings.head import Head
 from dskd_core.training.capture import WindowActivations
-from dskd_core.training.head import kd_loss
+from dskd_core.training.head import Buffers, kd_loss
 from dskd_core.training.losses import Weights
 from dskd_core.training.semantic import semantic_terms
 from dskd_core.training.steps import Step
@@ -83,6 +83,7 @@ class Objective:
         tail: what trains.
         head: the teacher's, frozen, in the precision of the products.
         senses: [r, d], rows of the dictionary; none where no position gets L_sem.
+        buffers: memory of logits, kept from step to step.
     """
 
     config: TrainingConfig
@@ -90,6 +91,7 @@ class Objective:
     tail: Tail
     head: Head
     senses: Tensor
+    buffers: Buffers = field(default_factory=Buffers)
 
     def of(self, batch: Batch, step: Step) -> tuple[Tensor, dict[str, float]]:
         """Return a batch's share of a step's objective, and its terms (Eq. 3-5).
@@ -120,16 +122,18 @@ class Objective:
             kl_weight=weights.kl,
             divergence=self.config.divergence,
             compiled=self.config.compile_head,
+            buffers=self.buffers,
         )
         loss = kd.loss
         terms = {"ce": kd.ce, "kl": kd.kl, "kd_gradient": kd.gradient_norm}
-        gap = (states - teacher_states).square().mean(dim=1)
+        with torch.set_grad_enabled(bool(weights.state) and torch.is_grad_enabled()):
+            gap = (states - teacher_states).square().mean(dim=1)
         terms["state_mse"] = (gap * batch.weights).sum() / step.total_weight
         if weights.state:
             loss = loss + weights.state * terms["state_mse"]
         if len(batch.chosen):
             semantic = semantic_terms(
-                states[batch.chosen],
+                states.index_select(0, batch.chosen),
                 self.senses,
                 batch.positives,
                 batch.negatives,
@@ -168,4 +172,6 @@ def run_tail(tail: Tail, entering: Tensor, real: Tensor, compute_dtype: str) -> 
     dtype = getattr(torch, compute_dtype)
     with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
         states = tail(entering.to(device).float())
-    return states.float()[real.to(device)]  # type: ignore[no-any-return]
+    # Whole windows need no gather, whose way back would scatter.
+    flat = states.float().flatten(0, 1)
+    return flat if bool(real.all()) else flat[real.flatten().to(device)]  # type: ignore[no-any-return]

@@ -196,6 +196,26 @@ def test_chunks_and_blocks_of_any_size_give_the_same(monkeypatch):
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_what_a_step_before_left_in_the_buffers_changes_nothing(divergence):
+    buffers = head_module.Buffers()
+    for n in (37, 12, 50):  # fewer rows, then more; what lies beyond them is another step's
+        student, teacher, weight, labels = problem(n=n)
+        found = kd_loss(
+            student,
+            weight,
+            labels,
+            teacher_states=teacher,
+            temperature=2.0,
+            kl_weight=0.7,
+            divergence=divergence,
+            buffers=buffers,
+        )
+        agree(found, student, *truth(student, teacher, weight, labels, divergence=divergence))
+        for name in ("student", "teacher"):
+            buffers.rows(name, n, weight).fill_(torch.nan)
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
 def test_logits_far_apart_stay_finite(divergence):
     # Each row's peak is taken off first: exp(300) and log(0) would be inf in float32.
     student, teacher, weight, labels = problem(torch.float32)
