@@ -2,6 +2,8 @@
 
     python -m benchmarks.training [--quick] [--root work/benchmarks]
 
+A few minutes, and a few more the first time, which prepares models and activations under the root.
+
 Everyone distils SmolLM2-135M into its first 15 layers, of which the last 2 train, on the same
 text, in the same batches of 8 x 256 tokens, with CE + alpha T^2 KL (alpha 0.7, T 2):
 
@@ -13,11 +15,16 @@ text, in the same batches of 8 x 256 tokens, with CE + alpha T^2 KL (alpha 0.7, 
 
 Each runs in its own process, so that peak memory (VmHWM: everything, loading included) is its own,
 and they take turns, so that what disturbs the machine disturbs all of them; figures are medians
-by the clock (``cpu_time``: the same of the processor's seconds, all threads together).
-The last line is JSON. ``loss_difference`` is the relative difference of the first step's loss from
-the plain peer's, the larger of both modes'; ``*_over_steps`` the largest of the first steps, which
-AdamW has moved the weights between. TRL's trainers have no CE: their KL is compared, the one at
-temperature 1, which GKDTrainer is fixed to, with that of a first step of ours at T = 1.
+by the clock (``cpu_time``: the same of the processor's seconds, all threads together). The first
+step of each, which compiles and loads, is not timed. What L_sem adds is timed apart, arms of one
+process in turns (see peers/arms.py), and so is where a cached step goes (peers/parts.py).
+
+The last line is JSON. ``sem_overhead`` is the median over turns of what a DSKD step took beyond
+the KD step beside it, over the median KD step. ``loss_difference`` is the relative difference of
+the first step's loss from the plain peer's, the larger of both modes'; ``*_over_steps`` the largest
+of the first steps, which AdamW has moved the weights between. TRL's trainers have no CE: their KL
+is compared, the one at temperature 1, which GKDTrainer is fixed to, with that of a first step of
+ours at T = 1.
 """
 
 import argparse
@@ -25,6 +32,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.process import Contender
-from benchmarks.peers.scenario import PAPER_RELATIONS, RELATIONS
+from benchmarks.peers.scenario import EVERYWHERE, PAPER_RELATIONS, RELATIONS
 
 N_TOKENS = 8 * 256
 _N_COMPARED = 3
@@ -74,8 +82,8 @@ PLAIN = Entry("plain", "plain", {})
 ONLINE = Entry("online", "ours", {"mode": "online"}, 2)
 CACHED = Entry("cached", "ours", {"mode": "cached"}, 4)
 TRL = [
-    Entry("trl gkd", "gkd", {"trainer": "gkd"}),
-    Entry("trl distillation", "gkd", {"trainer": "distillation"}, max_rounds=2),
+    Entry("trl gkd", "gkd", {"trainer": "gkd"}, max_rounds=2),
+    Entry("trl distillation", "gkd", {"trainer": "distillation"}, max_rounds=1),
 ]
 AT_ONE = Entry("online at T = 1", "ours", {"mode": "online", "temperature": 1.0}, max_rounds=0)
 PRODUCTS = Entry("products", "products", {}, 4)
@@ -105,15 +113,13 @@ def prepared(name: str, root: Path) -> Path:
 
 @contextmanager
 def contest(scenario: Path, entries: Sequence[Entry], n_rounds: int) -> Iterator[list[Contender]]:
-    """Start contenders, warm each up, let them step in turns, and end them."""
+    """Start contenders (which take a first step), let them step in turns, and end them."""
     contenders: list[Contender] = []
     try:
         for entry in entries:
             contender = Contender(entry.name, entry.module, scenario, **entry.options)
             contenders.append(contender)
-            if entry.max_rounds:
-                contender.steps(_N_COMPARED - 1, measured=False)
-            else:
+            if not entry.max_rounds:
                 contender.close()
         for number in range(n_rounds):
             # Every other round backwards: no one always follows the same neighbour.
@@ -163,7 +169,7 @@ def faster(ran: dict[str, Contender], name: str, than: str, *, cpu: bool = False
 
 def loss_difference(a: Contender, b: Contender, n_steps: int, term: str = "loss") -> float:
     """Return the largest relative difference of a term over the first steps of two."""
-    pairs = zip(a.first[:n_steps], b.first[:n_steps], strict=True)
+    pairs = zip(a.first[:n_steps], b.first[:n_steps], strict=False)
     return round(max(abs(x[term] / y[term] - 1.0) for x, y in pairs), 6)
 
 
@@ -184,6 +190,7 @@ def against_peers(root: Path, n_rounds: int) -> dict[str, Any]:
         "online_vs_trl": faster(ran, "online", trl),
         "cached_vs_trl": faster(ran, "cached", trl),
         "trl": trl if peers else None,
+        "why_no_trl": None if peers else contenders[1].failure,
         "cpu_time": {
             "online_vs_plain": faster(ran, "online", "plain", cpu=True),
             "cached_vs_plain": faster(ran, "cached", "plain", cpu=True),
@@ -217,41 +224,70 @@ def with_llama(root: Path, n_rounds: int) -> dict[str, Any]:
     }
 
 
-def with_senses(root: Path, n_rounds: int) -> dict[str, Any]:
+def with_senses(root: Path, n_turns: int) -> dict[str, Any]:
     """Measure what L_sem adds to a step of KD, also as a token's relations grow in number."""
-    entries = [CACHED, ONLINE]
-    for most in RELATIONS:
-        dskd = {"arm": "dskd", "relations": most}
-        entries.append(Entry(f"cached dskd {most}", "ours", dskd | {"mode": "cached"}, 4))
-        if most >= PAPER_RELATIONS:
-            entries.append(Entry(f"online dskd {most}", "ours", dskd | {"mode": "online"}, 2))
-    everywhere = {"mode": "cached", "arm": "dskd", "semantic_positions": "all"}
-    entries.append(Entry("cached dskd everywhere", "ours", everywhere, 4))
     scenario = prepared("smollm2", root)
-    with contest(scenario, entries, n_rounds) as contenders:
-        ran = report("What L_sem adds (the number: most synonyms, and most antonyms)", contenders)
     candidates = json.loads((root / "relations.json").read_text("utf-8"))
+    cached = in_turns(scenario, Entry("arms cached", "arms", {"mode": "cached"}), n_turns)
+    online = in_turns(scenario, Entry("arms online", "arms", {"mode": "online"}), n_turns // 2)
+    paper = str(PAPER_RELATIONS)
     growth = {
         n: {
             "rows_a_position": candidates[n],
-            "cached": _overhead(ran, f"cached dskd {n}", "cached"),
-            "online": _overhead(ran, f"online dskd {n}", "online"),
+            "cached": _overhead(cached, n),
+            "online": _overhead(online, n),
         }
         for n in map(str, RELATIONS)
     }
-    for n, found in growth.items():
-        print(f"at most {n} synonyms and antonyms a token: {found}")
+    print("\nWhat L_sem adds to a step of KD (median over turns; and its quartiles)")
+    for n, row in growth.items():
+        print(f"at most {n} synonyms and antonyms a token: {row} {_quartiles(cached, n)}")
+    print(f"at every position: {_overhead(cached, EVERYWHERE)} {_quartiles(cached, EVERYWHERE)}")
     return {
-        "sem_overhead": growth[str(PAPER_RELATIONS)]["cached"],
-        "sem_overhead_online": growth[str(PAPER_RELATIONS)]["online"],
-        "sem_overhead_everywhere": _overhead(ran, "cached dskd everywhere", "cached"),
+        "sem_overhead": growth[paper]["cached"],
+        "sem_overhead_quartiles": _quartiles(cached, paper),
+        "sem_overhead_online": growth[paper]["online"],
+        "sem_overhead_everywhere": _overhead(cached, EVERYWHERE),
         "sem_overhead_by_relations": growth,
     }
 
 
-def _overhead(ran: dict[str, Contender], dskd: str, kd: str) -> float | None:
-    ratio = faster(ran, kd, dskd)
-    return None if ratio is None else round(ratio - 1.0, 4)
+def in_turns(scenario: Path, entry: Entry, n_turns: int) -> list[dict[str, float]]:
+    """Let a contender tick; return what its ticks tell, but for the first one's."""
+    contender = Contender(entry.name, entry.module, scenario, **entry.options)
+    try:
+        contender.steps(n_turns)
+    finally:
+        contender.close()
+    if contender.failure:
+        raise SystemExit(f"{entry.name} did not run: {contender.failure}")
+    return contender.first[1:]
+
+
+def _extra(turns: Sequence[dict[str, float]], arm: str) -> list[float]:
+    """Return what an arm took in each turn beyond KD, over the median step of KD."""
+    usual = statistics.median(turn["kd"] for turn in turns)
+    return [(turn[arm] - turn["kd"]) / usual for turn in turns]
+
+
+def _overhead(turns: Sequence[dict[str, float]], arm: str) -> float | None:
+    return round(statistics.median(_extra(turns, arm)), 4) if arm in turns[0] else None
+
+
+def _quartiles(turns: Sequence[dict[str, float]], arm: str) -> list[float]:
+    low, _, high = statistics.quantiles(_extra(turns, arm), n=4)
+    return [round(low, 4), round(high, 4)]
+
+
+def where_it_goes(root: Path, n_steps: int) -> dict[str, float]:
+    """Print the parts of a cached step in milliseconds; return them."""
+    found = in_turns(prepared("smollm2", root), Entry("parts", "parts", {}), n_steps)
+    parts = {name: round(statistics.median(step[name] for step in found), 1) for name in found[0]}
+    whole = sum(parts.values())
+    print("\nWhere a cached step goes (milliseconds, as profiled; medians)")
+    for name, value in parts.items():
+        print(f"{name:34}{value:8.1f}{value / whole:8.1%}")
+    return parts
 
 
 def verdicts(found: dict[str, Any]) -> None:
@@ -272,10 +308,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="two rounds: noisier")
     options = parser.parse_args()
+    started = time.monotonic()
     root, n_rounds = options.root.resolve(), 2 if options.quick else options.rounds
     found = against_peers(root, n_rounds)
-    found |= with_senses(root, n_rounds)
-    found["llama_like"] = with_llama(root, n_rounds)
+    found |= with_senses(root, 4 * n_rounds)
+    found["cached_step_milliseconds"] = where_it_goes(root, 4)
+    found["llama_like"] = with_llama(root, 2)
+    found["seconds"] = round(time.monotonic() - started)
     verdicts(found)
     print(json.dumps(found))
 

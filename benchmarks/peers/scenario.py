@@ -41,6 +41,8 @@ N_BATCHES = 64
 PAPER_RELATIONS = 25
 RELATIONS = (1, PAPER_RELATIONS, 400)
 """Most synonyms, and most antonyms, of a token in the dictionaries that L_sem is timed with."""
+EVERYWHERE = "everywhere"
+"""The arm that has L_sem at every position that has any sense."""
 
 
 @dataclass(frozen=True)
