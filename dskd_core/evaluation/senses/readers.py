@@ -28,6 +28,7 @@ from dskd_core.config import TaggedSourceConfig
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.evaluation.senses.items import Context, Dirt, Item, Part, settled
 
+_CLASSES = "classes_map.txt"
 _GOLD = re.compile(r"data(?=\.txt)")
 _MARKED = re.compile(r"<b>(.+?)</b>|\[\[(.+?)\]\]", re.DOTALL)
 _PARTS = (("train",), ("test",), ("dev", "val"))
@@ -77,7 +78,7 @@ def content_fingerprint(source: TaggedSourceConfig) -> str:
     for name, (path, _) in files_of(source).items():
         beside = [_gold_of(path)] if source.kind in {"wic", "coarse_wsd"} else []
         if source.kind == "coarse_wsd":
-            beside.append(path.with_name("classes_map.txt"))
+            beside.append(path.with_name(_CLASSES))
         hashes[name] = [storage.sha256_of_file(p) for p in (path, *beside) if p.is_file()]
     return fingerprint_of(hashes)
 
@@ -105,7 +106,9 @@ def files_of(source: TaggedSourceConfig) -> dict[str, tuple[Path, Part]]:
     scored = next((some for some in (*others, rest) if some), [])
     parts: list[tuple[str, Part]] = [(name, "train") for name in train]
     for name, _ in (chosen := [*parts, *((n, "test") for n in scored)]):
-        access.check_readable(str(place / name), "evaluation.tagged")
+        path = place / name  # any of these may be a link that leads out of the folder
+        for file in (path, _gold_of(path), path.with_name(_CLASSES)):
+            access.check_readable(str(file), "evaluation.tagged")
     return {name: (place / name, part) for name, part in chosen}
 
 
