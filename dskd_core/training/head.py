@@ -43,8 +43,7 @@ _MOST_ROWS = 4096
 class Buffers:
     """Memory of logits, kept from one step to the next.
 
-    A fresh block of this size costs a page fault every 4 KiB, which is about as much as all the
-    element-wise work on it.
+    A fresh block of this size would be zeroed, and come from the system page by page, every time.
     """
 
     def __init__(self) -> None:
