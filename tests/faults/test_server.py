@@ -14,7 +14,7 @@ from tests.served import Served, awaited, serving
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.xdist_group("prefect"),
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
 ]
 
 Contents = dict[tuple[str, str], str]
@@ -60,7 +60,7 @@ def in_training(config: PipelineConfig) -> bool:
     return bool(ArtifactStore(config.root_uri).of_stage("checkpoint"))
 
 
-def state_of(run, *wanted: str, seconds: float = 240) -> str:
+def state_of(run, *wanted: str, seconds: float = 400) -> str:
     """Wait until the run is in one of the states; return it, or nothing."""
 
     def ask() -> str:
