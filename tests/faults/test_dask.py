@@ -69,6 +69,7 @@ def cluster(tmp_path, monkeypatch) -> Iterator[Cluster]:
     folder.mkdir()
     cluster, place = Cluster(folder), folder / "scheduler.json"
     scheduler = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+    scheduler += ("--preload", "flows.pipeline")  # else it stands still when the first task comes
     try:
         cluster.start("scheduler", *scheduler, "--scheduler-file", str(place))
         for _ in range(N_WORKERS):
