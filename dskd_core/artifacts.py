@@ -77,7 +77,10 @@ class Artifact:
         """
         store = storage.zarr_store(self.file_uri(name))
         checked = integrity.CheckedStore(store, self.uri, name, self.record.files)
-        return zarr.open_group(checked, mode="r")
+        try:
+            return zarr.open_group(checked, mode="r")
+        except FileNotFoundError:
+            raise integrity.damage(self.uri, name, "is missing") from None
 
     def folder(self, *, weights: bool = False) -> Path:
         """Return a local folder with its files; a remote artifact is downloaded once.
