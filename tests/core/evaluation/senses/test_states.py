@@ -78,6 +78,6 @@ def test_batches_do_not_change_a_state(loaded):
     decoder, tokenizer = loaded
     contexts = [context(w) for w in ("garden", "bank", "stone", "near")]
     one, many = (
-        word_states(decoder, tokenizer, contexts, place="before", batch_tokens=n) for n in (12, 400)
+        word_states(decoder, tokenizer, contexts, place="before", batch_tokens=n) for n in (40, 400)
     )
     np.testing.assert_allclose(one, many, atol=1e-4)
