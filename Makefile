@@ -19,7 +19,7 @@ export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup home run test test-slow test-faults check format serve stop clean
+.PHONY: setup home run test test-slow test-faults check audit format serve stop clean
 .DEFAULT_GOAL := run
 
 setup: $(READY)
@@ -62,6 +62,12 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/hadolint infra/images/cpu.Dockerfile infra/images/gpu.Dockerfile
+
+# Known vulnerabilities of the pinned packages; asks a service on the internet.
+audit: $(READY)
+	@$(PIP) pip-audit
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 format: $(READY)
 	$(BIN)/ruff format .
