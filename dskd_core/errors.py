@@ -23,5 +23,7 @@ class ArtifactError(DskdError, LookupError):
     """An artifact that is absent, damaged, or was made from other inputs."""
 
 
-class CapacityError(DskdError, MemoryError):
+class CapacityError(MemoryError, DskdError):
     """A plan that does not fit its budget, refused before anything runs."""
+
+    # MemoryError stands first: the other way round no unpickler that calls __new__ could make one.

@@ -1,6 +1,8 @@
 """A real object store on loopback, SeaweedFS from PyPI: to be frozen, killed and restarted."""
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -72,10 +74,16 @@ class Weed:
 
 
 def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that is free, and so is the one 10,000 above, which weed takes for gRPC.
+
+    Both lie below the ports that a kernel gives to whoever connects.
+    """
+    while True:
+        port = random.randrange(10_000, 22_000)
+        with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 @contextmanager
@@ -89,7 +97,16 @@ def serving(folder: Path) -> Iterator[Weed]:
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         patch.setenv("DSKD_CACHE", str(folder / "cache"))
         weed.start()
+        forget_connections()
         try:
             yield weed
         finally:
             weed.kill()
+            forget_connections()
+
+
+def forget_connections() -> None:
+    """Forget file systems of another server: they are remembered without their endpoint."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()

@@ -236,7 +236,7 @@ def _check_inputs(verified: Verified) -> Iterator[Problem]:
 
 def _find(store: ArtifactStore, stage: str, fingerprint: str) -> Artifact | None:
     try:
-        return store.get(stage, fingerprint)
+        return store.open(storage.join(store.root_uri, stage, fingerprint), check=False)
     except ArtifactError:
         return None
 

@@ -55,7 +55,7 @@ def test_arrays_are_read_through_obstore_where_the_environment_says_so(bucket, m
     with store.publish(WORK) as draft:
         put_array(draft.write_group("senses.zarr"), "rows", rows, chunk_bytes=1000)
     group = store.get(WORK.stage, WORK.fingerprint).group("senses.zarr")
-    assert type(group.store).__name__ == "ObjectStore"
+    assert type(group.store.unchecked).__name__ == "ObjectStore"
     np.testing.assert_array_equal(get_array(group, "rows"), rows)
     np.testing.assert_array_equal(get_array(group, "rows", slice(50, 99)), rows[50:99])
 

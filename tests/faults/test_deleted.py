@@ -28,7 +28,7 @@ def copied(miniature, tmp_path) -> Built:
 )
 def test_a_deleted_shard_under_a_collected_artifact_is_named(copied, collected, load):
     artifact = copied.store.of_stage(collected)[-1]
-    stage, name = f"{collected}-shard", artifact.record.report["parts"][1]
+    stage, name = f"{collected}-shard", artifact.record.report["parts"][-1]
     shutil.rmtree(f"{copied.store.root_uri}/{stage}/{name}")
     with pytest.raises(ArtifactError, match=f"No artifact {stage}/{name} .*run the stage first"):
         load(artifact, copied.store)

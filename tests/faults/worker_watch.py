@@ -18,7 +18,7 @@ import dskd_core.senses.store as clustering
 from dskd_core.embeddings import teacher
 from dskd_core.shards import Shard
 
-FOLDER = Path(os.environ["DSKD_WATCH"])
+FOLDER = Path(os.environ.get("DSKD_WATCH", ""))
 FILLING = [(extraction, "extract_shard"), (clustering, "cluster_range")]
 
 
@@ -47,6 +47,7 @@ def hanging(*_: Any, **__: Any) -> None:
     time.sleep(600)
 
 
-torch.set_num_threads(1)
-for module, name in FILLING:
-    setattr(module, name, watched(name, getattr(module, name)))
+if "DSKD_WATCH" in os.environ:
+    torch.set_num_threads(1)
+    for module, name in FILLING:
+        setattr(module, name, watched(name, getattr(module, name)))

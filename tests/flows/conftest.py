@@ -149,9 +149,10 @@ def _functions(core: Core) -> dict[str, dict[str, Callable[..., Any]]]:
             ),
         },
         "evaluation.report": {
-            "build_report": lambda store, c, scores, students, *, progress: make(
-                "report", store, *scores, *students
+            "build_report": lambda store, c, scores, students, *, items, progress: make(
+                "report", store, *scores, *students, *items
             ),
+            "costs_as_markdown": lambda report: "costs",
         },
     }
 

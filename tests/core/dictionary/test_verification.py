@@ -45,7 +45,7 @@ def _seal(folder: Path) -> None:
         for name in storage.files_under(folder)
         if name != "record.json"
     }
-    record.pop("seal")
+    record.pop("seal", None)
     (folder / "record.json").write_text(json.dumps(record))
 
 
