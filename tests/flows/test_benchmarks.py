@@ -25,7 +25,11 @@ def asked(tmp_path):
     piqa = {"task": "piqa", "uri": str(tmp_path / "valid.jsonl"), "n_exemplars": 1}
     arc = {"task": "arc", "uri": str(tmp_path / "ARC-Challenge-Test.jsonl"), "n_exemplars": 2}
     evaluation = EvaluationConfig(
-        arms=("kd",), seeds=(0,), benchmarks=[piqa, arc], benchmark_shard_tokens=300
+        arms=("kd",),
+        seeds=(0,),
+        benchmarks=[piqa, arc],
+        benchmark_batch_tokens=300,
+        benchmark_shard_tokens=300,
     )
     root = str(tmp_path / "artifacts")
     config = PipelineConfig(root_uri=root, teacher=teacher, evaluation=evaluation)
