@@ -229,7 +229,7 @@ class ArtifactStore:
         """
         try:
             record = Record(**json.loads(storage.read_bytes(storage.join(uri, RECORD))))
-        except (FileNotFoundError, ValueError, TypeError) as error:
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError) as error:
             raise ArtifactError(
                 f"{uri} has no readable {RECORD} ({error}); it was not published by dskd: "
                 "delete the folder and run its stage again."

@@ -15,10 +15,12 @@ import pytest
 
 from dskd_core.arrays import get_array
 from dskd_core.artifacts import RECORD, Artifact, ArtifactStore, Work
+from dskd_core.config import PipelineConfig
 from dskd_core.dictionary.verification import verify
 from dskd_core.errors import ArtifactError, DataError, DskdError
 from tests.faults.driver import live
 from tests.faults.lives import lives
+from tests.miniature import make
 
 CHANGES: dict[str, Callable[[bytes], bytes | None]] = {
     "flipped": lambda content: content[:-9] + bytes([content[-9] ^ 4]) + content[-8:],
@@ -163,20 +165,24 @@ READERS = [
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("stage", "name", "reader"), READERS)
-def test_no_stage_computes_from_a_damaged_file(miniature, tmp_path, stage, name, reader):
-    config = miniature.config.model_copy(update={"root_uri": str(tmp_path / "root")})
-    config = config.model_copy(
-        update={
-            "evaluation": config.evaluation.model_copy(
-                update={"arms": ("kd", "dskd"), "seeds": (0,), "n_resamples": 20}
-            )
-        }
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> PipelineConfig:
+    """A finished run with two students."""
+    config = make(
+        tmp_path_factory.mktemp("whole"),
+        evaluation={"arms": ["kd", "dskd"], "seeds": [0], "n_resamples": 20},
     )
     with lives(live, seconds=120) as life:
-        shutil.copytree(miniature.store.root_uri, config.root_uri)
         assert life(config) == 0
+    return config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stage", "name", "reader"), READERS)
+def test_no_stage_computes_from_a_damaged_file(whole, tmp_path, stage, name, reader):
+    config = whole.model_copy(update={"root_uri": str(tmp_path / "root")})
+    shutil.copytree(whole.root_uri, config.root_uri)
+    with lives(live, seconds=120) as life:
         store = ArtifactStore(config.root_uri)
         wanted = {a.fingerprint: a.record.content for a in store.of_stage(reader)}
         for artifact in store.of_stage(reader):
