@@ -251,9 +251,9 @@ class ArtifactStore:
         for uri in uris:
             try:
                 found.append(self.open(uri))
-            except ArtifactError:
-                # One that another process discarded since it was listed is no artifact any more.
-                if storage.exists(storage.join(uri, RECORD)):
+            except ArtifactError as error:
+                # What has no record is not published yet, or not any more.
+                if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
                     raise
         return sorted(found, key=lambda artifact: artifact.record.created_at)
 
