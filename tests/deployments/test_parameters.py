@@ -14,8 +14,9 @@ def test_a_parameter_file_is_accepted(path):
     load_config(path)
 
 
-def test_there_is_a_file_for_each_model():
-    assert {path.stem for path in FOLDER.iterdir()} == {"smollm2-135m", "llama3-8b", "mistral-7b"}
+def test_there_is_a_file_for_each_model_and_for_the_experiment():
+    models = {"smollm2-135m", "llama3-8b", "mistral-7b"}
+    assert {path.stem for path in FOLDER.iterdir()} == models | {"experiment"}
 
 
 @pytest.mark.parametrize(
