@@ -2,10 +2,11 @@
 
 from prefect import flow
 
+from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
 from flows.runner import DEFAULTS, Made, configured
-from flows.train import dictionary_of, train_students
+from flows.train import dictionary_of, models_of, train_students
 from tasks import benchmarks as tasks
 from tasks import prompts
 from tasks.shards import in_slots
@@ -21,6 +22,7 @@ def benchmarks(config: PipelineConfig = DEFAULTS) -> Made:
     Returns:
         The URI of the artifact of every stage, and under ``benchmarks`` a list of scores.
     """
+    check_settings(config)
     if not config.evaluation.benchmarks:
         raise ConfigError("evaluation.benchmarks is empty; name at least one benchmark.")
     return with_benchmarks(config, train_students(config, dictionary_of(config)))
@@ -41,11 +43,7 @@ def with_benchmarks(config: PipelineConfig, made: Made) -> Made:
     evaluation = config.evaluation
     if not evaluation.benchmarks:
         return made
-    models = {"teacher": made["teacher"]} if "teacher" in made else {}
-    pairs = [(arm, seed) for seed in evaluation.seeds for arm in evaluation.arms]
-    models |= {
-        f"{arm} seed {seed}": uri for (arm, seed), uri in zip(pairs, made["students"], strict=True)
-    }
+    models = models_of(config, made)
     first = next(iter(models.values()))  # all have the teacher's tokenizer
     asked = {
         f"{benchmark.task} {number} {protocol}": (number, protocol)

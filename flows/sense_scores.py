@@ -2,6 +2,7 @@
 
 from dskd_core.config import PipelineConfig
 from flows.runner import Made
+from flows.train import models_of
 from tasks import sense_scores as tasks
 from tasks.shards import in_slots
 
@@ -21,11 +22,7 @@ def with_sense_scores(config: PipelineConfig, made: Made) -> Made:
     evaluation = config.evaluation
     if not evaluation.tagged:
         return made
-    models = {"teacher": made["teacher"]} if "teacher" in made else {}
-    pairs = [(arm, seed) for seed in evaluation.seeds for arm in evaluation.arms]
-    models |= {
-        f"{arm} seed {seed}": uri for (arm, seed), uri in zip(pairs, made["students"], strict=True)
-    }
+    models = models_of(config, made)
     scores = in_slots(
         "sense-scores",
         tasks.score,

@@ -26,6 +26,17 @@ def train(config: PipelineConfig = DEFAULTS) -> Made:
     return train_students(config, dictionary_of(config))
 
 
+def models_of(config: PipelineConfig, made: Made) -> dict[str, str]:
+    """Return the URI of the teacher, where its artifact is among what was made, and of students."""
+    evaluation = config.evaluation
+    subjects = [(arm, seed) for seed in evaluation.seeds for arm in evaluation.arms]
+    teacher = {"teacher": made["teacher"]} if "teacher" in made else {}
+    return teacher | {
+        f"{arm} seed {seed}": uri
+        for (arm, seed), uri in zip(subjects, made["students"], strict=True)
+    }
+
+
 def dictionary_of(config: PipelineConfig) -> Made:
     """Build the dictionary or find it done; nothing where all is precomputed."""
     return {} if config.training.mode == "precomputed" else build_dictionary(config)
