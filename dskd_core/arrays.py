@@ -6,7 +6,7 @@ on the way, which costs two thirds of the disk's speed. Anything else goes throu
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.storage import LocalStore
 
@@ -96,6 +97,18 @@ def get_array(group: zarr.Group, name: str, rows: slice | None = None) -> np.nda
 
     _for_each(read, range(start // n_rows, -(-stop // n_rows)))
     return values
+
+
+def put_rows(group: zarr.Group, rows: Sequence[NDArray[np.int32]]) -> None:
+    """Write rows of token ids of any length: ``token_ids``, end to end, and ``offsets`` int64."""
+    ends = np.cumsum([len(row) for row in rows])
+    put_array(group, "token_ids", np.concatenate(rows))
+    put_array(group, "offsets", np.concatenate(([0], ends)).astype(np.int64))
+
+
+def get_rows(group: zarr.Group) -> list[NDArray[np.int32]]:
+    """Read the rows that :func:`put_rows` wrote."""
+    return np.split(get_array(group, "token_ids"), get_array(group, "offsets")[1:-1])
 
 
 def _chunk_path(array: zarr.Array) -> Callable[[int], Path] | None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import platform
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any
@@ -95,19 +96,21 @@ class Record:
         )
 
 
+def contradictions(record: Record) -> Iterator[str]:
+    """Say in what a record contradicts itself: its seal, its name."""
+    if record.seal and record.sealed().seal != record.seal:
+        yield f"is damaged: its seal {record.seal} does not match"
+    if not record.names_itself():
+        yield f"names itself {record.fingerprint}, which its config and inputs do not give"
+
+
 def check_record(uri: str, record: Record) -> None:
     """Refuse a record that was altered, contradicts itself, or is of another artifact."""
     place = uri.rpartition("/")[2]
     for name in record.files:
         storage.join_path(uri, name)  # refuses one that could climb out
-    if record.seal and record.sealed().seal != record.seal:
-        raise damage(uri, RECORD, f"is damaged: its seal {record.seal} does not match")
-    if not record.names_itself():
-        raise damage(
-            uri,
-            RECORD,
-            f"names itself {record.fingerprint}, which its config and inputs do not give",
-        )
+    for what in contradictions(record):
+        raise damage(uri, RECORD, what)
     if _FINGERPRINT.fullmatch(place) and place != record.fingerprint:
         raise damage(uri, RECORD, f"is of another build, {record.stage}/{record.fingerprint}")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from prefect import flow
 
 from dskd_core.access import check_settings
-from dskd_core.config import PipelineConfig
+from dskd_core.config import Arm, PipelineConfig
 from flows.build_dictionary import build_dictionary
 from flows.runner import DEFAULTS, Made, configured
 from tasks import evaluation, prompts, training
@@ -28,12 +28,15 @@ def train(config: PipelineConfig = DEFAULTS) -> Made:
 
 def models_of(config: PipelineConfig, made: Made) -> dict[str, str]:
     """Return the URI of the teacher, where its artifact is among what was made, and of students."""
-    evaluation = config.evaluation
-    subjects = [(arm, seed) for seed in evaluation.seeds for arm in evaluation.arms]
     teacher = {"teacher": made["teacher"]} if "teacher" in made else {}
-    return teacher | {
-        f"{arm} seed {seed}": uri
-        for (arm, seed), uri in zip(subjects, made["students"], strict=True)
+    return teacher | dict(zip(_subjects(config), made["students"], strict=True))
+
+
+def _subjects(config: PipelineConfig) -> dict[str, tuple[Arm, int]]:
+    """Return arm and seed of every student by its name, in the order they are trained in."""
+    evaluation = config.evaluation
+    return {
+        f"{arm} seed {seed}": (arm, seed) for seed in evaluation.seeds for arm in evaluation.arms
     }
 
 
@@ -65,25 +68,23 @@ def train_students(config: PipelineConfig, made: Made) -> Made:
             ["dictionary", *(training.relations_of(arm) for arm in config.evaluation.arms)]
         )
     }
-    subjects = [(arm, seed) for seed in config.evaluation.seeds for arm in config.evaluation.arms]
+    subjects = _subjects(config)
     students = in_slots(
         "student",
         training.student,
         {
-            f"student {arm} seed {seed}": (
+            f"student {name}": (
                 config,
                 places | {"candidates": candidates[training.relations_of(arm)]},
                 arm,
                 seed,
             )
-            for arm, seed in subjects
+            for name, (arm, seed) in subjects.items()
         },
     )
     if config.training.hub_repository:
         in_slots("hub", training.push, {f"push {uri}": (config, uri) for uri in students})
-    judged = {"teacher": None} | {
-        f"{arm} seed {seed}": uri for (arm, seed), uri in zip(subjects, students, strict=True)
-    }
+    judged = {"teacher": None} | dict(zip(subjects, students, strict=True))
     places |= {"candidates": candidates["dictionary"]}
     scores = in_slots(
         "scores",

@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -131,15 +132,25 @@ def show_artifact(title: str, artifact: Artifact, *, began: datetime) -> None:
     )
 
 
-def reason_of(artifact: Artifact, *, began: datetime) -> str:
+Standing = Callable[[str], list[Record] | None]
+"""The place of a stage -> the records of its artifacts."""
+
+
+def standing_at(stage_uri: str) -> list[Record] | None:
+    """Return the records of a stage; None if one is damaged: what was made stands all the same."""
+    root, _, stage = stage_uri.rpartition("/")
+    try:
+        return [artifact.record for artifact in ArtifactStore(root).of_stage(stage)]
+    except DskdError:
+        return None
+
+
+def reason_of(artifact: Artifact, *, began: datetime, standing: Standing = standing_at) -> str:
     """Say why an artifact had to be made since ``began``; nothing where it was found."""
     if found_or_made(artifact, began) == "found":
         return ""
-    try:
-        others = ArtifactStore(artifact.uri.rsplit("/", 2)[0]).of_stage(artifact.record.stage)
-    except DskdError:  # a damaged neighbour; what was made stands all the same
-        return ""
-    return reason(artifact.record, [other.record for other in others], before=began)
+    others = standing(artifact.uri.rpartition("/")[0])
+    return "" if others is None else reason(artifact.record, others, before=began)
 
 
 def skipped_of(record: Record) -> str:
@@ -221,7 +232,7 @@ def show_terms(title: str, history: Sequence[dict[str, Any]]) -> None:
 
 def show_summary(made: Mapping[str, Any]) -> None:
     """Show every artifact of a run in one table: whether and why it was made, size and place."""
-    began = _run_began()
+    began, standing = _run_began(), cache(standing_at)  # students and scores share theirs
     rows = []
     for stage, uris in made.items():
         for artifact in map(opened, [uris] if isinstance(uris, str) else uris):
@@ -229,7 +240,7 @@ def show_summary(made: Mapping[str, Any]) -> None:
                 {
                     "stage": stage,
                     "state": found_or_made(artifact, began),
-                    "why": reason_of(artifact, began=began),
+                    "why": reason_of(artifact, began=began, standing=standing),
                     "size": in_bytes(artifact.record.n_bytes),
                     "seconds": round(artifact.record.seconds, 1),
                     "place": artifact.uri,

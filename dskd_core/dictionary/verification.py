@@ -19,6 +19,7 @@ from dskd_core.artifacts import RECORD, Artifact, ArtifactStore
 from dskd_core.dictionary.invariants import INVARIANTS
 from dskd_core.dictionary.problems import Problem
 from dskd_core.errors import ArtifactError
+from dskd_core.records import contradictions
 
 _BLOCK_BYTES = 1 << 22
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
@@ -116,12 +117,7 @@ def _check_files(verified: Verified) -> Iterator[Problem]:
 def _check_name(artifact: Artifact) -> Iterator[Problem]:
     """Compare the record's fingerprint with its content and with the place it stands at."""
     record = artifact.record
-    if record.seal and record.sealed().seal != record.seal:
-        yield Problem(RECORD, f"was altered: its seal {record.seal} does not match")
-    if not record.names_itself():
-        yield Problem(
-            RECORD, f"names itself {record.fingerprint}, which its config and inputs do not give"
-        )
+    yield from (Problem(RECORD, what) for what in contradictions(record))
     stage, _, folder = artifact.uri.rpartition("/")
     if (stage.rpartition("/")[2], folder) != (record.stage, record.fingerprint):
         yield Problem(

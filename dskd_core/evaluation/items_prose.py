@@ -14,11 +14,11 @@ from dskd_core.evaluation.benchmarks.items import STAGE as BENCHMARK_ITEMS
 from dskd_core.evaluation.benchmarks.items import TABLE as ITEMS
 from dskd_core.evaluation.benchmarks.items import read_requests
 from dskd_core.evaluation.benchmarks.store import STAGE as BENCHMARK_SCORES
-from dskd_core.evaluation.benchmarks.subjects import model_folder
 from dskd_core.evaluation.page import Cell, Section, Table
 from dskd_core.evaluation.paired import ItemBoard, PairedTask, Sheet
 from dskd_core.evaluation.senses import STAGE as SENSE_SCORES
 from dskd_core.evaluation.senses.measures import MEASURES
+from dskd_core.evaluation.subjects import model_folder
 from dskd_core.evaluation.wording import NAMES, interval, signed
 from dskd_core.tokenizers import load_tokenizer
 

@@ -21,6 +21,7 @@ from dskd_core.artifacts import Artifact
 from dskd_core.config import EvaluationConfig
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation import senses
+from dskd_core.evaluation.benchmarks.summary import MACRO
 from dskd_core.evaluation.comparison import ARMS
 from dskd_core.evaluation.ranking import compare_auc, weighted_auc
 from dskd_core.evaluation.senses.measures import MEASURES
@@ -36,8 +37,6 @@ from dskd_core.evaluation.statistics import (
 )
 
 ITEMS = "items.parquet"
-MACRO = ("mmlu",)
-"""Tasks whose score is the mean over their subjects, each of the same weight."""
 GROUPED = ("squad",)
 """Tasks several of whose questions are about one passage: passages are drawn, not questions."""
 _MEASURES = {measure.name: measure for measure in MEASURES}
@@ -88,6 +87,13 @@ class Sheet:
             return float(weighted_auc(self.scores, self.is_more, np.ones((1, len(self.items))))[0])
         means = [self.scores[self.strata == name].mean() for name in np.unique(self.strata)]
         return float(np.mean(means))
+
+
+def subject_of(artifact: Artifact) -> Subject:
+    """Return the arm and the seed, None for the teacher, that a student or its scores are of."""
+    report = artifact.record.report
+    report = report.get("model", report)
+    return report["arm"], report["seed"]
 
 
 def sheets_of(table: pa.Table, task: str | None = None) -> list[Sheet]:
@@ -204,11 +210,10 @@ class ItemBoard:
         """Read the tables of ``benchmark-scores`` and ``sense-scores`` artifacts."""
         sheets: dict[Subject, list[Sheet]] = {}
         for artifact in artifacts:
-            report = artifact.record.report
-            report = report.get("model", report)
-            task = report["task"] if artifact.record.stage == senses.STAGE else None
+            is_tagged = artifact.record.stage == senses.STAGE
+            task = artifact.record.report["task"] if is_tagged else None
             found = sheets_of(artifact.table(ITEMS), task)
-            sheets.setdefault((report["arm"], report["seed"]), []).extend(found)
+            sheets.setdefault(subject_of(artifact), []).extend(found)
         return cls(sheets)
 
     @property

@@ -26,7 +26,7 @@ from dskd_core.evaluation.comparison import ARMS, YARDSTICK, Pair, ScoreBoard
 from dskd_core.evaluation.items_prose import Asked, groups_of, prompt_ends
 from dskd_core.evaluation.metrics import METRICS
 from dskd_core.evaluation.page import Passage, to_html, to_markdown
-from dskd_core.evaluation.paired import PairedTask
+from dskd_core.evaluation.paired import PairedTask, subject_of
 from dskd_core.evaluation.passages import differing_windows
 from dskd_core.evaluation.pictures import Curve
 from dskd_core.evaluation.sections import Found, arm_to_show, page_of
@@ -181,9 +181,8 @@ def _task(artifact: Artifact) -> str:
 
 
 def _subject(artifact: Artifact) -> str:
-    report = artifact.record.report
-    report = report.get("model", report)
-    return str(report["arm"]) if report["seed"] is None else f"{report['arm']} {report['seed']}"
+    arm, seed = subject_of(artifact)
+    return arm if seed is None else f"{arm} {seed}"
 
 
 def _place(student: Artifact) -> tuple[int, int]:

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dskd_core.arrays import get_array, put_array
+from dskd_core.arrays import get_array, get_rows, put_array, put_rows
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import PromptsConfig, TeacherConfig
 from dskd_core.corpus.windows import document_key
@@ -105,7 +105,7 @@ def _fill_questions(
         )
     group = draft.write_group(_WRITTEN)
     group.attrs["prefix"] = list(chat.prefix)
-    _put_rows(group, [prompt.ids for prompt in prompts])
+    put_rows(group, [prompt.ids for prompt in prompts])
     draft.write_table(_TABLE, questions_table(prompts))
     draft.counts |= {
         "n_questions_read": sum(len(members) for members in questions),
@@ -183,7 +183,7 @@ def answer_shard(
         answers = fitted.value
         group = draft.write_group(_PART)
         put_array(group, "questions", np.concatenate(batches).astype(np.int32))
-        _put_rows(group, [np.array(answer, dtype=np.int32) for answer in answers])
+        put_rows(group, [np.array(answer, dtype=np.int32) for answer in answers])
         draft.counts |= {"prompts": len(answers), "answer_tokens": sum(map(len, answers))}
         draft.report |= fitted.report("batch_tokens")
     return store.get(work.stage, work.fingerprint)
@@ -244,21 +244,10 @@ def _lengths(questions: Artifact) -> NDArray[np.int64]:
     return np.diff(get_array(questions.group(_WRITTEN), "offsets"))
 
 
-def _put_rows(group: Any, rows: Sequence[NDArray[np.int32]]) -> None:
-    ends = np.cumsum([len(row) for row in rows])
-    put_array(group, "token_ids", np.concatenate(rows))
-    put_array(group, "offsets", np.concatenate(([0], ends)).astype(np.int64))
-
-
-def _rows(group: Any) -> list[NDArray[np.int32]]:
-    offsets = get_array(group, "offsets")
-    return np.split(get_array(group, "token_ids"), offsets[1:-1])
-
-
 def _written(questions: Artifact) -> tuple[list[NDArray[np.int32]], list[int]]:
     group = questions.group(_WRITTEN)
     prefix: Any = group.attrs["prefix"]
-    return _rows(group), list(prefix)
+    return get_rows(group), list(prefix)
 
 
 def _collected(
@@ -271,7 +260,7 @@ def _collected(
             f"The {len(parts)} parts answer {len(order)} questions, not each of the {n_questions} "
             f"of {questions.fingerprint} once; answer every shard of plan_prompts and collect all."
         )
-    answers = list(chain(*(_rows(part.group(_PART)) for part in parts)))
+    answers = list(chain(*(get_rows(part.group(_PART)) for part in parts)))
     return [answers[i] for i in np.argsort(order)]
 
 
@@ -294,7 +283,7 @@ def _write_windows(
     heldout = table["heldout"].to_numpy(zero_copy_only=False)
     group = draft.write_group("windows.zarr")
     group.attrs.update({"prefix": prefix, "window_tokens": len(prefix) + int(lengths.max())})
-    _put_rows(group, rows)
+    put_rows(group, rows)
     put_array(group, "documents", np.arange(len(rows), dtype=np.int32))
     put_array(group, "starts", np.zeros(len(rows), dtype=np.int32))
     put_array(group, "heldout", heldout)

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dskd_core.arrays import get_array, put_array
+from dskd_core.arrays import get_array, get_rows, put_array, put_rows
 from dskd_core.artifacts import Artifact, Draft
 from dskd_core.corpus.windows import hash64
 from dskd_core.prompts.questions import Question
@@ -90,23 +90,21 @@ def write_items(draft: Draft, items: Sequence[Item], protocol: str, prefix: Sequ
     rows = [ids for item in items for ids in item.requests]
     group = draft.write_group(_REQUESTS)
     group.attrs["prefix"] = list(prefix)
-    put_array(group, "token_ids", np.concatenate(rows).astype(np.int32))
-    ends = np.cumsum([len(row) for row in rows])
-    put_array(group, "offsets", np.concatenate(([0], ends)).astype(np.int64))
+    put_rows(group, rows)
     continuations = [n for item in items for n in item.continuations]
     put_array(group, "continuations", np.array(continuations, dtype=np.int32))
     draft.write_table(TABLE, _table(items, protocol))
     draft.counts |= {
         "items": len(items),
         "requests": len(rows),
-        "tokens": int(ends[-1]),
+        "tokens": sum(map(len, rows)),
     }
 
 
 def read_requests(items: Artifact) -> Requests:
     """Read the requests of a ``benchmark-items`` artifact."""
     group = items.group(_REQUESTS)
-    rows = np.split(get_array(group, "token_ids"), get_array(group, "offsets")[1:-1])
+    rows = get_rows(group)
     continuations = get_array(group, "continuations").tolist()
     ends = np.cumsum(items.table(TABLE)["n_requests"].to_numpy())
     prefix: Any = group.attrs["prefix"]

@@ -21,7 +21,7 @@ from dskd_core.evaluation.benchmarks.likelihoods import (
     can_share,
     plan_shared,
 )
-from dskd_core.evaluation.benchmarks.subjects import context_tokens, model_config, model_folder
+from dskd_core.evaluation.subjects import context_tokens, model_config, model_folder
 from dskd_core.progress import Progress
 from dskd_core.prompts.answers import end_tokens_of, greedy_answers
 from dskd_core.prompts.questions import Task

@@ -35,8 +35,8 @@ from dskd_core.evaluation.benchmarks.items import TABLE, write_items
 from dskd_core.evaluation.benchmarks.paper import PaperPrompts
 from dskd_core.evaluation.benchmarks.questions import contents, read_benchmark
 from dskd_core.evaluation.benchmarks.scoring import Protocol, batches_of, run
-from dskd_core.evaluation.benchmarks.subjects import context_tokens, model_config, model_folder
 from dskd_core.evaluation.benchmarks.summary import accuracies
+from dskd_core.evaluation.subjects import context_tokens, model_config, model_folder
 from dskd_core.progress import Progress, silent
 from dskd_core.prompts.chat import ChatFormat
 from dskd_core.prompts.questions import LICENCES

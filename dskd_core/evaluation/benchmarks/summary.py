@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from dskd_core.errors import ArtifactError
 
+MACRO = ("mmlu",)
+"""Tasks whose score is the mean over their subjects, each of the same weight."""
+
 
 @dataclass(frozen=True)
 class Aligned:
@@ -44,7 +47,7 @@ def accuracies(table: pa.Table) -> list[dict[str, Any]]:
                 "task": task,
                 "protocol": protocol,
                 "items": len(own),
-                "subjects": len({row["subject"] for row in own}) if task == "mmlu" else 1,
+                "subjects": len({row["subject"] for row in own}) if task in MACRO else 1,
                 "score": macro(own, "score", task),
                 "score_norm": macro(own, "score_norm", task),
                 "exact": macro(own, "exact", task),
@@ -67,7 +70,7 @@ def macro(rows: Sequence[dict[str, Any]], column: str, task: str) -> float | Non
     groups: dict[str, list[float]] = {}
     for row in rows:
         if row[column] is not None:
-            groups.setdefault(row["subject"] if task == "mmlu" else "", []).append(row[column])
+            groups.setdefault(row["subject"] if task in MACRO else "", []).append(row[column])
     return _mean([float(np.mean(values)) for values in groups.values()])
 
 

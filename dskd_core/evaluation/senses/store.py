@@ -32,9 +32,9 @@ from dskd_core.evaluation.senses.items import Item
 from dskd_core.evaluation.senses.judge import Judge, counted_of, means_of
 from dskd_core.evaluation.senses.readers import content_fingerprint, read_items
 from dskd_core.evaluation.senses.states import Place, word_states
+from dskd_core.evaluation.subjects import model_folder
 from dskd_core.progress import Progress, silent
 from dskd_core.tokenizers import Tokenizer, load_tokenizer
-from dskd_core.training.student import MODEL
 from dskd_core.words.spelling import spell
 
 TABLE = "items.parquet"
@@ -89,7 +89,7 @@ def score_senses(
     )
     if found := store.find(work):
         return found
-    folder = subject.folder() / ("" if subject.record.stage == "teacher" else MODEL)
+    folder = model_folder(subject)
     tokenizer = load_tokenizer(folder)
     _check_same_tokenizer(tokenizer, dictionary, subject)
     items, dirt = read_items(source)
