@@ -27,6 +27,9 @@ POOLS = {"dskd-cpu": "2", "dskd-gpu": os.environ.get("DSKD_GPU_SLOTS", "1")}
 PLACES = {"DSKD_ROOTS": str(WORK), "DSKD_READ_ROOTS": str(HOME)}
 """Where parameters may make a worker write, and read, unless the environment says otherwise."""
 
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"
+"""Where the server remembers who holds a slot of a limit: in its PREFECT_HOME."""
+
 START_SECONDS = 240
 STOP_SECONDS = float(os.environ.get("DSKD_STOP_SECONDS", "15"))
 
@@ -41,6 +44,9 @@ def environment() -> dict[str, str]:
         "DSKD_HOME": str(HOME),
         "PREFECT_API_URL": URL,
         "PREFECT_HOME": str(WORK / "prefect"),
+        # In memory, as Prefect keeps them by default, a server that is killed forgets who holds a
+        # GPU, and the slot is never given back: runs would wait for it for ever.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_UI_API_URL": URL,
