@@ -47,6 +47,8 @@ def environment() -> dict[str, str]:
         # In memory, as Prefect keeps them by default, a server that is killed forgets who holds a
         # GPU, and the slot is never given back: runs would wait for it for ever.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
+        # Whoever waits for a GPU asks again after about as long as it was held, this at most.
+        "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_UI_API_URL": URL,
