@@ -36,7 +36,8 @@ def build_price(store: ArtifactStore, config: SensesConfig, embeddings: Artifact
     Raises:
         ConfigError: if the budget does not hold one sense for every token.
     """
-    work = Work("sense-price", _content_settings(config), {"embeddings": embeddings.fingerprint})
+    inputs = {"embeddings": embeddings.fingerprint}
+    work = Work("sense-price", _content_settings(config), inputs, version=2)
     if found := store.find(work):
         return found
     reader = load_embeddings(embeddings, store)

@@ -108,6 +108,7 @@ def cluster_range(
         "senses-shard",
         _content_settings(config, without="context_tokens") | {"tokens": [shard.start, shard.stop]},
         {"embeddings": embeddings.fingerprint, "corpus": corpus.fingerprint} | _inputs(prices),
+        version=2,
     )
     if found := store.find(work):
         return found
@@ -187,7 +188,7 @@ def collect_senses(
     }
     prices = _prices(store, config, embeddings)
     inputs |= _inputs(prices)
-    work = Work("senses", _content_settings(config), inputs)
+    work = Work("senses", _content_settings(config), inputs, version=2)
     if found := store.find(work):
         return found
     reader = load_embeddings(embeddings, store)

@@ -4,7 +4,8 @@ One token's problem (2,000 x 576, k = 10) is tiny, so tokens of similar count sh
 rounds in bfloat16 tell good starts from bad ones: first all restarts on a sample of the rows, then
 the better ones on all rows. The best is polished in float32 until no row changes its cluster, so
 what is given up is a start, never the precision of the result. A row's nearest centroid maximises
-``x . c - |c|^2 / 2``, one batched product; the new means are another.
+``x . c - |c|^2 / 2``, one batched product; the new means are another. The rows of a rare token are
+first turned into the few dimensions they span, which is exact and makes both products small.
 
 Tensors here have the shapes: points [b, n, d], rows last in everything about rows, so that the
 elementwise work runs along memory: scores [b, r, k, n] for r restarts.
@@ -19,11 +20,12 @@ from torch import Tensor
 
 from dskd_core.embeddings.teacher import torch_device
 
-_SAMPLE_ROWS = 768
-_COARSE_ROUNDS = 4
-_FULL_RESTARTS = 4
-_POLISHED = 1
+_SAMPLE_ROWS = 512
+_COARSE_ROUNDS = 6
+_FULL_RESTARTS = 5
+_POLISHED = 2
 _BUCKETS_PER_OCTAVE = 8
+_SPANNING_ROWS = 144
 _CENTROID_BYTES = 4 + 4 + 2
 
 
@@ -110,6 +112,7 @@ def _padded(points: Sequence[NDArray[np.float32]], place: torch.device) -> tuple
 @torch.inference_mode()
 def _cluster_batch(X: Tensor, lengths: Tensor, draws: Tensor, max_iterations: int) -> Tensor:
     """Return the clusters of a batch, int64 [b, n]; those of padding mean nothing."""
+    X = _in_few_dimensions(X)
     mask = torch.arange(X.shape[1], device=X.device) < lengths[:, None]
     coarse, norms = X.bfloat16(), X.square().sum(-1)
     few, few_norms, few_mask = _sample(coarse, norms, mask, lengths)
@@ -119,6 +122,18 @@ def _cluster_batch(X: Tensor, lengths: Tensor, draws: Tensor, max_iterations: in
     C = _keep_best(few, C, few_norms, few_mask, n_rounds, _FULL_RESTARTS)
     C = _keep_best(coarse, C, norms, mask, n_rounds, _POLISHED)
     return _polish(X, C, norms, mask, max_iterations)
+
+
+def _in_few_dimensions(X: Tensor) -> Tensor:
+    """Return the rows in coordinates of the space they span, [b, n, n], if that is far smaller.
+
+    k-means knows nothing but distances, and n rows have no more than n dimensions: ``X = R^T Q^T``
+    with orthonormal Q, so the rows of ``R^T`` are as far from each other as those of X.
+    """
+    n, d = X.shape[1:]
+    if n > _SPANNING_ROWS or 2 * n > d:
+        return X
+    return torch.linalg.qr(X.mT, mode="r").R.mT.contiguous()
 
 
 def _sample(

@@ -104,3 +104,25 @@ def test_starts_never_fall_on_padding():
     mask = torch.arange(8)[None] < 3
     starts = torch_backend.plus_plus(X.bfloat16(), X.square().sum(-1), mask, draws)
     assert int(starts.max()) <= 2
+
+
+def test_the_rows_of_a_rare_token_keep_their_distances_in_the_dimensions_they_span():
+    X = torch.from_numpy(np.stack(tokens([40, 40], d=576)))
+    X -= X.mean(1, keepdim=True)
+    few = torch_backend._in_few_dimensions(X)
+    assert few.shape == (2, 40, 40)
+    gaps, wanted = (rows[:, :, None] - rows[:, None] for rows in (few, X))
+    torch.testing.assert_close(gaps.norm(dim=-1), wanted.norm(dim=-1), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [145, 30])
+def test_rows_that_span_no_far_smaller_space_stay_as_they_are(n):
+    X = torch.zeros(1, n, 59)
+    assert torch_backend._in_few_dimensions(X) is X
+
+
+def test_rare_tokens_find_the_clusters_of_scikit_learn():
+    points, ids = tokens([12, 30, 60, 144], d=576), [1, 2, 3, 4]
+    ours = sum(found.inertia for found in run(points, ids, n_restarts=10))
+    theirs = sum(f.inertia for f in run(points, ids, n_restarts=10, backend="sklearn"))
+    assert ours == pytest.approx(theirs, rel=2e-3)
