@@ -391,9 +391,10 @@ class TrainingConfig(Settings):
 class TaggedSourceConfig(Settings):
     """One set of words with known senses or relations, to judge every subject's states by."""
 
-    kind: Literal["wic", "coarse_wsd", "in_context", "pairs"]
+    kind: Literal["wic", "coarse_wsd", "in_context", "pairs", "wordnet_examples", "wordnet_wic"]
     """The format: wic (X.data.txt and X.gold.txt), coarse_wsd (a folder for each word),
-    in_context (a table or JSONL of word, sense, sentence), pairs (word_a, word_b, label)."""
+    in_context (a table or JSONL of word, sense, sentence), pairs (word_a, word_b, label), or the
+    example sentences of a WordNet folder: wordnet_examples, wordnet_wic (pairs of them)."""
     uri: Uri
     """The file or folder."""
     name: str | None = None

@@ -8,16 +8,19 @@ those folders lack in part, and refuses folders outside its own; wn reads other 
 with the numbers of words and the halves of source-target in hexadecimal (wndb(5)).
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from itertools import combinations
+from pathlib import Path
 from typing import NamedTuple
 
 from dskd_core.lexicon.cleaning import clean, tidy
 from dskd_core.lexicon.registry import reader
 from dskd_core.lexicon.rows import PairRow, Relation, Source
 
-_FILES = {"data.adj": "adj", "data.adv": "adv", "data.noun": "noun", "data.verb": "verb"}
+FILES = {"data.adj": "adj", "data.adv": "adv", "data.noun": "noun", "data.verb": "verb"}
 _ANTONYM = "!"
+_QUOTED = re.compile(r'"([^"]+)"')
 _NOTICE = b"  "  # the licence stands above the synsets, indented
 
 
@@ -29,22 +32,24 @@ class Synset(NamedTuple):
         antonyms: (place of a lemma here, offset of another synset, place of a lemma there); places
             count from 1.
         gloss: the definition, without examples.
+        examples: the sentences and phrases its lemmas are shown in.
     """
 
     words: tuple[str, ...]
     antonyms: tuple[tuple[int, int, int], ...]
     gloss: str
+    examples: tuple[str, ...] = ()
 
 
-@reader("wordnet", PairRow, licence="WordNet 3.0", files=tuple(_FILES))
+@reader("wordnet", PairRow, licence="WordNet 3.0", files=tuple(FILES))
 def read_pairs(source: Source) -> Iterator[PairRow]:
     """Yield the lemmas of each synset as synonyms, and the direct antonyms, once from each side.
 
     Holds the synsets of one part of speech in memory. Counted: wrong_shape and not_utf8 of each
     file (with lines), no_such_synset, self_link, and the codes of ``cleaning.fault_of``.
     """
-    for name, pos in _FILES.items():
-        synsets = dict(_synsets(source, name))
+    for name, pos in FILES.items():
+        synsets = dict(read_synsets(source.path / name, source.report.count))
         for synset in synsets.values():
             for word_a, word_b in combinations(synset.words, 2):
                 yield from _pair(word_a, word_b, "synonym", pos, synset.gloss, source)
@@ -58,25 +63,34 @@ def read_pairs(source: Source) -> Iterator[PairRow]:
         source.advance((source.path / name).stat().st_size)
 
 
-def _synsets(source: Source, name: str) -> Iterator[tuple[int, Synset]]:
-    with (source.path / name).open("rb") as file:
+def read_synsets(path: Path, count: Callable[[str, int], None]) -> Iterator[tuple[int, Synset]]:
+    """Yield the synsets of a data file by their offset.
+
+    Args:
+        path: such as ``data.noun``.
+        count: told the code and the number of every line that is left out.
+    """
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.startswith(_NOTICE) or not line.strip():
                 continue
             try:
                 yield _synset(line.decode("utf-8"))
             except UnicodeDecodeError:
-                source.report.count(f"not_utf8:{name}", number)
+                count(f"not_utf8:{path.name}", number)
             except (ValueError, IndexError):
-                source.report.count(f"wrong_shape:{name}", number)
+                count(f"wrong_shape:{path.name}", number)
 
 
 def _synset(line: str) -> tuple[int, Synset]:
     """Read a line of a data file.
 
-    >>> line = "00002098 00 a 01 unable(p) 0 001 ! 00001740 a 0101 | not able; so it is"
-    >>> _synset(line)
-    (2098, Synset(words=('unable',), antonyms=((1, 1740, 1),), gloss='not able; so it is'))
+    >>> line = '00002098 00 a 01 unable(p) 0 001 ! 00001740 a 0101 | not able; "unable to go"'
+    >>> offset, synset = _synset(line)
+    >>> offset, synset.words, synset.antonyms
+    (2098, ('unable',), ((1, 1740, 1),))
+    >>> synset.gloss, synset.examples
+    ('not able', ('unable to go',))
     """
     text, _, gloss = line.partition(" | ")
     fields = text.split()
@@ -93,7 +107,9 @@ def _synset(line: str) -> tuple[int, Synset]:
         raise ValueError(line)
     # Adjectives may end in a mark of their place, such as (p); underscores stand for spaces.
     plain = tuple(word.partition("(")[0].replace("_", " ") for word in words)
-    return int(fields[0]), Synset(plain, antonyms, tidy(gloss.partition('; "')[0]))
+    definition, mark, shown = gloss.partition('; "')
+    examples = tuple(tidy(text) for text in _QUOTED.findall(mark[2:] + shown))
+    return int(fields[0]), Synset(plain, antonyms, tidy(definition), examples)
 
 
 def _pair(

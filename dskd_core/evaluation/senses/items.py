@@ -16,6 +16,8 @@ DIRTY = {
     "word_ambiguous": "the word is not marked and stands in the sentence more than once",
     "unknown_label": "the label is none of those the format has",
     "no_label": "the row has no label",
+    "opens_the_text": "nothing stands before the word, so there is no state before it",
+    "too_few_sentences": "there is no second sense of its word or sentence of its sense to go with",
     "same_word": "both words of a pair are one",
     "duplicate": "the same words in the same contexts came before",
     "in_train_too": "an item to be scored stands in the train part as well",

@@ -40,7 +40,7 @@ class Judge:
 
     def rows(self, kind: str) -> list[dict[str, Any]]:
         """Return the rows of ``items.parquet``."""
-        if kind == "wic":
+        if kind in {"wic", "wordnet_wic"}:
             return self._same_or_not()
         return self._related() if kind == "pairs" else self._senses()
 

@@ -8,6 +8,7 @@
                 the word's place as start and stop, as <b>word</b> or [[word]], or found by itself
                 where it stands there once; optionally id and split
     pairs       a table: word_a, word_b, synonym or antonym
+    wordnet_*   a WordNet folder, see ``wordnet.py``
 
 In a folder the files whose name says train label the senses and set the thresholds; those that say
 test are scored, or dev (val) where there is no test with labels, or all others.
@@ -26,6 +27,7 @@ from dskd_core import access, storage
 from dskd_core.artifacts import fingerprint_of
 from dskd_core.config import TaggedSourceConfig
 from dskd_core.errors import ConfigError, DataError
+from dskd_core.evaluation.senses import wordnet
 from dskd_core.evaluation.senses.items import Context, Dirt, Item, Part, settled
 
 _CLASSES = "classes_map.txt"
@@ -56,13 +58,17 @@ def read_items(source: TaggedSourceConfig) -> tuple[list[Item], Dirt]:
         DataError: if two files that belong together do not fit, or nothing usable is left.
     """
     dirt = Dirt()
-    found = [
-        item
-        for name, (path, part) in files_of(source).items()
-        for item in _READERS[source.kind](path, name, part, dirt)
-    ]
-    train_share = 0.0 if source.kind == "pairs" else source.train_share
-    items = settled(found, train_share=train_share, max_items=source.max_items, dirt=dirt)
+    share, limit = 0.0 if source.kind == "pairs" else source.train_share, source.max_items
+    if source.kind in wordnet.KINDS:
+        found = wordnet.read_wordnet(source, dirt)
+        share, limit = 0.0, None  # it divides senses and draws words itself
+    else:
+        found = [
+            item
+            for name, (path, part) in files_of(source).items()
+            for item in _READERS[source.kind](path, name, part, dirt)
+        ]
+    items = settled(found, train_share=share, max_items=limit, dirt=dirt)
     if not any(item.part == "test" for item in items):
         left_out = ", ".join(f"{code} {n}" for code, n in dirt.counts.items()) or "no row at all"
         raise DataError(
@@ -89,6 +95,8 @@ def files_of(source: TaggedSourceConfig) -> dict[str, tuple[Path, Part]]:
     Raises:
         ConfigError: if there are none.
     """
+    if source.kind in wordnet.KINDS:
+        return {name: (path, "test") for name, path in wordnet.files_of(source.uri).items()}
     access.check_readable(source.uri, "evaluation.tagged")
     place = Path(source.uri).expanduser()
     if place.is_file():
