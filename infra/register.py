@@ -17,9 +17,9 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
 from prefect.types import SecretDict
+from serve import POOLS
 
 ROOT = Path(__file__).resolve().parents[1]
-POOLS = ("dskd-cpu", "dskd-gpu")
 GPU_SLOTS = int(os.environ.get("DSKD_GPU_SLOTS", "1"))
 """Tasks that may use a GPU at once, over all machines."""
 
