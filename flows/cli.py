@@ -13,10 +13,10 @@ from dskd_core.config import load_config
 from dskd_core.errors import DskdError
 from flows.settings import PORT, end_orphaned_servers, use_own_prefect
 from flows.tables import (
+    PrintedProgress,
     console,
     print_comparison,
     print_places,
-    print_progress,
     print_rows,
 )
 
@@ -131,7 +131,7 @@ def score(
         store = ArtifactStore(config.root_uri)
         subject = open_checkpoint(store, config.teacher, model)
         scores = score_checkpoint(
-            store, config.evaluation, config.teacher, subject, progress=print_progress
+            store, config.evaluation, config.teacher, subject, progress=PrintedProgress()
         )
     print_rows(scores.record.report["accuracies"], f"Benchmarks of {model}")
     console.print(f"Every item: {scores.uri}/items.parquet", markup=False, highlight=False)

@@ -1,6 +1,7 @@
 """What the commands print: tables of places, students, plans, problems and changes."""
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 
 from rich.console import Console
@@ -21,10 +22,24 @@ def print_rows(rows: Sequence[dict[str, Any]], title: str = "") -> None:
     console.print(table)
 
 
-def print_progress(n_done: int, n_total: int, unit: str, **_: float) -> None:
-    """Print how far one part is, on one line of a terminal and nowhere else."""
-    if console.is_terminal:
-        console.print(f"{n_done:,} of {n_total:,} {unit}", end="\r" if n_done < n_total else "\n")
+class PrintedProgress:
+    """Prints how far one part is: on one line of a terminal, elsewhere a line now and then.
+
+    Args:
+        seconds: between two lines that no terminal shows.
+    """
+
+    def __init__(self, seconds: float = 20.0) -> None:
+        self._seconds, self._last = seconds, monotonic()
+
+    def __call__(self, n_done: int, n_total: int, unit: str, **_: float) -> None:
+        """Print it, where it is time."""
+        is_over = n_done >= n_total
+        if console.is_terminal:
+            console.print(f"{n_done:,} of {n_total:,} {unit}", end="\n" if is_over else "\r")
+        elif is_over or monotonic() - self._last > self._seconds:
+            console.print(f"{n_done:,} of {n_total:,} {unit}", markup=False, highlight=False)
+            self._last = monotonic()
 
 
 def print_places(made: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Any checkpoint on all benchmarks, in one process."""
 
+from itertools import product
 from pathlib import Path
 
 from dskd_core.artifacts import RECORD, Artifact, ArtifactStore
@@ -44,14 +45,22 @@ def score_checkpoint(
     if not config.benchmarks:
         raise ConfigError("evaluation.benchmarks is empty; name at least one benchmark.")
     items, parts = [], []
-    for benchmark in config.benchmarks:
-        for protocol in config.protocols:
-            made = build_items(store, config, benchmark, protocol, model, progress=progress)
-            items.append(made)
-            for shard in plan_scoring(made, config, model):
-                parts.append(
-                    score_shard(
-                        store, config, teacher_config, model, made, shard, progress=progress
-                    )
-                )
+    for benchmark, protocol in product(config.benchmarks, config.protocols):
+        made = build_items(store, config, benchmark, protocol, model, progress=progress)
+        items.append(made)
+        shards = plan_scoring(made, config, model)
+        for number, shard in enumerate(shards, start=1):
+            title = f"{benchmark.task} {protocol}, part {number} of {len(shards)}"
+            told = _titled(progress, title)
+            part = score_shard(store, config, teacher_config, model, made, shard, progress=told)
+            parts.append(part)
     return collect_scores(store, config, model, items, parts)
+
+
+def _titled(progress: Progress, title: str) -> Progress:
+    """Return a progress whose units say what they are of."""
+
+    def told(n_done: int, n_total: int, unit: str, **measures: float) -> None:
+        progress(n_done, n_total, f"{unit} ({title})", **measures)
+
+    return told

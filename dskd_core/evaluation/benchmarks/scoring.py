@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from importlib import import_module
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from dskd_core.embeddings.batches import plan_batches
 from dskd_core.embeddings.head import find_head
 from dskd_core.embeddings.teacher import Teacher, load_decoder
 from dskd_core.evaluation.benchmarks import harness, paper
-from dskd_core.evaluation.benchmarks.items import TABLE, Requests, read_requests
+from dskd_core.evaluation.benchmarks.items import TABLE, Requests
 from dskd_core.evaluation.benchmarks.likelihoods import (
     Batch,
     Likelihood,
@@ -29,12 +29,14 @@ from dskd_core.tokenizers import Tokenizer, load_tokenizer
 
 Protocol = Literal["paper", "harness"]
 Row = dict[str, Any]
-_GENERATED_TOKENS = 256  # that lm-evaluation-harness lets a model write
+_WRITTEN_TOKENS = 256  # that lm-evaluation-harness lets a model write
+_MOST_END_BY = 32
 
 
-def batches_of(items: Artifact, batch_tokens: int, model: Artifact) -> list[Batch]:
+def batches_of(
+    items: Artifact, requests: Requests, batch_tokens: int, model: Artifact
+) -> list[Batch]:
     """Return the batches of items, the same for every sharding."""
-    requests = read_requests(items)
     if items.record.config["protocol"] == "harness":
         folder = model_folder(model)
         share = can_share(model_config(folder), int(requests.lengths.max()))
@@ -50,13 +52,14 @@ def run(
     model: Artifact,
     config: TeacherConfig,
     items: Artifact,
+    requests: Requests,
     batches: Sequence[Batch],
     progress: Progress,
 ) -> list[Row]:
     """Score batches of items; return a row of ``part.parquet`` for each."""
     folder = model_folder(model)
     subject, tokenizer = load_decoder(folder, config), load_tokenizer(folder)
-    table, requests = items.table(TABLE).to_pylist(), read_requests(items)
+    table = items.table(TABLE).to_pylist()
     if items.record.config["protocol"] == "paper":
         n_tokens = int(items.record.config["answer_tokens"])
         scored = _generated(subject, tokenizer, requests, table, batches, n_tokens)
@@ -66,8 +69,11 @@ def run(
             find_head(subject.model, subject.model.get_output_embeddings().weight.shape[0]),
             context_tokens(folder),
         )
-        judge = _HarnessJudge(subject, tokenizer, table, batches)
-        scored = _compared(reader, judge, requests, batches)
+        answers: dict[int, str] = {}
+        if table[0]["context"] is not None:
+            room = context_tokens(folder) - _WRITTEN_TOKENS
+            answers = _lines(subject, tokenizer, requests, batches, room, progress)
+        scored = _compared(reader, _HarnessJudge(table, batches, answers), requests, batches)
     n_total = sum(len(batch.items) for batch in batches)
     rows: list[Row] = []
     for found in scored:
@@ -105,13 +111,54 @@ def _compared(
         yield judge.rows(batch, likelihoods)
 
 
+def _lines(
+    subject: Teacher,
+    tokenizer: Tokenizer,
+    requests: Requests,
+    batches: Sequence[Batch],
+    room: int,
+    progress: Progress,
+) -> dict[int, str]:
+    """Return the line that greedy decoding writes after each item's context.
+
+    As lm-evaluation-harness does: up to the end of the line, of the text, or 256 tokens. Most lines
+    end soon. The others would keep their whole batch waiting, so they are gone on with together.
+    """
+    hf = tokenizer.hf
+    # Its argmax is over the whole head, padded rows of the vocabulary included.
+    whole = replace(subject, n_tokens=len(subject.model.get_output_embeddings().weight))
+    ends = end_tokens_of(subject, hf.eos_token_id)
+    ends |= {
+        i for i, text in enumerate(hf.batch_decode([[i] for i in range(len(hf))])) if "\n" in text
+    }
+    numbers = [batch.items for batch in batches]
+    prompts = {
+        i: requests.ids[i][0][: -requests.continuations[i][0]][-room:]
+        for own in numbers
+        for i in own
+    }
+    written: dict[int, list[int]] = {i: [] for i in prompts}
+
+    def write(items: Sequence[int], n_tokens: int) -> None:
+        begun = [np.concatenate([prompts[i], np.array(written[i], np.int32)]) for i in items]
+        for i, more in zip(items, greedy_answers(whole, begun, (), n_tokens, ends), strict=True):
+            written[i] += more
+
+    for items in numbers:
+        write(items, _MOST_END_BY)
+        progress(sum(map(bool, written.values())), len(written), "answers")
+    late = [i for i, ids in written.items() if ids[-1] not in ends]
+    for start in range(0, len(late), most := max(map(len, numbers))):
+        write(late[start : start + most], _WRITTEN_TOKENS - _MOST_END_BY)
+    texts = hf.batch_decode(list(written.values()), skip_special_tokens=True)
+    return {i: text.split("\n")[0] for i, text in zip(written, texts, strict=True)}
+
+
 class _HarnessJudge:
     """Lets lm-evaluation-harness judge batches of items by its own tasks."""
 
-    def __init__(
-        self, subject: Teacher, tokenizer: Tokenizer, table: list[Row], batches: Sequence[Batch]
-    ) -> None:
-        self._subject, self._hf, self._table = subject, tokenizer.hf, table
+    def __init__(self, table: list[Row], batches: Sequence[Batch], answers: dict[int, str]) -> None:
+        self._table, self._answers = table, answers
         numbers = [i for batch in batches for i in batch.items]
         self._documents = {i: json.loads(table[i]["document"]) for i in numbers}
         kinds = {i: (table[i]["task"], self._kind(i)) for i in numbers}
@@ -126,24 +173,12 @@ class _HarnessJudge:
 
     def rows(self, batch: Batch, likelihoods: list[list[Likelihood]]) -> list[Row]:
         """Return the rows of a batch."""
-        contexts = [self._table[i]["context"] for i in batch.items]
-        answers = self._answers(contexts) if contexts[0] is not None else [None] * len(contexts)
         return [
-            {"number": i} | harness.judge(self._tasks[i], self._documents[i], found, answer)
-            for i, found, answer in zip(batch.items, likelihoods, answers, strict=True)
+            {"number": i}
+            | harness.judge(self._tasks[i], self._documents[i], found, self._answers.get(i))
+            for i, found in zip(batch.items, likelihoods, strict=True)
         ]
 
     def _kind(self, item: int) -> str:
         row = self._table[item]
         return str(row["subject"]) if row["task"] == "mmlu" else ""
-
-    def _answers(self, contexts: list[str]) -> list[str]:
-        """Return what lm-evaluation-harness's own generation writes after each context."""
-        instance = import_module("lm_eval.api.instance").Instance
-        model = harness.language_model(self._subject.model, self._hf, len(contexts))
-        settings = {"until": ["\n"]}
-        asked = [
-            instance(request_type="generate_until", doc={}, arguments=(c, settings), idx=0)
-            for c in contexts
-        ]
-        return [str(text) for text in model.generate_until(asked, disable_tqdm=True)]

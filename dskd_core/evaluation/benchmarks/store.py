@@ -31,7 +31,7 @@ from dskd_core.embeddings.teacher import device_lock
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.benchmarks import harness
 from dskd_core.evaluation.benchmarks.items import STAGE as ITEMS
-from dskd_core.evaluation.benchmarks.items import TABLE, write_items
+from dskd_core.evaluation.benchmarks.items import TABLE, read_requests, write_items
 from dskd_core.evaluation.benchmarks.paper import PaperPrompts
 from dskd_core.evaluation.benchmarks.questions import contents, read_benchmark
 from dskd_core.evaluation.benchmarks.scoring import Protocol, batches_of, run
@@ -124,7 +124,7 @@ def build_items(
 
 def plan_scoring(items: Artifact, config: EvaluationConfig, model: Artifact) -> list[Shard]:
     """Cut the batches of items into shards of ``benchmark_shard_tokens``."""
-    batches = batches_of(items, config.benchmark_batch_tokens, model)
+    batches = batches_of(items, read_requests(items), config.benchmark_batch_tokens, model)
     return cut([batch.n_tokens for batch in batches], config.benchmark_shard_tokens)
 
 
@@ -155,9 +155,11 @@ def score_shard(
     if found := store.find(work):
         return found
     _check_tokenizer(model, items)
-    batches = batches_of(items, config.benchmark_batch_tokens, model)[shard.start : shard.stop]
+    requests = read_requests(items)
+    batches = batches_of(items, requests, config.benchmark_batch_tokens, model)
+    batches = batches[shard.start : shard.stop]
     with device_lock, store.publish(work) as draft:
-        rows = run(model, teacher_config, items, batches, progress)
+        rows = run(model, teacher_config, items, requests, batches, progress)
         draft.write_table(_PART, pa.Table.from_pylist(rows, schema=_PART_SCHEMA))
         draft.counts |= {"items": len(rows), "tokens": sum(batch.n_tokens for batch in batches)}
     return store.get(work.stage, work.fingerprint)

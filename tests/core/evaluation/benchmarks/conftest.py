@@ -9,6 +9,7 @@ import pytest
 from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import BenchmarkConfig, EvaluationConfig, TeacherConfig
 from dskd_core.embeddings.teacher import prepare_teacher
+from dskd_core.evaluation.benchmarks import scoring
 from dskd_core.evaluation.benchmarks.store import (
     build_items,
     collect_scores,
@@ -144,11 +145,13 @@ def bench(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def short_answers():
-    """Let lm-evaluation-harness generate 8 tokens: a random model never ends by itself."""
+    """Let lines have 8 tokens, 3 of them with the batch: a random model never ends by itself."""
     from lm_eval.models.huggingface import HFLM
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HFLM, "max_gen_toks", 8)
+        patch.setattr(scoring, "_WRITTEN_TOKENS", 8)
+        patch.setattr(scoring, "_MOST_END_BY", 3)
         yield
 
 
