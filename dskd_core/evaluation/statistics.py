@@ -35,6 +35,7 @@ FloatArray = NDArray[np.float64]
 
 MIN_CLUSTERS = 10
 _POWER = 0.8
+_NO_WIDTH = 1e-9
 _BLOCK_BYTES = 16 << 20
 
 
@@ -66,8 +67,15 @@ class Comparison:
 
     @property
     def is_clear(self) -> bool:
-        """Whether both intervals leave zero out; one seed alone makes nothing clear."""
+        """Whether both intervals leave zero out.
+
+        One seed makes nothing clear, nor does an interval without width: seeds that agree to the
+        last digit, as two can on few items, do not say how far a third would be.
+        """
         if self.seed_low is None or self.seed_high is None:
+            return False
+        narrowest = min(self.high - self.low, self.seed_high - self.seed_low)
+        if narrowest <= _NO_WIDTH * abs(self.difference):
             return False
         return self.excludes_zero and (self.seed_low > 0.0 or self.seed_high < 0.0)
 

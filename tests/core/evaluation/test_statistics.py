@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dskd_core.evaluation.statistics import clusters_of, compare, pooled, seed_interval
+from dskd_core.evaluation.statistics import (
+    clusters_of,
+    compare,
+    pooled,
+    seed_interval,
+    verdict_of,
+)
 
 
 def test_the_difference_weighs_clusters_by_their_positions():
@@ -131,3 +137,16 @@ def test_documents_are_drawn_from_ten_on_and_windows_below():
     clusters, word = clusters_of(nine)
     assert word == "windows"
     assert clusters.tolist() == list(range(18))
+
+
+def test_seeds_that_agree_to_the_last_digit_make_nothing_clear():
+    kd = np.zeros((2, 12))
+    arm = np.stack([np.linspace(0.5, 1.5, 12)] * 2)
+    counts = np.ones(12)
+    same = compare(arm, kd, counts)
+    assert same.excludes_zero
+    assert same.seed_low == same.seed_high == same.difference
+    assert not same.is_clear
+    assert verdict_of(same, 2, "higher") == "not told apart"
+    arm[1] += 0.01
+    assert verdict_of(compare(arm, kd, counts), 2, "higher") == "better"
