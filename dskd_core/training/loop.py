@@ -1,10 +1,12 @@
 """One student: steps, checkpoints and validation on the way, and what is published at the end."""
 
+import resource
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import torch
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import Arm, TeacherConfig, TrainingConfig
@@ -60,11 +62,14 @@ def train_student(
     device = torch_device(teacher_config.device).type
     with device_lock:
         started = time.monotonic()
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         with together(config.n_ranks, _be_rank, *settings, device=device) as ranks:
             run = Run.prepare(*settings, ranks)
             trained = train(run, store, work, progress)
         with store.publish(work, started=started) as draft:
             _export(run, store, work, draft, inputs, trained)
+            draft.report["peak_bytes"] = _peak_bytes(device)  # of the run, as its seconds are
     checkpoint.drop(store, work)
     return store.get(work.stage, work.fingerprint)
 
@@ -167,6 +172,13 @@ def _export(
     }
     card = model_card(work, inputs, draft.counts, draft.report)
     (folder / "README.md").write_text(card, "utf-8")
+
+
+def _peak_bytes(device: str) -> int:
+    """Return the most memory held: on the GPU by this run, else by this process since it began."""
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _table(history: list[Row]) -> pa.Table:

@@ -1,34 +1,13 @@
-"""What the per-item scores say of a model, and the scores of several models item by item."""
+"""What the per-item scores say of a model; ``paired.py`` compares several item by item."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
-
-from dskd_core.errors import ArtifactError
 
 MACRO = ("mmlu",)
 """Tasks whose score is the mean over their subjects, each of the same weight."""
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """Scores of several models on the items they were all asked in the same way.
-
-    Attributes:
-        items: ids, sorted.
-        subjects: of each item (MMLU's subject, SQuAD's article).
-        scores: [n_models, n_items] float64, 0 to 1.
-        n_left_out: items that not all have, or that were not asked in the same words.
-    """
-
-    items: tuple[str, ...]
-    subjects: tuple[str, ...]
-    scores: NDArray[np.float64]
-    n_left_out: int
 
 
 def accuracies(table: pa.Table) -> list[dict[str, Any]]:
@@ -72,38 +51,6 @@ def macro(rows: Sequence[dict[str, Any]], column: str, task: str) -> float | Non
         if row[column] is not None:
             groups.setdefault(row["subject"] if task in MACRO else "", []).append(row[column])
     return _mean([float(np.mean(values)) for values in groups.values()])
-
-
-def aligned(tables: Sequence[pa.Table], task: str, protocol: str) -> Aligned:
-    """Pair the scores of several models by item.
-
-    Args:
-        tables: of :func:`~dskd_core.evaluation.benchmarks.store.load_items`, one a model (and
-            seed).
-        task: the benchmark.
-        protocol: the protocol.
-
-    Raises:
-        ArtifactError: if no item was asked of all in the same words.
-    """
-    asked = []
-    for table in tables:
-        rows = table.to_pylist()
-        own = [row for row in rows if (row["task"], row["protocol"]) == (task, protocol)]
-        asked.append({(row["item"], row["prompt_fingerprint"]): row for row in own})
-    common = sorted(set.intersection(*map(set, asked)))
-    everything = {item for rows in asked for item, _ in rows}
-    if not common:
-        raise ArtifactError(
-            f"No {task} item of protocol {protocol} was asked of all {len(tables)} models in the "
-            "same words; score them with the same settings and chat template."
-        )
-    return Aligned(
-        tuple(item for item, _ in common),
-        tuple(asked[0][key]["subject"] for key in common),
-        np.array([[rows[key]["score"] for key in common] for rows in asked]),
-        len(everything) - len(common),
-    )
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors import safe_open
@@ -121,6 +122,13 @@ def test_a_killed_run_goes_on_to_the_same_bits(built):
     resumed = built.student("dskd", 3, progress=lambda n, *_, **__: steps.append(n))
     assert steps[0] == 5  # the checkpoint of step 4 was found
     assert resumed.record.files == undisturbed.record.files
+
+
+def test_a_student_s_record_says_its_peak_memory_and_its_files_do_not(built):
+    student = built.student("kd", 0)
+    weights = sum(entry["bytes"] for entry in student.record.files.values())
+    assert weights < student.record.report["peak_bytes"] < psutil.virtual_memory().total
+    assert "peak_bytes" not in (student.folder() / "model/README.md").read_text()
 
 
 def test_a_finished_run_leaves_no_checkpoints(built):

@@ -18,7 +18,6 @@ from dskd_core.evaluation.benchmarks.store import (
     plan_scoring,
     score_shard,
 )
-from dskd_core.evaluation.benchmarks.summary import aligned
 from dskd_core.tokenizers import load_tokenizer
 from tests.core.evaluation.benchmarks.conftest import choice_row, write_lines
 
@@ -213,22 +212,6 @@ def test_mmlu_is_the_mean_of_its_subjects_means(scored):
     ]
     assert found["score"] == pytest.approx(np.mean(means))
     assert found["subjects"] == 2
-
-
-def test_scores_are_paired_by_item_where_the_words_were_the_same(scored):
-    table = load_items(scored)
-    rows = table.to_pylist()
-    for row in rows:
-        row["score"] = 1.0 - row["score"]
-    (first,) = [i for i, r in enumerate(rows) if (r["item"], r["protocol"]) == ("arc/q0", "paper")]
-    rows[first]["prompt_fingerprint"] = "another"
-    other = pa.Table.from_pylist(rows[::-1], schema=table.schema)
-    pairs = aligned([table, other], "arc", "paper")
-    assert pairs.items == tuple(f"arc/q{i}" for i in range(1, 8))
-    assert pairs.n_left_out == 1
-    np.testing.assert_allclose(pairs.scores.sum(axis=0), 1.0)
-    with pytest.raises(ArtifactError, match="No piqa item of protocol none"):
-        aligned([table], "piqa", "none")
 
 
 def test_an_absent_harness_is_refused_with_its_cure(bench, tmp_path, monkeypatch):
