@@ -337,6 +337,9 @@ class TrainingConfig(Settings):
     """Score so many held-out tokens only; all of them if empty."""
     batch_windows: Count = 8
     """Windows of one step, over all ranks and accumulated batches."""
+    length_sorted_steps: Count = 1
+    """Windows of so many steps are sorted by length before they are dealt out to these steps, which
+    come in random order: less padding where lengths differ, as those of prompts do. 1: as drawn."""
     n_accumulated: Count = 1
     """Batches one step's windows are cut into, one after the other, to save memory."""
     n_ranks: Count = 1

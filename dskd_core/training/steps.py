@@ -6,6 +6,7 @@ number of ranks or accumulated batches, and another arm of the objective see the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,16 +84,38 @@ class Schedule:
         """Return the windows of a step: a new order each epoch, fixed by the seed."""
         members, n_windows = self.source.training, self.config.batch_windows
         places = [divmod(number * n_windows + i, len(members)) for i in range(n_windows)]
-        orders = {
-            epoch: np.random.default_rng((self.seed, epoch)).permutation(len(members))
-            for epoch in {epoch for epoch, _ in places}
-        }
+        orders = {epoch: self.order(epoch) for epoch in {epoch for epoch, _ in places}}
         windows = [(epoch, members[orders[epoch][i]]) for epoch, i in places]
         return Step(
             tuple(window for _, window in windows),
             tuple(self.weights(window) for _, window in windows),
             tuple(self.chosen(epoch, window) for epoch, window in windows),
         )
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Return the places of all training windows in the order of an epoch.
+
+        Blocks of ``length_sorted_steps`` steps are sorted by length, and their steps shuffled, so
+        that the windows of one step are of about one length and no step knows its neighbours.
+        """
+        rng = np.random.default_rng((self.seed, epoch))
+        order, n_windows = rng.permutation(len(self.source.training)), self.config.batch_windows
+        if self.config.length_sorted_steps == 1:
+            return order
+        # The epoch's first windows may end the step that the epoch before began.
+        first = -epoch * len(order) % n_windows
+        for start in range(first, len(order), n_windows * self.config.length_sorted_steps):
+            block = order[start : start + n_windows * self.config.length_sorted_steps]
+            block = block[np.argsort(self._lengths[block], kind="stable")]
+            n_whole = len(block) // n_windows
+            steps = block[: n_whole * n_windows].reshape(n_whole, n_windows)
+            order[start : start + steps.size] = rng.permutation(steps).ravel()
+            order[start + steps.size : start + len(block)] = block[steps.size :]
+        return order
+
+    @cached_property
+    def _lengths(self) -> NDArray[np.int64]:
+        return np.array([len(self.source.labels(window)) for window in self.source.training])
 
     def weights(self, window: int) -> NDArray[np.float64]:
         """Return the weight in CE and KL of each position of a window."""
