@@ -133,7 +133,8 @@ def _in_few_dimensions(X: Tensor) -> Tensor:
     n, d = X.shape[1:]
     if n > _SPANNING_ROWS or 2 * n > d:
         return X
-    return torch.linalg.qr(X.mT, mode="r").R.mT.contiguous()
+    triangles: Tensor = torch.linalg.qr(X.mT, mode="r").R
+    return triangles.mT.contiguous()
 
 
 def _sample(
