@@ -157,10 +157,10 @@ READERS = [
     ("relations", "pairs.parquet", "words"),
     ("words", "heads.parquet", "dictionary"),
     ("dictionary", "dictionary.zarr/rows/c/0/0", "candidates"),
-    ("untrained-student", "student/model.safetensors", "student"),
+    ("untrained-student", "model/model.safetensors", "student"),
     ("activations-shard", "part.zarr/entering/c/0/0", "student"),
     ("candidates", "part-00000.zarr/negatives/c/0/0", "student"),
-    ("student", "student/model.safetensors", "scores"),
+    ("student", "model/model.safetensors", "scores"),
     ("scores", "windows.parquet", "report"),
 ]
 
@@ -188,6 +188,7 @@ def test_no_stage_computes_from_a_damaged_file(whole, tmp_path, stage, name, rea
         for artifact in store.of_stage(reader):
             store.discard(artifact)
         damaged = [a for a in store.of_stage(stage) if name in a.record.files]
+        assert damaged
         for artifact in damaged:
             changed(Path(artifact.file_uri(name)), CHANGES["flipped"])
         assert life(config, None, tmp_path / "words") == 1
