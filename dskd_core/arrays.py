@@ -52,28 +52,41 @@ def new_array(
 def put_array(
     group: zarr.Group,
     name: str,
-    values: np.ndarray,
-    *,
+    *blocks: np.ndarray,
     chunk_bytes: int = _CHUNK_BYTES,
     **attributes: Any,
 ) -> None:
-    """Write a whole array, in even chunks of at most ``chunk_bytes`` of consecutive rows."""
-    row_bytes = max(1, values.nbytes // max(1, len(values)))
-    n_chunks = -(-len(values) // max(1, chunk_bytes // row_bytes))
-    rows = max(1, -(-len(values) // max(1, n_chunks)))
-    shape, dtype = values.shape, values.dtype
+    """Write a whole array, in even chunks of at most ``chunk_bytes`` of consecutive rows.
+
+    Blocks of rows, of one dtype, become one array end to end, of which there is no second copy.
+    """
+    n_rows, width = sum(map(len, blocks)), blocks[0].shape[1:]
+    row_bytes = max(1, sum(block.nbytes for block in blocks) // max(1, n_rows))
+    n_chunks = -(-n_rows // max(1, chunk_bytes // row_bytes))
+    rows = max(1, -(-n_rows // max(1, n_chunks)))
+    shape, dtype = (n_rows, *width), blocks[0].dtype
     array = new_array(group, name, shape, dtype, chunk_rows=rows, attributes=attributes)
-    if not values.size:
+    if not array.size:
         return
     if (chunk := _chunk_path(array)) is None:
-        array[...] = values
+        array[...] = np.concatenate(blocks)
         return
-    values = np.ascontiguousarray(values)
 
     def write(number: int) -> None:
-        _write_chunk(chunk(number), values[number * rows : (number + 1) * rows], rows)
+        _write_chunk(chunk(number), _run_of(blocks, number * rows, (number + 1) * rows), rows)
 
     _for_each(write, range(n_chunks))
+
+
+def _run_of(blocks: Sequence[np.ndarray], start: int, stop: int) -> np.ndarray:
+    """Return rows ``start:stop`` of blocks end to end; a view where one block has them all."""
+    found, first = [], 0
+    for block in blocks:
+        piece = block[max(0, start - first) : max(0, stop - first)]
+        if len(piece):
+            found.append(piece)
+        first += len(block)
+    return np.ascontiguousarray(found[0] if len(found) == 1 else np.concatenate(found))
 
 
 def get_array(group: zarr.Group, name: str, rows: slice | None = None) -> np.ndarray:

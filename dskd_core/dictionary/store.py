@@ -2,7 +2,8 @@
 
 ``dictionary.zarr`` holds
 
-    rows              [n, d]   float16   token senses first, composed words after them
+    rows              [n, d]   float16   token senses first, composed words after them (float32 if
+                                         a sense overflows float16)
     own_offsets       [V + 1]  int64     senses of token t are rows own_offsets[t]:own_offsets[t+1]
     positive_offsets  [V + 1]  int64     CSR: rows of the synonyms of token t ...
     positive_rows     [..]     int32
@@ -14,7 +15,7 @@
 what all this is, what it came from, and under which licences.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,13 +66,13 @@ class Dictionary:
     """A dictionary in memory.
 
     Attributes:
-        rows: [n, d] float16, senses.
+        rows: [n, d] float16, senses (float32 if one overflows it).
         own, positives, negatives: CSR over the vocabulary: a token's own senses, its synonyms',
             its antonyms'.
         fingerprint: of the artifact it was read from.
     """
 
-    rows: NDArray[np.float16]
+    rows: NDArray[np.floating]
     own: Csr
     positives: Csr
     negatives: Csr
@@ -139,8 +140,7 @@ def build_dictionary(
         n_tokens = int(senses.group("senses.zarr").attrs["n_vocabulary"])
         own = own_rows(inventory.tokens, inventory.offsets, n_tokens=n_tokens)
         lists, draft.report["links_by_span"] = lay_out(config, words, table, own)
-        rows = np.concatenate([inventory.centroids.astype(np.float16), composed])
-        _write(draft, rows, own, lists)
+        _write(draft, [inventory.centroids, *composed], own, lists)
         _count_coverage(draft, corpus, own, lists)
         draft.report["tokenizer"] = words.record.inputs["tokenizer"]
         draft.report["sources"] = provenance(store, words)
@@ -149,7 +149,7 @@ def build_dictionary(
             {"senses": senses, "words": words, "corpus": corpus},
             draft.counts,
             draft.report["share_of_positions"],
-            rows.shape,
+            (draft.counts["rows"], inventory.centroids.shape[1]),
             _token_to_show(own, lists["negative"]),
         )
         draft.path(CARD).write_text(card, "utf-8")
@@ -168,8 +168,8 @@ def _check_same_tokenizer(senses: Artifact, words: Artifact) -> None:
 
 def _compose_words(
     inventory: SenseInventory, words: pa.Table, draft: Draft, progress: Progress
-) -> tuple[pa.Table, NDArray[np.float16]]:
-    """Return the words with the rows of their senses, and the rows of the composed ones.
+) -> tuple[pa.Table, list[NDArray[np.floating]]]:
+    """Return the words with the rows of their senses, and the composed ones' rows in blocks.
 
     A word of one token has that token's senses. A word one of whose tokens has no senses has
     none (row_start -1) and is counted.
@@ -178,7 +178,7 @@ def _compose_words(
     starts = np.full(len(spellings), -1, dtype=np.int64)
     stops = np.full(len(spellings), -1, dtype=np.int64)
     slot = {int(token): index for index, token in enumerate(inventory.tokens)}
-    composed: list[NDArray[np.float16]] = []
+    composed: list[NDArray[np.floating]] = []
     n_rows, n_done = int(inventory.offsets[-1]), 0
     for members, indices in _spelled_alike(spellings, slot):
         if indices.shape[1] == 1:
@@ -191,7 +191,7 @@ def _compose_words(
             starts[members] = stops[members] - counts
             n_rows += int(counts.sum())
             real = np.arange(senses.shape[1])[None, :] < counts[:, None]
-            composed.append(senses[real].astype(np.float16))
+            composed.append(senses[real].astype(inventory.centroids.dtype))
         n_done += len(members)
         progress(n_done, len(spellings), "words")
     n_missing = int((starts < 0).sum())
@@ -204,8 +204,7 @@ def _compose_words(
     table = words.append_column("row_start", pa.array(starts)).append_column(
         "row_stop", pa.array(stops)
     )
-    hidden_size = inventory.centroids.shape[1]
-    return table, np.concatenate([np.empty((0, hidden_size), np.float16), *composed])
+    return table, composed
 
 
 def _spelled_alike(
@@ -259,9 +258,11 @@ def lay_out(
     return lists, spans
 
 
-def _write(draft: Draft, rows: NDArray[np.float16], own: Csr, lists: dict[str, Csr]) -> None:
+def _write(
+    draft: Draft, rows: Sequence[NDArray[np.floating]], own: Csr, lists: dict[str, Csr]
+) -> None:
     group = draft.write_group(GROUP)
-    put_array(group, "rows", rows)
+    put_array(group, "rows", *rows)
     arrays = {"own_offsets": own.offsets}
     for name, csr in lists.items():
         arrays |= {f"{name}_offsets": csr.offsets, f"{name}_rows": csr.rows.astype(np.int32)}

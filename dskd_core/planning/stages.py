@@ -146,7 +146,7 @@ def dictionary(of: Quantities) -> StagePlan:
     return StagePlan(
         "dictionary",
         stored_bytes=array_bytes(rows, 2 * d) + lists + offsets + words,
-        host_bytes=2 * rows * d * 2 + composing + 4 * of.corpus.n_tokens,
+        host_bytes=rows * d * 2 + composing + 4 * of.corpus.n_tokens,
         float32_flops=2.0 * rows * of.config.senses.n_senses * d,
         note=f"{rows:,} rows; {of.n_composed:,} composed words ({of.composed_basis})",
         host_setting="senses.n_senses",

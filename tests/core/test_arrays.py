@@ -43,6 +43,15 @@ def test_the_files_are_those_that_zarr_writes(group, tmp_path, name, chunk_bytes
         _is_zarr_s(tmp_path, name, group[name].chunks[0])
 
 
+@pytest.mark.parametrize("cuts", [[0], [50], [3, 3, 60], [1, 102], [103]])
+@pytest.mark.parametrize("chunk_bytes", [1, 64, 1 << 20])
+def test_blocks_of_rows_become_the_array_they_are_end_to_end(group, tmp_path, cuts, chunk_bytes):
+    blocks = np.split(VALUES["states"], cuts)
+    put_array(group, "states", *blocks, chunk_bytes=chunk_bytes)
+    _is_zarr_s(tmp_path, "states", group["states"].chunks[0])
+    np.testing.assert_array_equal(get_array(group, "states"), VALUES["states"])
+
+
 @pytest.mark.parametrize("rows", [None, slice(0, 1), slice(9, 12), slice(20, 103), slice(50, 50)])
 def test_a_run_of_rows_is_read_across_chunks(group, rows):
     put_array(group, "states", VALUES["states"], chunk_bytes=140)

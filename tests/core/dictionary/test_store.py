@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -47,6 +48,17 @@ def test_a_word_of_several_tokens_has_composed_senses(tmp_path_factory):
     expected = compose(inventory.centroids.astype(np.float32), inventory.offsets, slots[None])[0]
     rows = load_dictionary(dictionary).rows[word["row_start"] : word["row_stop"]]
     np.testing.assert_allclose(rows, expected[: len(rows)], atol=2e-3)  # float16
+
+
+def test_a_sense_that_float16_cannot_hold_stays_the_number_it_is(nexted, monkeypatch):
+    inventory = load_senses(nexted.senses())
+    large = replace(inventory, centroids=inventory.centroids.astype(np.float32) * 1e5)
+    monkeypatch.setattr("dskd_core.dictionary.store.load_senses", lambda _: large)
+    config = DictionaryConfig(max_synonyms=7)  # another dictionary than the one that stands
+    made = build_dictionary(nexted.store, config, nexted.senses(), nexted.words(), nexted.corpus())
+    rows = load_dictionary(made).rows
+    assert rows.dtype == np.float32
+    np.testing.assert_array_equal(rows[: len(large.centroids)], large.centroids)
 
 
 def test_positives_and_negatives_are_the_senses_of_synonyms_and_antonyms(nexted):
