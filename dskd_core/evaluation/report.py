@@ -103,25 +103,29 @@ def build_report(
         any_score = board.of(YARDSTICK)[0].record.counts
         draft.counts |= {key: any_score[key] for key in ("windows", "documents", "positions")}
         draft.counts |= {"students": len(students), "arms": len(board.arms)}
-        draft.report |= {
-            "table": [_shown(board.row(arm)) for arm in board.arms],
-            "means": [_rounded(board.row(arm)) for arm in board.arms],
-            "sd": [_rounded(board.row(arm, spread=True)) for arm in board.arms],
-            "comparison": [_line(pair) for pair in pairs],
-            "control": [_line(pair) for pair in control],
-            "intervals": [_details(pair) for pair in (*pairs, *control)],
-            "items": [_paired(pair) for group in groups for pair in group.pairs],
-            "clusters": board.cluster_word,
-            "active_share": {
-                f"{curve.arm} seed {curve.seed}": round(
-                    float(curve.history["active_share"].mean()), 6
-                )
-                for curve in curves
-                if "active_share" in curve.history
-            },
-            "students": [_cost(student) for student in students],
-        }
+        draft.report |= _numbers(content)
     return store.get(work.stage, work.fingerprint)
+
+
+def _numbers(found: Found) -> dict[str, Any]:
+    """Return every number on the page, and more, for the record."""
+    board = found.board
+    return {
+        "table": [_shown(board.row(arm)) for arm in board.arms],
+        "means": [_rounded(board.row(arm)) for arm in board.arms],
+        "sd": [_rounded(board.row(arm, spread=True)) for arm in board.arms],
+        "comparison": [_line(pair) for pair in found.pairs],
+        "control": [_line(pair) for pair in found.control],
+        "intervals": [_details(pair) for pair in (*found.pairs, *found.control)],
+        "items": [_paired(pair) for group in found.groups for pair in group.pairs],
+        "clusters": board.cluster_word,
+        "active_share": {
+            f"{curve.arm} seed {curve.seed}": round(float(curve.history["active_share"].mean()), 6)
+            for curve in found.curves
+            if "active_share" in curve.history
+        },
+        "students": [_cost(student) for student in found.students],
+    }
 
 
 def costs_as_markdown(report: Artifact) -> str:

@@ -28,8 +28,9 @@ any two subjects can be compared token by token later:
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -111,6 +112,9 @@ def score_student(
                 "raise corpus.heldout_share or training.max_heldout_tokens."
             )
         untrained = load_student(inputs.untrained, teacher_config)
+        tail = None
+        if student is not None:
+            tail = student_tail(untrained, shape_of(inputs.untrained).entry, student)
         judge = Judge.of(
             untrained,
             load_dictionary(inputs.dictionary),
@@ -118,24 +122,33 @@ def score_student(
             temperature=float(inputs.activations.record.config["temperature"]),
             compute_dtype=config.compute_dtype,
         )
-        tail = None
-        if student is not None:
-            tail = student_tail(untrained, shape_of(inputs.untrained).entry, student)
-        rows: list[dict[str, float]] = []
-        positions: list[pa.Table] = []
-        for windows in _batches(cached):
-            states = _states(tail, windows, config.compute_dtype)
-            for window, n in zip(windows, states, strict=True):
-                place = {"window": window.window, "document": cached.document(window.window)}
-                sums, table = judge.window(n.to(untrained.device), window)
-                rows.append(place | sums)
-                positions.append(table)
-            progress(len(rows), len(cached.heldout), "windows")
-        table = _table(rows)
+        states_of = partial(
+            _states, tail, compute_dtype=config.compute_dtype, device=untrained.device
+        )
+        table, positions = _judged(judge, states_of, cached, progress)
         draft.write_table(TABLE, table)
-        draft.write_table(POSITIONS, pa.concat_tables(positions).combine_chunks())
+        draft.write_table(POSITIONS, positions)
         _summarise(draft, table, inputs.untrained, student)
     return store.get(work.stage, work.fingerprint)
+
+
+def _judged(
+    judge: "Judge",
+    states_of: Callable[[Sequence[WindowActivations]], list[Tensor]],
+    cached: Activations,
+    progress: Progress,
+) -> tuple[pa.Table, pa.Table]:
+    """Judge every held-out window; return the table of windows and that of positions."""
+    rows: list[dict[str, float]] = []
+    positions: list[pa.Table] = []
+    for windows in _batches(cached):
+        for window, n in zip(windows, states_of(windows), strict=True):
+            place = {"window": window.window, "document": cached.document(window.window)}
+            sums, table = judge.window(n, window)
+            rows.append(place | sums)
+            positions.append(table)
+        progress(len(rows), len(cached.heldout), "windows")
+    return _table(rows), pa.concat_tables(positions).combine_chunks()
 
 
 def student_tail(untrained: Teacher, entry: int, student: Artifact) -> Tail:
@@ -276,11 +289,15 @@ def _batches(cached: Activations) -> Iterator[list[WindowActivations]]:
 
 @torch.no_grad()
 def _states(
-    tail: Tail | None, windows: Sequence[WindowActivations], compute_dtype: str
+    tail: Tail | None,
+    windows: Sequence[WindowActivations],
+    *,
+    compute_dtype: str,
+    device: torch.device,
 ) -> list[Tensor]:
     """Return the subject's final states of each window, [n, d] float32."""
     if tail is None:
-        return [window.states for window in windows]
+        return [window.states.to(device) for window in windows]
     flat = run_tail(tail, *padded_entering(windows), compute_dtype)
     return list(torch.split(flat, [len(window.labels) for window in windows]))
 

@@ -70,23 +70,11 @@ def score_senses(
         DataError: if nothing of it can be scored.
     """
     place = place_of(store, source, dictionary)
-    work = Work(
-        STAGE,
-        {
-            "kind": source.kind,
-            "task": name_of(source),
-            "state": place,
-            "train_share": source.train_share,
-            "max_items": source.max_items,
-            "batch_tokens": source.batch_tokens,
-            "dtype": teacher_config.dtype,
-        },
-        {
-            "source": content_fingerprint(source),
-            "dictionary": dictionary.fingerprint,
-            subject.record.stage: subject.fingerprint,
-        },
-    )
+    names = {"kind", "train_share", "max_items", "batch_tokens"}
+    settings = source.model_dump(mode="json", include=names)
+    settings |= {"task": name_of(source), "state": place, "dtype": teacher_config.dtype}
+    inputs = {"source": content_fingerprint(source), "dictionary": dictionary.fingerprint}
+    work = Work(STAGE, settings, inputs | {subject.record.stage: subject.fingerprint})
     if found := store.find(work):
         return found
     folder = model_folder(subject)

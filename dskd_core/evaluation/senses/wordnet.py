@@ -80,7 +80,7 @@ def read_wordnet(source: TaggedSourceConfig, dirt: Dirt) -> list[Item]:
             or of the words that pairs are made of; ``max_items`` takes whole words of least hash.
         dirt: where what is left out is counted.
     """
-    found = _without_repetitions(read_examples(source.uri, dirt), dirt)
+    found = shown_once(source.uri, dirt)
     make = _sentences if source.kind == "wordnet_examples" else _pairs
     return _whole_words(make(found, source.train_share, dirt), source.max_items)
 
@@ -161,10 +161,10 @@ def _irregular(path: Path | None) -> Irregular:
     return found
 
 
-def _without_repetitions(examples: Iterable[Example], dirt: Dirt) -> list[Example]:
-    """Return the first example of every sentence."""
+def shown_once(uri: str, dirt: Dirt) -> list[Example]:
+    """Return the first example of every sentence of a WordNet folder."""
     known: dict[str, Example] = {}
-    for example in examples:
+    for example in read_examples(uri, dirt):
         text = " ".join(re.findall(r"\w+", example.context.text.casefold()))
         if known.setdefault(text, example) is not example:
             dirt.note("duplicate", example.place)

@@ -240,6 +240,11 @@ def test_another_tokenizers_items_are_refused(bench, tmp_path):
 def test_any_checkpoint_is_scored_as_the_teacher_is(bench, tmp_path):
     store, config = ArtifactStore(str(tmp_path)), bench.config("piqa")
     model = open_checkpoint(store, bench.teacher_config, str(bench.folder / "teacher"))
-    scores = score_checkpoint(store, config, bench.teacher_config, model)
+    told = []
+    scores = score_checkpoint(
+        store, config, bench.teacher_config, model, progress=lambda *line: told.append(line)
+    )
     assert load_items(scores).equals(load_items(bench.scores(tmp_path / "b", config)))
+    n = len(load_items(scores))
+    assert told[-1] == (n, n, "items (piqa paper, part 1 of 1)")
     assert open_checkpoint(store, bench.teacher_config, model.uri).fingerprint == model.fingerprint
