@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -29,8 +30,7 @@ from dskd_core.tokenizers import Tokenizer, load_tokenizer
 
 Protocol = Literal["paper", "harness"]
 Row = dict[str, Any]
-_WRITTEN_TOKENS = 256  # that lm-evaluation-harness lets a model write
-_MOST_END_BY = 32
+_LINE_TOKENS = (8, 32, 256)  # the last: what lm-evaluation-harness lets a model write
 
 
 def batches_of(
@@ -71,7 +71,7 @@ def run(
         )
         answers: dict[int, str] = {}
         if table[0]["context"] is not None:
-            room = context_tokens(folder) - _WRITTEN_TOKENS
+            room = context_tokens(folder) - _LINE_TOKENS[-1]
             answers = _lines(subject, tokenizer, requests, batches, room, progress)
         scored = _compared(reader, _HarnessJudge(table, batches, answers), requests, batches)
     n_total = sum(len(batch.items) for batch in batches)
@@ -122,7 +122,8 @@ def _lines(
     """Return the line that greedy decoding writes after each item's context.
 
     As lm-evaluation-harness does: up to the end of the line, of the text, or 256 tokens. Most lines
-    end soon. The others would keep their whole batch waiting, so they are gone on with together.
+    end after a few. The others would keep their whole batch waiting, so they are gone on with
+    together, twice.
     """
     hf = tokenizer.hf
     # Its argmax is over the whole head, padded rows of the vocabulary included.
@@ -144,12 +145,14 @@ def _lines(
         for i, more in zip(items, greedy_answers(whole, begun, (), n_tokens, ends), strict=True):
             written[i] += more
 
-    for items in numbers:
-        write(items, _MOST_END_BY)
-        progress(sum(map(bool, written.values())), len(written), "answers")
-    late = [i for i, ids in written.items() if ids[-1] not in ends]
-    for start in range(0, len(late), most := max(map(len, numbers))):
-        write(late[start : start + most], _WRITTEN_TOKENS - _MOST_END_BY)
+    most = max(map(len, numbers))
+    for n_before, n_tokens in pairwise((0, *_LINE_TOKENS)):
+        for items in numbers:
+            write(items, n_tokens - n_before)
+            n_ended = sum(bool(ids) and ids[-1] in ends for ids in written.values())
+            progress(n_ended, len(written), f"lines of at most {n_tokens} tokens")
+        late = [i for i, ids in written.items() if ids[-1] not in ends]
+        numbers = [tuple(late[start : start + most]) for start in range(0, len(late), most)]
     texts = hf.batch_decode(list(written.values()), skip_special_tokens=True)
     return {i: text.split("\n")[0] for i, text in zip(written, texts, strict=True)}
 

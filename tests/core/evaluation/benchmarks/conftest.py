@@ -150,8 +150,7 @@ def short_answers():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HFLM, "max_gen_toks", 8)
-        patch.setattr(scoring, "_WRITTEN_TOKENS", 8)
-        patch.setattr(scoring, "_MOST_END_BY", 3)
+        patch.setattr(scoring, "_LINE_TOKENS", (3, 8))
         yield
 
 
