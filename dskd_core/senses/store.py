@@ -22,7 +22,7 @@ import zarr
 from numpy.typing import NDArray
 
 from dskd_core.arrays import get_array, new_array, put_array
-from dskd_core.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import SensesConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.embeddings.fitting import until_it_fits
@@ -194,18 +194,8 @@ def collect_senses(
     reader = load_embeddings(embeddings, store)
     groups = _in_token_order(parts, reader, embeddings)
     tokenizer = load_tokenizer(teacher.folder())
-    largest = max(part.record.report["largest_value"] for part in parts)
-    dtype = np.dtype(np.float16 if largest <= _FLOAT16_MAX else np.float32)
     with store.publish(work) as draft:
         group = draft.write_group(GROUP)
-        columns = {
-            name: np.concatenate([get_array(g, name) for g in groups])
-            for name in ("tokens", "counts", "n_occurrences", "inertia")
-        }
-        n_senses = np.concatenate([np.diff(get_array(g, "offsets")) for g in groups])
-        _put_index(group, n_senses=n_senses, **columns)
-        n_rows = int(n_senses.sum())
-        _put_centroids(group, groups, (n_rows, reader.hidden_size), dtype)
         group.attrs.update(
             {
                 "key": reader.key,
@@ -215,9 +205,13 @@ def collect_senses(
                 "n_vocabulary": tokenizer.n_tokens,
             }
         )
+        largest = max(part.record.report["largest_value"] for part in parts)
+        _join(draft, group, groups, np.float16 if largest <= _FLOAT16_MAX else np.float32)
+        draft.report["largest_value"] = largest
         table = pa.concat_tables([part.table(EXAMPLES) for part in parts]).sort_by(
             [("token_id", "ascending"), ("sense", "ascending"), ("rank", "ascending")]
         )
+        draft.counts["examples"] = len(table)
         write_examples(
             draft.path(EXAMPLES),
             table,
@@ -228,22 +222,34 @@ def collect_senses(
             context_tokens=config.context_tokens,
             progress=progress,
         )
-        draft.counts |= {
-            "tokens": len(n_senses),
-            "senses": n_rows,
-            "embeddings": int(columns["n_occurrences"].sum()),
-            "tokens_that_keep_their_rows": int((columns["n_occurrences"] == n_senses).sum()),
-            "examples": len(table),
-        }
-        draft.report |= {
-            "dtype": dtype.name,
-            "largest_value": largest,
-            "inertia": float(columns["inertia"].sum(dtype=np.float64)),
-        }
         for price in prices:
             names = ("price", "budget_bytes", "budget_senses", "fixed_senses")
             draft.report |= {name: price.record.report[name] for name in names}
     return store.get(work.stage, work.fingerprint)
+
+
+def _join(
+    draft: Draft, group: zarr.Group, parts: Sequence[zarr.Group], dtype: type[np.floating]
+) -> None:
+    """Write the arrays of all parts end to end, and count what they hold."""
+    columns = {
+        name: np.concatenate([get_array(part, name) for part in parts])
+        for name in ("tokens", "counts", "n_occurrences", "inertia")
+    }
+    n_senses = np.concatenate([np.diff(get_array(part, "offsets")) for part in parts])
+    _put_index(group, n_senses=n_senses, **columns)
+    shape = (int(n_senses.sum()), int(group.attrs["hidden_size"]))
+    _put_centroids(group, parts, shape, np.dtype(dtype))
+    draft.counts |= {
+        "tokens": len(n_senses),
+        "senses": shape[0],
+        "embeddings": int(columns["n_occurrences"].sum()),
+        "tokens_that_keep_their_rows": int((columns["n_occurrences"] == n_senses).sum()),
+    }
+    draft.report |= {
+        "dtype": np.dtype(dtype).name,
+        "inertia": float(columns["inertia"].sum(dtype=np.float64)),
+    }
 
 
 def load_senses(artifact: Artifact) -> SenseInventory:
