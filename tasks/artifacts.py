@@ -73,6 +73,12 @@ def shown(
     return artifact.uri
 
 
+def shown_on_gpu(title: str, build: Callable[[Progress], Artifact]) -> str:
+    """Build an artifact on a GPU slot and show it, as :func:`shown` does."""
+    with gpu_slot():
+        return shown(title, build)
+
+
 def shown_shard(title: str, build: Callable[[Progress], Artifact]) -> str:
     """Build one shard on a GPU slot, with a progress bar; its stage shows the table."""
     logger, began = get_run_logger(), datetime.now(UTC)

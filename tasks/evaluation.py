@@ -6,8 +6,8 @@ from typing import Any
 from prefect import task
 
 from dskd_core.config import PipelineConfig
-from tasks.artifacts import opened, show_page, shown, store_of
-from tasks.policy import CPU, GPU, gpu_slot
+from tasks.artifacts import opened, show_page, shown, shown_on_gpu, store_of
+from tasks.policy import CPU, GPU
 from tasks.training import Places, inputs_of
 
 Points = dict[str, PipelineConfig]
@@ -19,18 +19,17 @@ def scores(config: PipelineConfig, places: Places, subject: str, student: str | 
     """Score one student, or the teacher itself if ``student`` is None; return the scores' URI."""
     from dskd_core.evaluation.scores import score_student
 
-    with gpu_slot():
-        return shown(
-            f"scores {subject}",
-            lambda progress: score_student(
-                store_of(config),
-                config.training,
-                config.teacher,
-                inputs_of(places),
-                opened(student) if student else None,
-                progress=progress,
-            ),
-        )
+    return shown_on_gpu(
+        f"scores {subject}",
+        lambda progress: score_student(
+            store_of(config),
+            config.training,
+            config.teacher,
+            inputs_of(places),
+            opened(student) if student else None,
+            progress=progress,
+        ),
+    )
 
 
 @task(name="report", task_run_name="report", **CPU)

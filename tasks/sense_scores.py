@@ -3,8 +3,8 @@
 from prefect import task
 
 from dskd_core.config import PipelineConfig, TaggedSourceConfig
-from tasks.artifacts import opened, shown, store_of
-from tasks.policy import GPU, gpu_slot
+from tasks.artifacts import opened, shown_on_gpu, store_of
+from tasks.policy import GPU
 
 
 def name_of(source: TaggedSourceConfig) -> str:
@@ -19,15 +19,14 @@ def score(config: PipelineConfig, name: str, number: int, dictionary: str, model
     """Score one model on the ``number``-th tagged source; return the scores' URI."""
     from dskd_core.evaluation.senses.store import score_senses
 
-    with gpu_slot():
-        return shown(
-            name,
-            lambda progress: score_senses(
-                store_of(config),
-                config.evaluation.tagged[number],
-                config.teacher,
-                opened(dictionary),
-                opened(model),
-                progress=progress,
-            ),
-        )
+    return shown_on_gpu(
+        name,
+        lambda progress: score_senses(
+            store_of(config),
+            config.evaluation.tagged[number],
+            config.teacher,
+            opened(dictionary),
+            opened(model),
+            progress=progress,
+        ),
+    )

@@ -6,8 +6,8 @@ from prefect import get_run_logger, task
 
 from dskd_core.config import Arm, PipelineConfig
 from dskd_core.shards import Shard
-from tasks.artifacts import opened, shown, shown_shard, store_of
-from tasks.policy import CPU, GPU, gpu_slot
+from tasks.artifacts import opened, shown, shown_on_gpu, shown_shard, store_of
+from tasks.policy import CPU, GPU
 
 if TYPE_CHECKING:
     from dskd_core.training.inputs import Inputs
@@ -135,19 +135,18 @@ def student(config: PipelineConfig, places: Places, arm: Arm, seed: int) -> str:
     """Distil one student (Eq. 3-5); return its URI."""
     from dskd_core.training.loop import train_student
 
-    with gpu_slot():
-        return shown(
-            f"student {arm} seed {seed}",
-            lambda progress: train_student(
-                store_of(config),
-                config.training,
-                config.teacher,
-                inputs_of(places),
-                arm=arm,
-                seed=seed,
-                progress=progress,
-            ),
-        )
+    return shown_on_gpu(
+        f"student {arm} seed {seed}",
+        lambda progress: train_student(
+            store_of(config),
+            config.training,
+            config.teacher,
+            inputs_of(places),
+            arm=arm,
+            seed=seed,
+            progress=progress,
+        ),
+    )
 
 
 @task(name="hub", task_run_name="push {student}", **CPU)
