@@ -155,21 +155,25 @@ def compare_macro(
         yardstick: likewise, of the same seeds and items.
         strata: [n_items], the stratum of each; every one weighs the same, however many its items.
         confidence: level of both intervals.
-        n_resamples: of the bootstrap: items within their stratum, and seeds.
+        n_resamples: of the bootstrap: items within their stratum, and seeds. Strata of one item
+            would never vary; they are drawn from as one stratum (collapsed strata).
         seed: of the bootstrap.
 
     >>> arm = np.array([[1.0, 1.0, 0.0]])
     >>> compare_macro(arm, np.zeros((1, 3)), np.array([4, 4, 9])).difference
     0.5
     """
-    gaps, names = arm - yardstick, np.unique(strata)
+    gaps = arm - yardstick
+    names, sizes = np.unique(strata, return_counts=True)
     means = np.stack([gaps[:, strata == name].mean(axis=1) for name in names])
     rng = np.random.default_rng(seed)
     drawn = np.zeros((n_resamples, len(gaps)))
-    for name in names:
-        mine = gaps[:, strata == name].T
+    alone = np.isin(strata, names[sizes == 1])
+    groups = [(strata == name, n) for name, n in zip(names, sizes, strict=True) if n > 1]
+    for group, n in [*groups, (alone, 1)] if alone.any() else groups:
+        mine = gaps[:, group].T
         blocks = resamples(rng, len(mine), n_resamples)
-        drawn += np.concatenate([items @ mine for items in blocks]) / len(mine)
+        drawn += np.concatenate([items @ mine for items in blocks]) / n
     weights = seed_weights(rng, len(gaps), n_resamples)
     draws = (drawn / len(names) * weights).sum(axis=1)
     return concluded(means.mean(axis=0), draws, confidence)

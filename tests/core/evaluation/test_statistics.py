@@ -9,6 +9,7 @@ from scipy import stats
 from dskd_core.evaluation.statistics import (
     clusters_of,
     compare,
+    compare_macro,
     pooled,
     seed_interval,
     verdict_of,
@@ -150,3 +151,16 @@ def test_seeds_that_agree_to_the_last_digit_make_nothing_clear():
     assert verdict_of(same, 2, "higher") == "not told apart"
     arm[1] += 0.01
     assert verdict_of(compare(arm, kd, counts), 2, "higher") == "better"
+
+
+def test_strata_of_one_item_are_drawn_from_together():
+    arm = np.random.default_rng(3).integers(0, 2, (1, 40)).astype(float)
+    apart = compare_macro(arm, np.zeros((1, 40)), np.arange(40), n_resamples=20_000)
+    items = compare(arm, np.zeros((1, 40)), np.ones(40), n_resamples=20_000)
+    assert apart.difference == pytest.approx(items.difference)
+    assert (apart.low, apart.high) == pytest.approx((items.low, items.high), abs=0.01)
+    # Two strata of one item beside one of 38: by hand, each of the two is one of their two values.
+    scores, strata = np.array([[1.0, 0.0, *[0.5] * 38]]), np.array([7, 8, *[9] * 38])
+    mixed = compare_macro(scores, np.zeros((1, 40)), strata)
+    assert mixed.difference == pytest.approx(0.5)
+    assert (mixed.low, mixed.high) == pytest.approx((0.5 / 3, 2.5 / 3))
