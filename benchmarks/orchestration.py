@@ -9,11 +9,14 @@ long its work took in the very run that made it, so noise of the machine is not 
 
     overhead = (wall - work) of the flow - (wall - work) of the plain calls
 
-where the second term is what a shard does before there is anything to record. Then as many shards
-as ``--empty`` says that do nothing show what handing one out, logging and reporting it costs.
+where the second term is what a shard does before there is anything to record. Progress bars are
+drawn while a shard works, and so count as work: wall_share compares the two wall times instead, all
+noise of the machine included. Then as many shards as ``--empty`` says that do nothing show what
+handing one out, holding a GPU slot, logging and reporting costs.
 
 The last line is JSON: overhead_share (of the wall time of the flow), overhead_seconds (a shard),
-shard_seconds, empty_shard_seconds and shards_per_minute (of shards that do nothing).
+wall_share, shard_seconds, plain_shard_seconds, empty_shard_seconds and shards_per_minute (of shards
+that do nothing).
 """
 
 import argparse
@@ -73,11 +76,11 @@ def plainly(config: PipelineConfig, shards: list[Shard]) -> tuple[float, list[Ar
 
 def flows(config: PipelineConfig, shards: list[Shard]) -> tuple[Flow, Flow]:
     """Return a flow over the shards, into another root, and one over shards that do nothing."""
-    from prefect import flow, task
+    from prefect import flow, get_client, task
 
     from flows.runner import configured
     from tasks import embeddings
-    from tasks.policy import GPU
+    from tasks.policy import GPU, GPU_LIMIT, gpu_slot
     from tasks.shards import in_slots
 
     teacher, corpus = (artifact.uri for artifact in inputs(config))
@@ -85,7 +88,8 @@ def flows(config: PipelineConfig, shards: list[Shard]) -> tuple[Flow, Flow]:
 
     @task(name="nothing", task_run_name="nothing {number}", **GPU)
     def nothing(number: int) -> str:
-        return str(number)
+        with gpu_slot():
+            return str(number)
 
     @flow(name="extraction", task_runner=configured())
     def extraction(n_shards: int) -> list[str]:
@@ -94,6 +98,8 @@ def flows(config: PipelineConfig, shards: list[Shard]) -> tuple[Flow, Flow]:
 
     @flow(name="nothings", task_runner=configured())
     def nothings(n_shards: int) -> list[str]:
+        with get_client(sync_client=True) as client:  # as infra/register.py does
+            client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 1)
         return in_slots("nothing", nothing, {str(n): (n,) for n in range(n_shards)})
 
     return extraction, nothings
@@ -130,7 +136,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, float | int]
     return {
         "overhead_share": round(overhead / wall, 4),
         "overhead_seconds": round(overhead / len(shards), 3),
+        "wall_share": round((wall - plain_wall) / wall, 4),
         "shard_seconds": round(work / len(shards), 2),
+        "plain_shard_seconds": round(plain_work / len(shards), 2),
         "empty_shard_seconds": round(empty_wall / options.empty, 3),
         "shards_per_minute": round(60 * options.empty / empty_wall, 1),
         "n_shards": len(shards),
