@@ -51,6 +51,7 @@ from dskd_core.words.spelling import spell
 
 Points = list[NDArray[np.float32]]
 Table = NDArray[np.float64]
+Sampled = tuple[Points, list[NDArray[np.int64]], NDArray[np.int64], Points | None]
 _SILHOUETTE_ROWS = 200
 _HALVINGS = 60
 
@@ -287,32 +288,35 @@ def main() -> None:
     if not found:
         parser.error(f"no embeddings under {options.root}; run the pipeline first or give --root")
     reader = load_embeddings(found[-1], store)
-    sampled = even_sample(reader, options.tokens)
-    points = [reader.read(i, i + 1).states for i in sampled]
     index = found[-1].group("index.zarr")
     n_occurrences = np.asarray(index["n_occurrences"]) if "n_occurrences" in index else None
     whole = reader.n_rows if n_occurrences is None else n_occurrences
-    sets = {"tokens": (points, [np.zeros(len(p), int) for p in points], whole[sampled])}
-    tagged: dict[str, Points] = {}
+
+    def tokens() -> Sampled:
+        slots = even_sample(reader, options.tokens)
+        points = [reader.read(i, i + 1).states for i in slots]
+        return points, [np.zeros(len(p), int) for p in points], whole[slots], None
+
+    def pseudo(sizes: Callable[[np.random.Generator], int]) -> Sampled:
+        points, tags = pseudo_words(reader, options.words, sizes)
+        return points, tags, np.array([len(p) for p in points]), None
+
+    def wordnet() -> Sampled:
+        slots, tagged, tags = wordnet_words(reader, store, options.wordnet, options.words)
+        return [reader.read(i, i + 1).states for i in slots], tags, whole[slots], tagged
+
+    sets: dict[str, Callable[[], Sampled]] = {
+        "tokens": tokens,
+        "pseudo_words": lambda: pseudo(lambda rng: min(8, int(rng.geometric(0.5)))),
+        "pseudo_pairs": lambda: pseudo(lambda rng: 2),
+    }
     if options.wordnet:
-        slots, tagged["wordnet"], tags = wordnet_words(
-            reader, store, options.wordnet, options.words
-        )
-        sets["wordnet"] = ([reader.read(i, i + 1).states for i in slots], tags, whole[slots])
-    for name, sizes in (
-        ("pseudo_words", lambda rng: min(8, int(rng.geometric(0.5)))),
-        ("pseudo_pairs", lambda rng: 2),
-    ):
-        rows, tags = pseudo_words(reader, options.words, sizes)
-        sets[name] = (rows, tags, np.array([len(p) for p in rows]))
+        sets["wordnet"] = wordnet
     report: dict[str, object] = {"senses": options.senses, "max_senses": options.max_senses}
-    for name, (rows, tags, occurrences) in sets.items():
-        if options.only not in {None, name}:
-            continue
+    for name in [options.only] if options.only else sets:
+        rows, tags, occurrences, tagged = sets[name]()
         print(f"{name}: {len(rows)} with {sum(map(len, rows)):,} real embeddings")
-        curves = curves_of(
-            rows, tags, occurrences, options.max_senses, options.restarts, tagged.get(name)
-        )
+        curves = curves_of(rows, tags, occurrences, options.max_senses, options.restarts, tagged)
         report[name] = compare(curves, options.senses)
     print(json.dumps(report))
 
