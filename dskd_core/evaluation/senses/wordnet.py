@@ -24,7 +24,7 @@ from dskd_core.lexicon.files import local_path
 from dskd_core.lexicon.wordnet import FILES, Synset, read_synsets
 
 KINDS = ("wordnet_examples", "wordnet_wic")
-Irregular = dict[tuple[str, str], set[str]]
+Irregular = dict[str, set[str]]
 _MIN_SENTENCES = 2
 _VOWELS = "aeiou"
 _BACK_SHIFT = ("ed", "ing")
