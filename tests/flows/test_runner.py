@@ -65,6 +65,7 @@ def test_a_cluster_whose_package_is_missing_is_refused_with_the_package(monkeypa
     monkeypatch.setenv("DSKD_RUNNER", "ray")
     monkeypatch.setenv("DSKD_RAY_ADDRESS", "auto")
     monkeypatch.setitem(sys.modules, "prefect_ray", None)
+    monkeypatch.delitem(sys.modules, "flows.ray_runner", raising=False)
     with (
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:4200/api"}),
         pytest.raises(ConfigError, match=r"pip install 'dskd\[ray\]'"),
