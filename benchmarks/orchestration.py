@@ -76,17 +76,17 @@ def plainly(config: PipelineConfig, shards: list[Shard]) -> tuple[float, list[Ar
 
 def flows(config: PipelineConfig, shards: list[Shard]) -> tuple[Flow, Flow]:
     """Return a flow over the shards, into another root, and one over shards that do nothing."""
-    from prefect import flow, get_client, task
+    from prefect import flow, get_client
 
     from flows.runner import configured
     from tasks import embeddings
-    from tasks.policy import GPU, GPU_LIMIT, gpu_slot
+    from tasks.policy import GPU_LIMIT, gpu_slot, gpu_task
     from tasks.shards import in_slots
 
     teacher, corpus = (artifact.uri for artifact in inputs(config))
     elsewhere = config.model_copy(update={"root_uri": f"{config.root_uri}-flow"})
 
-    @task(name="nothing", task_run_name="nothing {number}", **GPU)
+    @gpu_task(name="nothing", task_run_name="nothing {number}")
     def nothing(number: int) -> str:
         with gpu_slot():
             return str(number)

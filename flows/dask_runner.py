@@ -17,6 +17,7 @@ from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
 from dskd_core.training import interruption
 from flows.runner import is_told_to_end
+from tasks.policy import needs_gpu
 
 RESOURCE = "GPU"
 _POLL_SECONDS = 0.2
@@ -44,7 +45,7 @@ class GpuDask(DaskTaskRunner):
     def submit(
         self, task: Task[..., Any], parameters: dict[str, Any], *args: Any, **kwargs: Any
     ) -> PrefectDaskFuture[Any]:
-        """Send a task to the cluster; one with the tag ``gpu`` waits for a free GPU.
+        """Send a task to the cluster; one that needs a GPU waits for a free GPU.
 
         Raises:
             ConfigError: if its root is relative and a worker stands in another folder.
@@ -52,7 +53,7 @@ class GpuDask(DaskTaskRunner):
         if not self._run:
             self._run = flow_run.id or ""
             self._check_root(parameters.get("config"))
-        needs: dict[str, Any] = {"resources": {RESOURCE: 1}} if "gpu" in task.tags else {}
+        needs: dict[str, Any] = {"resources": {RESOURCE: 1}} if needs_gpu(task) else {}
         if needs and not self._knows_gpu:
             self._look_for_gpu(task.name)
         with dask.annotate(**needs):

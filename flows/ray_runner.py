@@ -10,6 +10,7 @@ from prefect_ray.context import remote_options
 from prefect_ray.task_runners import PrefectRayFuture
 
 from flows.runner import is_told_to_end
+from tasks.policy import needs_gpu
 
 
 class GpuRay(RayTaskRunner):
@@ -30,8 +31,8 @@ class GpuRay(RayTaskRunner):
         return type(self)(str(self.address), self.n_slots)
 
     def submit(self, task: Task[..., Any], *args: Any, **kwargs: Any) -> PrefectRayFuture[Any]:
-        """Send a task to the cluster; one with the tag ``gpu`` waits for a free GPU."""
-        with remote_options(num_gpus=1) if "gpu" in task.tags else nullcontext():
+        """Send a task to the cluster; one that needs a GPU waits for a free GPU."""
+        with remote_options(num_gpus=1) if needs_gpu(task) else nullcontext():
             future = super().submit(task, *args, **kwargs)
         self._sent.append(future.wrapped_future)
         return future

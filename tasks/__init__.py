@@ -1,4 +1,4 @@
-"""How one step of the house runs under Prefect: its name, retries, tags, log and artifacts.
+"""How one step of the house runs under Prefect: its name, retries, log and artifacts.
 
 Every task takes the whole configuration and the URIs of the artifacts it reads, calls one function
 of the core, shows what came of it and returns the URI of the result. Nothing is cached by Prefect:

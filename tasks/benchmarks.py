@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 
-from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from dskd_core.config import PipelineConfig
 from dskd_core.shards import Shard
 from tasks.artifacts import opened, shown, shown_shard, store_of
-from tasks.policy import CPU, GPU
+from tasks.policy import cpu_task, gpu_task
 from tasks.progress import key_of
 
 
-@task(name="benchmark-items", task_run_name="items of {name}", **CPU)
+@cpu_task(name="benchmark-items", task_run_name="items of {name}")
 def items(config: PipelineConfig, name: str, number: int, protocol: str, model: str) -> str:
     """Write the items of one benchmark in one protocol; return their URI."""
     from dskd_core.evaluation.benchmarks.store import build_items
@@ -38,7 +37,7 @@ def shards_of(config: PipelineConfig, items: str, model: str) -> list[Shard]:
     return plan_scoring(opened(items), config.evaluation, opened(model))
 
 
-@task(name="benchmark-scores", task_run_name="{name} shard {shard.name}", **GPU)
+@gpu_task(name="benchmark-scores", task_run_name="{name} shard {shard.name}")
 def score(config: PipelineConfig, name: str, model: str, items: str, shard: Shard) -> str:
     """Score one shard of the items with one model; return the shard's URI."""
     from dskd_core.evaluation.benchmarks.store import score_shard
@@ -57,7 +56,7 @@ def score(config: PipelineConfig, name: str, model: str, items: str, shard: Shar
     )
 
 
-@task(name="benchmark-scores", task_run_name="benchmarks of {name}", **CPU)
+@cpu_task(name="benchmark-scores", task_run_name="benchmarks of {name}")
 def collect(
     config: PipelineConfig,
     name: str,

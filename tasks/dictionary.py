@@ -1,13 +1,11 @@
 """The join of senses and relations."""
 
-from prefect import task
-
 from dskd_core.config import PipelineConfig
 from tasks.artifacts import opened, shown, store_of
-from tasks.policy import CPU
+from tasks.policy import cpu_task
 
 
-@task(name="dictionary", task_run_name="dictionary", **CPU)
+@cpu_task(name="dictionary", task_run_name="dictionary")
 def dictionary(config: PipelineConfig, senses: str, words: str, corpus: str) -> str:
     """Compose words from senses and join the relations (Eq. 2); return the dictionary's URI."""
     from dskd_core.dictionary.store import build_dictionary

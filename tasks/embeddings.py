@@ -1,14 +1,12 @@
 """The teacher, and its final states shard by shard."""
 
-from prefect import task
-
 from dskd_core.config import PipelineConfig
 from dskd_core.shards import Shard
 from tasks.artifacts import opened, shown, shown_shard, store_of
-from tasks.policy import GPU
+from tasks.policy import gpu_task
 
 
-@task(name="teacher", task_run_name="teacher {config.teacher.source}", **GPU)
+@gpu_task(name="teacher", task_run_name="teacher {config.teacher.source}")
 def teacher(config: PipelineConfig) -> str:
     """Bring the teacher into a plain transformers folder; return its URI."""
     # transformers puts a lazy module in its own place while it is first imported. Tasks that wait
@@ -30,7 +28,7 @@ def shards_of(config: PipelineConfig, corpus: str) -> list[Shard]:
     return plan_shards(opened(corpus), config.embeddings)
 
 
-@task(name="embeddings", task_run_name="embeddings shard {shard.name}", **GPU)
+@gpu_task(name="embeddings", task_run_name="embeddings shard {shard.name}")
 def extract(config: PipelineConfig, teacher: str, corpus: str, shard: Shard) -> str:
     """Read the teacher's states over one shard of the corpus; return the shard's URI."""
     from dskd_core.embeddings.store import extract_shard
@@ -49,7 +47,7 @@ def extract(config: PipelineConfig, teacher: str, corpus: str, shard: Shard) -> 
     )
 
 
-@task(name="embeddings", task_run_name="embeddings", **GPU)
+@gpu_task(name="embeddings", task_run_name="embeddings")
 def collect(config: PipelineConfig, teacher: str, corpus: str, parts: list[str]) -> str:
     """Collect the shards, grouped by token; return the embeddings' URI."""
     from dskd_core.embeddings.store import collect_embeddings

@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from prefect import task
-
 from dskd_core.config import PipelineConfig
 from tasks.artifacts import opened, show_page, shown, shown_on_gpu, store_of
-from tasks.policy import CPU, GPU
+from tasks.policy import cpu_task, gpu_task
 from tasks.training import Places, inputs_of
 
 Points = dict[str, PipelineConfig]
 """The settings of every point of a sweep, by name."""
 
 
-@task(name="scores", task_run_name="scores {subject}", **GPU)
+@gpu_task(name="scores", task_run_name="scores {subject}")
 def scores(config: PipelineConfig, places: Places, subject: str, student: str | None) -> str:
     """Score one student, or the teacher itself if ``student`` is None; return the scores' URI."""
     from dskd_core.evaluation.scores import score_student
@@ -32,7 +30,7 @@ def scores(config: PipelineConfig, places: Places, subject: str, student: str | 
     )
 
 
-@task(name="report", task_run_name="report", **CPU)
+@cpu_task(name="report", task_run_name="report")
 def report(
     config: PipelineConfig, scores: list[str], students: list[str], items: Sequence[str] = ()
 ) -> str:
@@ -68,7 +66,7 @@ def points(config: PipelineConfig, grid: dict[str, list[Any]], design: str) -> P
     return {point.name: point.config for point in points_of(config, grid, design)}
 
 
-@task(name="sweep", task_run_name="sweep", **CPU)
+@cpu_task(name="sweep", task_run_name="sweep")
 def sweep(config: PipelineConfig, scores: dict[str, list[str]]) -> str:
     """Compare the points of a sweep; return its URI."""
     from dskd_core.evaluation.sweep import PAGE, build_sweep

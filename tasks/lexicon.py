@@ -1,13 +1,11 @@
 """The human sources to one table of word pairs."""
 
-from prefect import task
-
 from dskd_core.config import PipelineConfig
 from tasks.artifacts import shown, store_of
-from tasks.policy import CPU
+from tasks.policy import cpu_task
 
 
-@task(name="lexicon", task_run_name="lexicon", **CPU)
+@cpu_task(name="lexicon", task_run_name="lexicon")
 def lexicon(config: PipelineConfig) -> str:
     """Read the lexicons; return the URI of their pairs."""
     from dskd_core.lexicon.store import build_lexicon

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 from prefect.artifacts import create_table_artifact
 
 from dskd_core.artifacts import Artifact
@@ -12,7 +12,7 @@ from dskd_core.config import PipelineConfig
 from dskd_core.lookup import Lookup, NotMade
 from dskd_core.progress import silent
 from dskd_core.shards import Shard
-from tasks.policy import CPU
+from tasks.policy import cpu_task
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Shards:
         }
 
 
-@task(name="survey", task_run_name="survey", **CPU)
+@cpu_task(name="survey", task_run_name="survey")
 def survey(config: PipelineConfig) -> list[Shards]:
     """Look which shards of every stage are published; nothing is made."""
     stages = survey_of(config)

@@ -1,13 +1,13 @@
 """A plan in the Prefect UI, before anything runs."""
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from dskd_core.config import PipelineConfig
-from tasks.policy import CPU
+from tasks.policy import cpu_task
 
 
-@task(name="plan", task_run_name="plan", **CPU)
+@cpu_task(name="plan", task_run_name="plan")
 def plan(config: PipelineConfig) -> list[dict[str, str]]:
     """Plan every stage and show the tables; return the rows of the stages."""
     from dskd_core.planning.hardware import SHOWN, named_gpu

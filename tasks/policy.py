@@ -5,11 +5,11 @@ object store or a database to restart. A refusal of ours is final, because the s
 refused too, and so is a bug: a ``TypeError`` does not heal with time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from prefect import Task, get_client
+from prefect import Task, get_client, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.concurrency.sync import concurrency
@@ -21,6 +21,9 @@ RETRY_DELAYS_SECONDS = (5, 20, 60)
 RETRY_JITTER = 0.3
 GPU_LIMIT = "dskd-gpu"
 _LEASE_SECONDS = 60
+_ON_GPU: set[Callable[..., Any]] = set()
+P = ParamSpec("P")
+R = TypeVar("R")
 NEVER_RETRIED: tuple[type[BaseException], ...] = (
     DskdError,
     ArithmeticError,
@@ -48,21 +51,42 @@ def retry_condition(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> 
     return is_worth_retrying(state.result(raise_on_failure=False))
 
 
-def settings(tag: str) -> dict[str, Any]:
-    """Return the keyword arguments shared by all tasks of one kind of hardware.
+def cpu_task(**names: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Return a decorator that makes a task with the retries of all of ours, for any worker.
+
+    Tasks have no tags: Prefect asks the server for a slot of every tag whenever a task begins, and
+    its SQLite answers that request every other time with "database is locked", which costs 2 s.
 
     Args:
-        tag: ``gpu`` for teacher forwards, clustering and training, ``cpu`` for the rest.
+        names: ``name`` and ``task_run_name``.
     """
-    return {
-        "tags": {tag},
-        "retries": len(RETRY_DELAYS_SECONDS),
-        "retry_delay_seconds": list(RETRY_DELAYS_SECONDS),
-        "retry_jitter_factor": RETRY_JITTER,
-        "retry_condition_fn": retry_condition,
-        "cache_policy": NO_CACHE,
-        "persist_result": False,
-    }
+    return task(
+        retries=len(RETRY_DELAYS_SECONDS),
+        retry_delay_seconds=list(RETRY_DELAYS_SECONDS),
+        retry_jitter_factor=RETRY_JITTER,
+        retry_condition_fn=retry_condition,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        **names,
+    )
+
+
+def gpu_task(**names: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Return a decorator for a task of teacher forwards, clustering or training.
+
+    On a cluster it waits for a worker that holds a GPU, see :func:`needs_gpu`.
+    """
+
+    def make(function: Callable[P, R]) -> Task[P, R]:
+        _ON_GPU.add(function)
+        return cpu_task(**names)(function)
+
+    return make
+
+
+def needs_gpu(made: Task[..., Any]) -> bool:
+    """Say whether a task was made by :func:`gpu_task`."""
+    return made.fn in _ON_GPU
 
 
 @contextmanager
@@ -83,7 +107,3 @@ def _is_limited() -> bool:
         except ObjectNotFound:
             return False
     return True
-
-
-CPU = settings("cpu")
-GPU = settings("gpu")

@@ -1,14 +1,12 @@
 """Benchmark questions as chat prompts, and the teacher's answers shard by shard."""
 
-from prefect import task
-
 from dskd_core.config import PipelineConfig
 from dskd_core.shards import Shard
 from tasks.artifacts import opened, shown, shown_shard, store_of
-from tasks.policy import CPU, GPU
+from tasks.policy import cpu_task, gpu_task
 
 
-@task(name="questions", task_run_name="questions", **CPU)
+@cpu_task(name="questions", task_run_name="questions")
 def questions(config: PipelineConfig, teacher: str) -> str:
     """Write the sampled questions as prompts; return the questions' URI."""
     from dskd_core.prompts.store import build_questions
@@ -28,7 +26,7 @@ def shards_of(config: PipelineConfig, questions: str) -> list[Shard]:
     return plan_prompts(opened(questions), config.prompts)
 
 
-@task(name="prompts", task_run_name="prompts shard {shard.name}", **GPU)
+@gpu_task(name="prompts", task_run_name="prompts shard {shard.name}")
 def answer(config: PipelineConfig, teacher: str, questions: str, shard: Shard) -> str:
     """Let the teacher answer one shard of the prompts; return the shard's URI."""
     from dskd_core.prompts.store import answer_shard
@@ -47,7 +45,7 @@ def answer(config: PipelineConfig, teacher: str, questions: str, shard: Shard) -
     )
 
 
-@task(name="prompts", task_run_name="prompts", **CPU)
+@cpu_task(name="prompts", task_run_name="prompts")
 def collect(config: PipelineConfig, teacher: str, questions: str, parts: list[str]) -> str:
     """Join prompts and answers into windows; return the prompts' URI."""
     from dskd_core.prompts.store import collect_prompts

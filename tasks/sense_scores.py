@@ -1,10 +1,8 @@
 """Teacher and students on words whose senses or relations are known."""
 
-from prefect import task
-
 from dskd_core.config import PipelineConfig, TaggedSourceConfig
 from tasks.artifacts import opened, shown_on_gpu, store_of
-from tasks.policy import GPU
+from tasks.policy import gpu_task
 
 
 def name_of(source: TaggedSourceConfig) -> str:
@@ -14,7 +12,7 @@ def name_of(source: TaggedSourceConfig) -> str:
     return name_of(source)
 
 
-@task(name="sense-scores", task_run_name="{name}", **GPU)
+@gpu_task(name="sense-scores", task_run_name="{name}")
 def score(config: PipelineConfig, name: str, number: int, dictionary: str, model: str) -> str:
     """Score one model on the ``number``-th tagged source; return the scores' URI."""
     from dskd_core.evaluation.senses.store import score_senses

@@ -1,11 +1,9 @@
 """Each token's embeddings to its senses, range by range of tokens."""
 
-from prefect import task
-
 from dskd_core.config import PipelineConfig
 from dskd_core.shards import Shard
 from tasks.artifacts import opened, shown, shown_shard, store_of
-from tasks.policy import GPU
+from tasks.policy import gpu_task
 
 
 def ranges_of(config: PipelineConfig, embeddings: str) -> list[Shard]:
@@ -15,7 +13,7 @@ def ranges_of(config: PipelineConfig, embeddings: str) -> list[Shard]:
     return plan_ranges(opened(embeddings), store_of(config), config.senses)
 
 
-@task(name="senses", task_run_name="senses shard {shard.name}", **GPU)
+@gpu_task(name="senses", task_run_name="senses shard {shard.name}")
 def cluster(config: PipelineConfig, embeddings: str, corpus: str, shard: Shard) -> str:
     """Cluster the embeddings of one range of tokens; return the shard's URI."""
     from dskd_core.senses.store import cluster_range
@@ -33,7 +31,7 @@ def cluster(config: PipelineConfig, embeddings: str, corpus: str, shard: Shard) 
     )
 
 
-@task(name="senses", task_run_name="senses", **GPU)
+@gpu_task(name="senses", task_run_name="senses")
 def collect(
     config: PipelineConfig, embeddings: str, corpus: str, teacher: str, parts: list[str]
 ) -> str:

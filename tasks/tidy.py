@@ -1,11 +1,11 @@
 """What killed work left behind, as a table, and its end."""
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 from prefect.artifacts import create_table_artifact
 
 from dskd_core.config import PipelineConfig
 from tasks.artifacts import in_bytes
-from tasks.policy import CPU
+from tasks.policy import cpu_task
 
 _WHAT = {
     "draft": "draft of a killed process",
@@ -15,7 +15,7 @@ _WHAT = {
 }
 
 
-@task(name="tidy", task_run_name="tidy {config.root_uri}", **CPU)
+@cpu_task(name="tidy", task_run_name="tidy {config.root_uri}")
 def tidy(config: PipelineConfig, older_than_hours: float, dry_run: bool) -> list[dict[str, str]]:
     """Delete unfinished work that nobody has written to for long; return one row each."""
     from dskd_core.garbage import find_garbage, sweep

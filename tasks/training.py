@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from dskd_core.config import Arm, PipelineConfig
 from dskd_core.shards import Shard
 from tasks.artifacts import opened, shown, shown_on_gpu, shown_shard, store_of
-from tasks.policy import CPU, GPU
+from tasks.policy import cpu_task, gpu_task
 
 if TYPE_CHECKING:
     from dskd_core.training.inputs import Inputs
@@ -30,7 +30,7 @@ def relations_of(arm: Arm) -> str:
     return relations_of(arm)
 
 
-@task(name="untrained-student", task_run_name="untrained student", **CPU)
+@cpu_task(name="untrained-student", task_run_name="untrained student")
 def untrained(config: PipelineConfig, teacher: str, dictionary: str) -> str:
     """Publish the student as it is before training, if it fits the dictionary; return its URI."""
     from dskd_core.training.selection import check_same_teacher
@@ -59,7 +59,7 @@ def shards_of(config: PipelineConfig, text: str, mode: str) -> list[Shard]:
     return capture_shards(opened(text), config.training, mode)
 
 
-@task(name="activations", task_run_name="activations shard {shard.name}", **GPU)
+@gpu_task(name="activations", task_run_name="activations shard {shard.name}")
 def capture(
     config: PipelineConfig, teacher: str, untrained: str, text: str, mode: str, shard: Shard
 ) -> str:
@@ -82,7 +82,7 @@ def capture(
     )
 
 
-@task(name="activations", task_run_name="activations", **GPU)
+@gpu_task(name="activations", task_run_name="activations")
 def collect(config: PipelineConfig, untrained: str, text: str, mode: str, parts: list[str]) -> str:
     """Collect the shards; return the activations' URI."""
     from dskd_core.training.activations import collect_activations
@@ -97,7 +97,7 @@ def collect(config: PipelineConfig, untrained: str, text: str, mode: str, parts:
     )
 
 
-@task(name="candidates", task_run_name="candidates, relations {relations}", **CPU)
+@cpu_task(name="candidates", task_run_name="candidates, relations {relations}")
 def candidates(config: PipelineConfig, activations: str, dictionary: str, relations: str) -> str:
     """Find the candidates of every captured position; return their URI."""
     from dskd_core.training.selection import margin_sentence, select_candidates
@@ -117,7 +117,7 @@ def candidates(config: PipelineConfig, activations: str, dictionary: str, relati
     return uri
 
 
-@task(name="precomputed", task_run_name="precomputed activations", **CPU)
+@cpu_task(name="precomputed", task_run_name="precomputed activations")
 def precomputed(config: PipelineConfig) -> Places:
     """Find what an earlier run left, without the teacher; return its places."""
     from dskd_core.training.precomputed import find_precomputed
@@ -130,7 +130,7 @@ def precomputed(config: PipelineConfig) -> Places:
     }
 
 
-@task(name="student", task_run_name="student {arm} seed {seed}", **GPU)
+@gpu_task(name="student", task_run_name="student {arm} seed {seed}")
 def student(config: PipelineConfig, places: Places, arm: Arm, seed: int) -> str:
     """Distil one student (Eq. 3-5); return its URI."""
     from dskd_core.training.loop import train_student
@@ -149,7 +149,7 @@ def student(config: PipelineConfig, places: Places, arm: Arm, seed: int) -> str:
     )
 
 
-@task(name="hub", task_run_name="push {student}", **CPU)
+@cpu_task(name="hub", task_run_name="push {student}")
 def push(config: PipelineConfig, student: str) -> str:
     """Push a student to the hub repository of the settings; return its branch."""
     from dskd_core.training.hub import push_student

@@ -14,9 +14,9 @@ dask = pytest.importorskip("dask")
 pytest.importorskip("prefect_dask")
 
 from flows import dask_runner  # noqa: E402
+from tasks import embeddings, lexicon  # noqa: E402
 
-GPU_TASK = SimpleNamespace(name="embeddings", tags={"gpu"})
-CPU_TASK = SimpleNamespace(name="lexicon", tags={"cpu"})
+GPU_TASK, CPU_TASK = embeddings.extract, lexicon.lexicon
 
 
 class Sent:

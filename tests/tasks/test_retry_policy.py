@@ -71,7 +71,7 @@ def test_every_task_has_the_policy_and_no_cache_of_prefect(task):
     assert list(task.retry_delay_seconds) == [5, 20, 60]
     assert task.retry_jitter_factor
     assert task.persist_result is False
-    assert task.tags in ({"gpu"}, {"cpu"})
+    assert not task.tags  # each would cost a request that SQLite often refuses
 
 
 def test_the_tasks_read_like_the_picture():
