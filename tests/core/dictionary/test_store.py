@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree, rmtree
 
 import duckdb
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import zarr
 from safetensors.numpy import load_file
 
-from dskd_core.artifacts import Artifact
+from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import DictionaryConfig
 from dskd_core.dictionary.alignment import compose
 from dskd_core.dictionary.store import build_dictionary, load_dictionary
@@ -50,12 +51,15 @@ def test_a_word_of_several_tokens_has_composed_senses(tmp_path_factory):
     np.testing.assert_allclose(rows, expected[: len(rows)], atol=2e-3)  # float16
 
 
-def test_a_sense_that_float16_cannot_hold_stays_the_number_it_is(nexted, monkeypatch):
+def test_a_sense_that_float16_cannot_hold_stays_the_number_it_is(nexted, tmp_path, monkeypatch):
     inventory = load_senses(nexted.senses())
     large = replace(inventory, centroids=inventory.centroids.astype(np.float32) * 1e5)
     monkeypatch.setattr("dskd_core.dictionary.store.load_senses", lambda _: large)
-    config = DictionaryConfig(max_synonyms=7)  # another dictionary than the one that stands
-    made = build_dictionary(nexted.store, config, nexted.senses(), nexted.words(), nexted.corpus())
+    store = ArtifactStore(str(copytree(nexted.config.root_uri, tmp_path / "copy")))
+    rmtree(tmp_path / "copy/dictionary")
+    made = build_dictionary(
+        store, nexted.config.dictionary, nexted.senses(), nexted.words(), nexted.corpus()
+    )
     rows = load_dictionary(made).rows
     assert rows.dtype == np.float32
     np.testing.assert_array_equal(rows[: len(large.centroids)], large.centroids)
