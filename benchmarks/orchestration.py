@@ -1,6 +1,6 @@
 """What a run spends outside the work of its shards: the same shards by hand, and by a Prefect flow.
 
-    python -m benchmarks.orchestration [--shards 4] [--shard-tokens 32768] [--teacher sample:...]
+    python -m benchmarks.orchestration [--shards 4] [--shard-tokens 32768] [--limit]
 
 Real shards (SmolLM2's states over the sample corpus, some 20 s each on two cores) are first
 extracted in plain function calls, under one root, and then by a flow of the project's own tasks
