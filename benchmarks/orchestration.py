@@ -12,11 +12,13 @@ long its work took in the very run that made it, so noise of the machine is not 
 where the second term is what a shard does before there is anything to record. Progress bars are
 drawn while a shard works, and so count as work: wall_share compares the two wall times instead, all
 noise of the machine included. Then as many shards as ``--empty`` says that do nothing show what
-handing one out, holding a GPU slot, logging and reporting costs.
+handing one out, logging and reporting costs. With ``--limit`` the server has the limit
+``dskd-gpu``, as that of ``make serve`` does, and every shard holds a slot of it; else, as in
+``make run``, none.
 
 The last line is JSON: overhead_share (of the wall time of the flow), overhead_seconds (a shard),
-wall_share, shard_seconds, plain_shard_seconds, empty_shard_seconds and shards_per_minute (of shards
-that do nothing).
+wall_share, shard_seconds, plain_shard_seconds, empty_shard_seconds, shards_per_minute (of shards
+that do nothing) and with_limit.
 """
 
 import argparse
@@ -74,7 +76,7 @@ def plainly(config: PipelineConfig, shards: list[Shard]) -> tuple[float, list[Ar
     return time.perf_counter() - began, made
 
 
-def flows(config: PipelineConfig, shards: list[Shard]) -> tuple[Flow, Flow]:
+def flows(config: PipelineConfig, shards: list[Shard], *, limited: bool) -> tuple[Flow, Flow]:
     """Return a flow over the shards, into another root, and one over shards that do nothing."""
     from prefect import flow, get_client
 
@@ -98,8 +100,9 @@ def flows(config: PipelineConfig, shards: list[Shard]) -> tuple[Flow, Flow]:
 
     @flow(name="nothings", task_runner=configured())
     def nothings(n_shards: int) -> list[str]:
-        with get_client(sync_client=True) as client:  # as infra/register.py does
-            client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 1)
+        if limited:
+            with get_client(sync_client=True) as client:  # as infra/register.py does
+                client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 1)
         return in_slots("nothing", nothing, {str(n): (n,) for n in range(n_shards)})
 
     return extraction, nothings
@@ -122,7 +125,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, float | int]
     plain_wall, plain = plainly(config, shards)
     print(f"plain calls: {plain_wall:.1f} s for {len(shards)} shards", flush=True)
 
-    extraction, nothings = flows(config, shards)
+    extraction, nothings = flows(config, shards, limited=options.limit)
     start, _ = timed(nothings, 1)
     print(f"Prefect and its server started in {start:.1f} s, which is not counted", flush=True)
     wall, uris = timed(extraction, len(shards))
@@ -142,6 +145,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, float | int]
         "empty_shard_seconds": round(empty_wall / options.empty, 3),
         "shards_per_minute": round(60 * options.empty / empty_wall, 1),
         "n_shards": len(shards),
+        "with_limit": options.limit,
     }
 
 
@@ -150,6 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--shard-tokens", type=int, default=32768)
+    parser.add_argument("--limit", action="store_true", help="as make serve has it")
     parser.add_argument("--empty", type=int, default=40)
     parser.add_argument("--teacher", default="sample:smollm2-135m")
     options = parser.parse_args()

@@ -5,8 +5,9 @@ object store or a database to restart. A refusal of ours is final, because the s
 refused too, and so is a bug: a ``TypeError`` does not heal with time.
 """
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, get_client, task
@@ -21,6 +22,7 @@ RETRY_DELAYS_SECONDS = (5, 20, 60)
 RETRY_JITTER = 0.3
 GPU_LIMIT = "dskd-gpu"
 _LEASE_SECONDS = 60
+_SETTLING_SECONDS = 0.3
 _ON_GPU: set[Callable[..., Any]] = set()
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,8 +56,8 @@ def retry_condition(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> 
 def cpu_task(**names: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Return a decorator that makes a task with the retries of all of ours, for any worker.
 
-    Tasks have no tags: Prefect asks the server for a slot of every tag whenever a task begins, and
-    its SQLite answers that request every other time with "database is locked", which costs 2 s.
+    Tasks have no tags: Prefect asks the server for a slot of every tag as a task begins, which its
+    SQLite refuses as often as the request in :func:`gpu_slot`.
 
     Args:
         names: ``name`` and ``task_run_name``.
@@ -96,7 +98,13 @@ def gpu_slot() -> Iterator[None]:
     A server without that limit lets everybody pass. A worker that died gives its slot back a
     minute later.
     """
-    with concurrency(GPU_LIMIT, lease_duration=_LEASE_SECONDS) if _is_limited() else nullcontext():
+    if not _is_limited():
+        yield
+        return
+    # The server is just writing that this task began, and its SQLite would refuse every other
+    # request with "database is locked", which Prefect repeats after 2 s.
+    time.sleep(_SETTLING_SECONDS)
+    with concurrency(GPU_LIMIT, lease_duration=_LEASE_SECONDS):
         yield
 
 
