@@ -4,9 +4,9 @@ All of it follows from the seed, the epoch and the window's number: so a resumed
 number of ranks or accumulated batches, and another arm of the objective see the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,7 @@ class Schedule:
         """Return the windows of a step: a new order each epoch, fixed by the seed."""
         members, n_windows = self.source.training, self.config.batch_windows
         places = [divmod(number * n_windows + i, len(members)) for i in range(n_windows)]
-        orders = {epoch: self.order(epoch) for epoch in {epoch for epoch, _ in places}}
+        orders = {epoch: self._order_of(epoch) for epoch in {epoch for epoch, _ in places}}
         windows = [(epoch, members[orders[epoch][i]]) for epoch, i in places]
         return Step(
             tuple(window for _, window in windows),
@@ -112,6 +112,10 @@ class Schedule:
             order[start : start + steps.size] = rng.permutation(steps).ravel()
             order[start + steps.size : start + len(block)] = block[steps.size :]
         return order
+
+    @cached_property
+    def _order_of(self) -> Callable[[int], NDArray[np.int64]]:
+        return lru_cache(maxsize=2)(self.order)  # a step is in two epochs at most
 
     @cached_property
     def _lengths(self) -> NDArray[np.int64]:

@@ -210,7 +210,7 @@ def _same_and_different(left: list[list[Example]]) -> list[tuple[Example, Exampl
     """Take a pair of one synset and a pair of two from what is left; none if not both are there."""
     left.sort(key=len, reverse=True)
     rest = sorted([len(left[0]) - 2, *map(len, left[1:])], reverse=True)
-    if rest[0] < 1 or len(rest) < 2 or rest[1] < 1 or len(left[0]) < 2:
+    if len(left) < 2 or len(left[0]) < 2 or rest[1] < 1:
         return []
     same = (left[0].pop(0), left[0].pop(0))
     left.sort(key=len, reverse=True)
