@@ -1,11 +1,12 @@
 """What a run spends outside the work of its shards: the same shards by hand, and by a Prefect flow.
 
-    python -m benchmarks.orchestration [--shards 4] [--shard-tokens 32768] [--limit]
+    python -m benchmarks.orchestration [--shards 3] [--shard-tokens 65536] [--limit]
 
-Real shards (SmolLM2's states over the sample corpus, some 20 s each on two cores) are first
-extracted in plain function calls, under one root, and then by a flow of the project's own tasks
-with Prefect's server beside it, under another; their bytes are compared. A shard's record says how
-long its work took in the very run that made it, so noise of the machine is not taken for overhead:
+Real shards (SmolLM2's states over the sample corpus, of the default size: some 50 s each on two
+cores) are first extracted in plain function calls, under one root, and then by a flow of the
+project's own tasks with Prefect's server beside it, under another; their bytes are compared. A
+shard's record says how long its work took in the very run that made it, so noise of the machine is
+not taken for overhead:
 
     overhead = (wall - work) of the flow - (wall - work) of the plain calls
 
@@ -152,8 +153,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, float | int]
 def main() -> None:
     """Run the benchmark and print its report."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--shards", type=int, default=4)
-    parser.add_argument("--shard-tokens", type=int, default=32768)
+    parser.add_argument("--shards", type=int, default=3)
+    parser.add_argument("--shard-tokens", type=int, default=65536)
     parser.add_argument("--limit", action="store_true", help="as make serve has it")
     parser.add_argument("--empty", type=int, default=40)
     parser.add_argument("--teacher", default="sample:smollm2-135m")

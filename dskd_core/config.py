@@ -137,7 +137,7 @@ class EmbeddingsConfig(Settings):
     written may end with fewer rows than its cap, which is counted."""
     state_dtype: Literal["float16", "bfloat16", "float32"] = "float16"
     """How states are stored; bfloat16 is kept as uint16 bits, since Zarr has no such dtype."""
-    shard_tokens: Count = 32768
+    shard_tokens: Count = 65_536
     """Corpus tokens a shard: the unit of work and of retry."""
     batch_tokens: Count = 4096
     """Tokens (padding included) of one teacher batch."""
