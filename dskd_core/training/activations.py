@@ -336,7 +336,14 @@ class Online:
         """Load the teacher and choose the windows to train on."""
         windows = load_windows(text)
         training = chosen_windows(windows, heldout=False, budget=config.max_train_tokens)
-        return cls(Capturer.load(teacher, untrained, teacher_config), windows, training.tolist())
+        longest = len(windows.prefix) + int(windows.lengths[training].max())
+        capturer = Capturer.load(
+            teacher,
+            untrained,
+            teacher_config,
+            compiled_length=longest if config.compile_teacher else None,
+        )
+        return cls(capturer, windows, training.tolist())
 
     def labels(self, window: int) -> NDArray[np.int64]:
         """Return x_(t+1) at every position of a window, -1 where there is none."""

@@ -1,5 +1,6 @@
 """One pass of the teacher: what a student's training needs of it, window by window."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from dskd_core.corpus.store import Windows
 from dskd_core.embeddings.batches import next_tokens, padded, plan_batches
 from dskd_core.embeddings.sampling import occurrence_hashes
 from dskd_core.embeddings.teacher import Teacher, load_teacher
+from dskd_core.training.compilation import CompiledLayers
 from dskd_core.training.head import teacher_targets
 from dskd_core.training.student import Shape, Span, capturing, load_student, shape_of
 
@@ -87,21 +89,38 @@ class Capturer:
         teacher: the whole model.
         shape: the student's layers.
         middle: the student's frozen layers that are not the teacher's own at that depth, if any.
+        fast: the teacher's layers compiled, if they are to be.
     """
 
     teacher: Teacher
     shape: Shape
     middle: Span | None
+    fast: CompiledLayers | None = None
 
     @classmethod
-    def load(cls, teacher: Artifact, untrained: Artifact, config: TeacherConfig) -> "Capturer":
-        """Load the teacher, and of the student what the teacher lacks."""
+    def load(
+        cls,
+        teacher: Artifact,
+        untrained: Artifact,
+        config: TeacherConfig,
+        *,
+        compiled_length: int | None = None,
+    ) -> "Capturer":
+        """Load the teacher, and of the student what the teacher lacks.
+
+        Args:
+            teacher: the teacher's artifact.
+            untrained: the student's.
+            config: where and how the teacher runs.
+            compiled_length: compile its layers for windows of so many tokens, the prefix included.
+        """
         model, shape = load_teacher(teacher, config), shape_of(untrained)
         middle = None
         if shape.shared < shape.entry:
             student = load_student(untrained, config)
             middle = Span(student, shape.shared, shape.entry, next(model.model.parameters()).dtype)
-        return cls(model, shape, middle)
+        fast = CompiledLayers(model.layers, compiled_length) if compiled_length else None
+        return cls(model, shape, middle, fast)
 
     @torch.inference_mode()
     def run(
@@ -125,7 +144,8 @@ class Capturer:
         """
         rows = [windows.window(int(window)) for window in batch]
         ids = padded(rows, windows.prefix).to(self.teacher.device)
-        with capturing(self.teacher.layers[self.shape.shared]) as caught:
+        fast = self.fast.running(ids) if self.fast else nullcontext()
+        with fast, capturing(self.teacher.layers[self.shape.shared]) as caught:
             states = self.teacher.states(ids)
         entering = self.middle.before_norm(caught[0]) if self.middle else caught[0]
         lengths = [len(windows.prefix) + len(row) for row in rows]

@@ -17,6 +17,7 @@ from dskd_core.training.selection import (
 _NOT_CONTENT = {
     "seed",
     "mode",
+    "compile_teacher",
     "max_activation_bytes",
     "checkpoint_steps",
     "n_checkpoints",

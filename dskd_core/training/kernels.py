@@ -9,7 +9,6 @@ Eager, a dozen passes over memory; compiled (:func:`kernel`), three over a block
 cache, with one exponential per logit at T = 2, where exp(z) is the square of exp(z / 2).
 """
 
-import logging
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Literal
@@ -17,10 +16,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dskd_core.training.compilation import Compiled
+
 Divergence = Literal["forward_kl", "reverse_kl", "jsd"]
 Kernel = Callable[..., tuple[Tensor, ...]]
-
-_log = logging.getLogger(__name__)
 
 
 def settings(
@@ -126,34 +125,11 @@ def teaching(logits: Tensor, constants: Tensor, *, softcapped: bool) -> tuple[Te
 def kernel(function: Kernel, *, compiled: bool, **options: object) -> Kernel:
     """Return a function of this module with its options bound, compiled if asked and possible.
 
-    A compiled kernel has fixed shapes and takes numbers as tensors, so one process builds the very
-    code another does. Where compiling fails (no C++ compiler, no Triton) the eager function runs
-    from then on, and the log says so once.
+    A compiled kernel takes numbers as tensors, so that another number compiles nothing anew. Where
+    compiling fails (no C++ compiler, no Triton) the eager function runs from then on, and the log
+    says so once.
     """
     eager = partial(function, **options)
-    return _Compiled(eager) if compiled else eager
-
-
-class _Compiled:
-    """A kernel that is compiled at its first call, or runs as written if it cannot be."""
-
-    failed = False
-    """Said once for all kernels: what stops one stops the others."""
-
-    def __init__(self, eager: Kernel) -> None:
-        self.eager = eager
-        self.fast: Kernel = torch.compile(eager, fullgraph=True, dynamic=False)
-
-    def __call__(self, *blocks: Tensor) -> tuple[Tensor, ...]:
-        if _Compiled.failed:
-            return self.eager(*blocks)
-        try:
-            return self.fast(*blocks)
-        except Exception as error:  # compilers fail in as many ways as there are machines
-            _Compiled.failed = True
-            _log.warning(
-                "The vocabulary pass could not be compiled (%s) and runs uncompiled, several times "
-                "slower; install a C++ compiler, or set training.compile_head to false.",
-                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
-            )
-            return self.eager(*blocks)
+    if not compiled:
+        return eager
+    return Compiled(eager, what="The vocabulary pass", setting="training.compile_head")

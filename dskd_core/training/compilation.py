@@ -1,0 +1,87 @@
+"""Functions that run compiled where there is a compiler, and as they are written where none is.
+
+Compiled are the element-wise part of the vocabulary pass (kernels.py) and, while the teacher runs
+beside the student, its layers: between their matrix products a dozen passes over memory become
+three. Shapes are fixed, so one process builds the very code another does.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+_log = logging.getLogger(__name__)
+
+
+class Compiled:
+    """A function that is compiled at its first call, or runs as written if it cannot be."""
+
+    failed: ClassVar[set[str]] = set()
+    """Settings of which a function could not be compiled: what stops one stops the others."""
+
+    def __init__(self, eager: Callable[..., Any], *, what: str, setting: str) -> None:
+        """Take a function.
+
+        Args:
+            eager: which has one graph and no state of its own.
+            what: names it for the log.
+            setting: that turns compiling it off.
+        """
+        self.eager, self.what, self.setting = eager, what, setting
+        self.fast: Callable[..., Any] = torch.compile(eager, fullgraph=True, dynamic=False)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it."""
+        if self.setting in Compiled.failed:
+            return self.eager(*args, **kwargs)
+        try:
+            return self.fast(*args, **kwargs)
+        except Exception as error:  # compilers fail in as many ways as there are machines
+            Compiled.failed.add(self.setting)
+            _log.warning(
+                "%s could not be compiled (%s) and runs uncompiled, slower; install a C++ "
+                "compiler, or set %s to false.",
+                self.what,
+                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+                self.setting,
+            )
+            return self.eager(*args, **kwargs)
+
+
+class CompiledLayers:
+    """A teacher's layers, compiled for windows of one length; others run as written.
+
+    Windows of a corpus are of one length but for the last of each document, and every other shape
+    would be compiled anew. The states differ from the eager ones as roundings to bfloat16 do, of
+    which there are fewer here.
+    """
+
+    def __init__(self, layers: nn.ModuleList, length: int) -> None:
+        """Take layers and the length, in tokens, that is worth compiling for."""
+        self.length = length
+        what = {"what": "The teacher", "setting": "training.compile_teacher"}
+        self._forwards: Sequence[tuple[nn.Module, Compiled]] = [
+            (layer, Compiled(layer.forward, **what))
+            for layer in layers
+            if "forward" not in vars(layer)  # as accelerate has it where layers are spread
+        ]
+
+    @contextmanager
+    def running(self, token_ids: Tensor) -> Iterator[None]:
+        """Let the layers run compiled meanwhile, if the windows, [n, length], are of the length.
+
+        The caller holds the device: the layers are the process's own, shared with every stage.
+        """
+        if token_ids.shape[1] != self.length:
+            yield
+            return
+        for layer, compiled in self._forwards:
+            layer.forward = compiled
+        try:
+            yield
+        finally:
+            for layer, _ in self._forwards:
+                del layer.forward  # which leaves the class's own
