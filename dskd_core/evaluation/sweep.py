@@ -11,10 +11,11 @@ A ``sweep`` artifact has ``sweep.parquet``, a row for each point and metric:
     kd, dskd                   double   means over positions and seeds
     gain, low, high            double   DSKD - KD, its bootstrap interval
     seed_low, seed_high        double   its t-interval over seeds, null with one seed
+    by_seed                    list<double>  the gain of each seed
     change, change_low, ..     double   DSKD - the first point's; null where windows differ
     verdict                    string   of the gain, in words
 
-and ``sweep.md``, the same for people.
+and ``sweep.md``, the same for people, with ``sweep.png``: the gains in CE and their intervals.
 """
 
 import itertools
@@ -28,13 +29,16 @@ from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import EvaluationConfig, PipelineConfig, parse_config
 from dskd_core.errors import ArtifactError, ConfigError
 from dskd_core.evaluation.comparison import YARDSTICK, Pair, ScoreBoard
-from dskd_core.evaluation.metrics import METRICS
+from dskd_core.evaluation.metrics import METRICS, Metric
+from dskd_core.evaluation.pictures import Bar, draw_forest
 from dskd_core.evaluation.statistics import Comparison, compare
+from dskd_core.evaluation.wording import interval, signed
 
 TABLE = "sweep.parquet"
 PAGE = "sweep.md"
 ARM = "dskd"
-_SHOWN = ("ce", "kl", "synonym_nearer")
+_PICTURE = "sweep.png"
+_SHOWN = [metric for metric in METRICS if metric.name in {"ce", "kl", "synonym_nearer"}]
 Design = Literal["one_at_a_time", "product"]
 
 
@@ -104,7 +108,7 @@ def build_sweep(
             for name, found in zip(names, scores, strict=True)
             for a in found
         },
-        version=2,
+        version=3,
     )
     if found := store.find(work):
         return found
@@ -116,7 +120,8 @@ def build_sweep(
     ]
     with store.publish(work) as draft:
         draft.write_table(TABLE, pa.Table.from_pylist(rows))
-        draft.path(PAGE).write_text(_page(rows, len(boards[0].seeds(ARM)), config), "utf-8")
+        draft.path(PAGE).write_text(_page(rows, boards[0], config), "utf-8")
+        draw_forest(_bars(rows), "CE (nats), DSKD − KD", draft.path(_PICTURE))
         draft.counts |= {"points": len(names), "scores": sum(map(len, scores))}
         seconds = {n: _seconds(store, of) for n, of in zip(names, scores, strict=True)}
         draft.report["table"] = [
@@ -128,19 +133,13 @@ def build_sweep(
 def shown_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a row a point, as tables of people show it."""
     shown: dict[str, dict[str, Any]] = {}
-    titles = {metric.name: metric.title for metric in METRICS}
-    for row in rows:
-        if row["metric"] in _SHOWN:
-            title = titles[row["metric"]]
-            size = f"{row['parameters'] / 1e6:,.1f} M, {row['layers']} layers"
-            line = shown.setdefault(row["point"], {"point": row["point"], "student": size})
-            line[f"{title}, KD"] = round(row["kd"], 4)
-            line[f"{title}, DSKD"] = round(row["dskd"], 4)
-            line[f"{title}, DSKD - KD"] = (
-                f"{row['gain']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
-            )
-            if row["metric"] == "ce":
-                line["verdict on CE"] = row["verdict"]
+    for metric in _SHOWN:
+        for row in (row for row in rows if row["metric"] == metric.name):
+            line = shown.setdefault(row["point"], {"point": row["point"], "student": _size(row)})
+            line[f"{metric.title}, KD"] = round(row["kd"], metric.digits)
+            line[f"{metric.title}, DSKD"] = round(row["dskd"], metric.digits)
+            line[f"{metric.title}, DSKD − KD"] = _with_interval(row, "gain", "", metric)
+            line[f"{metric.title}, verdict"] = row["verdict"]
     return list(shown.values())
 
 
@@ -195,6 +194,7 @@ def _row(
         "high": gain.high,
         "seed_low": gain.seed_low,
         "seed_high": gain.seed_high,
+        "by_seed": list(gain.by_seed),
         "change": change.difference if change else None,
         "change_low": change.low if change else None,
         "change_high": change.high if change else None,
@@ -222,26 +222,71 @@ def _change(
     )
 
 
-def _page(rows: Sequence[dict[str, Any]], n_seeds: int, config: EvaluationConfig) -> str:
-    """Write the table in Markdown."""
-    shown = shown_rows(rows)
-    head = list(shown[0])
+def _page(rows: Sequence[dict[str, Any]], base: ScoreBoard, config: EvaluationConfig) -> str:
+    """Write a table for each metric that is shown, in Markdown."""
+    level, n_seeds = f"{config.confidence:.0%}", len(base.seeds(ARM))
     lines = [
         "# Sweep",
         "",
-        f"Every point: {n_seeds} seeds of KD and of DSKD, compared on the same held-out windows; "
-        f"{config.confidence:.0%} bootstrap intervals over documents and seeds in brackets. A "
-        "verdict other than *not told apart* needs the interval over seeds to exclude 0 too.",
+        f"Every point: {n_seeds} seeds of KD and of DSKD on the same held-out text. DSKD − KD is "
+        f"paired by window and seed. Bootstrap: {level} interval over {base.cluster_word} and "
+        f"seeds, which speaks of other text and other seeds; t: {level} interval over seeds alone. "
+        "*better* and *worse* need both to leave zero out. Last column: DSKD minus the first "
+        "point's DSKD with its bootstrap interval; – where they were scored on other positions.",
         "",
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
-        *("| " + " | ".join(str(row.get(name, "")) for name in head) + " |" for row in shown),
+        f"![DSKD − KD in CE at every point]({_PICTURE})",
     ]
-    changed = [r for r in rows if r["metric"] == "ce" and r["change"] is not None]
-    if changed:
-        lines += ["", "CE of DSKD against the first point's, on the same windows:", ""]
-        lines += [
-            f"- {r['point']}: {r['change']:+.4f} [{r['change_low']:+.4f}, {r['change_high']:+.4f}]"
-            for r in changed
-        ]
+    head = ["point", "student", "KD", "DSKD", "DSKD − KD", "bootstrap", "t over seeds", ""]
+    for metric in _SHOWN:
+        found = [row for row in rows if row["metric"] == metric.name]
+        lines += ["", f"## {metric.title_with_unit}", ""] if found else []
+        cells = [[*head, f"DSKD − {found[0]['point']}'s DSKD"], ["---"] * 9] if found else []
+        cells += [_cells(row, metric) for row in found]
+        lines += [f"| {' | '.join(row)} |" for row in cells]
     return "\n".join(lines) + "\n"
+
+
+def _cells(row: dict[str, Any], metric: Metric) -> list[str]:
+    """Return a point's row of a table."""
+    digits = metric.digits
+    return [
+        row["point"],
+        _size(row),
+        f"{row['kd']:.{digits}f}",
+        f"{row['dskd']:.{digits}f}",
+        signed(row["gain"], digits),
+        interval(row["low"], row["high"], digits),
+        interval(row["seed_low"], row["seed_high"], digits),
+        row["verdict"],
+        _with_interval(row, "change", "change_", metric),
+    ]
+
+
+def _bars(rows: Sequence[dict[str, Any]]) -> list[Bar]:
+    """Return the gains in CE as the bars of a picture."""
+    return [
+        Bar(
+            row["point"].replace(", ", "\n"),
+            signed(row["gain"], 4),
+            row["gain"],
+            row["low"],
+            row["high"],
+            row["seed_low"],
+            row["seed_high"],
+            tuple(row["by_seed"]),
+            row["verdict"],
+        )
+        for row in rows
+        if row["metric"] == "ce"
+    ]
+
+
+def _size(row: dict[str, Any]) -> str:
+    return f"{row['parameters'] / 1e6:,.1f} M, {row['layers']} layers"
+
+
+def _with_interval(row: dict[str, Any], value: str, prefix: str, metric: Metric) -> str:
+    if row[value] is None:
+        return "–"
+    ends = interval(row[f"{prefix}low"], row[f"{prefix}high"], metric.digits)
+    return f"{signed(row[value], metric.digits)} {ends}"

@@ -97,4 +97,14 @@ def test_the_table_says_what_dskd_gains_at_every_point(miniature):
     kd = {rows[name, "ce"]["kd"] for name in names[:2]}
     assert len(kd) == 1, "one KD student serves all points that change senses alone"
     page = (sweep.folder() / "sweep.md").read_text()
-    assert all(name in page for name in names)
+    for section in page.split("\n## ")[1:3]:
+        metric = {"CE": "ce", "KL": "kl"}[section[:2]]
+        for name in names:
+            (line,) = (line for line in section.splitlines() if line.startswith(f"| {name} |"))
+            row = rows[name, metric]
+            for low, high in (("low", "high"), ("seed_low", "seed_high")):
+                ends = f"[{row[low]:+.4f}, {row[high]:+.4f}]".replace("-", "−")
+                assert ends in line
+            assert f"| {row['gain']:+.4f} |".replace("-", "−") in line
+            assert row["verdict"] in line
+    assert (sweep.folder() / "sweep.png").stat().st_size > 1000
