@@ -24,7 +24,6 @@ from dskd_core.lexicon.store import build_lexicon
 from dskd_core.relations.tables import build_relations
 from dskd_core.senses.store import cluster_range, collect_senses, plan_ranges
 from dskd_core.training.activations import (
-    Activations,
     Mode,
     capture_shard,
     capture_shards,
@@ -32,6 +31,7 @@ from dskd_core.training.activations import (
 )
 from dskd_core.training.inputs import Inputs
 from dskd_core.training.selection import select_candidates
+from dskd_core.training.source import Activations
 from dskd_core.training.steps import Schedule
 from dskd_core.training.student import prepare_student
 from dskd_core.words.store import build_words

@@ -46,13 +46,13 @@ from dskd_core.embeddings.teacher import Teacher, device_lock
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.metrics import METRICS
 from dskd_core.progress import Progress, silent
-from dskd_core.training.activations import Activations
 from dskd_core.training.capture import WindowActivations
 from dskd_core.training.head import head_pass
 from dskd_core.training.inputs import Inputs
 from dskd_core.training.losses import mean_square
 from dskd_core.training.objective import padded_entering, run_tail
 from dskd_core.training.selection import Selected, Selector
+from dskd_core.training.source import Activations
 from dskd_core.training.student import MODEL, Tail, load_student, read_layers, shape_of
 
 TABLE = "windows.parquet"

@@ -22,9 +22,9 @@ from dskd_core.planning.quantities import (
     student_flops,
     weight_bytes,
 )
+from dskd_core.training.activations import SHARD_TOKENS
 
 _CAPTURE_BATCH_TOKENS = 4096
-_CAPTURE_SHARD_TOKENS = 32_768
 _CALIBRATION_TOKENS = 8192
 _LOGIT_BYTES = 64 << 20
 _WORDS_A_TIME = 4096
@@ -161,12 +161,12 @@ def activations(of: Quantities, *, cached: bool) -> StagePlan:
     d, size = of.teacher.hidden_size, of.corpus
     tokens = _captured_tokens(of, cached=cached)
     n_windows = int(tokens * size.n_windows / max(1, size.n_tokens))
-    shard = min(_CAPTURE_SHARD_TOKENS, tokens)
+    shard = min(SHARD_TOKENS, tokens)
     return StagePlan(
         "activations",
         tokens,
         n_windows,
-        max(1, -(-tokens // _CAPTURE_SHARD_TOKENS)),
+        max(1, -(-tokens // SHARD_TOKENS)),
         stored_bytes=tokens * activation_position_bytes(d),
         host_bytes=4 * size.n_tokens + 2 * shard * activation_position_bytes(d),
         device_bytes=weight_bytes(of) + _batch_bytes(of, _CAPTURE_BATCH_TOKENS) + 3 * _LOGIT_BYTES,

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import Arm, TeacherConfig, TrainingConfig
 from dskd_core.dictionary.store import Dictionary
-from dskd_core.training.activations import Activations, Online, Source
 from dskd_core.training.selection import (
     Selected,
     Selecting,
@@ -13,6 +12,7 @@ from dskd_core.training.selection import (
     controlled,
     relations_of,
 )
+from dskd_core.training.source import Activations, Online, Source
 
 _NOT_CONTENT = {
     "seed",

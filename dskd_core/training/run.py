@@ -12,12 +12,12 @@ from dskd_core.config import Arm, TeacherConfig, TrainingConfig
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.embeddings.teacher import Teacher
 from dskd_core.errors import DataError
-from dskd_core.training.activations import Source
 from dskd_core.training.inputs import Inputs, is_semantic
 from dskd_core.training.losses import Weights, all_finite
 from dskd_core.training.objective import Batch, Objective
 from dskd_core.training.ranks import Ranks
 from dskd_core.training.selection import Selector, calibrated_margin
+from dskd_core.training.source import Source
 from dskd_core.training.steps import Schedule, Step
 from dskd_core.training.student import Tail, load_student, shape_of
 from dskd_core.training.validation import Validation

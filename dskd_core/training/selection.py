@@ -26,13 +26,13 @@ from dskd_core.dictionary.store import Dictionary, load_dictionary
 from dskd_core.embeddings.states import decode_states
 from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
-from dskd_core.training.activations import PART
 from dskd_core.training.candidates import (
     nearest_rows,
     own_senses_only,
     shuffled_relations,
 )
 from dskd_core.training.capture import WindowActivations
+from dskd_core.training.parts import PART
 from dskd_core.training.student import STAGE as UNTRAINED
 
 Relations = Literal["dictionary", "own", "shuffled"]

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dskd_core.config import TrainingConfig
-from dskd_core.training.activations import Source
 from dskd_core.training.capture import ANSWER, PROMPT
 from dskd_core.training.positions import choose_positions
+from dskd_core.training.source import Source
 
 
 @dataclass(frozen=True)

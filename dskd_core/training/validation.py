@@ -8,8 +8,8 @@ import torch
 
 from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import TrainingConfig
-from dskd_core.training.activations import Activations, Source
 from dskd_core.training.objective import Batch, Objective
+from dskd_core.training.source import Activations, Source
 from dskd_core.training.steps import Schedule, Step
 
 _BATCH_WINDOWS = 8

@@ -13,9 +13,9 @@ from dskd_core.embeddings.batches import next_tokens
 from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.scores import Judge, read_layers, score_student, student_tail
-from dskd_core.training.activations import Activations
 from dskd_core.training.objective import padded_entering, run_tail
 from dskd_core.training.selection import Selected
+from dskd_core.training.source import Activations
 from dskd_core.training.student import load_student, shape_of
 
 

@@ -10,7 +10,7 @@ from dskd_core.planning.hardware import Device, named_gpu
 from dskd_core.planning.page import hour_rows, sentences, size_rows, stage_rows
 from dskd_core.planning.plan import Plan, check, make_plan, misfits
 from dskd_core.planning.quantities import activation_position_bytes
-from dskd_core.training.activations import position_bytes
+from dskd_core.training.parts import position_bytes
 
 PARAMETERS = Path(__file__).parents[3] / "deployments/parameters"
 

@@ -15,11 +15,12 @@ from dskd_core.corpus.store import load_windows
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import ArtifactError, CapacityError, DataError
-from dskd_core.training.activations import Activations, resolve_mode
+from dskd_core.training.activations import resolve_mode
 from dskd_core.training.loop import Run, train_student
 from dskd_core.training.losses import Weights
 from dskd_core.training.objective import run_tail
 from dskd_core.training.selection import calibrated_margin, margin_sentence, select_candidates
+from dskd_core.training.source import Activations
 from tests.miniature import Built, make
 
 

@@ -12,8 +12,8 @@ from dskd_core.config import TrainingConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import DataError
-from dskd_core.training.activations import Activations
 from dskd_core.training.run import Run, check_terms
+from dskd_core.training.source import Activations
 from dskd_core.training.steps import Step
 from tests.miniature import Built, make
 
