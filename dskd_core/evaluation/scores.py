@@ -53,7 +53,8 @@ from dskd_core.training.losses import mean_square
 from dskd_core.training.objective import padded_entering, run_tail
 from dskd_core.training.selection import Selected, Selector
 from dskd_core.training.source import Activations
-from dskd_core.training.student import MODEL, Tail, load_student, read_layers, shape_of
+from dskd_core.training.span import Tail
+from dskd_core.training.student import MODEL, load_student, read_layers, shape_of
 
 TABLE = "windows.parquet"
 POSITIONS = "positions.parquet"

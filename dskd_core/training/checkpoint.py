@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.errors import ArtifactError
-from dskd_core.training.student import Tail
+from dskd_core.training.span import Tail
 
 STAGE = "checkpoint"
 _TENSORS = "state.safetensors"

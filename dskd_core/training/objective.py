@@ -13,8 +13,8 @@ from dskd_core.training.capture import WindowActivations
 from dskd_core.training.head import Buffers, kd_loss
 from dskd_core.training.losses import Weights
 from dskd_core.training.semantic import semantic_terms
+from dskd_core.training.span import Tail
 from dskd_core.training.steps import Step
-from dskd_core.training.student import Tail
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from dskd_core.training.objective import Batch, Objective
 from dskd_core.training.ranks import Ranks
 from dskd_core.training.selection import Selector, calibrated_margin
 from dskd_core.training.source import Source
+from dskd_core.training.span import Tail
 from dskd_core.training.steps import Schedule, Step
-from dskd_core.training.student import Tail, load_student, shape_of
+from dskd_core.training.student import load_student, shape_of
 from dskd_core.training.validation import Validation
 
 Row = dict[str, float]

@@ -7,10 +7,7 @@ state h that arrives there. Before training the whole student is published once 
 (stage ``untrained-student``): training and scoring read that, and never the teacher.
 """
 
-import copy
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import StudentConfig, TeacherConfig
@@ -32,10 +29,10 @@ from dskd_core.embeddings.teacher import (
 )
 from dskd_core.errors import ConfigError
 from dskd_core.tokenizers import load_tokenizer
+from dskd_core.training.span import config_of_layers
 
 STAGE = "untrained-student"
 MODEL = "model"
-_LAYER_LISTS = ("layer_types",)
 _LAYER_NAME = re.compile(r"(^|\.)(layers|h|blocks)\.(\d+)\.")
 
 
@@ -153,83 +150,6 @@ def load_student(untrained: Artifact, config: TeacherConfig) -> Teacher:
     return load_decoder(untrained.folder(weights=True) / MODEL, config)
 
 
-class Span(nn.Module):
-    """Consecutive layers of a decoder, run from the state that enters the first of them.
-
-    Works for any transformers decoder: the model's own forward builds positions and masks, and
-    whatever it would feed its first layer is replaced by h.
-    """
-
-    def __init__(self, decoder: Teacher, start: int, stop: int, dtype: torch.dtype) -> None:
-        super().__init__()
-        body = copy.copy(decoder.model.base_model)
-        body._modules = dict(body._modules)
-        for name, module in body._modules.items():
-            if isinstance(module, nn.ModuleList):
-                kept = list(module)[start:stop]
-                body._modules[name] = nn.ModuleList(
-                    copy.deepcopy(layer).to(dtype) for layer in kept
-                )
-            elif module is not None and not isinstance(module, nn.Embedding):
-                body._modules[name] = copy.deepcopy(module).to(dtype)
-        body.config = _config_of_layers(decoder.model.config, range(start, stop))
-        self.body = body.eval()
-        self.layers = decoder_layers(_Bare(body))
-        for number, layer in enumerate(self.layers):
-            _renumber(layer, number)
-        self.body.requires_grad_(False)
-
-    def forward(self, entering: Tensor) -> Tensor:
-        """Return the states after the last layer and the final norm.
-
-        Args:
-            entering: [n_windows, length, d], h, right-padded.
-
-        Returns:
-            [n_windows, length, d].
-        """
-        with _entering(self.layers[0], entering):
-            out = self.body(inputs_embeds=entering, use_cache=False)
-        return out.last_hidden_state  # type: ignore[no-any-return]
-
-    def before_norm(self, entering: Tensor) -> Tensor:
-        """Return the states after the last layer, as the next one would be fed."""
-        left: list[Tensor] = []
-
-        def hook(module: nn.Module, args: Any, out: Any) -> None:
-            left.append(out[0] if isinstance(out, tuple) else out)
-
-        handle = self.layers[-1].register_forward_hook(hook)
-        try:
-            self(entering)
-        finally:
-            handle.remove()
-        return left[0]
-
-
-class Tail(Span):
-    """The trainable layers, as float32 master weights, and the frozen final norm."""
-
-    def __init__(self, student: Teacher, entry: int) -> None:
-        super().__init__(student, entry, len(student.layers), torch.float32)
-        self.layers.requires_grad_(True)
-
-
-@contextmanager
-def capturing(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the hidden state that enters a layer while a model runs."""
-    caught: list[Tensor] = []
-
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        caught.append(args[0] if args else kwargs["hidden_states"])
-
-    handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
-    try:
-        yield caught
-    finally:
-        handle.remove()
-
-
 def write_untrained(teacher: Teacher, shape: Shape, folder: Path) -> int:
     """Write the teacher's chosen layers as a checkpoint; return its number of parameters."""
     place = {layer: number for number, layer in enumerate(shape.layers)}
@@ -240,7 +160,7 @@ def write_untrained(teacher: Teacher, shape: Shape, folder: Path) -> int:
             continue
         new = _LAYER_NAME.sub(lambda m: f"{m[1]}{m[2]}.{place[int(m[3])]}.", name, count=1)
         weights[new] = value
-    config = _config_of_layers(teacher.model.config, shape.layers)
+    config = config_of_layers(teacher.model.config, shape.layers)
     return _save(config, weights, getattr(teacher.model, "generation_config", None), folder)
 
 
@@ -300,47 +220,3 @@ def _save(config: Any, weights: dict[str, Tensor], generation: Any, folder: Path
     with quiet_transformers():
         model.save_pretrained(folder)
     return int(model.num_parameters())
-
-
-@contextmanager
-def _entering(layer: nn.Module, entering: Tensor) -> Iterator[None]:
-    """Replace whatever a model would feed ``layer`` by ``entering``.
-
-    GPT-2 adds position embeddings to what it is given and Gemma scales it; h already has both.
-    """
-
-    def hook(
-        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if args:
-            return (entering, *args[1:]), kwargs
-        return args, kwargs | {"hidden_states": entering}
-
-    handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@dataclass(frozen=True)
-class _Bare:
-    """A body that is its own base model, for :func:`decoder_layers`."""
-
-    base_model: Any
-
-
-def _config_of_layers(config: Any, layers: range | tuple[int, ...]) -> Any:
-    """Return a copy of a transformers config for some of its layers."""
-    fewer = copy.deepcopy(config)
-    fewer.num_hidden_layers = len(layers)
-    for name in _LAYER_LISTS:
-        if getattr(config, name, None) is not None:
-            setattr(fewer, name, [getattr(config, name)[layer] for layer in layers])
-    return fewer
-
-
-def _renumber(layer: nn.Module, number: int) -> None:
-    for module in layer.modules():
-        if hasattr(module, "layer_idx"):
-            setattr(module, "layer_idx", number)  # noqa: B010

@@ -7,7 +7,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from dskd_core.config import StudentConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.embeddings.teacher import load_teacher
-from dskd_core.training.student import Shape, capturing
+from dskd_core.training.span import capturing
+from dskd_core.training.student import Shape
 
 LLAMA_3_8B = LlamaConfig(
     vocab_size=128256,

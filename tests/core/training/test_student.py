@@ -14,7 +14,8 @@ from transformers import (
 from dskd_core.config import StudentConfig
 from dskd_core.embeddings.teacher import Teacher
 from dskd_core.errors import ConfigError
-from dskd_core.training.student import Shape, Span, Tail, capturing, export, write_untrained
+from dskd_core.training.span import Span, Tail, capturing
+from dskd_core.training.student import Shape, export, write_untrained
 
 _COMMON = {
     "vocab_size": 101,

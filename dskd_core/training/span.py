@@ -1,0 +1,135 @@
+"""Some consecutive layers of a decoder, run from the state that enters the first of them.
+
+Works for any transformers decoder: the model's own forward builds positions and masks, and hooks
+replace what it would feed its first layer, or keep what it feeds any other.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dskd_core.embeddings.teacher import Teacher, decoder_layers
+
+_LAYER_LISTS = ("layer_types",)
+
+
+class Span(nn.Module):
+    """Copies of the layers from ``start`` up to ``stop`` and of the final norm, all frozen."""
+
+    def __init__(self, decoder: Teacher, start: int, stop: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        body = copy.copy(decoder.model.base_model)
+        body._modules = dict(body._modules)
+        for name, module in body._modules.items():
+            if isinstance(module, nn.ModuleList):
+                kept = list(module)[start:stop]
+                body._modules[name] = nn.ModuleList(
+                    copy.deepcopy(layer).to(dtype) for layer in kept
+                )
+            elif module is not None and not isinstance(module, nn.Embedding):
+                body._modules[name] = copy.deepcopy(module).to(dtype)
+        body.config = config_of_layers(decoder.model.config, range(start, stop))
+        self.body = body.eval()
+        self.layers = decoder_layers(_Bare(body))
+        for number, layer in enumerate(self.layers):
+            _renumber(layer, number)
+        self.body.requires_grad_(False)
+
+    def forward(self, entering: Tensor) -> Tensor:
+        """Return the states after the last layer and the final norm.
+
+        Args:
+            entering: [n_windows, length, d], h, right-padded.
+
+        Returns:
+            [n_windows, length, d].
+        """
+        with _entering(self.layers[0], entering):
+            out = self.body(inputs_embeds=entering, use_cache=False)
+        return out.last_hidden_state  # type: ignore[no-any-return]
+
+    def before_norm(self, entering: Tensor) -> Tensor:
+        """Return the states after the last layer, as the next one would be fed."""
+        left: list[Tensor] = []
+
+        def hook(module: nn.Module, args: Any, out: Any) -> None:
+            left.append(out[0] if isinstance(out, tuple) else out)
+
+        handle = self.layers[-1].register_forward_hook(hook)
+        try:
+            self(entering)
+        finally:
+            handle.remove()
+        return left[0]
+
+
+class Tail(Span):
+    """The trainable layers, as float32 master weights, and the frozen final norm."""
+
+    def __init__(self, student: Teacher, entry: int) -> None:
+        super().__init__(student, entry, len(student.layers), torch.float32)
+        self.layers.requires_grad_(True)
+
+
+@contextmanager
+def capturing(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect the hidden state that enters a layer while a model runs."""
+    caught: list[Tensor] = []
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        caught.append(args[0] if args else kwargs["hidden_states"])
+
+    handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield caught
+    finally:
+        handle.remove()
+
+
+def config_of_layers(config: Any, layers: range | tuple[int, ...]) -> Any:
+    """Return a copy of a transformers config for some of its layers."""
+    fewer = copy.deepcopy(config)
+    fewer.num_hidden_layers = len(layers)
+    for name in _LAYER_LISTS:
+        if getattr(config, name, None) is not None:
+            setattr(fewer, name, [getattr(config, name)[layer] for layer in layers])
+    return fewer
+
+
+@contextmanager
+def _entering(layer: nn.Module, entering: Tensor) -> Iterator[None]:
+    """Replace whatever a model would feed ``layer`` by ``entering``.
+
+    GPT-2 adds position embeddings to what it is given and Gemma scales it; h already has both.
+    """
+
+    def hook(
+        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if args:
+            return (entering, *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": entering}
+
+    handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@dataclass(frozen=True)
+class _Bare:
+    """A body that is its own base model, for :func:`decoder_layers`."""
+
+    base_model: Any
+
+
+def _renumber(layer: nn.Module, number: int) -> None:
+    for module in layer.modules():
+        if hasattr(module, "layer_idx"):
+            setattr(module, "layer_idx", number)  # noqa: B010
