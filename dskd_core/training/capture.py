@@ -15,9 +15,9 @@ from dskd_core.embeddings.batches import next_tokens, padded, plan_batches
 from dskd_core.embeddings.sampling import occurrence_hashes
 from dskd_core.embeddings.teacher import Teacher, load_teacher
 from dskd_core.training.compilation import CompiledLayers
-from dskd_core.training.head import teacher_targets
 from dskd_core.training.span import Span, capturing
 from dskd_core.training.student import Shape, load_student, shape_of
+from dskd_core.training.targets import teacher_targets
 
 TEXT, PROMPT, ANSWER = 0, 1, 2
 _BATCH_TOKENS = 4096

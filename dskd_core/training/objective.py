@@ -10,7 +10,8 @@ from torch import Tensor
 from dskd_core.config import TrainingConfig
 from dskd_core.embeddings.head import Head
 from dskd_core.training.capture import WindowActivations
-from dskd_core.training.head import Buffers, kd_loss
+from dskd_core.training.head import kd_loss
+from dskd_core.training.logits import Buffers
 from dskd_core.training.losses import Weights
 from dskd_core.training.semantic import semantic_terms
 from dskd_core.training.span import Tail

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dskd_core.training.head import head_pass, kd_loss, teacher_targets
+from dskd_core.training.head import head_pass, kd_loss
+from dskd_core.training.targets import teacher_targets
 from tests.miniature import Built, make
 
 pytestmark = [

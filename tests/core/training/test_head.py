@@ -3,10 +3,11 @@ import torch
 
 from dskd_core.embeddings.head import Head
 from dskd_core.errors import ConfigError
-from dskd_core.training import head as head_module
-from dskd_core.training.head import head_pass, kd_loss, teacher_targets
+from dskd_core.training import logits
+from dskd_core.training.head import head_pass, kd_loss
 from dskd_core.training.kernels import kernel
 from dskd_core.training.losses import Weights, reference_terms
+from dskd_core.training.targets import teacher_targets
 
 DIVERGENCES = ["forward_kl", "reverse_kl", "jsd"]
 
@@ -189,15 +190,15 @@ def test_chunks_and_blocks_of_any_size_give_the_same(monkeypatch):
         return torch.autograd.grad(found.loss, student)[0]
 
     whole = [run(divergence) for divergence in DIVERGENCES]
-    monkeypatch.setitem(head_module._CHUNK_BYTES, "cpu", 8 * 101 * 9)
-    monkeypatch.setitem(head_module._BLOCK_BYTES, "cpu", 4 * 101 * 2)
+    monkeypatch.setitem(logits._CHUNK_BYTES, "cpu", 8 * 101 * 9)
+    monkeypatch.setitem(logits._BLOCK_BYTES, "cpu", 4 * 101 * 2)
     for divergence, before in zip(DIVERGENCES, whole, strict=True):
         torch.testing.assert_close(run(divergence), before, atol=1e-14, rtol=1e-11)
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
 def test_what_a_step_before_left_in_the_buffers_changes_nothing(divergence):
-    buffers = head_module.Buffers()
+    buffers = logits.Buffers()
     for n in (37, 12, 50):  # fewer rows, then more; what lies beyond them is another step's
         student, teacher, weight, labels = problem(n=n)
         found = kd_loss(
@@ -290,8 +291,8 @@ def test_a_last_block_filled_up_to_the_compiled_shape_changes_nothing(monkeypatc
         return call
 
     monkeypatch.setattr(torch, "compile", as_written)
-    monkeypatch.setitem(head_module._CHUNK_BYTES, "cpu", 8 * 101 * 16)
-    monkeypatch.setitem(head_module._BLOCK_BYTES, "cpu", 4 * 101 * 4)
+    monkeypatch.setitem(logits._CHUNK_BYTES, "cpu", 8 * 101 * 16)
+    monkeypatch.setitem(logits._BLOCK_BYTES, "cpu", 4 * 101 * 4)
     kernel.cache_clear()
     found = kd_loss(
         student,
