@@ -9,7 +9,7 @@ import numpy as np
 from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.dictionary.readings import Reader, load_reader
 from dskd_core.errors import DataError
-from dskd_core.senses.store import SenseInventory, load_senses
+from dskd_core.senses.inventory import SenseInventory, load_senses
 
 _SENSES = """
 SELECT e.token_id, e.token, e.sense, e.rank, e.left, e.written, e.right, e.document_id

@@ -34,7 +34,7 @@ from dskd_core.dictionary.candidates import Csr, neighbour_rows, own_rows
 from dskd_core.dictionary.card import CARD, dictionary_card, provenance
 from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
-from dskd_core.senses.store import SenseInventory, load_senses
+from dskd_core.senses.inventory import SenseInventory, load_senses
 
 GROUP = "dictionary.zarr"
 LISTS = "lists.safetensors"

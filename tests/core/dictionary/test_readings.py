@@ -11,7 +11,7 @@ from dskd_core.artifacts import Artifact
 from dskd_core.dictionary.explorer import describe
 from dskd_core.dictionary.readings import Reader, load_reader, readable
 from dskd_core.embeddings.teacher import load_teacher
-from dskd_core.senses.store import load_senses
+from dskd_core.senses.inventory import load_senses
 
 
 def test_a_sense_reads_as_the_tokens_of_largest_logit(nexted):

@@ -14,7 +14,7 @@ from dskd_core.config import DictionaryConfig
 from dskd_core.dictionary.alignment import compose
 from dskd_core.dictionary.store import build_dictionary, load_dictionary
 from dskd_core.errors import ArtifactError
-from dskd_core.senses.store import load_senses
+from dskd_core.senses.inventory import load_senses
 
 
 def _words(artifact: Artifact) -> dict[str, dict]:

@@ -6,14 +6,9 @@ import pytest
 from dskd_core.artifacts import Work
 from dskd_core.config import SensesConfig
 from dskd_core.errors import ArtifactError, ConfigError, DataError
+from dskd_core.senses.inventory import load_senses
 from dskd_core.senses.price import _runs
-from dskd_core.senses.store import (
-    _put_centroids,
-    cluster_range,
-    collect_senses,
-    load_senses,
-    plan_ranges,
-)
+from dskd_core.senses.store import cluster_range, collect_senses, plan_ranges
 
 from .conftest import make_miniature, published, write_corpus, write_embeddings
 
@@ -136,16 +131,6 @@ def test_nan_states_are_refused(tmp_path, miniature):
     shard = plan_ranges(embeddings, m.store, CONFIG)[0]
     with pytest.raises(DataError, match="NaN"):
         cluster_range(m.store, CONFIG, embeddings, corpus, shard)
-
-
-def test_centroids_too_large_for_float16_are_kept_in_float32(tmp_path):
-    import zarr
-
-    source = zarr.create_group(str(tmp_path / "in.zarr"))
-    source.create_array("centroids", data=np.full((5, 2), 7e4, np.float32))
-    target = zarr.create_group(str(tmp_path / "out.zarr"))
-    _put_centroids(target, [source, source], (10, 2), np.dtype(np.float32))
-    np.testing.assert_array_equal(target["centroids"][:], np.full((10, 2), 7e4, np.float32))
 
 
 ADAPTIVE = CONFIG.model_copy(update={"choice": "adaptive", "max_senses": 5})
