@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import TeacherConfig
-from dskd_core.embeddings.store import Embeddings, load_embeddings
+from dskd_core.embeddings.rows import Embeddings, load_embeddings
 from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.evaluation.senses.items import Context, Dirt
 from dskd_core.evaluation.senses.measures import nearest, v_measure

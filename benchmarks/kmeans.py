@@ -27,7 +27,7 @@ Points = list[NDArray[np.float32]]
 
 def embeddings_under(root: str, n_tokens: int, n_rows: int) -> Points:
     """Return rows of the commonest tokens of the newest embeddings under a root; [] if none."""
-    from dskd_core.embeddings.store import load_embeddings
+    from dskd_core.embeddings.rows import load_embeddings
 
     store = ArtifactStore(root)
     found = store.of_stage("embeddings") if Path(root).exists() else []

@@ -9,20 +9,17 @@ The parts are ``embeddings-shard`` artifacts (parts.py). The index (``index.zarr
     limits        [t] uint64  the largest hash that is in the sample of all parts together
 
 What a part stores was decided position by position from the limits of the census (census.py),
-before any part was there. Nothing is rewritten when parts are joined, and the sample does not
-depend on how they were cut.
+before any part was there. Nothing is rewritten when parts are joined, and the sample, which rows.py
+reads, does not depend on how they were cut.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 import torch
-import zarr
-from numpy.typing import NDArray
 
-from dskd_core.arrays import get_array, put_array
+from dskd_core.arrays import put_array
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import EmbeddingsConfig, TeacherConfig
 from dskd_core.corpus.store import Windows, load_windows
@@ -31,33 +28,14 @@ from dskd_core.embeddings.extraction import extract, training_batches
 from dskd_core.embeddings.fitting import in_fitting_batches
 from dskd_core.embeddings.parts import PART, all_hashes, all_met, write_part
 from dskd_core.embeddings.sampling import hash_limits, smallest_per_token
-from dskd_core.embeddings.states import decode_states, encode_states
+from dskd_core.embeddings.states import encode_states
 from dskd_core.embeddings.teacher import device_lock, load_teacher
-from dskd_core.errors import ArtifactError, DataError
+from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
-from dskd_core.tokenizers import load_tokenizer
+from dskd_core.tokenizers import Tokenizer, load_tokenizer
 
 INDEX = "index.zarr"
-
-
-@dataclass(frozen=True)
-class TokenRows:
-    """The embeddings of consecutive tokens.
-
-    Attributes:
-        tokens: [t] int32, ascending.
-        offsets: [t + 1] int64; rows of token i are ``offsets[i]:offsets[i + 1]``.
-        states: [n, d] float32.
-        documents: [n] int32, index into the corpus' documents.
-        positions: [n] int32, token position in the document.
-    """
-
-    tokens: NDArray[np.int32]
-    offsets: NDArray[np.int64]
-    states: NDArray[np.float32]
-    documents: NDArray[np.int32]
-    positions: NDArray[np.int32]
 
 
 def plan_shards(corpus: Artifact, config: EmbeddingsConfig) -> list[Shard]:
@@ -102,13 +80,7 @@ def extract_shard(
     )
     if found := store.find(work):
         return found
-    tokenizer = load_tokenizer(teacher.folder())
-    if (theirs := corpus.record.inputs["tokenizer"]) != tokenizer.fingerprint:
-        raise ArtifactError(
-            f"The corpus {corpus.fingerprint} was made with tokenizer {theirs}, but the teacher "
-            f"{teacher.record.report['source']} ({teacher.fingerprint}) has "
-            f"{tokenizer.fingerprint}; build the corpus for this teacher."
-        )
+    tokenizer = _shared_tokenizer(teacher, corpus)
     with device_lock, store.publish(work) as draft:
         windows, census = _census(corpus.uri, _sample_settings(config))
         model = load_teacher(teacher, teacher_config)
@@ -194,92 +166,16 @@ def collect_embeddings(
     return store.get(work.stage, work.fingerprint)
 
 
-@dataclass(frozen=True)
-class Embeddings:
-    """A reader over all parts of an ``embeddings`` artifact."""
-
-    artifact: Artifact
-    parts: tuple[Artifact, ...]
-
-    @cached_property
-    def _index(self) -> zarr.Group:
-        return self.artifact.group(INDEX)
-
-    @cached_property
-    def tokens(self) -> NDArray[np.int32]:
-        """[n_tokens] int32: tokens with at least one row, ascending."""
-        return get_array(self._index, "tokens")
-
-    @cached_property
-    def n_rows(self) -> NDArray[np.int64]:
-        """[n_tokens] int64: rows of each token, after the cap."""
-        return get_array(self._index, "n_rows")
-
-    @cached_property
-    def _limits(self) -> NDArray[np.uint64]:
-        return get_array(self._index, "limits")
-
-    @property
-    def hidden_size(self) -> int:
-        """The size d of a state."""
-        return int(self._index.attrs["hidden_size"])
-
-    @property
-    def key(self) -> str:
-        """Which token a state is filed under: predicted, next or input."""
-        return str(self._index.attrs["key"])
-
-    @cached_property
-    def _groups(self) -> list[tuple[zarr.Group, NDArray[np.int32], NDArray[np.int64]]]:
-        groups = [part.group(PART) for part in self.parts]
-        return [(g, get_array(g, "tokens"), get_array(g, "offsets")) for g in groups]
-
-    def read(self, start: int, stop: int) -> TokenRows:
-        """Read the rows of ``tokens[start:stop]``, ordered by token and then by hash.
-
-        One contiguous slice of every part is read, so the order and the bits do not depend on
-        how many parts there are.
-
-        Raises:
-            DataError: if a state is NaN; the message names the part.
-        """
-        wanted = self.tokens[start:stop]
-        slices = [self._read_part(i, wanted) for i in range(len(self.parts))]
-        tokens, hashes, documents, positions, states = (
-            np.concatenate([piece[column] for piece in slices]) for column in range(5)
+def _shared_tokenizer(teacher: Artifact, corpus: Artifact) -> Tokenizer:
+    """Return the teacher's tokenizer, refused if the corpus was made with another."""
+    tokenizer = load_tokenizer(teacher.folder())
+    if (theirs := corpus.record.inputs["tokenizer"]) != tokenizer.fingerprint:
+        raise ArtifactError(
+            f"The corpus {corpus.fingerprint} was made with tokenizer {theirs}, but the teacher "
+            f"{teacher.record.report['source']} ({teacher.fingerprint}) has "
+            f"{tokenizer.fingerprint}; build the corpus for this teacher."
         )
-        limits = self._limits[start:stop][np.searchsorted(wanted, tokens)]
-        kept = np.flatnonzero(hashes <= limits)
-        order = kept[np.lexsort((hashes[kept], tokens[kept]))]
-        counts = np.bincount(np.searchsorted(wanted, tokens[order]), minlength=len(wanted))
-        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-        return TokenRows(wanted, offsets, states[order], documents[order], positions[order])
-
-    def _read_part(self, part: int, wanted: NDArray[np.int32]) -> tuple[np.ndarray, ...]:
-        group, tokens, offsets = self._groups[part]
-        low, high = np.searchsorted(tokens, [wanted[0], wanted[-1] + 1]) if len(wanted) else (0, 0)
-        rows = slice(int(offsets[low]), int(offsets[high]))
-        states = decode_states(get_array(group, "states", rows), str(group.attrs["dtype"]))
-        if not np.isfinite(states).all():
-            raise DataError(
-                f"The part {self.parts[part].uri} holds NaN or infinite states; "
-                "delete that folder and run the stage again."
-            )
-        return (
-            np.repeat(tokens[low:high], np.diff(offsets[low : high + 1])),
-            *(get_array(group, name, rows) for name in ("hashes", "documents", "positions")),
-            states,
-        )
-
-
-def load_embeddings(artifact: Artifact, store: ArtifactStore) -> Embeddings:
-    """Open an ``embeddings`` artifact and its parts.
-
-    Raises:
-        ArtifactError: if a part is gone.
-    """
-    parts = [store.get("embeddings-shard", name) for name in artifact.record.report["parts"]]
-    return Embeddings(artifact, tuple(parts))
+    return tokenizer
 
 
 @lru_cache(maxsize=1)

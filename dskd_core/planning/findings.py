@@ -10,7 +10,8 @@ from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import PipelineConfig
 from dskd_core.corpus.readers import source_fingerprint
 from dskd_core.corpus.store import load_windows
-from dskd_core.embeddings.store import INDEX, load_embeddings
+from dskd_core.embeddings.rows import load_embeddings
+from dskd_core.embeddings.store import INDEX
 from dskd_core.errors import ConfigError
 from dskd_core.planning.census import Census, Corpus, counted, is_local, read_windows
 from dskd_core.tokenizers import Tokenizer, load_tokenizer

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dskd_core.corpus.store import Windows
-from dskd_core.embeddings.store import TokenRows
+from dskd_core.embeddings.rows import TokenRows
 from dskd_core.progress import Progress, silent
 from dskd_core.senses.kmeans import Clustering
 from dskd_core.tokenizers import Tokenizer

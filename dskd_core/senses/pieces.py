@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from dskd_core.config import SensesConfig
-from dskd_core.embeddings.store import Embeddings, TokenRows
+from dskd_core.embeddings.rows import Embeddings, TokenRows
 from dskd_core.errors import DataError
 from dskd_core.senses.adaptive import cluster_at_price
 from dskd_core.senses.kmeans import Clustering, cluster, kmeans_settings

@@ -8,7 +8,7 @@ import numpy as np
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import SensesConfig
-from dskd_core.embeddings.store import Embeddings, load_embeddings
+from dskd_core.embeddings.rows import Embeddings, load_embeddings
 from dskd_core.errors import ConfigError
 from dskd_core.senses.adaptive import find_price, inertia_curves
 from dskd_core.senses.kmeans import kmeans_settings

@@ -16,7 +16,7 @@ from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import SensesConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.embeddings.fitting import until_it_fits
-from dskd_core.embeddings.store import Embeddings, load_embeddings
+from dskd_core.embeddings.rows import Embeddings, load_embeddings
 from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
 from dskd_core.senses.examples import nearest_examples, write_examples

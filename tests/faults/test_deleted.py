@@ -6,7 +6,7 @@ import pytest
 
 from dskd_core.arrays import get_array
 from dskd_core.artifacts import ArtifactStore, Work
-from dskd_core.embeddings.store import load_embeddings
+from dskd_core.embeddings.rows import load_embeddings
 from dskd_core.errors import ArtifactError, DskdError
 from dskd_core.training.source import Activations
 from tests.faults.driver import live

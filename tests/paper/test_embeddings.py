@@ -8,8 +8,8 @@ from dskd_core.config import EmbeddingsConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.embeddings.batches import next_tokens
 from dskd_core.embeddings.census import take_census
+from dskd_core.embeddings.rows import load_embeddings
 from dskd_core.embeddings.sampling import occurrence_hashes
-from dskd_core.embeddings.store import load_embeddings
 from dskd_core.embeddings.teacher import load_teacher
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from dskd_core.config import PipelineConfig, load_config
-from dskd_core.embeddings.store import load_embeddings
+from dskd_core.embeddings.rows import load_embeddings
 from dskd_core.errors import CapacityError
 from dskd_core.planning import architecture
 from dskd_core.planning.hardware import Device, named_gpu

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dskd_core.config import SensesConfig
-from dskd_core.embeddings.store import TokenRows
+from dskd_core.embeddings.rows import TokenRows
 from dskd_core.errors import DataError
 from dskd_core.senses.pieces import cluster_rows, read_ahead
 from dskd_core.shards import Shard
