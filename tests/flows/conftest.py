@@ -18,6 +18,8 @@ from dskd_core.shards import Shard
 from dskd_core.training.inputs import Inputs
 
 N_SHARDS = 3
+Functions = dict[str, dict[str, Callable[..., Any]]]
+"""Module of the core: name of a function: its stand-in."""
 
 
 class Core:
@@ -62,7 +64,11 @@ def core(monkeypatch) -> Core:
     return core
 
 
-def _functions(core: Core) -> dict[str, dict[str, Callable[..., Any]]]:
+def _functions(core: Core) -> Functions:
+    return _left_branch(core) | _right_branch(core) | _training(core) | _evaluation(core)
+
+
+def _left_branch(core: Core) -> Functions:
     make = core.artifact
     return {
         "embeddings.teacher": {
@@ -93,6 +99,12 @@ def _functions(core: Core) -> dict[str, dict[str, Callable[..., Any]]]:
                 make("senses", store, embeddings, *parts)
             ),
         },
+    }
+
+
+def _right_branch(core: Core) -> Functions:
+    make = core.artifact
+    return {
         "lexicon.store": {
             "build_lexicon": lambda store, c, *, progress: make(
                 "lexicon", store, language=c.language
@@ -114,6 +126,12 @@ def _functions(core: Core) -> dict[str, dict[str, Callable[..., Any]]]:
                 "dictionary", store, senses, words, corpus
             ),
         },
+    }
+
+
+def _training(core: Core) -> Functions:
+    make = core.artifact
+    return {
         "training.student": {
             "prepare_student": lambda store, s, t, teacher: make(
                 "untrained-student", store, teacher
@@ -143,6 +161,12 @@ def _functions(core: Core) -> dict[str, dict[str, Callable[..., Any]]]:
             ),
         },
         "training.loop": {"train_student": _train_student(core)},
+    }
+
+
+def _evaluation(core: Core) -> Functions:
+    make = core.artifact
+    return {
         "evaluation.scores": {
             "score_student": lambda store, t, tc, inputs, student, *, progress: make(
                 "scores", store, inputs.activations, student
