@@ -88,6 +88,7 @@ def capture_shard(
 
     Raises:
         ArtifactError: if the text was cut with another tokenizer than the teacher's.
+        DataError: if the teacher gives a NaN or an infinity; the message names the shard.
         CapacityError: if the device has no memory for one window.
     """
     _check_same_tokenizer(untrained, text)
@@ -113,7 +114,7 @@ def capture_shard(
         )
         captured = fitted.value
         group = draft.write_group(PART)
-        n_positions = write_part(group, windows, captured, teacher_config.dtype)
+        n_positions = write_part(group, windows, captured, teacher_config.dtype, shard.name)
         draft.counts |= {"windows": len(captured), "positions": n_positions}
         draft.report |= fitted.report("batch_tokens")
     return store.get(work.stage, work.fingerprint)

@@ -52,7 +52,11 @@ def position_bytes(hidden_size: int) -> int:
 
 
 def write_part(
-    group: zarr.Group, windows: Windows, captured: list[WindowActivations], dtype: str
+    group: zarr.Group,
+    windows: Windows,
+    captured: list[WindowActivations],
+    dtype: str,
+    shard_name: str = "",
 ) -> int:
     """Write the arrays of a part in window order; return its number of positions.
 
@@ -61,6 +65,10 @@ def write_part(
         windows: the text.
         captured: of some of its windows, with their targets.
         dtype: the teacher's, in which the states are stored.
+        shard_name: for the message of an error.
+
+    Raises:
+        DataError: if a state is NaN or infinite.
     """
     captured = sorted(captured, key=lambda piece: piece.window)
     numbers = np.array([piece.window for piece in captured], dtype=np.int32)
@@ -71,7 +79,10 @@ def write_part(
     put_array(group, "offsets", np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
     for name, stored in _BY_POSITION.items():
         whole = torch.cat([getattr(piece, name) for piece in captured])
-        values = whole.to(stored).cpu().numpy() if stored else encode_states(whole, dtype)
+        if stored:
+            values = whole.to(stored).cpu().numpy()
+        else:
+            values = encode_states(whole, dtype, shard_name)
         put_array(group, name, values, chunk_bytes=_CHUNK_BYTES)
     group.attrs["dtype"] = dtype
     return sum(lengths)
