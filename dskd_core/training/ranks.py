@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
@@ -30,6 +31,7 @@ from dskd_core.training.interruption import Interrupted
 _Meeting = dist.TCPStore  # type: ignore[attr-defined]
 _HOST = "127.0.0.1"
 _LAST_WORDS_SECONDS = 20.0
+_ARRIVAL_SECONDS = 0.05
 Item = TypeVar("Item")
 
 
@@ -145,6 +147,7 @@ def together(
     ]
     try:
         torch.set_num_threads(share)
+        _await_arrival([process for process, _ in children], meeting)
         first = Ranks(0, n_ranks, _device_of(device, 0))
         with _met(first, meeting):
             yield first
@@ -157,6 +160,22 @@ def together(
         for process, _ in children:
             process.kill()
             process.join()
+
+
+def _await_arrival(children: Sequence[Any], meeting: Any) -> None:
+    """Wait until every child is there: torch waits half an hour for one that has died."""
+    for rank, process in enumerate(children, start=1):
+        while not meeting.check([_arrived(rank)]):
+            if process.exitcode is not None:
+                raise LostRankError(
+                    f"Rank {rank} of {len(children) + 1} ended with exit code {process.exitcode} "
+                    "before it met the others; run again."
+                )
+            time.sleep(_ARRIVAL_SECONDS)
+
+
+def _arrived(rank: int) -> str:
+    return f"rank {rank} arrived"
 
 
 def _start(
@@ -188,7 +207,9 @@ def _be_rank(
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(n_threads)
     try:
-        with _met(ranks, _Meeting(_HOST, port, ranks.n_ranks, is_master=False)):
+        meeting = _Meeting(_HOST, port, ranks.n_ranks, is_master=False)
+        meeting.set(_arrived(ranks.rank), "")
+        with _met(ranks, meeting):
             work(ranks, *args)
     except Interrupted:
         return
@@ -209,6 +230,7 @@ def _met(ranks: Ranks, meeting: Any) -> Iterator[None]:
             "nccl" if on_gpu else "gloo", store=meeting, rank=ranks.rank, world_size=ranks.n_ranks
         )
     except RuntimeError as error:
+        _forget_failed_meeting()
         raise LostRankError(
             f"Rank {ranks.rank} of {ranks.n_ranks} did not meet the others ({error}); run again."
         ) from error
@@ -216,6 +238,16 @@ def _met(ranks: Ranks, meeting: Any) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _forget_failed_meeting() -> None:
+    """Set torch's count of groups back, by which ranks find one another; a failed one raised it.
+
+    Otherwise the next run of this process would wait for children that have another count. To end
+    any group sets it back, so one of this process alone is begun and ended.
+    """
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
+    dist.destroy_process_group()
 
 
 def _last_words(pipes: list[Any]) -> BaseException | None:

@@ -2,15 +2,17 @@
 
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from dskd_core.errors import ConfigError, DataError
-from dskd_core.training.ranks import LostRankError, Ranks, together
+from dskd_core.training.ranks import LostRankError, Ranks, _met, together
 
 N_STEPS, N_WINDOWS, LENGTH = 5, 6, 3
 
@@ -116,6 +118,38 @@ def test_an_error_that_cannot_be_sent_is_told():
 def test_a_killed_rank_ends_the_run():
     with pytest.raises(LostRankError, match="run again"), together(2, be_killed) as ranks:
         ranks.any(False)
+
+
+class Deadly:
+    """What ends the process that receives it."""
+
+    def __reduce__(self):
+        return os._exit, (7,)
+
+
+def test_a_rank_that_dies_before_it_arrives_is_not_waited_for():
+    with (
+        pytest.raises(LostRankError, match="Rank 1 of 2 ended with exit code 7"),
+        together(2, add_up, Deadly()),
+    ):
+        pass
+    with together(2, add_up) as ranks:
+        assert add_up(ranks)[0] == [1.0, 1.0]
+
+
+def test_after_a_meeting_that_failed_the_next_one_succeeds(monkeypatch):
+    meet = dist.init_process_group
+    alone = dist.TCPStore("127.0.0.1", 0, 2, is_master=True, wait_for_workers=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            dist,
+            "init_process_group",
+            lambda *args, **kwargs: meet(*args, **kwargs, timeout=timedelta(seconds=1)),
+        )
+        with pytest.raises(LostRankError, match="did not meet"), _met(Ranks(0, 2), alone):
+            pass
+    with together(2, add_up) as ranks:
+        assert add_up(ranks)[0] == [1.0, 1.0]
 
 
 def test_children_end_with_a_run_that_fails():
