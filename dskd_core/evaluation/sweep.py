@@ -55,6 +55,8 @@ def points_of(
 ) -> list[Point]:
     """Return the settings to try, the base first; a value the base has already adds no point.
 
+    The table is of KD and DSKD, so no point has other arms.
+
     >>> grid = {"senses.n_senses": [5, 10], "training.n_candidates": [1]}
     >>> [point.name for point in points_of(PipelineConfig(), grid)]
     ['base', 'senses.n_senses=10', 'training.n_candidates=1']
@@ -70,6 +72,8 @@ def points_of(
     Raises:
         ConfigError: if a setting does not exist or refuses a value.
     """
+    arms = config.evaluation.model_copy(update={"arms": (YARDSTICK, ARM)})
+    config = config.model_copy(update={"evaluation": arms})
     if design == "product":
         choices = [
             dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())

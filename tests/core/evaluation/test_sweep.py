@@ -21,6 +21,14 @@ def test_settings_are_varied_one_at_a_time_around_the_base():
     assert points[1].config.training == points[0].config.training
 
 
+def test_no_control_is_trained_that_the_table_does_not_show():
+    config = PipelineConfig()
+    assert "kd_mse" in config.evaluation.arms
+    points = points_of(config, {"senses.n_senses": [3]})
+    assert {point.config.evaluation.arms for point in points} == {("kd", "dskd")}
+    assert {point.config.evaluation.seeds for point in points} == {config.evaluation.seeds}
+
+
 def test_a_product_has_every_combination_once():
     grid = {"senses.n_senses": [5, 3], "training.n_candidates": [5, 1]}
     points = points_of(PipelineConfig(), grid, "product")
