@@ -15,10 +15,10 @@ from dskd_core.planning.quantities import (
     PAPER_COMPOSED_WORDS,
     Quantities,
     StagePlan,
-    activation_position_bytes,
     online_flops,
     state_row_bytes,
 )
+from dskd_core.training.parts import position_bytes
 
 STORE_BYTES_PER_SECOND = 400e6
 """What Zarr writes on a plain disk; measured 311 to 431 MB/s without a codec."""
@@ -188,7 +188,7 @@ def _is_cached(of: Quantities) -> bool:
     """
     config = of.config.training
     n_positions = of.n_training_positions + of.n_heldout_positions
-    needed = n_positions * activation_position_bytes(of.teacher.hidden_size)
+    needed = n_positions * position_bytes(of.teacher.hidden_size)
     fits = needed <= config.max_activation_bytes
     if config.mode == "cached" and not fits:
         raise CapacityError(

@@ -1,8 +1,8 @@
 """What a plan is made of: what is known, what a stage takes, and the bytes and FLOPs of parts.
 
-Bytes follow the layouts at the top of each stage's ``store.py``. A row of N states takes N d times
-2 bytes; ids and offsets are counted too; the few hundred bytes of an array's own metadata are not.
-FLOPs count a product and a sum as two.
+Bytes follow the layouts at the top of the module that writes each artifact. A row of N states takes
+N d times 2 bytes; ids and offsets are counted too; the few hundred bytes of an array's own metadata
+are not. FLOPs count a product and a sum as two.
 """
 
 from dataclasses import dataclass
@@ -143,11 +143,6 @@ def stored_embedding_rows(census: Census, config: EmbeddingsConfig, n_shards: in
     if config.key != "predicted":
         return census.rows(config.max_occurrences)
     return census.rows(min(config.safety, n_shards) * config.max_occurrences)
-
-
-def activation_position_bytes(hidden_size: int) -> int:
-    """Return the bytes of one position's activations: h, m_t and e_t in 16 bits, and 13 of ids."""
-    return 3 * 2 * hidden_size + 13
 
 
 def candidate_position_bytes(n_candidates: int) -> int:

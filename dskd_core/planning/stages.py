@@ -10,7 +10,6 @@ from dskd_core.planning.quantities import (
     WORD_BYTES,
     Quantities,
     StagePlan,
-    activation_position_bytes,
     array_bytes,
     candidate_position_bytes,
     capture_flops,
@@ -22,10 +21,10 @@ from dskd_core.planning.quantities import (
     student_flops,
     weight_bytes,
 )
-from dskd_core.training.activations import SHARD_TOKENS
+from dskd_core.training.activations import CALIBRATION_TOKENS, SHARD_TOKENS
+from dskd_core.training.capture import BATCH_TOKENS
+from dskd_core.training.parts import position_bytes
 
-_CAPTURE_BATCH_TOKENS = 4096
-_CALIBRATION_TOKENS = 8192
 _LOGIT_BYTES = 64 << 20
 _WORDS_A_TIME = 4096
 
@@ -167,9 +166,9 @@ def activations(of: Quantities, *, cached: bool) -> StagePlan:
         tokens,
         n_windows,
         max(1, -(-tokens // SHARD_TOKENS)),
-        stored_bytes=tokens * activation_position_bytes(d),
-        host_bytes=4 * size.n_tokens + 2 * shard * activation_position_bytes(d),
-        device_bytes=weight_bytes(of) + _batch_bytes(of, _CAPTURE_BATCH_TOKENS) + 3 * _LOGIT_BYTES,
+        stored_bytes=tokens * position_bytes(d),
+        host_bytes=4 * size.n_tokens + 2 * shard * position_bytes(d),
+        device_bytes=weight_bytes(of) + _batch_bytes(of, BATCH_TOKENS) + 3 * _LOGIT_BYTES,
         flops=capture_flops(of, tokens),
         basis="counted" if size.windows is not None else "estimated",
         note="of training and held-out text"
@@ -249,7 +248,7 @@ def students(of: Quantities, *, cached: bool) -> StagePlan:
 
 def _captured_tokens(of: Quantities, *, cached: bool) -> int:
     training = (
-        of.n_training_positions if cached else min(_CALIBRATION_TOKENS, of.n_training_positions)
+        of.n_training_positions if cached else min(CALIBRATION_TOKENS, of.n_training_positions)
     )
     return of.n_heldout_positions + training
 

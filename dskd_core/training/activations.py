@@ -32,7 +32,7 @@ Mode = Literal["cached", "online"]
 
 SHARD_TOKENS = 32768
 """Tokens of a shard, in whole batches: a plan counts shards with it."""
-_CALIBRATION_TOKENS = 8192
+CALIBRATION_TOKENS = 8192
 
 
 def resolve_mode(config: TrainingConfig, untrained: Artifact, text: Artifact) -> Mode:
@@ -170,7 +170,7 @@ def _captured(windows: Windows, config: TrainingConfig, mode: Mode) -> NDArray[n
     """Return the windows to capture: online, of the training ones a sample to calibrate on."""
     budget = config.max_train_tokens
     if mode == "online":
-        budget = min(budget or _CALIBRATION_TOKENS, _CALIBRATION_TOKENS)
+        budget = min(budget or CALIBRATION_TOKENS, CALIBRATION_TOKENS)
     return np.concatenate(
         [
             chosen_windows(windows, heldout=False, budget=budget),

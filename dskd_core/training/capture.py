@@ -20,7 +20,7 @@ from dskd_core.training.student import Shape, load_student, shape_of
 from dskd_core.training.targets import teacher_targets
 
 TEXT, PROMPT, ANSWER = 0, 1, 2
-_BATCH_TOKENS = 4096
+BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def chosen_windows(windows: Windows, *, heldout: bool, budget: int | None) -> ND
 
 def length_sorted_batches(windows: Windows, members: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Group windows into the batches the teacher runs."""
-    return plan_batches(windows.lengths, members, _BATCH_TOKENS)
+    return plan_batches(windows.lengths, members, BATCH_TOKENS)
 
 
 def labels_of(windows: Windows, window: int) -> NDArray[np.int64]:

@@ -75,7 +75,7 @@ def make_shards(config: PipelineConfig, stage: str, seed: int, share: tuple[int,
 def _settle() -> None:
     # The tensors are so small that a second thread only gets in the way.
     torch.set_num_threads(1)
-    activations.SHARD_TOKENS = capture._BATCH_TOKENS = 400
+    activations.SHARD_TOKENS = capture.BATCH_TOKENS = 400
 
 
 def _embeddings_shards(built: Built) -> list[Callable[[], object]]:

@@ -9,8 +9,6 @@ from dskd_core.planning import architecture
 from dskd_core.planning.hardware import Device, named_gpu
 from dskd_core.planning.page import hour_rows, sentences, size_rows, stage_rows
 from dskd_core.planning.plan import Plan, check, make_plan, misfits
-from dskd_core.planning.quantities import activation_position_bytes
-from dskd_core.training.parts import position_bytes
 
 PARAMETERS = Path(__file__).parents[3] / "deployments/parameters"
 
@@ -104,10 +102,6 @@ def test_online_students_cost_more_and_store_less(planned):
     online = {s.stage: s for s in planned("llama3-8b", training={"mode": "online"}).stages}
     assert online["students"].flops > 3 * cached["students"].flops
     assert online["activations"].stored_bytes < cached["activations"].stored_bytes / 10
-
-
-def test_activations_take_the_bytes_that_training_plans_with():
-    assert activation_position_bytes(576) == position_bytes(576)
 
 
 def test_what_is_planned_from_a_corpus_is_what_is_then_stored(nexted):
