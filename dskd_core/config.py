@@ -374,8 +374,9 @@ class TrainingConfig(Settings):
     """Stop where the loss exceeds so many times the median of the last 50 steps."""
     compile_head: bool = True
     """Compile the element-wise part of the vocabulary pass where a compiler is found."""
-    compile_teacher: bool = True
-    """Compile the teacher's layers, likewise, while it runs beside the student (mode online)."""
+    compile_layers: bool = True
+    """Compile the trained layers, likewise, and online the teacher's, for windows of full length;
+    half a minute once, which some hundreds of steps repay."""
     hub_repository: str | None = None
     """Push finished students to this hub repository, a branch each; not pushed if empty."""
     seed: Seed = 0

@@ -103,7 +103,7 @@ def make(folder: Path, **changes: dict) -> PipelineConfig:
         "student": {"n_layers": 3, "n_trainable_layers": 2},
         "training": {"batch_windows": 4, "n_epochs": 1.0, "learning_rate": 1e-2}
         | {"compute_dtype": "float32", "checkpoint_steps": 4, "n_candidates": 2, "margin": 2.0}
-        | {"compile_head": False, "compile_teacher": False},
+        | {"compile_head": False, "compile_layers": False},
         "evaluation": {"seeds": [0, 1], "n_resamples": 200},
     }
     for stage, settings in changes.items():

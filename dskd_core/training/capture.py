@@ -1,6 +1,5 @@
 """One pass of the teacher: what a student's training needs of it, window by window."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +13,7 @@ from dskd_core.corpus.store import Windows
 from dskd_core.embeddings.batches import next_tokens, padded, plan_batches
 from dskd_core.embeddings.sampling import occurrence_hashes
 from dskd_core.embeddings.teacher import Teacher, load_teacher
-from dskd_core.training.compilation import CompiledLayers
+from dskd_core.training.compilation import CompiledLayers, run_compiled
 from dskd_core.training.span import Span, capturing
 from dskd_core.training.student import Shape, load_student, shape_of
 from dskd_core.training.targets import teacher_targets
@@ -99,29 +98,18 @@ class Capturer:
     fast: CompiledLayers | None = None
 
     @classmethod
-    def load(
-        cls,
-        teacher: Artifact,
-        untrained: Artifact,
-        config: TeacherConfig,
-        *,
-        compiled_length: int | None = None,
-    ) -> "Capturer":
-        """Load the teacher, and of the student what the teacher lacks.
-
-        Args:
-            teacher: the teacher's artifact.
-            untrained: the student's.
-            config: where and how the teacher runs.
-            compiled_length: compile its layers for windows of so many tokens, the prefix included.
-        """
+    def load(cls, teacher: Artifact, untrained: Artifact, config: TeacherConfig) -> "Capturer":
+        """Load the teacher, and of the student what the teacher lacks."""
         model, shape = load_teacher(teacher, config), shape_of(untrained)
         middle = None
         if shape.shared < shape.entry:
             student = load_student(untrained, config)
             middle = Span(student, shape.shared, shape.entry, next(model.model.parameters()).dtype)
-        fast = CompiledLayers(model.layers, compiled_length) if compiled_length else None
-        return cls(model, shape, middle, fast)
+        return cls(model, shape, middle)
+
+    def compiled(self, length: int) -> "Capturer":
+        """Return one whose teacher runs compiled over windows of ``length`` positions."""
+        return replace(self, fast=CompiledLayers(self.teacher.layers, length))
 
     @torch.inference_mode()
     def run(
@@ -145,8 +133,8 @@ class Capturer:
         """
         rows = [windows.window(int(window)) for window in batch]
         ids = padded(rows, windows.prefix).to(self.teacher.device)
-        fast = self.fast.running(ids) if self.fast else nullcontext()
-        with fast, capturing(self.teacher.layers[self.shape.shared]) as caught:
+        entered = self.teacher.layers[self.shape.shared]
+        with run_compiled(self.fast, ids), capturing(entered) as caught:
             states = self.teacher.states(ids)
         entering = self.middle.before_norm(caught[0]) if self.middle else caught[0]
         lengths = [len(windows.prefix) + len(row) for row in rows]

@@ -1,8 +1,8 @@
 """Functions that run compiled where there is a compiler, and as they are written where none is.
 
-Compiled are the element-wise part of the vocabulary pass (kernels.py) and, while the teacher runs
-beside the student, its layers: between their matrix products a dozen passes over memory become
-three. Shapes are fixed, so one process builds the very code another does.
+Compiled are the element-wise part of the vocabulary pass (kernels.py), the layers that train and,
+while the teacher runs beside the student, the teacher's: between matrix products a dozen passes
+over memory become three. Shapes are fixed, so one process builds the very code another does.
 """
 
 import logging
@@ -52,36 +52,41 @@ class Compiled:
 
 
 class CompiledLayers:
-    """A teacher's layers, compiled for windows of one length; others run as written.
+    """Layers compiled for windows of one length.
 
-    Windows of a corpus are of one length but for the last of each document, and every other shape
-    would be compiled anew. The states differ from the eager ones as roundings to bfloat16 do, of
-    which there are fewer here.
+    Most windows of a corpus are as long as the longest, and every other length would be compiled
+    anew. States and gradients differ from the eager ones as roundings to bfloat16 do, of which
+    there are fewer here.
     """
 
     def __init__(self, layers: nn.ModuleList, length: int) -> None:
-        """Take layers and the length, in tokens, that is worth compiling for."""
+        """Take layers and the length, in positions, that is worth compiling for."""
         self.length = length
-        what = {"what": "The teacher", "setting": "training.compile_teacher"}
-        self._forwards: Sequence[tuple[nn.Module, Compiled]] = [
+        what = {"what": "The layers", "setting": "training.compile_layers"}
+        self.forwards: Sequence[tuple[nn.Module, Compiled]] = [
             (layer, Compiled(layer.forward, **what))
             for layer in layers
             if "forward" not in vars(layer)  # as accelerate has it where layers are spread
         ]
 
-    @contextmanager
-    def running(self, token_ids: Tensor) -> Iterator[None]:
-        """Let the layers run compiled meanwhile, if the windows, [n, length], are of the length.
 
-        The caller holds the device: the layers are the process's own, shared with every stage.
-        """
-        if token_ids.shape[1] != self.length:
-            yield
-            return
-        for layer, compiled in self._forwards:
-            layer.forward = compiled
-        try:
-            yield
-        finally:
-            for layer, _ in self._forwards:
-                del layer.forward  # which leaves the class's own
+@contextmanager
+def run_compiled(layers: CompiledLayers | None, windows: Tensor) -> Iterator[None]:
+    """Let layers run compiled meanwhile, if the windows have their length; else as written.
+
+    The caller holds the device: layers may be the process's own, shared with every stage.
+
+    Args:
+        layers: none are never compiled.
+        windows: [n, length, ...], ids or states that the layers are about to be run on.
+    """
+    if layers is None or windows.shape[1] != layers.length:
+        yield
+        return
+    for layer, compiled in layers.forwards:
+        layer.forward = compiled
+    try:
+        yield
+    finally:
+        for layer, _ in layers.forwards:
+            del layer.forward  # which leaves the class's own

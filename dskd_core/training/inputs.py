@@ -17,7 +17,6 @@ from dskd_core.training.source import Activations, Online, Source
 _NOT_CONTENT = {
     "seed",
     "mode",
-    "compile_teacher",
     "max_activation_bytes",
     "checkpoint_steps",
     "n_checkpoints",

@@ -10,6 +10,7 @@ from torch import Tensor
 from dskd_core.config import TrainingConfig
 from dskd_core.embeddings.head import Head
 from dskd_core.training.capture import WindowActivations
+from dskd_core.training.compilation import CompiledLayers, run_compiled
 from dskd_core.training.head import kd_loss
 from dskd_core.training.logits import Buffers
 from dskd_core.training.losses import Weights
@@ -84,6 +85,7 @@ class Objective:
         tail: what trains.
         head: the teacher's, frozen, in the precision of the products.
         senses: [r, d], rows of the dictionary; none where no position gets L_sem.
+        fast: the layers of the tail compiled, if they are to be.
         buffers: memory of logits, kept from step to step.
     """
 
@@ -92,6 +94,7 @@ class Objective:
     tail: Tail
     head: Head
     senses: Tensor
+    fast: CompiledLayers | None = None
     buffers: Buffers = field(default_factory=Buffers)
 
     def of(self, batch: Batch, step: Step) -> tuple[Tensor, dict[str, float]]:
@@ -101,7 +104,8 @@ class Objective:
         of accumulated batches and of ranks add up to the step.
         """
         weights, device = self.weights, self.head.weight.device
-        states = run_tail(self.tail, batch.entering, batch.real, self.config.compute_dtype)
+        with run_compiled(self.fast, batch.entering):
+            states = run_tail(self.tail, batch.entering, batch.real, self.config.compute_dtype)
 
         def flat(name: str) -> Tensor | None:
             values = batch.flat(name)

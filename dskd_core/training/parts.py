@@ -113,6 +113,11 @@ class Part:
         self.documents: NDArray[np.uint64] = self._arrays["documents"]
         self.heldout: NDArray[np.bool_] = self._arrays["heldout"]
 
+    def length(self, index: int) -> int:
+        """Return the positions of the window ``windows[index]``."""
+        start, stop = self._arrays["offsets"][index : index + 2]
+        return int(stop - start)
+
     def rows(self, index: int, name: str) -> NDArray[Any]:
         """Return what an array holds at the positions of the window ``windows[index]``."""
         start, stop = self._arrays["offsets"][index : index + 2]

@@ -12,6 +12,7 @@ from dskd_core.config import Arm, TeacherConfig, TrainingConfig
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.embeddings.teacher import Teacher
 from dskd_core.errors import DataError
+from dskd_core.training.compilation import CompiledLayers
 from dskd_core.training.inputs import Inputs, is_semantic
 from dskd_core.training.losses import Weights, all_finite
 from dskd_core.training.objective import Batch, Objective
@@ -92,6 +93,7 @@ class Run:
             tail,
             student.output.to(getattr(torch, config.compute_dtype)),
             rows,
+            CompiledLayers(tail.layers, source.longest) if config.compile_layers else None,
         )
         return cls(
             config=config,

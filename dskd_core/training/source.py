@@ -1,7 +1,7 @@
 """Where a run gets the activations of a window from: the store, or the teacher beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +30,10 @@ class Source(Protocol):
     @property
     def training(self) -> Sequence[int]:
         """Windows to train on, ascending."""
+
+    @property
+    def longest(self) -> int:
+        """Positions of the longest window to train on."""
 
     def labels(self, window: int) -> NDArray[np.int64]:
         """Return x_(t+1) at every position of a window, -1 where there is none."""
@@ -75,6 +79,12 @@ class Activations:
         validation = self._validation(kept, validation_share)
         self.validation = [window for window in kept if self.document(window) in validation]
         self.heldout = [window for window in kept if self.document(window) not in validation]
+
+    @property
+    def longest(self) -> int:
+        """Positions of the longest window to train on."""
+        places = (self._places[window] for window in self.training)
+        return max(part.length(index) for part, index in places)
 
     def document(self, window: int) -> int:
         """Return the hash of a window's document."""
@@ -131,14 +141,16 @@ class Online:
         """Load the teacher and choose the windows to train on."""
         windows = load_windows(text)
         training = chosen_windows(windows, heldout=False, budget=config.max_train_tokens)
-        longest = len(windows.prefix) + int(windows.lengths[training].max())
-        capturer = Capturer.load(
-            teacher,
-            untrained,
-            teacher_config,
-            compiled_length=longest if config.compile_teacher else None,
-        )
-        return cls(capturer, windows, training.tolist())
+        capturer = Capturer.load(teacher, untrained, teacher_config)
+        source = cls(capturer, windows, training.tolist())
+        if not config.compile_layers:
+            return source
+        return replace(source, capturer=capturer.compiled(source.longest))
+
+    @property
+    def longest(self) -> int:
+        """Positions of the longest window to train on."""
+        return len(self.windows.prefix) + int(self.windows.lengths[self.training].max())
 
     def labels(self, window: int) -> NDArray[np.int64]:
         """Return x_(t+1) at every position of a window, -1 where there is none."""

@@ -34,8 +34,11 @@ class Step:
 
     @property
     def total_weight(self) -> float:
-        """Sum of all positions' weights: what CE and KL are divided by."""
-        return float(sum(weights.sum() for weights in self.weights))
+        """Sum of all positions' weights: what CE and KL are divided by; 1 where none is scored.
+
+        So windows of one token each, which have no label, make a step of zeros.
+        """
+        return float(sum(weights.sum() for weights in self.weights)) or 1.0
 
     @property
     def n_chosen(self) -> int:

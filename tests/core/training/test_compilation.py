@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from dskd_core.training.compilation import Compiled, CompiledLayers
+from dskd_core.training.compilation import Compiled, CompiledLayers, run_compiled
 
 needs_a_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="no C++ compiler here"
@@ -48,7 +48,7 @@ def test_layers_run_compiled_at_their_length_and_as_written_at_any_other():
             expected = run(layers, states)
             for layer in layers:
                 layer.ran = 0
-            with fast.running(torch.zeros(2, length)):
+            with run_compiled(fast, torch.zeros(2, length)):
                 found = run(layers, states)
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
             assert sum(layer.ran for layer in layers) == n_written
@@ -60,11 +60,11 @@ def test_the_layers_are_their_own_again_afterwards_even_after_an_error(monkeypat
     layers = nn.ModuleList([Layer()])
     fast = CompiledLayers(layers, length=5)
     states = torch.randn(1, 5, 6)
-    with fast.running(torch.zeros(1, 5)):
+    with run_compiled(fast, torch.zeros(1, 5)):
         assert layers[0](states, scale=1.0) == "compiled"
-    with pytest.raises(TypeError, match="scale"), fast.running(torch.zeros(1, 4)):
+    with pytest.raises(TypeError, match="scale"), run_compiled(fast, torch.zeros(1, 4)):
         layers[0](states)
-    with pytest.raises(ZeroDivisionError), fast.running(torch.zeros(1, 5)):
+    with pytest.raises(ZeroDivisionError), run_compiled(fast, torch.zeros(1, 5)):
         layers[0](states, scale=1 / 0)
     assert layers[0](states, scale=1.0).shape == (1, 5, 6)
     assert "forward" not in vars(layers[0])
@@ -78,9 +78,12 @@ def test_what_cannot_be_compiled_runs_as_written_and_that_is_said_once(monkeypat
     layers = nn.ModuleList(Layer() for _ in range(2))
     states = torch.randn(1, 5, 6)
     expected = run(layers, states)
-    with caplog.at_level(logging.WARNING), CompiledLayers(layers, 5).running(torch.zeros(1, 5)):
+    with (
+        caplog.at_level(logging.WARNING),
+        run_compiled(CompiledLayers(layers, 5), torch.zeros(1, 5)),
+    ):
         assert torch.equal(run(layers, states), expected)
         assert torch.equal(run(layers, states), expected)
     assert len(caplog.records) == 1
-    assert "The teacher could not be compiled (no g++ found)" in caplog.text
-    assert "set training.compile_teacher to false" in caplog.text
+    assert "The layers could not be compiled (no g++ found)" in caplog.text
+    assert "set training.compile_layers to false" in caplog.text

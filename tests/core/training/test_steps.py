@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dskd_core.config import TrainingConfig
-from dskd_core.training.steps import Schedule
+from dskd_core.training.steps import Schedule, Step
 
 
 @dataclass(frozen=True)
@@ -76,3 +76,9 @@ def test_the_seed_decides_the_order(uneven):
     one, same, other = (schedule(uneven, 5, seed=seed) for seed in (3, 3, 4))
     assert taken(one) == taken(same)
     assert taken(one) != taken(other)
+
+
+def test_a_step_without_a_label_divides_its_zeros_by_one():
+    nothing = Step((8,), (np.zeros(1),), (np.empty(0, np.int64),))
+    assert nothing.total_weight == 1.0
+    assert Step((8,), (np.array([0.5, 0.0, 2.0]),), nothing.chosen).total_weight == 2.5
