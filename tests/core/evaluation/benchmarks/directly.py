@@ -281,13 +281,15 @@ def main():
     parser.add_argument("--data", type=Path, default=Path("../shared/data/benchmarks"))
     parser.add_argument("--items", type=int, default=25)
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--softmax", help="The type of its log-softmax; the model's if left out.")
     parser.add_argument("--tasks", nargs="+", default=TASKS)
     asked = parser.parse_args()
     from lm_eval.models.huggingface import HFLM
 
     folder = Path(tempfile.mkdtemp())
     settings = write_items(asked.data, folder / "items", asked.items)
-    model = HFLM(pretrained=str(asked.model), device="cpu", dtype=asked.dtype, batch_size=8)
+    types = {"dtype": asked.dtype, "softmax_dtype": asked.softmax}
+    model = HFLM(pretrained=str(asked.model), device="cpu", batch_size=8, **types)
     for task in asked.tasks:
         began = time.monotonic()
         rows = ours(folder / "artifacts", asked.model, asked.dtype, settings[task])
