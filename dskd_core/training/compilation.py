@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 _log = logging.getLogger(__name__)
 
+_MOST_SHAPES = 64
+
 
 class Compiled:
     """A function that is compiled at its first call, or runs as written if it cannot be."""
@@ -31,7 +33,10 @@ class Compiled:
             setting: that turns compiling it off.
         """
         self.eager, self.what, self.setting = eager, what, setting
-        self.fast: Callable[..., Any] = torch.compile(eager, fullgraph=True, dynamic=False)
+        # transformers runs the layers of all models through one function, so they share the limit.
+        self.fast: Callable[..., Any] = torch.compile(  # type: ignore[call-overload]
+            eager, fullgraph=True, dynamic=False, recompile_limit=_MOST_SHAPES
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run it."""

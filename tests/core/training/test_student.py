@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from transformers import (
@@ -14,6 +16,7 @@ from transformers import (
 from dskd_core.config import StudentConfig
 from dskd_core.embeddings.teacher import Teacher
 from dskd_core.errors import ConfigError
+from dskd_core.training.compilation import Compiled, CompiledLayers, run_compiled
 from dskd_core.training.span import Span, Tail, capturing
 from dskd_core.training.student import Shape, export, write_untrained
 
@@ -154,3 +157,21 @@ def test_half_of_the_teacher_s_layers_is_the_default():
 def test_a_student_that_does_not_fit_is_refused(config):
     with pytest.raises(ConfigError, match="choose fewer"):
         Shape.of(config, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler here")
+def test_layers_of_several_families_run_compiled_in_one_process(monkeypatch):
+    monkeypatch.setattr(Compiled, "failed", set())
+    for family in ("llama", "qwen3", "gemma3", "gpt2"):
+        teacher, ids = _teacher(family), torch.randint(0, 101, (3, 16))
+        entering = torch.randn(3, 16, teacher.head.shape[1])
+        tail = Tail(teacher, 2)
+        for layers, run in (
+            (tail.layers, lambda tail=tail, entering=entering: tail(entering)),
+            (teacher.layers, lambda teacher=teacher, ids=ids: teacher.states(ids)),
+        ):
+            with run_compiled(CompiledLayers(layers, 16), ids):
+                found = run()
+            torch.testing.assert_close(found, run(), rtol=1e-3, atol=1e-3)
+    assert not Compiled.failed
