@@ -54,6 +54,7 @@ def test_the_trigger_is_one_that_prefect_accepts():
     assert [d["name"] for d in file["deployments"] if "triggers" in d] == ["evaluate"]
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("prefect")
 def test_starting_twice_leaves_one_of_each_and_what_a_person_switched(client, prefect_server):
     def standing():

@@ -46,6 +46,7 @@ def test_only_the_missing_shard_is_made_and_what_waits_is_not_started(core, conf
     assert core.made == []
 
 
+@pytest.mark.slow
 def test_a_lost_shard_of_a_finished_run_is_made_again(core, config):
     train(config)
     store = ArtifactStore(config.root_uri)
