@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 
 from dskd_core.planning.hardware import Device
-from dskd_core.planning.plan import MAX_SHARDS, MIN_SHARD_SECONDS, STORE_BYTES_PER_SECOND, Plan
+from dskd_core.planning.plan import (
+    FEW_SHARDS,
+    MAX_SHARDS,
+    MIN_SHARD_SECONDS,
+    STORE_BYTES_PER_SECOND,
+    Plan,
+)
 from dskd_core.planning.quantities import KMEANS_ITERATIONS, StagePlan
 
 _SHOWN = 0.01
@@ -122,7 +128,7 @@ def _shard_times(plan: Plan, stage: StagePlan, devices: Sequence[Device]) -> str
 def _shard_faults(plan: Plan, stage: StagePlan, devices: Sequence[Device]) -> list[str]:
     brief = [d.name for d in devices if plan.shard_seconds(stage, d) < MIN_SHARD_SECONDS]
     faults = [f"more than {MAX_SHARDS:,}"] if stage.n_shards > MAX_SHARDS else []
-    if brief:
+    if brief and stage.n_shards > FEW_SHARDS:
         faults.append(f"under {MIN_SHARD_SECONDS:.0f} s on {', '.join(brief)}")
     return faults
 
