@@ -115,13 +115,13 @@ class Part:
 
     def length(self, index: int) -> int:
         """Return the positions of the window ``windows[index]``."""
-        start, stop = self._arrays["offsets"][index : index + 2]
-        return int(stop - start)
+        start, stop = self._span(index)
+        return stop - start
 
     def rows(self, index: int, name: str) -> NDArray[Any]:
         """Return what an array holds at the positions of the window ``windows[index]``."""
-        start, stop = self._arrays["offsets"][index : index + 2]
-        return np.asarray(self._arrays[name][int(start) : int(stop)])
+        start, stop = self._span(index)
+        return np.asarray(self._arrays[name][start:stop])
 
     def read(self, index: int) -> WindowActivations:
         """Return the activations of the window ``windows[index]``, states as float32."""
@@ -140,3 +140,7 @@ class Part:
             **decoded,
             **ids,
         )
+
+    def _span(self, index: int) -> tuple[int, int]:
+        start, stop = self._arrays["offsets"][index : index + 2]
+        return int(start), int(stop)

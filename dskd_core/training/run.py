@@ -93,7 +93,9 @@ class Run:
             tail,
             student.output.to(getattr(torch, config.compute_dtype)),
             rows,
-            CompiledLayers(tail.layers, source.longest) if config.compile_layers else None,
+            CompiledLayers(tail.layers, int(source.lengths.max()))
+            if config.compile_layers
+            else None,
         )
         return cls(
             config=config,

@@ -32,8 +32,8 @@ class Source(Protocol):
         """Windows to train on, ascending."""
 
     @property
-    def longest(self) -> int:
-        """Positions of the longest window to train on."""
+    def lengths(self) -> NDArray[np.int64]:
+        """Positions of each window to train on, the prefix counted."""
 
     def labels(self, window: int) -> NDArray[np.int64]:
         """Return x_(t+1) at every position of a window, -1 where there is none."""
@@ -81,10 +81,10 @@ class Activations:
         self.heldout = [window for window in kept if self.document(window) not in validation]
 
     @property
-    def longest(self) -> int:
-        """Positions of the longest window to train on."""
+    def lengths(self) -> NDArray[np.int64]:
+        """Positions of each window to train on, the prefix counted."""
         places = (self._places[window] for window in self.training)
-        return max(part.length(index) for part, index in places)
+        return np.array([part.length(index) for part, index in places])
 
     def document(self, window: int) -> int:
         """Return the hash of a window's document."""
@@ -145,12 +145,12 @@ class Online:
         source = cls(capturer, windows, training.tolist())
         if not config.compile_layers:
             return source
-        return replace(source, capturer=capturer.compiled(source.longest))
+        return replace(source, capturer=capturer.compiled(int(source.lengths.max())))
 
     @property
-    def longest(self) -> int:
-        """Positions of the longest window to train on."""
-        return len(self.windows.prefix) + int(self.windows.lengths[self.training].max())
+    def lengths(self) -> NDArray[np.int64]:
+        """Positions of each window to train on, the prefix counted."""
+        return len(self.windows.prefix) + self.windows.lengths[self.training]
 
     def labels(self, window: int) -> NDArray[np.int64]:
         """Return x_(t+1) at every position of a window, -1 where there is none."""

@@ -122,7 +122,7 @@ class Schedule:
 
     @cached_property
     def _lengths(self) -> NDArray[np.int64]:
-        return np.array([len(self.source.labels(window)) for window in self.source.training])
+        return np.asarray(self.source.lengths)
 
     def weights(self, window: int) -> NDArray[np.float64]:
         """Return the weight in CE and KL of each position of a window."""
