@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from dskd_core.embeddings.head import Head, as_head
-from dskd_core.training.kernels import Divergence
-from dskd_core.training.logits import Buffers, Walk, sums_dtype, wide
+from dskd_core.training.kernels import Divergence, sums_dtype
+from dskd_core.training.logits import Buffers, Walk, wide
 from dskd_core.training.targets import TeacherSide, teacher_side
 
 

@@ -22,6 +22,11 @@ Divergence = Literal["forward_kl", "reverse_kl", "jsd"]
 Kernel = Callable[..., tuple[Tensor, ...]]
 
 
+def sums_dtype(like: Tensor) -> torch.dtype:
+    """Return the dtype of softmax and sums: float32, or float64 where the products have it."""
+    return torch.float64 if like.dtype == torch.float64 else torch.float32
+
+
 def settings(
     temperature: float, kl_weight: float, softcap: float | None, *, like: Tensor
 ) -> Tensor:
@@ -29,9 +34,8 @@ def settings(
 
     The gradient of alpha T^2 D(p(z / T)) brings a factor 1 / T, so alpha T remains.
     """
-    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
     values = [1.0 / temperature, kl_weight * temperature, softcap or 1.0]
-    return torch.tensor(values, dtype=dtype, device=like.device)
+    return torch.tensor(values, dtype=sums_dtype(like), device=like.device)
 
 
 def single(

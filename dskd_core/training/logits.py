@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dskd_core.embeddings.head import Head
-from dskd_core.training.kernels import Kernel, settings
+from dskd_core.training.kernels import Kernel, settings, sums_dtype
 
 _CHUNK_BYTES = {"cpu": 128 << 20, "cuda": 512 << 20}
 """Logits of a chunk: every chunk reads all of W again, so a small one is bound by memory."""
@@ -101,11 +101,6 @@ class Walk:
             stop = start + self.block if self.compiled else min(n, start + self.block)
             parts.append(run(*(buffer[start:stop] for buffer in buffers), self.settings))
         return tuple(torch.cat(column)[:n] for column in zip(*parts, strict=True))
-
-
-def sums_dtype(like: Tensor) -> torch.dtype:
-    """Return the dtype of softmax and sums: float32, or float64 where the products have it."""
-    return torch.float64 if like.dtype == torch.float64 else torch.float32
 
 
 def wide(values: Tensor) -> Tensor:
