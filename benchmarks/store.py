@@ -35,7 +35,7 @@ import zarr
 
 from dskd_core import storage
 from dskd_core.arrays import get_array
-from dskd_core.artifacts import ArtifactStore, Work
+from dskd_core.artifacts import ArtifactStore, Draft, Work
 from dskd_core.embeddings.extraction import Occurrences
 from dskd_core.embeddings.parts import write_part
 
@@ -59,7 +59,7 @@ def make_part(n_rows: int, d: int, seed: int = 0) -> Arrays:
 
 def write_ours(folder: Path, part: Arrays) -> None:
     """Write a part as extract_shard does."""
-    group = zarr.create_group(storage.zarr_store(str(folder), read_only=False), zarr_format=3)
+    group = Draft(folder.parent).write_group(folder.name)
     columns = (part[name] for name in ("tokens", "documents", "positions", "hashes"))
     met = np.bincount(part["tokens"], minlength=4000)
     write_part(group, part["states"], Occurrences(*columns), met, "bfloat16")

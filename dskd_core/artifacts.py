@@ -22,7 +22,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ import pyarrow.parquet as pq
 import zarr
 
 from dskd_core import integrity, storage
+from dskd_core.drafts import Draft
 from dskd_core.errors import ArtifactError
 from dskd_core.records import RECORD, Record, Work, check_record, fingerprint_of, tool_versions
 
@@ -155,32 +156,6 @@ class Artifact:
             return connection.sql(sql, params=parameters).to_arrow_table()
 
 
-@dataclass
-class Draft:
-    """An artifact in the making: a private local folder, and what its record will say."""
-
-    folder: Path
-    counts: dict[str, int] = field(default_factory=dict)
-    report: dict[str, Any] = field(default_factory=dict)
-
-    def path(self, name: str) -> Path:
-        """Return the local path of a file to write."""
-        return self.folder / name
-
-    def write_table(self, name: str, table: pa.Table) -> None:
-        """Write a Parquet file whose bytes depend on the rows alone."""
-        pq.write_table(table, self.path(name), compression="zstd")
-
-    def write_json(self, name: str, value: Any) -> None:
-        """Write a JSON file for people and machines."""
-        self.path(name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-    def write_group(self, name: str) -> zarr.Group:
-        """Create a Zarr v3 group to write arrays into."""
-        store = storage.zarr_store(str(self.path(name)), read_only=False)
-        return zarr.create_group(store, zarr_format=3)
-
-
 @dataclass(frozen=True)
 class ArtifactStore:
     """All artifacts under one root, a folder or an ``s3://`` prefix."""
@@ -284,6 +259,7 @@ class ArtifactStore:
                 raise storage.full(draft.folder, error) from error
             raise
         finally:
+            draft.close()
             shutil.rmtree(draft.folder, ignore_errors=True)
 
     def _draft_folder(self, work: Work) -> Path:

@@ -197,8 +197,8 @@ def full(folder: Path, error: BaseException) -> OSError:
     )
 
 
-def zarr_store(uri: str, *, read_only: bool = True) -> Any:
-    """Return the Zarr store at ``uri``.
+def zarr_store(uri: str) -> Any:
+    """Return the Zarr store at ``uri``, for reading.
 
     Arrays under ``s3://`` are read through s3fs, or through obstore where the environment says
     ``DSKD_S3_READER=obstore``; it was 1.4 to 2 times as fast here.
@@ -206,23 +206,20 @@ def zarr_store(uri: str, *, read_only: bool = True) -> Any:
     Raises:
         ConfigError: if DSKD_S3_READER names anything else, or this process may not read there.
     """
-    if read_only:  # what is written is a draft of a root that was checked
-        access.check_readable(uri)
+    access.check_readable(uri)
     from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
     if not is_remote(uri):
-        return LocalStore(uri, read_only=read_only)
+        return LocalStore(uri, read_only=True)
     if (reader := os.environ.get("DSKD_S3_READER", "s3fs")) == "obstore":
         from obstore.store import S3Store  # type: ignore[import-not-found]
 
         plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
         place = S3Store.from_url(uri, client_options={"allow_http": plain})
-        return ObjectStore(place, read_only=read_only)
+        return ObjectStore(place, read_only=True)
     if reader != "s3fs":
         raise ConfigError(f"DSKD_S3_READER is {reader!r}; set s3fs or obstore.")
-    return FsspecStore.from_url(
-        uri, read_only=read_only, storage_options={"use_listings_cache": False}
-    )
+    return FsspecStore.from_url(uri, read_only=True, storage_options={"use_listings_cache": False})
 
 
 def files_under(folder: Path) -> list[str]:

@@ -5,8 +5,8 @@ import pytest
 import zarr
 
 from dskd_core.arrays import get_array, new_array, put_array
+from dskd_core.drafts import Draft
 from dskd_core.errors import DataError
-from dskd_core.storage import zarr_store
 
 VALUES = {
     "states": np.random.default_rng(0).integers(0, 2**16, (103, 7), dtype=np.uint16),
@@ -20,12 +20,12 @@ VALUES = {
 
 @pytest.fixture
 def group(tmp_path) -> zarr.Group:
-    return zarr.create_group(zarr_store(str(tmp_path / "g"), read_only=False), zarr_format=3)
+    return Draft(tmp_path).write_group("g")
 
 
 def _is_zarr_s(tmp_path: Path, name: str, chunk_rows: int) -> None:
     """Assert that zarr writes the same files for the same values and chunks."""
-    other = zarr.create_group(zarr_store(str(tmp_path / "z"), read_only=False), zarr_format=3)
+    other = Draft(tmp_path).write_group("z")
     values = VALUES[name]
     array = new_array(other, name, values.shape, values.dtype, chunk_rows=chunk_rows)
     array[...] = values

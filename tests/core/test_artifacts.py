@@ -1,3 +1,4 @@
+import asyncio
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from zarr.storage import LocalStore
 
 from dskd_core.artifacts import RECORD, ArtifactStore, Work, fingerprint_of
 from dskd_core.config import SensesConfig
@@ -74,6 +76,34 @@ def test_a_draft_that_fails_leaves_no_artifact(store):
         fail()
     assert store.find(WORK) is None
     assert names(store) == []
+
+
+def test_chunks_still_on_their_way_when_another_fails_do_not_bring_the_draft_back(
+    store, monkeypatch
+):
+    late, put = [], LocalStore.set
+
+    async def put_slowly(self, key, value):
+        if key == "v/c/0":
+            raise OSError("no luck")
+        if key.startswith("v/c"):
+            await asyncio.sleep(0.2)
+            late.append(key)
+        await put(self, key, value)
+
+    monkeypatch.setattr(LocalStore, "set", put_slowly)
+    with pytest.raises(OSError, match="no luck"), store.publish(WORK) as draft:
+        draft.write_group("x.zarr").create_array("v", data=np.arange(1, 10), chunks=(1,))
+    assert len(late) == 8, "the draft is removed after the last of them"
+    assert names(store) == []
+
+
+def test_nothing_is_written_into_a_draft_after_its_end(store):
+    with store.publish(WORK) as draft:
+        array = draft.write_group("x.zarr").create_array("v", data=np.arange(9))
+    with pytest.raises(FileNotFoundError, match="finished or given up"):
+        array[:] = 7
+    assert store.find(WORK).group("x.zarr")["v"][:].tolist() == list(range(9))
 
 
 def test_a_draft_that_is_killed_leaves_no_artifact_and_does_not_hinder_the_next(store):

@@ -1,0 +1,86 @@
+"""Drafts: artifacts in the making, each a private local folder until its end."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zarr
+from zarr.core.buffer import Buffer
+from zarr.storage import LocalStore
+
+
+@dataclass
+class Draft:
+    """An artifact in the making: a private local folder, and what its record will say."""
+
+    folder: Path
+    counts: dict[str, int] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+    _stores: list["_DraftStore"] = field(default_factory=list, repr=False)
+
+    def path(self, name: str) -> Path:
+        """Return the local path of a file to write."""
+        return self.folder / name
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Write a Parquet file whose bytes depend on the rows alone."""
+        pq.write_table(table, self.path(name), compression="zstd")
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file for people and machines."""
+        self.path(name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+    def write_group(self, name: str) -> zarr.Group:
+        """Create a Zarr v3 group to write arrays into."""
+        self._stores.append(_DraftStore(self.path(name)))
+        return zarr.create_group(self._stores[-1], zarr_format=3)
+
+    def close(self) -> None:
+        """Wait for the writes that have begun into its groups, and refuse those that have not."""
+        for store in self._stores:
+            store.close_for_writing()
+
+
+class _DraftStore(LocalStore):  # type: ignore[misc]
+    """A local store that can be closed for writing.
+
+    When the write of one chunk fails, zarr raises at once and leaves the writes of others running
+    in its own threads: they would make the folder of a draft again that was just removed.
+    """
+
+    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        self._state = threading.Condition()
+        self._n_writes, self._is_closed = 0, False
+
+    async def set(self, key: str, value: Buffer) -> None:
+        with self._write():
+            await super().set(key, value)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        with self._write():
+            await super().set_if_not_exists(key, value)
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[None]:
+        with self._state:
+            if self._is_closed:
+                raise FileNotFoundError(f"The draft {self.root} is finished or given up.")
+            self._n_writes += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._n_writes -= 1
+                self._state.notify_all()
+
+    def close_for_writing(self) -> None:
+        with self._state:
+            self._is_closed = True
+            self._state.wait_for(lambda: self._n_writes == 0)
