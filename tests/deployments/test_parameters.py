@@ -14,9 +14,9 @@ def test_a_parameter_file_is_accepted(path):
     load_config(path)
 
 
-def test_there_is_a_file_for_each_model_and_for_the_experiment():
+def test_there_is_a_file_for_each_model_and_for_both_experiments():
     models = {"smollm2-135m", "llama3-8b", "mistral-7b"}
-    assert {path.stem for path in FOLDER.iterdir()} == models | {"experiment"}
+    assert {path.stem for path in FOLDER.iterdir()} == models | {"experiment", "experiment-prompts"}
 
 
 @pytest.mark.parametrize(
