@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 import zarr
 
 from dskd_core import integrity, storage
-from dskd_core.drafts import Draft
+from dskd_core.drafts import DRAFT, PARTIAL, Draft
 from dskd_core.errors import ArtifactError
 from dskd_core.records import RECORD, Record, Work, check_record, fingerprint_of, tool_versions
 
@@ -49,8 +49,6 @@ __all__ = [
     "tool_versions",
 ]
 
-PARTIAL = ".partial-"
-DRAFT = "dskd-draft-"
 _STALE_SECONDS = 7 * 24 * 3600
 
 

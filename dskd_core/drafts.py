@@ -14,6 +14,13 @@ import zarr
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
+PARTIAL = ".partial-"
+"""Drafts beside the artifact they are to be: of local roots."""
+DRAFT = "dskd-draft-"
+"""Drafts in the machine's temporary folder: of object stores."""
+SPILL = "dskd-spill-"
+"""Folders in the machine's temporary folder for what a query has no memory for."""
+
 
 @dataclass
 class Draft:

@@ -6,7 +6,8 @@ Four kinds of garbage, and nothing else under a root is ever looked at twice:
     half     ROOT/STAGE/FINGERPRINT without record.json: an upload that broke off, or an artifact
              whose deletion did
     upload   parts of one large file in the object store, which no listing shows
-    local    a draft in this machine's temporary folder that was to be uploaded
+    local    in this machine's temporary folder: a draft that was to be uploaded, or what a query
+             had no memory for
 
 A name that dskd does not give is left alone, whatever lies in it. So is a folder in which anything,
 be it the folder itself, is younger than the limit: somebody may be writing there.
@@ -23,14 +24,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dskd_core import storage
-from dskd_core.artifacts import DRAFT, PARTIAL, RECORD
+from dskd_core.drafts import DRAFT, PARTIAL, SPILL
 from dskd_core.errors import ConfigError
+from dskd_core.records import RECORD
 
 MIN_HOURS = 1.0
 _STAGE = re.compile(r"[a-z][a-z0-9-]*")
 _PUBLISHED = re.compile(r"[0-9a-f]{16}")
 _PARTIAL = re.compile(re.escape(PARTIAL) + r"[0-9a-f]{16}-[0-9a-f]{8}")
-_LOCAL = re.compile(re.escape(DRAFT) + r"[a-z0-9-]+-[0-9a-f]{16}-[a-z0-9_]{8}")
+_LOCAL = re.compile(rf"({DRAFT}[a-z0-9-]+-[0-9a-f]{{16}}-|{SPILL})[a-z0-9_]{{8}}")
 
 Kind = Literal["draft", "half", "upload", "local"]
 
@@ -77,7 +79,7 @@ def find_garbage(
     limit = (time.time() if now is None else now) - older_than_hours * 3600
     root_uri = storage.check_root(root_uri)
     inside = _remote(root_uri) if storage.is_remote(root_uri) else _local(Path(root_uri))
-    found = [*inside, *_local_drafts(Path(tempfile.gettempdir()))]
+    found = [*inside, *_temporary(Path(tempfile.gettempdir()))]
     return sorted((g for g in found if g.newest < limit), key=lambda g: (g.kind, g.uri))
 
 
@@ -101,7 +103,7 @@ def _local(root: Path) -> Iterator[Garbage]:
                 yield _folder("half", folder)
 
 
-def _local_drafts(temporary: Path) -> Iterator[Garbage]:
+def _temporary(temporary: Path) -> Iterator[Garbage]:
     for folder in _folders(temporary):
         if _LOCAL.fullmatch(folder.name) and folder.stat().st_uid == os.getuid():
             yield _folder("local", folder)

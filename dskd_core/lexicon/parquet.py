@@ -13,6 +13,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dskd_core.drafts import SPILL
+
 BATCH_ROWS = 65536
 _MEMORY = "1200MB"
 # Columns with too many values for a dictionary of them to be worth its time.
@@ -73,7 +75,7 @@ def _even(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 @contextlib.contextmanager
 def database(**settings: Any) -> Iterator[duckdb.DuckDBPyConnection]:
     """Give an in-memory DuckDB that spills to a temporary folder and keeps no order of its own."""
-    with tempfile.TemporaryDirectory(prefix="dskd-duckdb-") as folder:
+    with tempfile.TemporaryDirectory(prefix=SPILL) as folder:
         config = {"memory_limit": _MEMORY, "temp_directory": folder, **settings}
         with duckdb.connect(config=config) as connection:
             yield connection

@@ -10,6 +10,7 @@ import pytest
 from dskd_core.artifacts import RECORD, ArtifactStore, Work
 from dskd_core.errors import ConfigError
 from dskd_core.garbage import find_garbage, sweep
+from dskd_core.lexicon.parquet import database
 
 HOUR = 3600.0
 WORK = Work("senses", {"k": 5}, {})
@@ -145,6 +146,14 @@ def test_drafts_of_uploads_in_the_temporary_folder_are_swept_and_nothing_else(st
     assert [(g.kind, g.uri) for g in found] == [("local", str(ours))]
     sweep(found)
     assert sorted(p.name for p in (tmp_path / "tmp").iterdir()) == sorted(p.name for p in others)
+
+
+def test_what_a_killed_query_spilled_is_swept(store):
+    with database() as connection:
+        [(name,)] = connection.sql("SELECT current_setting('temp_directory')").fetchall()
+        assert Path(name).parent == Path(tempfile.gettempdir())
+        aged(Path(name), 30)
+        assert places(find_garbage(store.root_uri, older_than_hours=24)) == [name]
 
 
 def test_the_draft_of_an_upload_has_the_name_that_is_looked_for(tmp_path, monkeypatch):
