@@ -28,7 +28,7 @@ from dskd_core.errors import ConfigError
         (
             {"embeddings": {"reuse_activations": True}}
             | {"prompts": {"sources": [{"task": "arc", "uri": "x.jsonl"}]}},
-            r"reuse_activations true finds nothing to reuse.* 1 sources of prompts.*set it to false",
+            r"reuse_activations true finds nothing to reuse.* 1 sources of prompts.*to false",
         ),
         ({"evaluation": {"arms": ["dskd"]}}, r"lack 'kd'.*add it"),
         ({"evaluation": {"arms": ["kd", "kd"]}}, r"name one twice; name each once"),
