@@ -125,8 +125,7 @@ def test_what_is_planned_from_a_corpus_is_what_is_then_stored(nexted):
     assert planned == pytest.approx(_chunks(corpus, "windows.zarr"), rel=0.01)
 
 
-def test_one_pass_for_both_saves_the_tokens_that_are_then_reused(nexted):
-    """What a plan says before it, and what the records say after it."""
+def test_one_pass_for_both_saves_the_tokens_that_both_need(nexted):
     values = nexted.config.model_dump(mode="json")
     values["training"]["max_train_tokens"] = 300
     off = PipelineConfig.model_validate(values)
@@ -136,7 +135,7 @@ def test_one_pass_for_both_saves_the_tokens_that_are_then_reused(nexted):
     plan, gpu = make_plan(on.config), named_gpu("H100-80GB")
     trained_on = chosen_windows(windows, heldout=False, budget=300)
     lengths = take_census(windows, on.config.embeddings).lengths
-    assert plan.n_shared_tokens == make_plan(off).n_shared_tokens == lengths[trained_on].sum() > 0
+    assert plan.n_shared_tokens == lengths[trained_on].sum() > 0
     stages = [stage.stage for stage in plan.stages]
     assert stages[2:5] == ["untrained-student", "activations", "embeddings"]
     stage = plan.stages[4]
@@ -148,10 +147,10 @@ def test_one_pass_for_both_saves_the_tokens_that_are_then_reused(nexted):
     assert stage.flops == pytest.approx(4 * layer * stage.n_tokens, rel=0.01)
     assert plan.one_pass_saving(gpu) == plan.one_pass_flops / (0.4 * 989e12) / 3600
     told = f"saves {plan.n_shared_tokens} of the {lengths.sum()} tokens that embeddings need, "
+    assert any(told in s for s in sentences(plan, [gpu]) if s.startswith("One teacher pass"))
     for made, switch in ((plan, "on"), (make_plan(off), "off")):
-        sentence = next(s for s in sentences(made, [gpu]) if s.startswith("One teacher pass"))
-        assert told in sentence
-        assert sentence.endswith(f"embeddings.reuse_activations is {switch}.")
+        end = f"h on H100-80GB: embeddings.reuse_activations is {switch}."
+        assert any(s.endswith(end) for s in sentences(made, [gpu]))
 
 
 def test_one_pass_is_estimated_from_the_budget_and_nothing_for_prompts(planned):
