@@ -99,7 +99,7 @@ def test_what_was_captured_is_not_run_again_and_the_rows_are_those_of_the_ordina
     miniature, activations, tmp_path, monkeypatch, key
 ):
     """float32: a window's states hardly depend on the batch it was run in."""
-    settings = {"key": key, "max_occurrences": 4, "safety": 100.0}
+    settings = {"key": key, "max_occurrences": 4, "safety": 100.0, "reuse_activations": True}
     ordinary, expected = embed(miniature, tmp_path / "ordinary", None, **settings)
     known, windows = known_of(miniature, activations), load_windows(miniature.corpus())
     n_run, states = [], Teacher.states
@@ -120,6 +120,9 @@ def test_what_was_captured_is_not_run_again_and_the_rows_are_those_of_the_ordina
         np.testing.assert_array_equal(getattr(rows, name), getattr(expected, name))
     np.testing.assert_allclose(rows.states, expected.states, atol=1e-5)
     assert artifact.fingerprint != ordinary.fingerprint
+    assert artifact.record.config == ordinary.record.config, "the setting is told by the inputs"
+    assert artifact.record.inputs == ordinary.record.inputs | {"final-states": known.fingerprint}
+    assert set(ordinary.record.inputs) == {"teacher", "corpus"}
 
 
 def test_a_reused_row_has_the_bits_that_training_reads(miniature, activations, tmp_path):
