@@ -6,6 +6,7 @@ from prefect import flow
 
 from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
+from flows.activations import capture_corpus
 from flows.runner import DEFAULTS, Made, configured
 from tasks import corpus, dictionary, embeddings, lexicon, relations, senses, words
 from tasks.artifacts import show_summary
@@ -35,6 +36,8 @@ def build_dictionary(config: PipelineConfig = DEFAULTS) -> Made:
     spelled = words.words.submit(config, related, teacher)
 
     made: Made = {"teacher": teacher.result(), "corpus": windows.result()}
+    if config.embeddings.reuse_activations:
+        made |= capture_corpus(config, made)
     made["embeddings"] = extract_embeddings(config, made)
     made["senses"] = cluster_senses(config, made)
     made["lexicon"], made["relations"] = pairs.result(), related.result()
@@ -51,16 +54,17 @@ def extract_embeddings(
 ) -> str:
     """Read the teacher's states shard by shard; ``done`` are URIs of shards not to run."""
     inputs = made["teacher"], made["corpus"]
+    reused = made["activations"] if config.embeddings.reuse_activations else None
     parts = in_slots(
         "embeddings",
         embeddings.extract,
         {
-            f"embeddings shard {shard.name}": (config, *inputs, shard)
-            for shard in embeddings.shards_of(config, made["corpus"])
+            f"embeddings shard {shard.name}": (config, *inputs, shard, reused)
+            for shard in embeddings.shards_of(config, *inputs, reused)
         },
         done,
     )
-    return embeddings.collect.submit(config, *inputs, parts).result()
+    return embeddings.collect.submit(config, *inputs, parts, reused).result()
 
 
 def cluster_senses(

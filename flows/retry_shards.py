@@ -7,9 +7,10 @@ from prefect import flow, get_run_logger
 from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import DskdError
+from flows.activations import capture_activations
 from flows.build_dictionary import cluster_senses, extract_embeddings
 from flows.runner import DEFAULTS, configured
-from flows.train import answer_prompts, capture_activations
+from flows.train import answer_prompts
 from tasks import lexicon, missing
 from tasks.shards import ShardError
 

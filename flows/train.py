@@ -6,6 +6,7 @@ from prefect import flow
 
 from dskd_core.access import check_settings
 from dskd_core.config import Arm, PipelineConfig
+from flows.activations import capture_activations
 from flows.build_dictionary import build_dictionary
 from flows.runner import DEFAULTS, Made, configured
 from tasks import evaluation, prompts, training
@@ -101,30 +102,13 @@ def _captured(config: PipelineConfig, made: Made) -> training.Places:
     text = _prompts(config, teacher) if config.prompts.sources else made["corpus"]
     mode = training.mode_of(config, untrained, text)
     inputs = {"teacher": teacher, "untrained": untrained, "text": text, "mode": mode}
+    reused = config.embeddings.reuse_activations  # then they stood before the dictionary did
     places = {
         "untrained": untrained,
-        "activations": capture_activations(config, inputs),
+        "activations": made["activations"] if reused else capture_activations(config, inputs),
         "dictionary": made["dictionary"],
     }
     return places | ({"teacher": teacher, "text": text} if mode == "online" else {})
-
-
-def capture_activations(
-    config: PipelineConfig, inputs: Made, done: Mapping[str, str] | None = None
-) -> str:
-    """Keep what training needs of the teacher; ``done`` are URIs of shards not to run."""
-    teacher, untrained, text = inputs["teacher"], inputs["untrained"], inputs["text"]
-    mode = inputs["mode"]
-    parts = in_slots(
-        "activations",
-        training.capture,
-        {
-            f"activations shard {shard.name}": (config, teacher, untrained, text, mode, shard)
-            for shard in training.shards_of(config, text, mode)
-        },
-        done,
-    )
-    return training.collect.submit(config, untrained, text, mode, parts).result()
 
 
 def _prompts(config: PipelineConfig, teacher: str) -> str:

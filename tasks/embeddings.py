@@ -4,6 +4,7 @@ from dskd_core.config import PipelineConfig
 from dskd_core.shards import Shard
 from tasks.artifacts import opened, shown, shown_shard, store_of
 from tasks.policy import gpu_task
+from tasks.training import states_of
 
 
 @gpu_task(name="teacher", task_run_name="teacher {config.teacher.source}")
@@ -21,15 +22,20 @@ def teacher(config: PipelineConfig) -> str:
     )
 
 
-def shards_of(config: PipelineConfig, corpus: str) -> list[Shard]:
+def shards_of(
+    config: PipelineConfig, teacher: str, corpus: str, activations: str | None = None
+) -> list[Shard]:
     """Return the shards the corpus is read in."""
     from dskd_core.embeddings.store import plan_shards
 
-    return plan_shards(opened(corpus), config.embeddings)
+    known = states_of(config, teacher, corpus, activations)
+    return plan_shards(opened(corpus), config.embeddings, known)
 
 
 @gpu_task(name="embeddings", task_run_name="embeddings shard {shard.name}")
-def extract(config: PipelineConfig, teacher: str, corpus: str, shard: Shard) -> str:
+def extract(
+    config: PipelineConfig, teacher: str, corpus: str, shard: Shard, activations: str | None = None
+) -> str:
     """Read the teacher's states over one shard of the corpus; return the shard's URI."""
     from dskd_core.embeddings.store import extract_shard
 
@@ -42,13 +48,20 @@ def extract(config: PipelineConfig, teacher: str, corpus: str, shard: Shard) -> 
             opened(teacher),
             opened(corpus),
             shard,
+            known=states_of(config, teacher, corpus, activations),
             progress=progress,
         ),
     )
 
 
 @gpu_task(name="embeddings", task_run_name="embeddings")
-def collect(config: PipelineConfig, teacher: str, corpus: str, parts: list[str]) -> str:
+def collect(
+    config: PipelineConfig,
+    teacher: str,
+    corpus: str,
+    parts: list[str],
+    activations: str | None = None,
+) -> str:
     """Collect the shards, grouped by token; return the embeddings' URI."""
     from dskd_core.embeddings.store import collect_embeddings
 
@@ -56,7 +69,12 @@ def collect(config: PipelineConfig, teacher: str, corpus: str, parts: list[str])
     return shown(
         "embeddings",
         lambda _: collect_embeddings(
-            store_of(config), config.embeddings, opened(teacher), opened(corpus), shards
+            store_of(config),
+            config.embeddings,
+            opened(teacher),
+            opened(corpus),
+            shards,
+            known=states_of(config, teacher, corpus, activations),
         ),
         parts=shards,
     )

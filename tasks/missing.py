@@ -13,6 +13,7 @@ from dskd_core.lookup import Lookup, NotMade
 from dskd_core.progress import silent
 from dskd_core.shards import Shard
 from tasks.policy import cpu_task
+from tasks.training import states_of
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,21 @@ def survey_of(config: PipelineConfig) -> list[Shards]:
         waiting = ["embeddings", "senses", "activations"]
         return [lexicon, *(Shards(stage, waits_for="teacher") for stage in waiting)]
     corpus = _found(build_corpus, store, config.corpus, teacher, progress=silent)
-    if corpus is None:
-        stages = [Shards(stage, waits_for="corpus") for stage in ("embeddings", "senses")]
-    else:
-        stages = _embeddings_and_senses(store, config, teacher, corpus)
     text, prompts = corpus, []
     if config.prompts.sources:
         text, prompts = _prompts(store, config, teacher)
-    return [lexicon, *stages, *prompts, _activations(store, config, teacher, text)]
+    activations = _activations(store, config, teacher, text)
+    reuses = config.embeddings.reuse_activations
+    if corpus is None:
+        stages = [Shards(stage, waits_for="corpus") for stage in ("embeddings", "senses")]
+    elif reuses and not activations.is_whole:
+        stages = [Shards(stage, waits_for="activations") for stage in ("embeddings", "senses")]
+    else:
+        reused = store.open(str(activations.collected)) if reuses else None
+        stages = _embeddings_and_senses(store, config, teacher, corpus, reused)
+    if reuses:  # what comes first is made first
+        return [lexicon, activations, *stages]
+    return [lexicon, *stages, *prompts, activations]
 
 
 def _found(build: Callable[..., Artifact], *arguments: Any, **named: Any) -> Artifact | None:
@@ -135,22 +143,15 @@ def _lexicon(store: Lookup, config: PipelineConfig) -> Shards:
 
 
 def _embeddings_and_senses(
-    store: Lookup, config: PipelineConfig, teacher: Artifact, corpus: Artifact
+    store: Lookup,
+    config: PipelineConfig,
+    teacher: Artifact,
+    corpus: Artifact,
+    activations: Artifact | None,
 ) -> list[Shards]:
-    from dskd_core.embeddings.store import collect_embeddings, extract_shard, plan_shards
     from dskd_core.senses.store import cluster_range, collect_senses, plan_ranges
 
-    wanted = config.embeddings
-    first = _shards(
-        "embeddings",
-        plan_shards(corpus, wanted),
-        lambda shard: _found(
-            extract_shard, store, wanted, config.teacher, teacher, corpus, shard, progress=silent
-        ),
-        lambda parts: _found(collect_embeddings, store, wanted, teacher, corpus, parts),
-        teacher=teacher,
-        corpus=corpus,
-    )
+    first = _embeddings(store, config, teacher, corpus, activations)
     if not first.is_whole:
         return [first, Shards("senses", waits_for="embeddings")]
     embeddings = store.open(str(first.collected))
@@ -175,6 +176,41 @@ def _embeddings_and_senses(
         embeddings=embeddings,
     )
     return [first, second]
+
+
+def _embeddings(
+    store: Lookup,
+    config: PipelineConfig,
+    teacher: Artifact,
+    corpus: Artifact,
+    activations: Artifact | None,
+) -> Shards:
+    from dskd_core.embeddings.store import collect_embeddings, extract_shard, plan_shards
+
+    wanted = config.embeddings
+    reused = {"activations": activations} if activations else {}
+    known = states_of(config, teacher.uri, corpus.uri, activations.uri if activations else None)
+    return _shards(
+        "embeddings",
+        plan_shards(corpus, wanted, known),
+        lambda shard: _found(
+            extract_shard,
+            store,
+            wanted,
+            config.teacher,
+            teacher,
+            corpus,
+            shard,
+            known=known,
+            progress=silent,
+        ),
+        lambda parts: _found(
+            collect_embeddings, store, wanted, teacher, corpus, parts, known=known
+        ),
+        teacher=teacher,
+        corpus=corpus,
+        **reused,
+    )
 
 
 def _prompts(

@@ -11,6 +11,7 @@ from tasks.policy import cpu_task, gpu_task
 
 if TYPE_CHECKING:
     from dskd_core.training.inputs import Inputs
+    from dskd_core.training.reuse import CapturedStates
 
 Places = dict[str, str]
 """URIs by the names of ``dskd_core.training.inputs.Inputs``."""
@@ -31,8 +32,11 @@ def relations_of(arm: Arm) -> str:
 
 
 @cpu_task(name="untrained-student", task_run_name="untrained student")
-def untrained(config: PipelineConfig, teacher: str, dictionary: str) -> str:
-    """Publish the student as it is before training, if it fits the dictionary; return its URI."""
+def untrained(config: PipelineConfig, teacher: str, dictionary: str | None = None) -> str:
+    """Publish the student as it is before training; return its URI.
+
+    A dictionary that another teacher made is refused, where there is one yet.
+    """
     from dskd_core.training.selection import check_same_teacher
     from dskd_core.training.student import prepare_student
 
@@ -41,7 +45,8 @@ def untrained(config: PipelineConfig, teacher: str, dictionary: str) -> str:
         "untrained student",
         lambda _: prepare_student(store, config.student, config.teacher, opened(teacher)),
     )
-    check_same_teacher(store, opened(uri), opened(dictionary))
+    if dictionary is not None:
+        check_same_teacher(store, opened(uri), opened(dictionary))
     return uri
 
 
@@ -95,6 +100,17 @@ def collect(config: PipelineConfig, untrained: str, text: str, mode: str, parts:
         ),
         parts=shards,
     )
+
+
+def states_of(
+    config: PipelineConfig, teacher: str, corpus: str, activations: str | None
+) -> "CapturedStates | None":
+    """Open the final states of activations of the corpus, where there are any to reuse."""
+    from dskd_core.training.reuse import captured_states
+
+    if activations is None:
+        return None
+    return captured_states(store_of(config), opened(activations), opened(teacher), opened(corpus))
 
 
 @cpu_task(name="candidates", task_run_name="candidates, relations {relations}")

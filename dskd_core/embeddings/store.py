@@ -18,13 +18,14 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dskd_core.arrays import put_array
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import EmbeddingsConfig, TeacherConfig
 from dskd_core.corpus.store import Windows, load_windows
 from dskd_core.embeddings.census import Census, take_census
-from dskd_core.embeddings.extraction import extract, training_batches
+from dskd_core.embeddings.extraction import KnownStates, extract, training_batches
 from dskd_core.embeddings.fitting import in_fitting_batches
 from dskd_core.embeddings.parts import PART, all_hashes, all_met, write_part
 from dskd_core.embeddings.sampling import hash_limits, smallest_per_token
@@ -38,10 +39,12 @@ from dskd_core.tokenizers import Tokenizer, load_tokenizer
 INDEX = "index.zarr"
 
 
-def plan_shards(corpus: Artifact, config: EmbeddingsConfig) -> list[Shard]:
+def plan_shards(
+    corpus: Artifact, config: EmbeddingsConfig, known: KnownStates | None = None
+) -> list[Shard]:
     """Cut the batches of the windows with something to keep into shards of ``shard_tokens``."""
     windows, census = _census(corpus.uri, _sample_settings(config))
-    batches = training_batches(windows, census, config)
+    batches = training_batches(windows, census, config, known)
     return cut([int(census.lengths[batch].sum()) for batch in batches], config.shard_tokens)
 
 
@@ -53,9 +56,13 @@ def extract_shard(
     corpus: Artifact,
     shard: Shard,
     *,
+    known: KnownStates | None = None,
     progress: Progress = silent,
 ) -> Artifact:
     """Run the teacher over the batches of a shard and keep what the census admits.
+
+    What is ``known`` of the teacher's states is not run again, and is part of the address: in 16
+    bits a window's states depend on the batch they were run in.
 
     Several GPUs: one process each, with ``teacher.device`` cuda:0, cuda:1, ... (or cuda:0 in each
     and CUDA_VISIBLE_DEVICES), and any division of the shards among them; the shards do not know of
@@ -76,7 +83,7 @@ def extract_shard(
     work = Work(
         "embeddings-shard",
         _content_settings(config) | {"batches": [shard.start, shard.stop]},
-        {"teacher": teacher.fingerprint, "corpus": corpus.fingerprint},
+        _inputs(teacher, corpus, known),
     )
     if found := store.find(work):
         return found
@@ -84,11 +91,12 @@ def extract_shard(
     with device_lock, store.publish(work) as draft:
         windows, census = _census(corpus.uri, _sample_settings(config))
         model = load_teacher(teacher, teacher_config)
-        batches = training_batches(windows, census, config)[shard.start : shard.stop]
+        batches = training_batches(windows, census, config, known)[shard.start : shard.stop]
         fitted = in_fitting_batches(
             lambda fine: extract(
                 *(model, windows, census, fine, config, tokenizer.special_ids, progress),
                 shard.name,
+                known,
             ),
             batches,
             census.lengths,
@@ -105,7 +113,7 @@ def extract_shard(
             "positions": sum(int(census.lengths[batch].sum()) for batch in batches),
             "occurrences": int(met.sum()),
             "rows": len(kept),
-        }
+        } | _reused(census, batches, known)
         draft.report |= fitted.report("batch_tokens")
     return store.get(work.stage, work.fingerprint)
 
@@ -116,6 +124,8 @@ def collect_embeddings(
     teacher: Artifact,
     corpus: Artifact,
     parts: Sequence[Artifact],
+    *,
+    known: KnownStates | None = None,
 ) -> Artifact:
     """Index all parts: which tokens have embeddings, how many, and the cap over all parts.
 
@@ -123,11 +133,7 @@ def collect_embeddings(
     token of ``short_tokens`` would have under a higher limit (census.py says when; never for the
     keys next and input).
     """
-    work = Work(
-        "embeddings",
-        _content_settings(config),
-        {"teacher": teacher.fingerprint, "corpus": corpus.fingerprint},
-    )
+    work = Work("embeddings", _content_settings(config), _inputs(teacher, corpus, known))
     if found := store.find(work):
         return found
     with store.publish(work) as draft:
@@ -161,9 +167,24 @@ def collect_embeddings(
             "skipped_windows": int((training & ~run).sum()),
             "positions": int(census.lengths.sum()),
             "skipped_positions": int((windows.lengths - census.lengths)[training].sum()),
-        }
+        } | _reused(census, training_batches(windows, census, config, known), known)
         draft.report["parts"] = [part.fingerprint for part in parts]
     return store.get(work.stage, work.fingerprint)
+
+
+def _reused(
+    census: Census, batches: Sequence[NDArray[np.int64]], known: KnownStates | None
+) -> dict[str, int]:
+    """Count the positions whose states were known already."""
+    if known is None:
+        return {}
+    members = np.concatenate(batches)
+    return {"reused_positions": int(census.lengths[members[np.isin(members, known.windows)]].sum())}
+
+
+def _inputs(teacher: Artifact, corpus: Artifact, known: KnownStates | None) -> dict[str, str]:
+    inputs = {"teacher": teacher.fingerprint, "corpus": corpus.fingerprint}
+    return inputs | ({"final-states": known.fingerprint} if known else {})
 
 
 def _shared_tokenizer(teacher: Artifact, corpus: Artifact) -> Tokenizer:
@@ -192,6 +213,9 @@ def _sample_settings(config: EmbeddingsConfig) -> EmbeddingsConfig:
 
 
 def _content_settings(config: EmbeddingsConfig) -> dict[str, object]:
-    """Settings that change the sample; how it is cut into shards does not."""
+    """Settings that change the sample; how it is cut into shards does not.
+
+    Whether states are reused is told by the inputs.
+    """
     exact = set() if config.key == "predicted" else {"safety"}
-    return config.model_dump(mode="json", exclude={"shard_tokens"} | exact)
+    return config.model_dump(mode="json", exclude={"shard_tokens", "reuse_activations"} | exact)

@@ -111,15 +111,24 @@ class Census:
         occurrences: [t] float64, per token with at least one; expectations where a law gave them.
         basis: how they were found.
         exact: whether they were counted.
-        n_run_tokens: tokens the teacher must run over, where that was counted.
-        n_run_windows: windows with any of them.
+        lengths: [n_windows] int64, tokens of each window that the teacher must run over, where
+            they were counted.
     """
 
     occurrences: FloatArray
     basis: str
     exact: bool
-    n_run_tokens: int | None = None
-    n_run_windows: int | None = None
+    lengths: NDArray[np.int64] | None = None
+
+    @property
+    def n_run_tokens(self) -> int | None:
+        """Tokens the teacher must run over, where that was counted."""
+        return None if self.lengths is None else int(self.lengths.sum())
+
+    @property
+    def n_run_windows(self) -> int | None:
+        """Windows with any of them."""
+        return None if self.lengths is None else int((self.lengths > 0).sum())
 
     def rows(self, limit: float) -> int:
         """Return how many rows are kept with at most ``limit`` of a token.
@@ -203,8 +212,7 @@ def census_of(corpus: Corpus, config: EmbeddingsConfig, n_vocabulary: int) -> Ce
     if corpus.windows is not None and key != "predicted":
         taken = take_census(corpus.windows, config)
         counts = taken.counts[taken.counts > 0].astype(np.float64)
-        run = taken.lengths
-        return Census(counts, "counted in the corpus", True, int(run.sum()), int((run > 0).sum()))
+        return Census(counts, "counted in the corpus", exact=True, lengths=taken.lengths)
     n_usable = PAPER_COVERED.get(n_vocabulary, n_vocabulary)
     of = f"{n_usable:,} of {n_vocabulary:,} tokens"
     source = "as many as the paper covered" if n_vocabulary in PAPER_COVERED else "the vocabulary"

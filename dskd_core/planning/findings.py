@@ -123,7 +123,9 @@ def _embeddings(
         settings, inputs = artifact.record.config, artifact.record.inputs
         same = all(wanted.get(name) == value for name, value in settings.items() if name in wanted)
         of_these = (
-            inputs["teacher"] == teacher.fingerprint and inputs["corpus"] == corpus.fingerprint
+            inputs["teacher"] == teacher.fingerprint
+            and inputs["corpus"] == corpus.fingerprint
+            and ("final-states" in inputs) == config.embeddings.reuse_activations
         )
         if same and of_these:
             return artifact

@@ -39,11 +39,13 @@ class Plan:
     Attributes:
         of: what the plan rests on.
         cached: whether students train from stored activations.
+        n_shared_tokens: whose final states embeddings and activations both need.
         stages: in the order in which they run; the right branch needs no plan.
     """
 
     of: Quantities
     cached: bool
+    n_shared_tokens: int
     stages: tuple[StagePlan, ...]
 
     @property
@@ -67,6 +69,15 @@ class Plan:
         """
         flops = online_flops(self.of, self.of.n_training_positions)
         return device.seconds(flops, 0.0, 0.0) / HOUR
+
+    @property
+    def one_pass_flops(self) -> float:
+        """FLOPs that one teacher pass for embeddings and activations saves."""
+        return stages.extraction_flops(self.of, self.n_shared_tokens)
+
+    def one_pass_saving(self, device: Device) -> float:
+        """Return the hours of them."""
+        return device.seconds(self.one_pass_flops, 0.0, 0.0) / HOUR
 
     @property
     def sizes(self) -> dict[str, float]:
@@ -113,18 +124,21 @@ def make_plan(
     n_composed = PAPER_COMPOSED_WORDS if found.n_composed is None else found.n_composed
     basis = "as in the paper's dictionaries" if found.n_composed is None else "counted"
     of = Quantities(config, teacher, corpus, census, n_composed, basis, found.n_part_rows)
-    cached = _is_cached(of)
+    cached, reuses = _is_cached(of), config.embeddings.reuse_activations
+    n_shared = stages.shared_tokens(of, cached=cached)
+    captured = (stages.untrained_student(of), stages.activations(of, cached=cached))
     return Plan(
         of,
         cached,
+        n_shared,
         (
             stages.teacher(of),
             stages.corpus(of),
-            stages.embeddings(of),
+            *(captured if reuses else ()),
+            stages.embeddings(of, n_reused=n_shared if reuses else 0),
             stages.senses(of),
             stages.dictionary(of),
-            stages.untrained_student(of),
-            stages.activations(of, cached=cached),
+            *(() if reuses else captured),
             stages.candidates(of, cached=cached),
             stages.students(of, cached=cached),
         ),

@@ -22,7 +22,7 @@ from dskd_core.planning.quantities import (
     weight_bytes,
 )
 from dskd_core.training.activations import CALIBRATION_TOKENS, SHARD_TOKENS
-from dskd_core.training.capture import BATCH_TOKENS
+from dskd_core.training.capture import BATCH_TOKENS, chosen_windows
 from dskd_core.training.parts import position_bytes
 
 _LOGIT_BYTES = 64 << 20
@@ -61,8 +61,33 @@ def corpus(of: Quantities) -> StagePlan:
     )
 
 
-def embeddings(of: Quantities) -> StagePlan:
-    """Plan the embeddings: a forward of the windows with something to keep, a part a shard."""
+def shared_tokens(of: Quantities, *, cached: bool) -> int:
+    """Return the tokens whose final states embeddings and activations both need.
+
+    They are those of the windows to train on that have something to keep; students of prompts
+    train on none of the corpus.
+    """
+    windows = of.corpus.windows
+    if of.config.prompts.sources:
+        return 0
+    n_captured = _captured_training_tokens(of, cached=cached)
+    if windows is None:
+        return n_captured
+    lengths = windows.lengths if of.census.lengths is None else of.census.lengths
+    return int(lengths[chosen_windows(windows, heldout=False, budget=n_captured)].sum())
+
+
+def extraction_flops(of: Quantities, n_tokens: int) -> float:
+    """Return the FLOPs of extracting the states of some tokens, and of their predictions."""
+    heads = 1.0 if of.config.embeddings.key == "predicted" else 0.0
+    return n_tokens * forward_flops(of, of.teacher.n_layers, heads=heads)
+
+
+def embeddings(of: Quantities, *, n_reused: int) -> StagePlan:
+    """Plan the embeddings: a forward of the windows with something to keep, a part a shard.
+
+    The states of ``n_reused`` of these tokens are read from the activations.
+    """
     config, size = of.config.embeddings, of.corpus
     n_tokens = of.census.n_run_tokens or size.n_training_tokens
     n_shards = max(1, -(-n_tokens // config.shard_tokens))
@@ -72,20 +97,21 @@ def embeddings(of: Quantities) -> StagePlan:
     # A token met in a part has an id, an offset and a count there; the index has four numbers.
     index = 20 * of.census.rows(n_shards) + 28 * of.census.n_covered
     state = of.teacher.hidden_size * STATE_BYTES[of.config.teacher.dtype]
-    heads = 1.0 if config.key == "predicted" else 0.0
+    n_run, n_windows = n_tokens - n_reused, of.census.n_run_windows or size.n_training_windows
+    reused = f"; the states of {n_reused:,} tokens are those of the activations" if n_reused else ""
     return StagePlan(
         "embeddings",
-        n_tokens,
-        of.census.n_run_windows or size.n_training_windows,
+        n_run,
+        int(n_windows * n_run / max(1, n_tokens)),
         n_shards,
         stored_bytes=_parts_bytes(rows, n_shards, of) + 16 * rows + index,
         # The windows and the census; the kept states of the shard, twice while they are sorted.
         host_bytes=12 * size.n_tokens + 2 * per_shard * state,
         device_bytes=weight_bytes(of) + _batch_bytes(of, config.batch_tokens) + _LOGIT_BYTES,
         fixed_bytes=weight_bytes(of) + _LOGIT_BYTES,
-        flops=n_tokens * forward_flops(of, of.teacher.n_layers, heads=heads),
+        flops=extraction_flops(of, n_run),
         basis="counted" if of.census.exact else "estimated",
-        note=f"{rows:,} rows in the parts, of which {used:,} are in the sample",
+        note=f"{rows:,} rows in the parts, of which {used:,} are in the sample{reused}",
         host_setting="embeddings.shard_tokens",
         disk_setting="embeddings.max_occurrences or embeddings.safety",
         device_setting="embeddings.batch_tokens",
@@ -247,10 +273,12 @@ def students(of: Quantities, *, cached: bool) -> StagePlan:
 
 
 def _captured_tokens(of: Quantities, *, cached: bool) -> int:
-    training = (
-        of.n_training_positions if cached else min(CALIBRATION_TOKENS, of.n_training_positions)
-    )
-    return of.n_heldout_positions + training
+    return of.n_heldout_positions + _captured_training_tokens(of, cached=cached)
+
+
+def _captured_training_tokens(of: Quantities, *, cached: bool) -> int:
+    n_tokens = of.n_training_positions
+    return n_tokens if cached else min(CALIBRATION_TOKENS, n_tokens)
 
 
 def _batch_bytes(of: Quantities, n_tokens: int) -> int:

@@ -48,7 +48,7 @@ class Core:
                 draft.report["table"] = [{"subject": "teacher", "ce": 3.5}]
         return store.find(work)
 
-    def shards(self, corpus, config) -> list[Shard]:
+    def shards(self, corpus, config, known=None) -> list[Shard]:
         return [Shard(i, N_SHARDS, i, i + 1) for i in range(N_SHARDS)]
 
 
@@ -79,15 +79,16 @@ def _left_branch(core: Core) -> Functions:
         },
         "embeddings.store": {
             "plan_shards": core.shards,
-            "extract_shard": lambda store, e, t, teacher, corpus, shard, *, progress: make(
+            "extract_shard": lambda store, e, t, teacher, corpus, shard, *, known, progress: make(
                 "embeddings-shard",
                 store,
                 corpus,
+                known,
                 call=f"embeddings {shard.name}",
                 shard=shard.index,
             ),
-            "collect_embeddings": lambda store, e, teacher, corpus, parts: make(
-                "embeddings", store, corpus, *parts
+            "collect_embeddings": lambda store, e, teacher, corpus, parts, *, known: make(
+                "embeddings", store, corpus, *parts, known
             ),
         },
         "senses.store": {
@@ -159,6 +160,9 @@ def _training(core: Core) -> Functions:
             "collect_activations": lambda store, t, untrained, text, mode, parts: make(
                 "activations", store, text, *parts
             ),
+        },
+        "training.reuse": {
+            "captured_states": lambda store, activations, teacher, corpus: activations,
         },
         "training.loop": {"train_student": _train_student(core)},
     }

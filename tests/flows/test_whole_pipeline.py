@@ -51,11 +51,11 @@ def calls(monkeypatch) -> list[str]:
     calls: list[str] = []
     extract = extraction.extract_shard
 
-    def failing_once(store, config, teacher_config, teacher, corpus, shard, *, progress):
+    def failing_once(store, config, teacher_config, teacher, corpus, shard, **named):
         calls.append(shard.name)
         if calls.count("1-of-3") == 1 and shard.index == 1:
             raise OSError("connection reset")
-        return extract(store, config, teacher_config, teacher, corpus, shard, progress=progress)
+        return extract(store, config, teacher_config, teacher, corpus, shard, **named)
 
     monkeypatch.setattr(extraction, "extract_shard", failing_once)
     monkeypatch.setattr(embeddings.extract, "retry_delay_seconds", [0, 0, 0])
