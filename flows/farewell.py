@@ -17,7 +17,7 @@ SAVING_SECONDS = 60.0
 REPORTING_SECONDS = 10.0
 """How long a silent server is borne: while tasks still end and save, and when they have."""
 
-_log = logging.getLogger("prefect.flow_runs")
+_log = logging.getLogger("prefect.farewell")
 
 
 class Farewell(threading.Thread):
