@@ -15,11 +15,12 @@ drawn while a shard works, and so count as work: wall_share compares the two wal
 noise of the machine included. Then as many shards as ``--empty`` says that do nothing show what
 handing one out, logging and reporting costs. With ``--limit`` the server has the limit
 ``dskd-gpu``, as that of ``make serve`` does, and every shard holds a slot of it; else, as in
-``make run``, none.
+``make run``, none. ``PREFECT_API_URL`` names a running server to measure with instead, such as one
+on PostgreSQL; a limit that it has counts (``prefect gcl delete dskd-gpu`` takes it away).
 
 The last line is JSON: overhead_share (of the wall time of the flow), overhead_seconds (a shard),
 wall_share, shard_seconds, plain_shard_seconds, empty_shard_seconds, shards_per_minute (of shards
-that do nothing) and with_limit.
+that do nothing), with_limit and server (its URL; null for its own).
 """
 
 import argparse
@@ -101,12 +102,23 @@ def flows(config: PipelineConfig, shards: list[Shard], *, limited: bool) -> tupl
 
     @flow(name="nothings", task_runner=configured())
     def nothings(n_shards: int) -> list[str]:
-        if limited:
+        if limited and not has_limit():
             with get_client(sync_client=True) as client:  # as infra/register.py does
                 client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 1)
         return in_slots("nothing", nothing, {str(n): (n,) for n in range(n_shards)})
 
     return extraction, nothings
+
+
+def has_limit() -> bool:
+    """Say whether the server counts GPUs."""
+    from prefect import get_client
+
+    from tasks.policy import GPU_LIMIT
+
+    with get_client(sync_client=True) as client:
+        limits = client.read_global_concurrency_limits(limit=200)
+    return any(limit.name == GPU_LIMIT and limit.active for limit in limits)
 
 
 def timed(run: Flow, n_shards: int) -> tuple[float, list[str]]:
@@ -146,7 +158,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, float | int]
         "empty_shard_seconds": round(empty_wall / options.empty, 3),
         "shards_per_minute": round(60 * options.empty / empty_wall, 1),
         "n_shards": len(shards),
-        "with_limit": options.limit,
+        "with_limit": has_limit(),
+        "server": os.environ.get("PREFECT_API_URL"),
     }
 
 

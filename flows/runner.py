@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from prefect import Task
+from prefect import Task, get_client
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_API_URL
@@ -23,6 +23,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
 from dskd_core.training import interruption
+from flows.farewell import farewell
 
 DEFAULTS = PipelineConfig()
 Made = dict[str, Any]
@@ -87,7 +88,8 @@ class StoppableThreads(ThreadPoolTaskRunner[Any]):
     Prefect turns SIGTERM (``docker stop``, a worker's cancel) and Ctrl-C into an exception in the
     main thread, closes the task runner, which waits for its threads, and then ends the run as
     crashed or cancelled. So a step in training is finished and saved while Prefect waits; whoever
-    is in a hurry sends the signal again.
+    is in a hurry sends the signal again. Where no server hears of the end, the process ends without
+    (farewell.py).
     """
 
     n_slots = 1
@@ -100,9 +102,13 @@ class StoppableThreads(ThreadPoolTaskRunner[Any]):
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         """End: tell the threads to stop, if the flow was told so, and wait for them."""
-        if is_told_to_end(exc_value):
-            interruption.request()
+        if not is_told_to_end(exc_value):
+            return super().__exit__(exc_type, exc_value, traceback)
+        interruption.request()
+        watch = farewell(str(get_client(sync_client=True).api_url))
         super().__exit__(exc_type, exc_value, traceback)
+        watch.saved()
+        return None
 
 
 class Configured(TaskRunner[PrefectFuture[Any]]):

@@ -9,6 +9,13 @@ from pathlib import Path
 import psutil
 
 PORT = int(os.environ.get("DSKD_PORT", "4200"))
+PATIENCE = {
+    "PREFECT_CLIENT_MAX_RETRIES": "7",
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
+}
+"""A server that outlives runs may be away for four minutes, Prefect's own patience is one; and a
+server that lost its database answers 500. Workers have the same (infra/, docker-compose.yml)."""
+
 _SERVED = Path("work/serve/api_url")
 
 
@@ -28,7 +35,7 @@ def use_own_prefect() -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     if "PREFECT_API_URL" not in os.environ and (url := _served_url()):
-        settings["PREFECT_API_URL"] = url
+        settings |= PATIENCE | {"PREFECT_API_URL": url}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
 

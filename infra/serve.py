@@ -49,6 +49,10 @@ def environment() -> dict[str, str]:
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
         # Whoever waits for a GPU asks again after about as long as it was held, this at most.
         "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
+        # A server that is away for up to four minutes is asked again, where Prefect gives up after
+        # one; so is one that answers 500, as it does while it has no database.
+        "PREFECT_CLIENT_MAX_RETRIES": "7",
+        "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_UI_API_URL": URL,

@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.timeout(1800),
 ]
 
+ABSENCE_SECONDS = 90
 Contents = dict[tuple[str, str], str]
 
 
@@ -29,9 +30,10 @@ def served(tmp_path_factory) -> Served:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory) -> PipelineConfig:
-    """Two students, each of 64 steps: time enough to be killed in."""
+    """Seven shards and two students, each of 64 steps: time enough to be killed in."""
     return make(
         tmp_path_factory.mktemp("server"),
+        embeddings={"shard_tokens": 120},
         evaluation={"arms": ["kd", "dskd"], "seeds": [0], "n_resamples": 20},
         training={"n_epochs": 4.0, "checkpoint_steps": 10},
     )
@@ -55,6 +57,12 @@ def contents(config: PipelineConfig) -> Contents:
     store = ArtifactStore(config.root_uri)
     stages = [path.name for path in Path(config.root_uri).iterdir() if path.name != "checkpoint"]
     return {(s, a.fingerprint): a.record.content for s in stages for a in store.of_stage(s)}
+
+
+def written(config: PipelineConfig, stage: str) -> dict[str, int]:
+    """Say when every artifact of a stage got its record, in nanoseconds."""
+    records = Path(config.root_uri, stage).glob("[!.]*/record.json")
+    return {path.parent.name: path.stat().st_mtime_ns for path in records}
 
 
 def in_training(config: PipelineConfig) -> bool:
@@ -85,6 +93,24 @@ def test_a_run_whose_server_is_killed_and_restarted_ends_with_the_same_bytes(
         served.prefect("flow-run", "retry", str(run))
         assert state_of(run, "COMPLETED")
     assert contents(disturbed) == calm
+
+
+def test_a_run_whose_server_is_gone_for_90_seconds_completes_and_makes_no_shard_twice(
+    served, calm, disturbed
+):
+    run = served.start_run("build-dictionary", disturbed)
+    assert awaited(lambda: len(written(disturbed, "embeddings-shard")) >= 2, 200)
+    served.kill("server")
+    time.sleep(ABSENCE_SECONDS)
+    kept = written(disturbed, "embeddings-shard")
+    assert len(kept) < 7
+    served.run("start")
+    # A run that lived on is not to be taken for dead, nor to fail for want of an answer.
+    assert state_of(run, "COMPLETED", "FAILED", "CRASHED") == "COMPLETED"
+    made = contents(disturbed)
+    assert made.items() <= calm.items()
+    assert "dictionary" in {stage for stage, _ in made}
+    assert kept.items() <= written(disturbed, "embeddings-shard").items()
 
 
 def test_a_run_whose_worker_and_flow_are_killed_crashes_and_its_retry_ends_with_the_same_bytes(
