@@ -5,7 +5,8 @@ import pytest
 
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
-from dskd_core.evaluation.sweep import build_sweep, points_of
+from dskd_core.evaluation.points import base_of, points_of
+from dskd_core.evaluation.sweep import build_sweep
 from tests.miniature import Built
 
 
@@ -65,11 +66,27 @@ def test_the_default_grid_has_the_papers_ablations():
     assert {c.training.margin for c in points} == {1.0, "calibrated"}
 
 
+def test_the_base_says_its_own_value_of_every_setting_of_the_grid():
+    grid = {
+        "senses.n_senses": [3],
+        "training.positive_weight, training.negative_weight": [2.0],
+        "corpus.max_tokens": [1000],
+    }
+    base = PipelineConfig(training={"negative_weight": 0.5})
+    assert base_of(base, grid) == {
+        "senses.n_senses": 5,
+        "training.positive_weight": 1.0,
+        "training.negative_weight": 0.5,
+        "corpus.max_tokens": None,
+    }
+
+
 @pytest.mark.parametrize(
     ("grid", "told"),
     [
         ({"senses.k": [3]}, "'senses.k' does not exist"),
         ({"sense.n_senses": [3]}, "'sense.n_senses' does not exist"),
+        ({"teacher.source.a": ["b"]}, "'teacher.source.a' does not exist"),
         ({"senses.n_senses": [0]}, "n_senses=0"),
     ],
 )
@@ -79,20 +96,20 @@ def test_a_setting_that_does_not_exist_or_refuses_its_value_is_named_first(grid,
 
 
 def test_the_table_says_what_dskd_gains_at_every_point(miniature):
-    names, scores = [], []
+    scores = {}
     grid = {"training.n_candidates": [1], "student.n_trainable_layers": [1]}
     config = miniature.config.model_copy(
         update={"evaluation": miniature.config.evaluation.model_copy(update={"seeds": (0, 1)})}
     )
     for point in points_of(config, grid):
         built = Built(point.config)
-        names.append(point.name)
-        scores.append(
-            [built.scores(built.student(arm, seed)) for arm in ("kd", "dskd") for seed in (0, 1)]
-        )
-    sweep = build_sweep(miniature.store, config.evaluation, names, scores)
+        scores[point.name] = [
+            built.scores(built.student(arm, seed)) for arm in ("kd", "dskd") for seed in (0, 1)
+        ]
+    sweep = build_sweep(miniature.store, config.evaluation, base_of(config, grid), scores)
+    names = list(scores)
     rows = {(row["point"], row["metric"]): row for row in sweep.table("sweep.parquet").to_pylist()}
-    for name, of_point in zip(names, scores, strict=True):
+    for name, of_point in scores.items():
         ce = [score.record.report["means"]["ce"] for score in of_point]
         row = rows[name, "ce"]
         assert row["kd"] == pytest.approx(np.mean(ce[:2]))
@@ -105,6 +122,12 @@ def test_the_table_says_what_dskd_gains_at_every_point(miniature):
     kd = {rows[name, "ce"]["kd"] for name in names[:2]}
     assert len(kd) == 1, "one KD student serves all points that change senses alone"
     page = (sweep.folder() / "sweep.md").read_text()
+    base_line = "Base: training.n_candidates=2, student.n_trainable_layers=2."
+    assert page.splitlines()[2] == base_line
+    assert sweep.record.report["base"] == {
+        "training.n_candidates": 2,
+        "student.n_trainable_layers": 2,
+    }
     for section in page.split("\n## ")[1:3]:
         metric = {"CE": "ce", "KL": "kl"}[section[:2]]
         for name in names:
