@@ -9,10 +9,10 @@ import torch
 from dskd_core.artifacts import ArtifactStore, Work
 from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import ArtifactError, ConfigError, DataError
+from dskd_core.evaluation.benchmarks.asking import build_items
 from dskd_core.evaluation.benchmarks.checkpoints import open_checkpoint, score_checkpoint
 from dskd_core.evaluation.benchmarks.items import read_requests
 from dskd_core.evaluation.benchmarks.store import (
-    build_items,
     collect_scores,
     load_items,
     plan_scoring,
