@@ -139,9 +139,9 @@ def test_squads_exemplar_shares_the_passage(bench, tmp_path):
 
 
 def test_prompts_beyond_the_context_lose_exemplars_and_are_counted(bench, tmp_path, monkeypatch):
-    from dskd_core.evaluation.benchmarks import store as module
+    from dskd_core.evaluation.benchmarks import asking
 
-    monkeypatch.setattr(module, "context_tokens", lambda _: 150)
+    monkeypatch.setattr(asking, "context_tokens", lambda _: 150)
     (items,) = bench.items(tmp_path, bench.config("arc"))
     table = items.table("items.parquet")
     assert items.record.report["counts"]["shortened"] > 0
