@@ -44,6 +44,6 @@ def sweep(
     points = evaluation.points(config, grid, design)
     scores = {name: train(point)["scores"] for name, point in points.items()}
     return {
-        "sweep": evaluation.sweep.submit(config, scores).result(),
+        "sweep": evaluation.sweep.submit(config, list(grid), scores).result(),
         "scores": [uri for uris in scores.values() for uri in uris],
     }

@@ -14,7 +14,7 @@ from tasks.progress import key_of
 @cpu_task(name="benchmark-items", task_run_name="items of {name}")
 def items(config: PipelineConfig, name: str, number: int, protocol: str, model: str) -> str:
     """Write the items of one benchmark in one protocol; return their URI."""
-    from dskd_core.evaluation.benchmarks.store import build_items
+    from dskd_core.evaluation.benchmarks.asking import build_items
 
     benchmark = config.evaluation.benchmarks[number]
     return shown(

@@ -61,14 +61,21 @@ def report(
 
 def points(config: PipelineConfig, grid: dict[str, list[Any]], design: str) -> Points:
     """Return the settings of every point of a sweep, by what differs; refuse a wrong one first."""
-    from dskd_core.evaluation.sweep import points_of
+    from dskd_core.evaluation.points import points_of
 
     return {point.name: point.config for point in points_of(config, grid, design)}
 
 
 @cpu_task(name="sweep", task_run_name="sweep")
-def sweep(config: PipelineConfig, scores: dict[str, list[str]]) -> str:
-    """Compare the points of a sweep; return its URI."""
+def sweep(config: PipelineConfig, settings: Sequence[str], scores: dict[str, list[str]]) -> str:
+    """Compare the points of a sweep; return its URI.
+
+    Args:
+        config: of the base.
+        settings: what the grid varies, whose values of the base the page says.
+        scores: of every point, by its name.
+    """
+    from dskd_core.evaluation.points import base_of
     from dskd_core.evaluation.sweep import PAGE, build_sweep
 
     uri = shown(
@@ -76,8 +83,8 @@ def sweep(config: PipelineConfig, scores: dict[str, list[str]]) -> str:
         lambda _: build_sweep(
             store_of(config),
             config.evaluation,
-            list(scores),
-            [[opened(score) for score in of_point] for of_point in scores.values()],
+            base_of(config, settings),
+            {name: [opened(score) for score in of_point] for name, of_point in scores.items()},
         ),
     )
     show_page("sweep", opened(uri), PAGE)

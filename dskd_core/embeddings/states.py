@@ -23,8 +23,20 @@ def require_finite(states: Tensor, shard_name: str) -> None:
         )
 
 
-def encode_states(states: Tensor, state_dtype: str, shard_name: str = "") -> np.ndarray:
+def encode_states(
+    states: Tensor,
+    state_dtype: str,
+    shard_name: str = "",
+    *,
+    cure: str = "set embeddings.state_dtype to bfloat16, or teacher.dtype to float32 if it is nan",
+) -> np.ndarray:
     """Return states as the bits that are stored: float32, float16, or bfloat16 as uint16.
+
+    Args:
+        states: of any shape and float dtype.
+        state_dtype: what they are stored in.
+        shard_name: for the message of an error.
+        cure: likewise: what to set where ``state_dtype`` cannot hold one.
 
     Raises:
         DataError: if a state is NaN or infinite, before or after the conversion.
@@ -34,8 +46,7 @@ def encode_states(states: Tensor, state_dtype: str, shard_name: str = "") -> np.
         largest = float(states.float().abs().max())
         raise DataError(
             f"Shard {shard_name!r} has a state that {state_dtype} cannot hold (largest magnitude "
-            f"{largest:g}); set embeddings.state_dtype to bfloat16, or teacher.dtype to float32 "
-            "if it is nan."
+            f"{largest:g}); {cure}."
         )
     if state_dtype == "bfloat16":
         return converted.contiguous().view(torch.uint16).cpu().numpy()

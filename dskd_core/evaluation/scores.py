@@ -28,30 +28,23 @@ any two subjects can be compared token by token later:
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import TeacherConfig, TrainingConfig
-from dskd_core.dictionary.store import Dictionary, load_dictionary
-from dskd_core.embeddings.head import Head
 from dskd_core.embeddings.teacher import Teacher, device_lock
 from dskd_core.errors import ArtifactError
+from dskd_core.evaluation.judge import Judge
 from dskd_core.evaluation.metrics import METRICS
 from dskd_core.progress import Progress, silent
 from dskd_core.training.capture import WindowActivations
-from dskd_core.training.head import head_pass
 from dskd_core.training.inputs import Inputs
-from dskd_core.training.losses import mean_square
 from dskd_core.training.objective import padded_entering, run_tail
-from dskd_core.training.selection import Selected, Selector
 from dskd_core.training.source import Activations
 from dskd_core.training.span import Tail
 from dskd_core.training.student import MODEL, load_student, read_layers, shape_of
@@ -89,20 +82,7 @@ def score_student(
         ArtifactError: if the inputs were not made from one another, or nothing is held out.
     """
     _check_same_making(inputs, student)
-    read = {
-        "untrained-student": inputs.untrained,
-        "activations": inputs.activations,
-        "candidates": inputs.candidates,
-        "dictionary": inputs.dictionary,
-    }
-    if student is not None:
-        read["student"] = student
-    work = Work(
-        "scores",
-        {"compute_dtype": config.compute_dtype, "validation_share": config.validated_share},
-        {name: artifact.fingerprint for name, artifact in read.items()},
-        version=2,
-    )
+    work = _work(config, inputs, student)
     if found := store.find(work):
         return found
     with device_lock, store.publish(work) as draft:
@@ -112,44 +92,15 @@ def score_student(
                 f"The activations {inputs.activations.fingerprint} have 0 held-out windows; "
                 "raise corpus.heldout_share or training.max_heldout_tokens."
             )
-        untrained = load_student(inputs.untrained, teacher_config)
-        tail = None
+        untrained, tail = load_student(inputs.untrained, teacher_config), None
         if student is not None:
             tail = student_tail(untrained, shape_of(inputs.untrained).entry, student)
-        judge = Judge.of(
-            untrained,
-            load_dictionary(inputs.dictionary),
-            Selected(inputs.candidates, len(inputs.activations.record.report["parts"])),
-            temperature=float(inputs.activations.record.config["temperature"]),
-            compute_dtype=config.compute_dtype,
-        )
-        states_of = partial(
-            _states, tail, compute_dtype=config.compute_dtype, device=untrained.device
-        )
-        table, positions = _judged(judge, states_of, cached, progress)
-        draft.write_table(TABLE, table)
+        judge = Judge.of(untrained, inputs, config.compute_dtype)
+        windows, positions = _judged(judge, tail, cached, config.compute_dtype, progress)
+        draft.write_table(TABLE, windows)
         draft.write_table(POSITIONS, positions)
-        _summarise(draft, table, inputs.untrained, student)
+        _summarise(draft, windows, inputs.untrained, student)
     return store.get(work.stage, work.fingerprint)
-
-
-def _judged(
-    judge: "Judge",
-    states_of: Callable[[Sequence[WindowActivations]], list[Tensor]],
-    cached: Activations,
-    progress: Progress,
-) -> tuple[pa.Table, pa.Table]:
-    """Judge every held-out window; return the table of windows and that of positions."""
-    rows: list[dict[str, float]] = []
-    positions: list[pa.Table] = []
-    for windows in _batches(cached):
-        for window, n in zip(windows, states_of(windows), strict=True):
-            place = {"window": window.window, "document": cached.document(window.window)}
-            sums, table = judge.window(n, window)
-            rows.append(place | sums)
-            positions.append(table)
-        progress(len(rows), len(cached.heldout), "windows")
-    return _table(rows), pa.concat_tables(positions).combine_chunks()
 
 
 def student_tail(untrained: Teacher, entry: int, student: Artifact) -> Tail:
@@ -159,128 +110,37 @@ def student_tail(untrained: Teacher, entry: int, student: Artifact) -> Tail:
     return tail
 
 
-@dataclass(frozen=True)
-class Judge:
-    """What the states of a window are held against.
-
-    Attributes:
-        head: the teacher's, in the precision of the products.
-        senses: [r, d], rows of the dictionary.
-        dictionary: whose positives and negatives are synonyms and antonyms.
-        selected: the kappa positives and negatives of a position.
-        temperature: T of the KL.
-    """
-
-    head: Head
-    senses: Tensor
-    dictionary: Dictionary
-    selected: Selector
-    temperature: float
-
-    @classmethod
-    def of(
-        cls,
-        student: Teacher,
-        dictionary: Dictionary,
-        selected: Selector,
-        *,
-        temperature: float,
-        compute_dtype: str,
-    ) -> "Judge":
-        """Put the head, which is the teacher's, and the senses on the student's device."""
-        return cls(
-            student.output.to(getattr(torch, compute_dtype)),
-            torch.from_numpy(dictionary.rows).to(student.device),
-            dictionary,
-            selected,
-            temperature,
-        )
-
-    @torch.no_grad()
-    def window(
-        self, states: Tensor, window: WindowActivations
-    ) -> tuple[dict[str, float], pa.Table]:
-        """Return the sums and counts of one window, and its positions: see the module's docstring.
-
-        Args:
-            states: [n, d] float32, n_t at every position of the window.
-            window: its activations.
-        """
-        device = states.device
-        scored = torch.nonzero(window.labels >= 0)[:, 0]
-        n, labels = states[scored.to(device)], window.labels[scored].to(device)
-        assert window.expected is not None
-        assert window.entropy is not None
-        assert window.predicted is not None
-        taught, m = window.predicted[scored].to(device), window.states[scored].to(device)
-        head = head_pass(
-            n,
-            self.head,
-            labels,
-            window.expected[scored].to(device),
-            window.entropy[scored].to(device),
-            temperature=self.temperature,
-            teacher_states=m,
-        )
-        assert head.predicted is not None
-        gap = (n - m).square().mean(dim=1)
-        positives, negatives = self.selected.of(window, scored)
-        n_positives, positive = self._mse(n, positives.to(device))
-        n_negatives, negative = self._mse(n, negatives.to(device))
-        n_both, n_nearer = self.nearer(n, window.labels[scored].numpy())
-        sums = {
-            "n_positions": len(scored),
-            "ce": _sum(head.ce),
-            "kl": _sum(head.kl),
-            "top1_agreement": _sum(head.predicted == taught),
-            "accuracy": _sum(head.predicted == labels),
-            "state_mse": _sum(gap),
-            "n_with_positives": n_positives,
-            "own_synonym_mse": positive,
-            "n_with_negatives": n_negatives,
-            "antonym_mse": negative,
-            "n_with_both": n_both,
-            "n_synonym_nearer": n_nearer,
-        }
-        return sums, _positions(window.window, labels, head.predicted, head.ce)
-
-    def nearer(self, states: Tensor, labels: NDArray[np.int64]) -> tuple[int, int]:
-        """Count positions with synonyms and antonyms, and those where a synonym is nearer.
-
-        Equal distances are not nearer.
-
-        Args:
-            states: [n, d] float32.
-            labels: [n], next tokens.
-        """
-        n_both = n_nearer = 0
-        for token in np.unique(labels):
-            synonyms = self.dictionary.positives.of(int(token))
-            antonyms = self.dictionary.negatives.of(int(token))
-            if len(synonyms) and len(antonyms):
-                here = states[torch.from_numpy(np.flatnonzero(labels == token)).to(states.device)]
-                nearer = self._least(here, synonyms) < self._least(here, antonyms)
-                n_both += len(here)
-                n_nearer += int(nearer.sum())
-        return n_both, n_nearer
-
-    def _least(self, states: Tensor, rows: NDArray[np.int64]) -> Tensor:
-        """Return the MSE, [n], between each state and the nearest of some rows."""
-        candidates = self.senses[torch.from_numpy(rows).to(states.device)]
-        # One state at a time: n x rows x d is held by nobody, and no cancelling square is formed.
-        return torch.stack([(candidates.float() - s).square().mean(dim=1).min() for s in states])
-
-    def _mse(self, states: Tensor, rows: Tensor) -> tuple[int, float]:
-        """Return how many positions have rows, and the sum over them of their mean MSE."""
-        real = rows >= 0
-        have = real.any(dim=1)
-        errors = mean_square(states[have], self.senses[rows[have].clamp(min=0)])
-        means = (errors * real[have]).sum(dim=1) / real[have].sum(dim=1)
-        return int(have.sum()), _sum(means)
+def _work(config: TrainingConfig, inputs: Inputs, student: Artifact | None) -> Work:
+    read = {
+        "untrained-student": inputs.untrained,
+        "activations": inputs.activations,
+        "candidates": inputs.candidates,
+        "dictionary": inputs.dictionary,
+    }
+    if student is not None:
+        read["student"] = student
+    return Work(
+        "scores",
+        {"compute_dtype": config.compute_dtype, "validation_share": config.validated_share},
+        {name: artifact.fingerprint for name, artifact in read.items()},
+        version=2,
+    )
 
 
-def _sum(values: Tensor) -> float:
-    return float(values.double().sum())
+def _judged(
+    judge: Judge, tail: Tail | None, cached: Activations, compute_dtype: str, progress: Progress
+) -> tuple[pa.Table, pa.Table]:
+    """Judge every held-out window; return the table of windows and that of positions."""
+    rows: list[dict[str, float]] = []
+    positions: list[pa.Table] = []
+    for windows in _batches(cached):
+        for window, n in zip(windows, _states(tail, windows, compute_dtype), strict=True):
+            place = {"window": window.window, "document": cached.document(window.window)}
+            sums, table = judge.window(n, window)
+            rows.append(place | sums)
+            positions.append(table)
+        progress(len(rows), len(cached.heldout), "windows")
+    return _table(rows), pa.concat_tables(positions).combine_chunks()
 
 
 def _batches(cached: Activations) -> Iterator[list[WindowActivations]]:
@@ -290,27 +150,13 @@ def _batches(cached: Activations) -> Iterator[list[WindowActivations]]:
 
 @torch.no_grad()
 def _states(
-    tail: Tail | None,
-    windows: Sequence[WindowActivations],
-    *,
-    compute_dtype: str,
-    device: torch.device,
+    tail: Tail | None, windows: Sequence[WindowActivations], compute_dtype: str
 ) -> list[Tensor]:
-    """Return the subject's final states of each window, [n, d] float32."""
+    """Return the subject's final states of each window, [n, d] float32; without a tail m_t."""
     if tail is None:
-        return [window.states.to(device) for window in windows]
+        return [window.states for window in windows]
     flat = run_tail(tail, *padded_entering(windows), compute_dtype)
     return list(torch.split(flat, [len(window.labels) for window in windows]))
-
-
-def _positions(window: int, labels: Tensor, predicted: Tensor, ce: Tensor) -> pa.Table:
-    columns = {
-        "window": pa.array(np.full(len(labels), window), pa.int32()),
-        "label": pa.array(labels.cpu().numpy(), pa.int32()),
-        "predicted": pa.array(predicted.cpu().numpy(), pa.int32()),
-        "ce": pa.array(ce.float().cpu().numpy(), pa.float32()),
-    }
-    return pa.table(columns)
 
 
 def _table(rows: list[dict[str, float]]) -> pa.Table:

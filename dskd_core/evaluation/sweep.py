@@ -1,8 +1,5 @@
 """Many settings, one table: the ablations of the paper, each point trained and scored like any run.
 
-Points share whatever their settings leave equal: activations for all of them that keep the
-teacher, the text and the student's layers, KD students for all that change senses alone.
-
 A ``sweep`` artifact has ``sweep.parquet``, a row for each point and metric:
 
     point                      string   settings that differ from the first point
@@ -15,119 +12,73 @@ A ``sweep`` artifact has ``sweep.parquet``, a row for each point and metric:
     change, change_low, ..     double   DSKD - the first point's; null where windows differ
     verdict                    string   of the gain, in words
 
-and ``sweep.md``, the same for people, with ``sweep.png``: the gains in CE and their intervals.
+and ``sweep.md``, the same for people, with ``sweep.png``: the gains in CE and their intervals. The
+page and the record (``base``) say which values the first point has for the settings that others
+change.
 """
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
-from dskd_core.config import EvaluationConfig, PipelineConfig, parse_config
-from dskd_core.errors import ArtifactError, ConfigError
+from dskd_core.config import EvaluationConfig
+from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.comparison import YARDSTICK, Pair, ScoreBoard
 from dskd_core.evaluation.metrics import METRICS, Metric
 from dskd_core.evaluation.pictures import Bar, draw_forest
+from dskd_core.evaluation.points import ARM
 from dskd_core.evaluation.statistics import Comparison, compare
 from dskd_core.evaluation.wording import interval, signed
 
 TABLE = "sweep.parquet"
 PAGE = "sweep.md"
-ARM = "dskd"
 _PICTURE = "sweep.png"
 _SHOWN = [metric for metric in METRICS if metric.name in {"ce", "kl", "synonym_nearer"}]
-Design = Literal["one_at_a_time", "product"]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One set of settings; ``name`` says what differs from the first."""
-
-    name: str
-    config: PipelineConfig
-
-
-def points_of(
-    config: PipelineConfig, grid: Mapping[str, Sequence[Any]], design: Design = "one_at_a_time"
-) -> list[Point]:
-    """Return the settings to try, the base first; a value the base has already adds no point.
-
-    The table is of KD and DSKD, so no point has other arms.
-
-    >>> grid = {"senses.n_senses": [5, 10], "training.n_candidates": [1]}
-    >>> [point.name for point in points_of(PipelineConfig(), grid)]
-    ['base', 'senses.n_senses=10', 'training.n_candidates=1']
-    >>> len(points_of(PipelineConfig(), grid, "product"))
-    3
-
-    Args:
-        config: the base.
-        grid: values by setting, such as ``senses.n_senses``; settings with commas between them,
-            such as both betas, take each value together.
-        design: each setting varied alone around the base, or all combinations.
-
-    Raises:
-        ConfigError: if a setting does not exist or refuses a value.
-    """
-    arms = config.evaluation.model_copy(update={"arms": (YARDSTICK, ARM)})
-    config = config.model_copy(update={"evaluation": arms})
-    if design == "product":
-        choices = [
-            dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
-        ]
-    else:
-        choices = [{name: value} for name, values in grid.items() for value in values]
-    points = [Point("base", config)]
-    for choice in choices:
-        changed = _changed(config, choice)
-        if all(changed != point.config for point in points):
-            name = ", ".join(f"{key}={value}" for key, value in _one_by_one(choice))
-            points.append(Point(name, changed))
-    return points
 
 
 def build_sweep(
     store: ArtifactStore,
     config: EvaluationConfig,
-    names: Sequence[str],
-    scores: Sequence[Sequence[Artifact]],
+    base: Mapping[str, Any],
+    scores: Mapping[str, Sequence[Artifact]],
 ) -> Artifact:
     """Compare DSKD with KD at every point, and with itself at the first; publish one table.
 
     Args:
         store: where the sweep is kept.
         config: level and resamples of the intervals.
-        names: of the points, the base first.
-        scores: of every student of each point.
+        base: what the first point has for every setting that others change.
+        scores: of every student of each point, by its name, the base first.
     """
     work = Work(
         "sweep",
         config.model_dump(mode="json", include={"confidence", "n_resamples"})
-        | {"points": list(names)},
+        | {"base": dict(base), "points": list(scores)},
         {
             f"{name}: {a.record.report['arm']} {a.record.report['seed']}": a.fingerprint
-            for name, found in zip(names, scores, strict=True)
-            for a in found
+            for name, of_point in scores.items()
+            for a in of_point
         },
-        version=3,
+        version=4,
     )
     if found := store.find(work):
         return found
-    boards = [ScoreBoard(of_point) for of_point in scores]
+    boards = {name: ScoreBoard(of_point) for name, of_point in scores.items()}
+    first = next(iter(boards.values()))
     rows = [
-        _row(name, board, boards[0], pair, config)
-        for name, board in zip(names, boards, strict=True)
+        _row(name, board, first, pair, config)
+        for name, board in boards.items()
         for pair in board.pairs(ARM, YARDSTICK, config)
     ]
     with store.publish(work) as draft:
         draft.write_table(TABLE, pa.Table.from_pylist(rows))
-        draft.path(PAGE).write_text(_page(rows, boards[0], config), "utf-8")
+        draft.path(PAGE).write_text(_page(rows, first, base, config), "utf-8")
         draw_forest(_bars(rows), "CE (nats), DSKD − KD", draft.path(_PICTURE))
-        draft.counts |= {"points": len(names), "scores": sum(map(len, scores))}
-        seconds = {n: _seconds(store, of) for n, of in zip(names, scores, strict=True)}
+        draft.counts |= {"points": len(scores), "scores": sum(map(len, scores.values()))}
+        draft.report["base"] = dict(base)
+        seconds = {name: _seconds(store, of_point) for name, of_point in scores.items()}
         draft.report["table"] = [
             row | {"seconds a DSKD student": seconds[row["point"]]} for row in shown_rows(rows)
         ]
@@ -160,32 +111,10 @@ def _seconds(store: ArtifactStore, scores: Sequence[Artifact]) -> float | None:
     return round(sum(found) / len(found), 1) if found else None
 
 
-def _one_by_one(choice: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for names, value in choice.items():
-        for name in names.split(","):
-            yield name.strip(), value
-
-
-def _changed(config: PipelineConfig, choice: Mapping[str, Any]) -> PipelineConfig:
-    values = config.model_dump(mode="json")
-    for name, value in _one_by_one(choice):
-        *stages, key = name.split(".")
-        place = values
-        for stage in stages:
-            place = place.get(stage, {}) if isinstance(place, dict) else {}
-        if key not in place:
-            raise ConfigError(
-                f"The sweep's setting {name!r} does not exist; name one as stage.setting, such as "
-                "senses.n_senses."
-            )
-        place[key] = value
-    return parse_config(values, "A point of the sweep")
-
-
 def _row(
-    name: str, board: ScoreBoard, base: ScoreBoard, pair: Pair, config: EvaluationConfig
+    name: str, board: ScoreBoard, first: ScoreBoard, pair: Pair, config: EvaluationConfig
 ) -> dict[str, Any]:
-    gain, change = pair.found, _change(board, base, pair, config)
+    gain, change = pair.found, _change(board, first, pair, config)
     return {
         "point": name,
         "metric": pair.metric.name,
@@ -207,33 +136,41 @@ def _row(
 
 
 def _change(
-    board: ScoreBoard, base: ScoreBoard, pair: Pair, config: EvaluationConfig
+    board: ScoreBoard, first: ScoreBoard, pair: Pair, config: EvaluationConfig
 ) -> Comparison | None:
     """Compare DSKD of two points on the same positions; None where they were scored on others."""
     same = ("window", pair.metric.count)
-    seeds = [seed for seed in pair.seeds if seed in base.seeds(ARM)]
-    if board is base or not seeds:
+    seeds = [seed for seed in pair.seeds if seed in first.seeds(ARM)]
+    if board is first or not seeds:
         return None
-    mine, theirs = (b.tables[ARM, seeds[0]] for b in (board, base))
+    mine, theirs = (b.tables[ARM, seeds[0]] for b in (board, first))
     if any(not mine[name].equals(theirs[name]) for name in same):
         return None
     return compare(
         board.sums(ARM, seeds, pair.metric.total),
-        base.sums(ARM, seeds, pair.metric.total),
-        base.sums(ARM, seeds[:1], pair.metric.count)[0],
+        first.sums(ARM, seeds, pair.metric.total),
+        first.sums(ARM, seeds[:1], pair.metric.count)[0],
         confidence=config.confidence,
         n_resamples=config.n_resamples,
     )
 
 
-def _page(rows: Sequence[dict[str, Any]], base: ScoreBoard, config: EvaluationConfig) -> str:
+def _page(
+    rows: Sequence[dict[str, Any]],
+    first: ScoreBoard,
+    base: Mapping[str, Any],
+    config: EvaluationConfig,
+) -> str:
     """Write a table for each metric that is shown, in Markdown."""
-    level, n_seeds = f"{config.confidence:.0%}", len(base.seeds(ARM))
+    level, n_seeds = f"{config.confidence:.0%}", len(first.seeds(ARM))
+    values = ", ".join(f"{name}={value}" for name, value in base.items())
     lines = [
         "# Sweep",
         "",
+        f"Base: {values or 'the settings as they are'}.",
+        "",
         f"Every point: {n_seeds} seeds of KD and of DSKD on the same held-out text. DSKD − KD is "
-        f"paired by window and seed. Bootstrap: {level} interval over {base.cluster_word} and "
+        f"paired by window and seed. Bootstrap: {level} interval over {first.cluster_word} and "
         f"seeds, which speaks of other text and other seeds; t: {level} interval over seeds alone. "
         "*better* and *worse* need both to leave zero out. Last column: DSKD minus the first "
         "point's DSKD with its bootstrap interval; – where they were scored on other positions.",

@@ -21,7 +21,8 @@ from dskd_core.config import CorpusConfig, EmbeddingsConfig
 from dskd_core.corpus import windows as cutting
 from dskd_core.corpus.documents import Reading
 from dskd_core.corpus.readers import is_dataset, source_files
-from dskd_core.corpus.store import Windows, take_documents
+from dskd_core.corpus.store import Windows
+from dskd_core.corpus.tokenized import take_documents
 from dskd_core.embeddings.census import take_census
 from dskd_core.errors import ConfigError
 from dskd_core.tokenizers import Tokenizer

@@ -1,6 +1,7 @@
 """The teacher's answers: greedy decoding of right-padded prompts, a batch at a time."""
 
 from collections.abc import Collection, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -9,6 +10,38 @@ from torch import Tensor
 
 from dskd_core.embeddings.batches import padded
 from dskd_core.embeddings.teacher import Teacher
+from dskd_core.progress import Progress, silent
+
+
+def answer_batches(
+    model: Teacher,
+    prompts: Sequence[NDArray[np.integer]],
+    prefix: Sequence[int],
+    limits: NDArray[np.integer],
+    end_tokens: Collection[int],
+    batches: Sequence[NDArray[np.int64]],
+    *,
+    progress: Progress = silent,
+) -> list[list[int]]:
+    """Return the answers to the prompts of all batches, in the order of the batches.
+
+    Args:
+        model: the teacher.
+        prompts: token ids of every prompt, without the prefix.
+        prefix: ids the model is given before each.
+        limits: [n_prompts], most tokens of each answer, alike in a batch.
+        end_tokens: ids that end an answer.
+        batches: numbers of prompts.
+        progress: told tokens of prompts.
+    """
+    n_total, n_done = sum(len(prompts[i]) for i in chain(*batches)), 0
+    answers: list[list[int]] = []
+    for batch in batches:
+        rows = [prompts[i] for i in batch]
+        answers += greedy_answers(model, rows, prefix, int(limits[batch[0]]), end_tokens)
+        n_done += sum(map(len, rows))
+        progress(n_done, n_total, "tokens")
+    return answers
 
 
 @torch.inference_mode()

@@ -17,28 +17,28 @@ wrote this token), and questions.parquet with the columns ``answer`` and ``agree
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from dskd_core.arrays import get_array, get_rows, put_array, put_rows
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import PromptsConfig, TeacherConfig
-from dskd_core.corpus.windows import document_key
 from dskd_core.embeddings.batches import plan_batches
 from dskd_core.embeddings.fitting import in_fitting_batches
 from dskd_core.embeddings.teacher import device_lock, load_teacher
 from dskd_core.errors import ArtifactError, ConfigError, DataError
 from dskd_core.progress import Progress, silent
-from dskd_core.prompts.answers import end_tokens_of, greedy_answers
+from dskd_core.prompts.answers import answer_batches, end_tokens_of
 from dskd_core.prompts.chat import ChatFormat
 from dskd_core.prompts.questions import LICENCES, Account
 from dskd_core.prompts.readers import content_fingerprint, read_questions
 from dskd_core.prompts.sampling import Tally, write_prompts
 from dskd_core.prompts.tables import questions_table, tasks_report, with_answers
+from dskd_core.prompts.windows import write_windows
 from dskd_core.shards import Shard, cut
 from dskd_core.tokenizers import load_tokenizer
 
@@ -162,19 +162,8 @@ def answer_shard(
     with device_lock, store.publish(work) as draft:
         model = load_teacher(teacher, teacher_config)
         ends = end_tokens_of(model, tokenizer.hf.eos_token_id)
-
-        def answer(batches: Sequence[NDArray[np.int64]]) -> list[list[int]]:
-            n_total, n_done = sum(len(prompts[i]) for i in chain(*batches)), 0
-            answers: list[list[int]] = []
-            for batch in batches:
-                rows = [prompts[i] for i in batch]
-                answers += greedy_answers(model, rows, prefix, int(limits[batch[0]]), ends)
-                n_done += sum(map(len, rows))
-                progress(n_done, n_total, "tokens")
-            return answers
-
         fitted = in_fitting_batches(
-            answer,
+            partial(answer_batches, model, prompts, prefix, limits, ends, progress=progress),
             batches,
             _lengths(questions) + limits,
             setting="prompts.batch_tokens",
@@ -218,7 +207,7 @@ def collect_prompts(
     texts = [_text(tokenizer.hf, answer) for answer in answers]
     table = with_answers(questions.table(_TABLE), texts)
     with store.publish(work) as draft:
-        _write_windows(draft, prompts, answers, prefix, table)
+        write_windows(draft, prompts, answers, prefix, table)
         draft.write_table(_TABLE, table)
         draft.counts["n_agreeing"] = int(np.sum(table["agrees"].to_pylist(), dtype=np.int64))
         draft.report |= {key: questions.record.report[key] for key in ("chat_template", "sources")}
@@ -267,42 +256,3 @@ def _collected(
 def _text(hf: Any, answer: NDArray[np.int32]) -> str:
     text = hf.decode(answer.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return str(text).strip()
-
-
-def _write_windows(
-    draft: Draft,
-    prompts: Sequence[NDArray[np.int32]],
-    answers: Sequence[NDArray[np.int32]],
-    prefix: list[int],
-    table: pa.Table,
-) -> None:
-    """Write a window of prompt and answer for each question, as the corpus writes its own."""
-    rows = [np.concatenate(pair) for pair in zip(prompts, answers, strict=True)]
-    lengths = np.array([len(row) for row in rows])
-    written = [np.arange(len(row)) >= len(p) for row, p in zip(rows, prompts, strict=True)]
-    heldout = table["heldout"].to_numpy(zero_copy_only=False)
-    group = draft.write_group("windows.zarr")
-    group.attrs.update({"prefix": prefix, "window_tokens": len(prefix) + int(lengths.max())})
-    put_rows(group, rows)
-    put_array(group, "documents", np.arange(len(rows), dtype=np.int32))
-    put_array(group, "starts", np.zeros(len(rows), dtype=np.int32))
-    put_array(group, "heldout", heldout)
-    put_array(group, "answers", np.concatenate(written))
-    documents = {
-        "document": table["question"],
-        "document_id": table["id"],
-        "title": table["id"],
-        "n_tokens": pa.array(lengths, pa.int32()),
-        "heldout": table["heldout"],
-        "key": pa.array([document_key(name) for name in table["id"].to_pylist()], pa.uint64()),
-    }
-    draft.write_table("documents.parquet", pa.table(documents))
-    draft.counts |= {
-        "n_documents": len(rows),
-        "n_heldout_documents": int(heldout.sum()),
-        "n_windows": len(rows),
-        "n_heldout_windows": int(heldout.sum()),
-        "n_tokens": int(lengths.sum()),
-        "n_heldout_tokens": int(lengths[heldout].sum()),
-        "n_answer_tokens": sum(map(len, answers)),
-    }

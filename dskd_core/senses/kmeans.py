@@ -1,5 +1,10 @@
 """k-means of each token's embeddings (Eq. 1 of arXiv:2602.22351), one interface for three backends.
 
+Eq. 1: ``S_t = argmin_S sum_x min_(s in S) |x - s|^2`` over sets S of k rows. What it does not say:
+a token with n <= k rows, or with at most k different ones, has these rows as its senses and inertia
+0. A cluster that loses all its rows restarts at the row farthest from its own centroid; one still
+empty after the last iteration is left out, so k_i may be less than k.
+
 A backend answers one question only: which rows belong together. Everything else (tokens with few
 rows, duplicates, means, order of the senses) is done here, so it is alike in all of them.
 """
@@ -53,12 +58,7 @@ def cluster(
     device: str = "auto",
     batch_bytes: int = 256 << 20,
 ) -> list[Clustering]:
-    """Cluster the embeddings of each token into at most ``n_senses`` senses.
-
-    Eq. 1: ``S_t = argmin_S sum_x min_(s in S) |x - s|^2`` over sets S of k rows. What it does not
-    say: a token with n <= k rows, or with at most k different ones, has these rows as its senses
-    and inertia 0. A cluster that loses all its rows restarts at the row farthest from its own
-    centroid; one still empty after the last iteration is left out, so k_i may be less than k.
+    """Cluster the embeddings of each token into at most ``n_senses`` senses (Eq. 1).
 
     Args:
         points: the rows of each token, float32 [n_i, d]; a token without rows has no senses.
@@ -88,23 +88,22 @@ def cluster(
         raise ConfigError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}.")
     for token_id, rows in zip(token_ids, points, strict=True):
         _check_rows(token_id, rows)
-    labels = [_obvious(rows, n_senses) for rows in points]
-    many = [i for i, known in enumerate(labels) if known is None]
-    assigned = BACKENDS[backend](
-        [points[i] for i in many],
-        [token_ids[i] for i in many],
-        n_senses=n_senses,
-        n_restarts=n_restarts,
-        max_iterations=max_iterations,
-        seed=seed,
-        device=device,
-        batch_bytes=batch_bytes,
+    obvious = [_obvious(rows, n_senses) for rows in points]
+    many = [i for i, labels in enumerate(obvious) if labels is None]
+    assigned = iter(
+        BACKENDS[backend](
+            [points[i] for i in many],
+            [token_ids[i] for i in many],
+            n_senses=n_senses,
+            n_restarts=n_restarts,
+            max_iterations=max_iterations,
+            seed=seed,
+            device=device,
+            batch_bytes=batch_bytes,
+        )
     )
-    for i, row in zip(many, assigned, strict=True):
-        labels[i] = row
-    return [
-        summarize(rows, row) for rows, row in zip(points, labels, strict=True) if row is not None
-    ]
+    found = [next(assigned) if labels is None else labels for labels in obvious]
+    return [summarize(rows, labels) for rows, labels in zip(points, found, strict=True)]
 
 
 def kmeans_settings(config: SensesConfig) -> dict[str, Any]:

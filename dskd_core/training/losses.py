@@ -92,18 +92,10 @@ def reference_terms(
         "ce": (share * ce).sum(),
         "kl": (share * reference_divergence(p, q, divergence)).sum(),
         "state_mse": (share * (student - teacher).square().mean(dim=1)).sum(),
-        "positive": student.new_zeros(()),
-        "negative": student.new_zeros(()),
     }
-    for t, near, opposed in zip(chosen, positives, negatives, strict=True):
-        assert rows is not None
-        pulls = [(student[t] - rows[p]).square().mean() for p in near if p >= 0]
-        gaps = [(student[t] - rows[a]).square().mean() for a in opposed if a >= 0]
-        if pulls:
-            terms["positive"] += sum(pulls) / (len(pulls) * len(chosen))
-        if gaps:
-            hinges = [(weights.margin - gap).clamp(min=0.0) for gap in gaps]
-            terms["negative"] += sum(hinges) / (len(gaps) * len(chosen))
+    terms["positive"], terms["negative"] = reference_semantic(
+        student[list(chosen)], rows, positives, negatives, margin=weights.margin
+    )
     terms["loss"] = (
         terms["ce"]
         + weights.kl * weights.temperature**2 * terms["kl"]
@@ -112,6 +104,36 @@ def reference_terms(
         + weights.state * terms["state_mse"]
     )
     return terms
+
+
+def reference_semantic(
+    states: Tensor,
+    rows: Tensor | None,
+    positives: Sequence[Sequence[int]],
+    negatives: Sequence[Sequence[int]],
+    *,
+    margin: float,
+) -> tuple[Tensor, Tensor]:
+    """Return the two terms of L_sem before their weights, from loops; the hinge inside the mean.
+
+    Args:
+        states: [s, d], n_t at the chosen positions.
+        rows: [r, d], the senses of the dictionary; None where nothing is chosen.
+        positives: for each chosen position its rows; below 0 is none.
+        negatives: likewise.
+        margin: gamma.
+    """
+    positive, negative = states.new_zeros(()), states.new_zeros(())
+    for n, near, opposed in zip(states, positives, negatives, strict=True):
+        assert rows is not None
+        pulls = [(n - rows[p]).square().mean() for p in near if p >= 0]
+        gaps = [(n - rows[a]).square().mean() for a in opposed if a >= 0]
+        if pulls:
+            positive = positive + sum(pulls) / (len(pulls) * len(states))
+        if gaps:
+            hinges = [(margin - gap).clamp(min=0.0) for gap in gaps]
+            negative = negative + sum(hinges) / (len(gaps) * len(states))
+    return positive, negative
 
 
 def reference_divergence(p: Tensor, q: Tensor, divergence: Divergence) -> Tensor:

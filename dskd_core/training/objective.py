@@ -11,10 +11,10 @@ from dskd_core.config import TrainingConfig
 from dskd_core.embeddings.head import Head
 from dskd_core.training.capture import WindowActivations
 from dskd_core.training.compilation import CompiledLayers, run_compiled
-from dskd_core.training.head import kd_loss
+from dskd_core.training.head import KdLoss, kd_loss
 from dskd_core.training.logits import Buffers
 from dskd_core.training.losses import Weights
-from dskd_core.training.semantic import semantic_terms
+from dskd_core.training.semantic import SemanticTerms, semantic_terms
 from dskd_core.training.span import Tail
 from dskd_core.training.steps import Step
 
@@ -70,9 +70,9 @@ class Batch:
         )
 
     def flat(self, name: str) -> Tensor | None:
-        """Return an array of all windows' positions, or None where the windows have none."""
+        """Return an array of all positions on the loss's device, None where windows have none."""
         values = [getattr(window, name) for window in self.windows]
-        return None if values[0] is None else torch.cat(values)
+        return None if values[0] is None else torch.cat(values).to(self.weights.device)
 
 
 @dataclass(frozen=True)
@@ -103,32 +103,12 @@ class Objective:
         Every term is a sum over the batch divided by the whole step's total, so that the shares
         of accumulated batches and of ranks add up to the step.
         """
-        weights, device = self.weights, self.head.weight.device
+        weights = self.weights
         with run_compiled(self.fast, batch.entering):
             states = run_tail(self.tail, batch.entering, batch.real, self.config.compute_dtype)
-
-        def flat(name: str) -> Tensor | None:
-            values = batch.flat(name)
-            return None if values is None else values.to(device)
-
-        labels, teacher_states = flat("labels"), flat("states")
-        assert labels is not None
+        teacher_states = batch.flat("states")
         assert teacher_states is not None
-        kd = kd_loss(
-            states,
-            self.head,
-            labels,
-            expected=flat("expected"),
-            entropy=flat("entropy"),
-            teacher_states=teacher_states,
-            position_weights=batch.weights,
-            total_weight=step.total_weight,
-            temperature=weights.temperature,
-            kl_weight=weights.kl,
-            divergence=self.config.divergence,
-            compiled=self.config.compile_head,
-            buffers=self.buffers,
-        )
+        kd = self._kd(states, teacher_states, batch, step)
         loss = kd.loss
         terms = {"ce": kd.ce, "kl": kd.kl, "kd_gradient": kd.gradient_norm}
         with torch.set_grad_enabled(bool(weights.state) and torch.is_grad_enabled()):
@@ -137,15 +117,7 @@ class Objective:
         if weights.state:
             loss = loss + weights.state * terms["state_mse"]
         if len(batch.chosen):
-            semantic = semantic_terms(
-                states.index_select(0, batch.chosen),
-                self.senses,
-                batch.positives,
-                batch.negatives,
-                margin=weights.margin,
-                hinge=bool(weights.negative),
-                total=step.n_chosen,
-            )
+            semantic = self._semantic(states, batch, step)
             loss = (
                 loss + weights.positive * semantic.positive + weights.negative * semantic.negative
             )
@@ -158,6 +130,38 @@ class Objective:
             }
         terms["loss"] = loss
         return loss, {name: float(value.detach()) for name, value in terms.items()}
+
+    def _kd(self, states: Tensor, teacher_states: Tensor, batch: Batch, step: Step) -> KdLoss:
+        """Return L_KD of Eq. 3."""
+        labels = batch.flat("labels")
+        assert labels is not None
+        return kd_loss(
+            states,
+            self.head,
+            labels,
+            expected=batch.flat("expected"),
+            entropy=batch.flat("entropy"),
+            teacher_states=teacher_states,
+            position_weights=batch.weights,
+            total_weight=step.total_weight,
+            temperature=self.weights.temperature,
+            kl_weight=self.weights.kl,
+            divergence=self.config.divergence,
+            compiled=self.config.compile_head,
+            buffers=self.buffers,
+        )
+
+    def _semantic(self, states: Tensor, batch: Batch, step: Step) -> SemanticTerms:
+        """Return the terms of L_sem (Eq. 4-5) before their weights."""
+        return semantic_terms(
+            states.index_select(0, batch.chosen),
+            self.senses,
+            batch.positives,
+            batch.negatives,
+            margin=self.weights.margin,
+            hinge=bool(self.weights.negative),
+            total=step.n_chosen,
+        )
 
 
 def padded_entering(windows: Sequence[WindowActivations]) -> tuple[Tensor, Tensor]:

@@ -82,7 +82,7 @@ def write_part(
         if stored:
             values = whole.to(stored).cpu().numpy()
         else:
-            values = encode_states(whole, dtype, shard_name)
+            values = encode_states(whole, dtype, shard_name, cure="set teacher.dtype to float32")
         put_array(group, name, values, chunk_bytes=_CHUNK_BYTES)
     group.attrs["dtype"] = dtype
     return sum(lengths)

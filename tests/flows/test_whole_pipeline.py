@@ -109,6 +109,7 @@ def test_a_sweep_shares_one_cache_and_a_precomputed_run_needs_no_teacher(
         "training.n_candidates=1",
         "senses.n_senses=2",
     ]
+    assert report["base"] == {"training.n_candidates": 2, "senses.n_senses": 3}
     counts = {s: len(root.of_stage(s)) for s in ("activations", "candidates", "student")}
     assert counts == {"activations": 1, "candidates": 3, "student": 4}, "one KD, three DSKD"
 

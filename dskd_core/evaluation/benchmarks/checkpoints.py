@@ -7,8 +7,8 @@ from dskd_core.artifacts import RECORD, Artifact, ArtifactStore
 from dskd_core.config import EvaluationConfig, TeacherConfig
 from dskd_core.embeddings.teacher import prepare_teacher
 from dskd_core.errors import ConfigError
+from dskd_core.evaluation.benchmarks.asking import build_items
 from dskd_core.evaluation.benchmarks.store import (
-    build_items,
     collect_scores,
     plan_scoring,
     score_shard,

@@ -161,11 +161,11 @@ class Encoder:
         return np.array([*first, *second], dtype=np.int32), len(second)
 
 
-def language_model(model: Any, hf: Any, batch_size: int = 1) -> Any:
+def language_model(model: Any, hf: Any) -> Any:
     """Return a model that is loaded already as lm-evaluation-harness's ``HFLM``."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     made = import_module("lm_eval.models.huggingface").HFLM
-    return made(pretrained=model, tokenizer=hf, backend="causal", batch_size=batch_size)
+    return made(pretrained=model, tokenizer=hf, backend="causal")
 
 
 def harness_items(

@@ -10,8 +10,7 @@
     pairs       a table: word_a, word_b, synonym or antonym
     wordnet_*   a WordNet folder, see ``wordnet.py``
 
-In a folder the files whose name says train label the senses and set the thresholds; those that say
-test are scored, or dev (val) where there is no test with labels, or all others.
+Which files of a folder are read, and what for, is said in ``files.py``.
 """
 
 import csv
@@ -23,17 +22,13 @@ from typing import Any
 
 import fsspec
 
-from dskd_core import access, storage
-from dskd_core.artifacts import fingerprint_of
 from dskd_core.config import TaggedSourceConfig
-from dskd_core.errors import ConfigError, DataError
+from dskd_core.errors import DataError
 from dskd_core.evaluation.senses import wordnet
+from dskd_core.evaluation.senses.files import CLASSES, files_of, gold_of
 from dskd_core.evaluation.senses.items import Context, Dirt, Item, Part, settled
 
-_CLASSES = "classes_map.txt"
-_GOLD = re.compile(r"data(?=\.txt)")
 _MARKED = re.compile(r"<b>(.+?)</b>|\[\[(.+?)\]\]", re.DOTALL)
-_PARTS = (("train",), ("test",), ("dev", "val"))
 _NAMES = {
     "word": ("word", "lemma", "target"),
     "sense": ("sense", "label", "sense_id", "gold"),
@@ -78,73 +73,12 @@ def read_items(source: TaggedSourceConfig) -> tuple[list[Item], Dirt]:
     return items, dirt
 
 
-def content_fingerprint(source: TaggedSourceConfig) -> str:
-    """Return what names the content of a source: the hash of every file that is read."""
-    hashes = {}
-    for name, (path, _) in files_of(source).items():
-        beside = [_gold_of(path)] if source.kind in {"wic", "coarse_wsd"} else []
-        if source.kind == "coarse_wsd":
-            beside.append(path.with_name(_CLASSES))
-        hashes[name] = [storage.sha256_of_file(p) for p in (path, *beside) if p.is_file()]
-    return fingerprint_of(hashes)
-
-
-def files_of(source: TaggedSourceConfig) -> dict[str, tuple[Path, Part]]:
-    """Return the files of a source that are read: name below it -> path and part.
-
-    Raises:
-        ConfigError: if there are none.
-    """
-    if source.kind in wordnet.KINDS:
-        return {name: (path, "test") for name, path in wordnet.files_of(source.uri).items()}
-    access.check_readable(source.uri, "evaluation.tagged")
-    place = Path(source.uri).expanduser()
-    if place.is_file():
-        return {place.name: (place, "test")}
-    names = storage.files_under(place) if place.is_dir() else []
-    names = [name for name in names if _is_of(source.kind, place / name)]
-    if not names:
-        raise ConfigError(
-            f"evaluation.tagged names {source.uri!r}, which is no file and no folder with files of "
-            f"the kind {source.kind}; correct the path or the kind."
-        )
-    labelled = [[n for n in names if _says(n, words)] for words in _PARTS]
-    train, *others = labelled
-    rest = [n for n in names if not any(n in some for some in labelled)]
-    scored = next((some for some in (*others, rest) if some), [])
-    parts: list[tuple[str, Part]] = [(name, "train") for name in train]
-    for name, _ in (chosen := [*parts, *((n, "test") for n in scored)]):
-        path = place / name  # any of these may be a link that leads out of the folder
-        for file in (path, _gold_of(path), path.with_name(_CLASSES)):
-            access.check_readable(str(file), "evaluation.tagged")
-    return {name: (place / name, part) for name, part in chosen}
-
-
-def _is_of(kind: str, path: Path) -> bool:
-    name = path.name.lower()
-    if kind in {"wic", "coarse_wsd"}:
-        return bool(_GOLD.search(name)) and _gold_of(path).is_file()
-    return name.endswith((".tsv", ".txt", ".csv", ".jsonl"))
-
-
-def _says(name: str, words: tuple[str, ...]) -> bool:
-    """Say whether a file's name, or else its folder's, has one of the words."""
-    stem = name.lower().rpartition("/")[2]
-    known = any(word in stem for group in _PARTS for word in group)
-    where = stem if known else name.lower()
-    return any(re.search(rf"(?<![a-z]){word}", where) for word in words)
-
-
-def _gold_of(path: Path) -> Path:
-    return path.with_name(_GOLD.sub("gold", path.name))
-
-
 def _labelled_lines(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield (line number, line, label) of a data file and its file of labels."""
-    lines, labels = (p.read_text("utf-8-sig").splitlines() for p in (path, _gold_of(path)))
+    lines, labels = (p.read_text("utf-8-sig").splitlines() for p in (path, gold_of(path)))
     if len(lines) != len(labels):
         raise DataError(
-            f"{_gold_of(path)} has {len(labels)} labels for the {len(lines)} lines of {path.name}; "
+            f"{gold_of(path)} has {len(labels)} labels for the {len(lines)} lines of {path.name}; "
             "give the file that belongs to it."
         )
     for number, (line, label) in enumerate(zip(lines, labels, strict=True), start=1):
@@ -180,7 +114,7 @@ def _read_wic(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]:
 
 
 def _read_coarse(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]:
-    word, map_path = path.parent.name, path.with_name("classes_map.txt")
+    word, map_path = path.parent.name, path.with_name(CLASSES)
     try:
         classes = {str(k): str(v) for k, v in json.loads(map_path.read_text("utf-8-sig")).items()}
     except (OSError, ValueError, AttributeError) as error:

@@ -28,9 +28,10 @@ from dskd_core.dictionary.store import Dictionary, load_dictionary
 from dskd_core.embeddings.teacher import device_lock, load_decoder
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.senses import STAGE
+from dskd_core.evaluation.senses.files import content_fingerprint
 from dskd_core.evaluation.senses.items import Item
 from dskd_core.evaluation.senses.judge import Judge, counted_of, means_of
-from dskd_core.evaluation.senses.readers import content_fingerprint, read_items
+from dskd_core.evaluation.senses.readers import read_items
 from dskd_core.evaluation.senses.states import Place, word_states
 from dskd_core.evaluation.subjects import model_folder
 from dskd_core.progress import Progress, silent
@@ -70,24 +71,17 @@ def score_senses(
         DataError: if nothing of it can be scored.
     """
     place = place_of(store, source, dictionary)
-    names = {"kind", "train_share", "max_items", "batch_tokens"}
-    settings = source.model_dump(mode="json", include=names)
-    settings |= {"task": name_of(source), "state": place, "dtype": teacher_config.dtype}
-    inputs = {"source": content_fingerprint(source), "dictionary": dictionary.fingerprint}
-    work = Work(STAGE, settings, inputs | {subject.record.stage: subject.fingerprint})
+    work = _work(source, place, teacher_config, dictionary, subject)
     if found := store.find(work):
         return found
-    folder = model_folder(subject)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(model_folder(subject))
     _check_same_tokenizer(tokenizer, dictionary, subject)
     items, dirt = read_items(source)
     with device_lock, store.publish(work) as draft:
-        decoder = load_decoder(folder, teacher_config)
-        contexts = [context for item in items for context in item.contexts]
         states = word_states(
-            decoder,
+            load_decoder(model_folder(subject), teacher_config),
             tokenizer,
-            contexts,
+            [context for item in items for context in item.contexts],
             place=place,
             batch_tokens=source.batch_tokens,
             progress=progress,
@@ -96,18 +90,28 @@ def score_senses(
         rows = judge.rows(source.kind)
         draft.write_table(TABLE, pa.Table.from_pylist(rows, schema=_SCHEMA))
         draft.counts |= judge.counts()
-        draft.report |= {
-            "task": name_of(source),
-            "kind": source.kind,
-            "state": place,
+        draft.report |= _about(source, place, subject) | {
             "means": means_of(rows),
             "items_of_measure": counted_of(rows),
             "most_frequent": judge.most_frequent(),
             "dirty": dict(dirt.counts),
             "places": dirt.places,
-            **_subject(subject),
         }
     return store.get(work.stage, work.fingerprint)
+
+
+def _work(
+    source: TaggedSourceConfig,
+    place: Place,
+    teacher_config: TeacherConfig,
+    dictionary: Artifact,
+    subject: Artifact,
+) -> Work:
+    names = {"kind", "train_share", "max_items", "batch_tokens"}
+    settings = source.model_dump(mode="json", include=names)
+    settings |= {"task": name_of(source), "state": place, "dtype": teacher_config.dtype}
+    inputs = {"source": content_fingerprint(source), "dictionary": dictionary.fingerprint}
+    return Work(STAGE, settings, inputs | {subject.record.stage: subject.fingerprint})
 
 
 def name_of(source: TaggedSourceConfig) -> str:
@@ -162,12 +166,13 @@ def senses_of_words(
     return senses
 
 
-def _subject(subject: Artifact) -> dict[str, Any]:
-    """Say in the record whose scores these are."""
+def _about(source: TaggedSourceConfig, place: Place, subject: Artifact) -> dict[str, Any]:
+    """Say in the record whose scores these are, and on what."""
+    about = {"task": name_of(source), "kind": source.kind, "state": place}
     if subject.record.stage == "teacher":
-        return {"arm": "teacher", "seed": None, "student": None}
+        return about | {"arm": "teacher", "seed": None, "student": None}
     report = subject.record.report
-    return {"arm": report["arm"], "seed": report["seed"], "student": subject.fingerprint}
+    return about | {"arm": report["arm"], "seed": report["seed"], "student": subject.fingerprint}
 
 
 def _check_same_tokenizer(tokenizer: Tokenizer, dictionary: Artifact, subject: Artifact) -> None:

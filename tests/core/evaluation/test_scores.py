@@ -12,9 +12,8 @@ from dskd_core.dictionary.store import load_dictionary
 from dskd_core.embeddings.batches import next_tokens
 from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import ArtifactError
-from dskd_core.evaluation.scores import Judge, read_layers, score_student, student_tail
+from dskd_core.evaluation.scores import read_layers, score_student, student_tail
 from dskd_core.training.objective import padded_entering, run_tail
-from dskd_core.training.selection import Selected
 from dskd_core.training.source import Activations
 from dskd_core.training.student import load_student, shape_of
 
@@ -162,24 +161,6 @@ def test_means_are_sums_over_sums_not_means_of_window_means(miniature):
     assert scores.record.report["means"]["ce"] == pytest.approx(total)
     shares = sum(table["n_synonym_nearer"].to_pylist()) / sum(table["n_with_both"].to_pylist())
     assert scores.record.report["means"]["synonym_nearer"] == pytest.approx(shares)
-
-
-def test_an_equal_distance_is_not_nearer(miniature):
-    dictionary = load_dictionary(miniature.dictionary())
-    selected = Selected(miniature.candidates(), 1)
-    judge = Judge.of(
-        loaded(miniature), dictionary, selected, temperature=2.0, compute_dtype="float32"
-    )
-    lists = dictionary.positives, dictionary.negatives
-    has_synonyms, has_antonyms = (np.diff(csr.offsets) > 0 for csr in lists)
-    both = int(np.flatnonzero(has_synonyms & has_antonyms)[0])
-    neither = int(np.flatnonzero(~has_synonyms & ~has_antonyms)[0])
-    synonym, antonym = (dictionary.rows[csr.of(both)[0]].astype(np.float32) for csr in lists)
-    states = torch.from_numpy(np.stack([synonym, antonym]))
-    assert judge.nearer(states, np.array([both, both])) == (2, 1)
-    assert judge.nearer(states, np.array([neither, neither])) == (0, 0)
-    equal = replace(judge, senses=torch.zeros_like(judge.senses))
-    assert equal.nearer(states, np.array([both, both])) == (2, 0)
 
 
 def test_scoring_again_gives_the_same_bytes(miniature):

@@ -162,7 +162,7 @@ def test_a_run_that_was_killed_finds_the_shards_it_finished(asked, tmp_path, mon
     assert len(shards) > 2
     done = answer_shard(store, config, teacher_config, teacher, questions, shards[0])
     with monkeypatch.context() as patch:
-        patch.setattr("dskd_core.prompts.store.greedy_answers", lambda *_: 1 / 0)
+        patch.setattr("dskd_core.prompts.answers.greedy_answers", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             answer_shard(store, config, teacher_config, teacher, questions, shards[1])
         found = answer_shard(store, config, teacher_config, teacher, questions, shards[0])

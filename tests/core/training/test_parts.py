@@ -56,5 +56,5 @@ def test_a_position_takes_the_bytes_that_are_planned_for_it(tmp_path):
 def test_a_nan_is_refused_with_the_name_of_its_shard(tmp_path):
     bad = dataclasses.replace(captured(1), states=torch.full((2, 3), torch.nan))
     group = zarr.create_group(str(tmp_path / "part.zarr"))
-    with pytest.raises(DataError, match="Shard '3-of-4' has a state"):
+    with pytest.raises(DataError, match=r"Shard '3-of-4' has .*; set teacher\.dtype to float32"):
         write_part(group, WINDOWS, [bad], "float32", "3-of-4")

@@ -10,8 +10,8 @@ from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import BenchmarkConfig, EvaluationConfig, TeacherConfig
 from dskd_core.embeddings.teacher import prepare_teacher
 from dskd_core.evaluation.benchmarks import scoring
+from dskd_core.evaluation.benchmarks.asking import build_items
 from dskd_core.evaluation.benchmarks.store import (
-    build_items,
     collect_scores,
     plan_scoring,
     score_shard,

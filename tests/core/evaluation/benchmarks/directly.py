@@ -21,8 +21,8 @@ import yaml
 from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import BenchmarkConfig, EvaluationConfig, TeacherConfig
 from dskd_core.embeddings.teacher import prepare_teacher
+from dskd_core.evaluation.benchmarks.asking import build_items
 from dskd_core.evaluation.benchmarks.store import (
-    build_items,
     collect_scores,
     load_items,
     plan_scoring,

@@ -9,10 +9,10 @@ import torch
 from dskd_core.artifacts import ArtifactStore, Work
 from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import ArtifactError, ConfigError, DataError
+from dskd_core.evaluation.benchmarks.asking import build_items
 from dskd_core.evaluation.benchmarks.checkpoints import open_checkpoint, score_checkpoint
 from dskd_core.evaluation.benchmarks.items import read_requests
 from dskd_core.evaluation.benchmarks.store import (
-    build_items,
     collect_scores,
     load_items,
     plan_scoring,
@@ -139,9 +139,9 @@ def test_squads_exemplar_shares_the_passage(bench, tmp_path):
 
 
 def test_prompts_beyond_the_context_lose_exemplars_and_are_counted(bench, tmp_path, monkeypatch):
-    from dskd_core.evaluation.benchmarks import store as module
+    from dskd_core.evaluation.benchmarks import asking
 
-    monkeypatch.setattr(module, "context_tokens", lambda _: 150)
+    monkeypatch.setattr(asking, "context_tokens", lambda _: 150)
     (items,) = bench.items(tmp_path, bench.config("arc"))
     table = items.table("items.parquet")
     assert items.record.report["counts"]["shortened"] > 0

@@ -6,8 +6,9 @@ import pytest
 
 from dskd_core.config import TaggedSourceConfig
 from dskd_core.errors import ConfigError, DataError
+from dskd_core.evaluation.senses.files import content_fingerprint
 from dskd_core.evaluation.senses.items import DIRTY
-from dskd_core.evaluation.senses.readers import content_fingerprint, read_items
+from dskd_core.evaluation.senses.readers import read_items
 
 WIC = """\
 board\tN\t2-2\tRoom and board .\tHe nailed boards across the windows .

@@ -6,7 +6,8 @@ import pytest
 
 from dskd_core.config import TaggedSourceConfig
 from dskd_core.errors import ConfigError
-from dskd_core.evaluation.senses.readers import content_fingerprint, read_items
+from dskd_core.evaluation.senses.files import content_fingerprint
+from dskd_core.evaluation.senses.readers import read_items
 from dskd_core.evaluation.senses.wordnet import forms_of
 
 NOUN = """\
