@@ -10,6 +10,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
+from tasks.policy import briefly
+
 CURVE_SECONDS = 20.0
 FIRST_SECONDS = 5.0
 MOST_OF_TIME = 0.02
@@ -50,7 +52,8 @@ class LiveCurve:
             return
         began, first = self._clock(), self._artifact is None
         try:
-            self._put(page_of(self.title, history, n_steps))
+            with briefly():
+                self._put(page_of(self.title, history, n_steps))
         except Exception as error:  # a curve that cannot be drawn must not end hours of work
             self._logger.warning("%s: the loss curve was not drawn (%s).", self.title, error)
         self._n_shown = len(history)

@@ -7,7 +7,7 @@ refused too, and so is a bug: a ``TypeError`` does not heal with time.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, get_client, task
@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from dskd_core.errors import DskdError
 
@@ -115,3 +116,8 @@ def _is_limited() -> bool:
         except ObjectNotFound:
             return False
     return True
+
+
+def briefly() -> AbstractContextManager[Any]:
+    """Ask the server at most twice meanwhile: what only shows work does not wait for its return."""
+    return temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1})

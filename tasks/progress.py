@@ -11,6 +11,7 @@ from prefect.runtime import flow_run
 
 from dskd_core.training import interruption
 from tasks.curves import LiveCurve
+from tasks.policy import briefly
 
 LOG_SECONDS = 5.0
 BAR_SECONDS = 10.0
@@ -94,14 +95,17 @@ class PrefectProgress:
 
     def _draw(self, percent: float) -> None:
         try:
-            if self._bar is None:
-                self._bar = create_progress_artifact(
-                    percent, key=key_of(f"progress {self.title}"), description=self.title
-                )
-            else:
-                update_progress_artifact(self._bar, progress=percent)
+            with briefly():
+                self._put(percent)
         except Exception as error:  # a bar that cannot be drawn must not end hours of work
             self._logger.warning("%s: the progress bar was not drawn (%s).", self.title, error)
+
+    def _put(self, percent: float) -> None:
+        if self._bar is None:
+            key = key_of(f"progress {self.title}")
+            self._bar = create_progress_artifact(percent, key=key, description=self.title)
+        else:
+            update_progress_artifact(self._bar, progress=percent)
 
 
 def clock_time(seconds: float) -> str:

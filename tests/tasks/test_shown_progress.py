@@ -4,7 +4,9 @@ import logging
 from uuid import uuid4
 
 import pytest
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from tasks import curves
 from tasks import progress as module
 from tasks.progress import PrefectProgress
 
@@ -74,6 +76,24 @@ def test_a_bar_that_cannot_be_drawn_ends_no_work(progress, monkeypatch, caplog):
     monkeypatch.setattr(module, "create_progress_artifact", refuse)
     progress(1, 2, "shards")
     assert "the server restarts" in caplog.messages[-1]
+
+
+def test_bar_and_curve_ask_a_server_that_is_away_only_twice(clock, monkeypatch):
+    """Clients of a served run ask for four minutes; the work must not stand still as long."""
+    asked = []
+
+    def refuse(*_, **__):
+        asked.append(PREFECT_CLIENT_MAX_RETRIES.value())
+        raise ConnectionError("the server is away")
+
+    monkeypatch.setattr(module, "create_progress_artifact", refuse)
+    monkeypatch.setattr(curves, "create_markdown_artifact", refuse)
+    progress = PrefectProgress("student", logging.getLogger("test"), clock=clock)
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 7}):
+        progress(1, 2, "steps", loss=1.0)
+        progress.end()
+        assert PREFECT_CLIENT_MAX_RETRIES.value() == 7
+    assert asked == [1, 1]
 
 
 def test_work_of_no_units_is_done(progress, bars):
