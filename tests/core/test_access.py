@@ -8,9 +8,10 @@ import pytest
 from dskd_core import access, storage
 from dskd_core.access import check_readable, check_settings, check_source, check_writable, place_of
 from dskd_core.artifacts import ArtifactStore, Work
-from dskd_core.config import PipelineConfig, Settings
+from dskd_core.config import PipelineConfig, Settings, TaggedSourceConfig
 from dskd_core.corpus.readers import source_files
 from dskd_core.errors import ConfigError
+from dskd_core.evaluation.senses.files import files_of
 from dskd_core.lexicon.files import local_path
 from dskd_core.training.hub import push_student
 
@@ -251,6 +252,21 @@ def test_a_link_in_a_folder_of_sources_is_refused_where_it_is_opened(home):
         local_path(str(folder / "b.txt"))
     with pytest.raises(ConfigError, match=OUTSIDE):
         local_path(str(folder), ("a.txt", "b.txt"))
+
+
+@pytest.mark.parametrize("named", ["folder", "file"])
+def test_labels_that_are_a_link_are_refused_however_their_source_is_named(home, named):
+    folder = home / "root/WiC"
+    folder.mkdir()
+    (folder / "test.data.txt").write_text("bank\tN\t0-0\tbank\tbank\n")
+    uri = str(folder if named == "folder" else folder / "test.data.txt")
+    (folder / "test.gold.txt").write_text("T\n")
+    source = TaggedSourceConfig(kind="wic", uri=uri)
+    assert list(files_of(source)) == ["test.data.txt"]
+    (folder / "test.gold.txt").unlink()
+    (folder / "test.gold.txt").symlink_to(home / "outside/file.txt")
+    with pytest.raises(ConfigError, match=OUTSIDE):
+        files_of(source)
 
 
 def test_a_root_elsewhere_is_refused_before_anything_is_written(home):

@@ -41,6 +41,7 @@ def files_of(source: TaggedSourceConfig) -> dict[str, tuple[Path, Part]]:
     access.check_readable(source.uri, "evaluation.tagged")
     place = Path(source.uri).expanduser()
     if place.is_file():
+        _check_readable(place)
         return {place.name: (place, "test")}
     names = storage.files_under(place) if place.is_dir() else []
     names = [name for name in names if _is_of(source.kind, place / name)]
@@ -54,11 +55,16 @@ def files_of(source: TaggedSourceConfig) -> dict[str, tuple[Path, Part]]:
     rest = [n for n in names if not any(n in some for some in labelled)]
     scored = next((some for some in (*others, rest) if some), [])
     parts: list[tuple[str, Part]] = [(name, "train") for name in train]
-    for name, _ in (chosen := [*parts, *((n, "test") for n in scored)]):
-        path = place / name  # any of these may be a link that leads out of the folder
-        for file in (path, gold_of(path), path.with_name(CLASSES)):
-            access.check_readable(str(file), "evaluation.tagged")
-    return {name: (place / name, part) for name, part in chosen}
+    parts += [(name, "test") for name in scored]
+    for name, _ in parts:
+        _check_readable(place / name)
+    return {name: (place / name, part) for name, part in parts}
+
+
+def _check_readable(path: Path) -> None:
+    """Refuse a file that is, or whose companion is, a link to where nothing may be read."""
+    for file in (path, gold_of(path), path.with_name(CLASSES)):
+        access.check_readable(str(file), "evaluation.tagged")
 
 
 def _is_of(kind: str, path: Path) -> bool:
