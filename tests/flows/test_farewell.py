@@ -2,60 +2,64 @@
 
 import http.server
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from flows.farewell import Farewell, is_ready
+from flows import farewell as module
+from flows.farewell import is_ready
 
 
-class Server:
-    """Answers as long as it is told to, and counts how often it was asked."""
+@pytest.fixture
+def watch(monkeypatch):
+    """Watch a server that answers as told at 0, 1, 2 ... seconds; return when and how that ends."""
 
-    def __init__(self, *answers: bool) -> None:
-        self.answers = list(answers)
-        self.n_asked = 0
+    def run(answers: str, *, saved_after: int | None) -> tuple[int, str]:
+        now, ended = 0.0, []
 
-    def __call__(self) -> bool:
-        self.n_asked += 1
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        def answer() -> bool:
+            if now == saved_after:
+                farewell.saved()
+            return answers[round(now)] == "y"
 
+        def sleep(seconds: float) -> None:
+            nonlocal now
+            assert seconds == 1.0
+            now += seconds
 
-def watch(server: Server, *, saved: bool, seconds: float = 5.0) -> tuple[bool, bool]:
-    """Watch a server; say whether the process was ended, and whether the watch is over."""
-    ended = threading.Event()
-    farewell = Farewell(server, ended.set, saving_seconds=0.4, reporting_seconds=0.1)
-    if saved:
-        farewell.saved()
-    farewell.start()
-    farewell.join(seconds)
-    found = ended.is_set(), not farewell.is_alive()
-    server.answers = [False]
-    farewell.join(5)
-    assert ended.is_set() or found[1]
-    return found
+        clock = SimpleNamespace(monotonic=lambda: now, sleep=sleep)
+        monkeypatch.setattr(module, "time", clock)
+        farewell = module.Farewell(answer, lambda: ended.append(now))
+        try:
+            farewell.run()
+        except IndexError:  # no more answers
+            return round(now), "still watching"
+        return round(now), "ended" if ended else "left in peace"
 
-
-def test_a_silent_server_is_not_waited_for_once_all_is_saved():
-    server = Server(False)
-    assert watch(server, saved=True) == (True, True)
-    assert server.n_asked < 20  # a hundredth of a second apart: 0.1 s, not 0.4
+    return run
 
 
-def test_a_silent_server_is_borne_longer_while_tasks_may_still_save():
-    assert watch(Server(False), saved=False, seconds=0.2) == (False, False)
-    assert watch(Server(False), saved=False) == (True, True)
+def test_a_silent_server_is_not_waited_for_once_all_is_saved(watch):
+    assert watch("n" * 100, saved_after=0) == (11, "ended")
 
 
-def test_a_server_that_answers_is_told_in_peace():
-    assert watch(Server(True), saved=True) == (False, True)
+def test_a_silent_server_is_borne_longer_while_tasks_may_still_save(watch):
+    assert watch("n" * 100, saved_after=None) == (61, "ended")
+    assert watch("n" * 100, saved_after=30) == (30, "ended")
+    assert watch("y" * 30 + "n" * 70, saved_after=35) == (40, "ended")
 
 
-def test_tasks_are_never_cut_off_while_the_server_answers():
-    assert watch(Server(True), saved=False, seconds=0.8) == (False, False)
+def test_a_server_that_answers_is_told_in_peace(watch):
+    assert watch("y" * 100, saved_after=20) == (31, "left in peace")
 
 
-def test_a_server_that_comes_back_in_time_is_told_too():
-    assert watch(Server(False, False, False, True), saved=True) == (False, True)
+def test_tasks_are_never_cut_off_while_the_server_answers(watch):
+    assert watch("y" * 1000, saved_after=None) == (1000, "still watching")
+
+
+def test_a_server_that_comes_back_in_time_is_told_too(watch):
+    assert watch("nnn" + "y" * 100, saved_after=0) == (11, "left in peace")
+    assert watch(("n" * 59 + "y") * 5, saved_after=None) == (300, "still watching")
 
 
 @pytest.mark.parametrize(("status", "ready"), [(200, True), (503, False)])
