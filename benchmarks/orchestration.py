@@ -84,7 +84,7 @@ def flows(config: PipelineConfig, shards: list[Shard], *, limited: bool) -> tupl
 
     from flows.runner import configured
     from tasks import embeddings
-    from tasks.policy import GPU_LIMIT, gpu_slot, gpu_task
+    from tasks.policy import GPU_LIMIT, gpu_slot, gpu_task, is_limited
     from tasks.shards import in_slots
 
     teacher, corpus = (artifact.uri for artifact in inputs(config))
@@ -102,23 +102,12 @@ def flows(config: PipelineConfig, shards: list[Shard], *, limited: bool) -> tupl
 
     @flow(name="nothings", task_runner=configured())
     def nothings(n_shards: int) -> list[str]:
-        if limited and not has_limit():
+        if limited and not is_limited():
             with get_client(sync_client=True) as client:  # as infra/register.py does
                 client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 1)
         return in_slots("nothing", nothing, {str(n): (n,) for n in range(n_shards)})
 
     return extraction, nothings
-
-
-def has_limit() -> bool:
-    """Say whether the server counts GPUs."""
-    from prefect import get_client
-
-    from tasks.policy import GPU_LIMIT
-
-    with get_client(sync_client=True) as client:
-        limits = client.read_global_concurrency_limits(limit=200)
-    return any(limit.name == GPU_LIMIT and limit.active for limit in limits)
 
 
 def timed(run: Flow, n_shards: int) -> tuple[float, list[str]]:
@@ -134,6 +123,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, float | int]
     Raises:
         AssertionError: if the flow made other bytes than the plain calls.
     """
+    from tasks.policy import is_limited
+
     config, shards = prepare(options, folder)
     plain_wall, plain = plainly(config, shards)
     print(f"plain calls: {plain_wall:.1f} s for {len(shards)} shards", flush=True)
@@ -158,7 +149,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, float | int]
         "empty_shard_seconds": round(empty_wall / options.empty, 3),
         "shards_per_minute": round(60 * options.empty / empty_wall, 1),
         "n_shards": len(shards),
-        "with_limit": has_limit(),
+        "with_limit": is_limited(),
         "server": os.environ.get("PREFECT_API_URL"),
     }
 

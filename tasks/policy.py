@@ -99,7 +99,7 @@ def gpu_slot() -> Iterator[None]:
     A server without that limit lets everybody pass. A worker that died gives its slot back a
     minute later.
     """
-    if not _is_limited():
+    if not is_limited():
         yield
         return
     # The server is just writing that this task began, and its SQLite would refuse every other
@@ -109,13 +109,13 @@ def gpu_slot() -> Iterator[None]:
         yield
 
 
-def _is_limited() -> bool:
+def is_limited() -> bool:
+    """Say whether the server counts GPUs."""
     with get_client(sync_client=True) as client:
         try:
-            client.read_global_concurrency_limit_by_name(GPU_LIMIT)
+            return client.read_global_concurrency_limit_by_name(GPU_LIMIT).active
         except ObjectNotFound:
             return False
-    return True
 
 
 def briefly() -> AbstractContextManager[Any]:

@@ -113,7 +113,7 @@ def extract_shard(
             "positions": sum(int(census.lengths[batch].sum()) for batch in batches),
             "occurrences": int(met.sum()),
             "rows": len(kept),
-        } | _reused(census, batches, known)
+        } | _reused(census, np.concatenate(batches), known)
         draft.report |= fitted.report("batch_tokens")
     return store.get(work.stage, work.fingerprint)
 
@@ -167,19 +167,18 @@ def collect_embeddings(
             "skipped_windows": int((training & ~run).sum()),
             "positions": int(census.lengths.sum()),
             "skipped_positions": int((windows.lengths - census.lengths)[training].sum()),
-        } | _reused(census, training_batches(windows, census, config, known), known)
+        } | _reused(census, np.flatnonzero(run), known)
         draft.report["parts"] = [part.fingerprint for part in parts]
     return store.get(work.stage, work.fingerprint)
 
 
 def _reused(
-    census: Census, batches: Sequence[NDArray[np.int64]], known: KnownStates | None
+    census: Census, members: NDArray[np.int64], known: KnownStates | None
 ) -> dict[str, int]:
-    """Count the positions whose states were known already."""
+    """Count the positions of some windows whose states were known already."""
     if known is None:
         return {}
-    members = np.concatenate(batches)
-    return {"reused_positions": int(census.lengths[members[np.isin(members, known.windows)]].sum())}
+    return {"reused_positions": int(census.lengths[np.intersect1d(members, known.windows)].sum())}
 
 
 def _inputs(teacher: Artifact, corpus: Artifact, known: KnownStates | None) -> dict[str, str]:

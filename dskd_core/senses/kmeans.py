@@ -90,20 +90,21 @@ def cluster(
         _check_rows(token_id, rows)
     obvious = [_obvious(rows, n_senses) for rows in points]
     many = [i for i, labels in enumerate(obvious) if labels is None]
-    assigned = iter(
-        BACKENDS[backend](
-            [points[i] for i in many],
-            [token_ids[i] for i in many],
-            n_senses=n_senses,
-            n_restarts=n_restarts,
-            max_iterations=max_iterations,
-            seed=seed,
-            device=device,
-            batch_bytes=batch_bytes,
-        )
+    assigned = BACKENDS[backend](
+        [points[i] for i in many],
+        [token_ids[i] for i in many],
+        n_senses=n_senses,
+        n_restarts=n_restarts,
+        max_iterations=max_iterations,
+        seed=seed,
+        device=device,
+        batch_bytes=batch_bytes,
     )
-    found = [next(assigned) if labels is None else labels for labels in obvious]
-    return [summarize(rows, labels) for rows, labels in zip(points, found, strict=True)]
+    found = dict(zip(many, assigned, strict=True))
+    return [
+        summarize(rows, found[i] if labels is None else labels)
+        for i, (rows, labels) in enumerate(zip(points, obvious, strict=True))
+    ]
 
 
 def kmeans_settings(config: SensesConfig) -> dict[str, Any]:

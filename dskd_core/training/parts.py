@@ -17,6 +17,7 @@
 The bits of ``entering`` and ``states`` are those of the teacher's dtype, the attribute ``dtype``.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,7 @@ class Part:
         windows: [w] int32, their numbers in the corpus, ascending.
         documents: [w] uint64, hashes of their documents.
         heldout: [w] bool, kept for evaluation.
+        dtype: the teacher's, whose bits ``entering`` and ``states`` are.
     """
 
     def __init__(self, group: zarr.Group, *, in_memory: bool) -> None:
@@ -108,7 +110,7 @@ class Part:
             name: group[name] if name in _WIDE and not in_memory else get_array(group, name)
             for name in (*_BY_POSITION, *_BY_WINDOW)
         }
-        self._dtype = str(group.attrs["dtype"])
+        self.dtype = str(group.attrs["dtype"])
         self.windows: NDArray[np.int32] = self._arrays["windows"]
         self.documents: NDArray[np.uint64] = self._arrays["documents"]
         self.heldout: NDArray[np.bool_] = self._arrays["heldout"]
@@ -126,7 +128,7 @@ class Part:
     def read(self, index: int) -> WindowActivations:
         """Return the activations of the window ``windows[index]``, states as float32."""
         decoded = {
-            name: torch.from_numpy(decode_states(self.rows(index, name), self._dtype))
+            name: torch.from_numpy(decode_states(self.rows(index, name), self.dtype))
             for name in ("entering", "states")
         }
         ids = {
@@ -144,3 +146,10 @@ class Part:
     def _span(self, index: int) -> tuple[int, int]:
         start, stop = self._arrays["offsets"][index : index + 2]
         return int(start), int(stop)
+
+
+def places_of(parts: Sequence[Part]) -> dict[int, tuple[Part, int]]:
+    """Return the part of every window, and its index there."""
+    return {
+        int(window): (part, index) for part in parts for index, window in enumerate(part.windows)
+    }

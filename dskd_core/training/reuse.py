@@ -15,11 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dskd_core.arrays import get_array
 from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.embeddings.states import decode_states
 from dskd_core.errors import ArtifactError
-from dskd_core.training.parts import PART
+from dskd_core.training.parts import PART, Part, places_of
 
 _READ = ("windows", "offsets", "states", "predicted")
 
@@ -31,18 +30,12 @@ class CapturedStates:
         windows: [w] int64, their numbers in the corpus, held-out ones among them.
     """
 
-    def __init__(self, parts: Sequence[Artifact]) -> None:
-        """Open the shards; of their arrays only the numbers of windows are read now."""
-        self._parts = parts
-        self._groups = [part.group(PART) for part in parts]
-        windows = [get_array(group, "windows") for group in self._groups]
-        self.windows: NDArray[np.int64] = np.concatenate(windows).astype(np.int64)
-        self._offsets = [get_array(group, "offsets") for group in self._groups]
-        self._places = {
-            int(window): (part, index)
-            for part, numbers in enumerate(windows)
-            for index, window in enumerate(numbers)
-        }
+    def __init__(self, shards: Sequence[Artifact]) -> None:
+        """Open the shards; their states are read when asked for."""
+        self._shards = shards
+        opened = [Part(shard.group(PART), in_memory=False) for shard in shards]
+        self._places = places_of(opened)
+        self.windows: NDArray[np.int64] = np.fromiter(self._places, dtype=np.int64)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -52,8 +45,8 @@ class CapturedStates:
         """
         read = tuple(f"{PART}/{name}/" for name in _READ)
         files = [
-            {n: entry["sha256"] for n, entry in part.record.files.items() if n.startswith(read)}
-            for part in self._parts
+            {n: entry["sha256"] for n, entry in shard.record.files.items() if n.startswith(read)}
+            for shard in self._shards
         ]
         return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
@@ -68,13 +61,9 @@ class CapturedStates:
             (states [n, d] in the teacher's dtype, tokens [n] int64).
         """
         part, index = self._places[window]
-        group = self._groups[part]
-        first, stop = (int(offset) for offset in self._offsets[part][index : index + 2])
-        rows = slice(first + positions.start, min(stop, first + positions.stop))
-        dtype = str(group.attrs["dtype"])
-        states = torch.from_numpy(decode_states(get_array(group, "states", rows), dtype))
-        tokens = get_array(group, "predicted", rows).astype(np.int64)
-        return states.to(getattr(torch, dtype)), tokens
+        bits = part.rows(index, "states")[positions]
+        states = torch.from_numpy(decode_states(bits, part.dtype)).to(getattr(torch, part.dtype))
+        return states, part.rows(index, "predicted")[positions].astype(np.int64)
 
 
 def captured_states(

@@ -19,7 +19,7 @@ from dskd_core.training.capture import (
     labels_of,
     roles_of,
 )
-from dskd_core.training.parts import PART, Part
+from dskd_core.training.parts import PART, Part, places_of
 
 _MEMORY_SHARE = 0.25
 
@@ -67,11 +67,7 @@ class Activations:
         n_bytes = sum(shard.record.n_bytes for shard in shards)
         in_memory = n_bytes < _MEMORY_SHARE * psutil.virtual_memory().total
         parts = [Part(shard.group(PART), in_memory=in_memory) for shard in shards]
-        places = {
-            int(window): (part, index)
-            for part in parts
-            for index, window in enumerate(part.windows)
-        }
+        places = places_of(parts)
         self._places = {window: places[window] for window in sorted(places)}
         is_kept = {window: part.heldout[index] for window, (part, index) in self._places.items()}
         kept = [window for window in is_kept if is_kept[window]]

@@ -74,12 +74,13 @@ def score_senses(
     work = _work(source, place, teacher_config, dictionary, subject)
     if found := store.find(work):
         return found
-    tokenizer = load_tokenizer(model_folder(subject))
+    folder = model_folder(subject)
+    tokenizer = load_tokenizer(folder)
     _check_same_tokenizer(tokenizer, dictionary, subject)
     items, dirt = read_items(source)
     with device_lock, store.publish(work) as draft:
         states = word_states(
-            load_decoder(model_folder(subject), teacher_config),
+            load_decoder(folder, teacher_config),
             tokenizer,
             [context for item in items for context in item.contexts],
             place=place,
