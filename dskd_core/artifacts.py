@@ -284,6 +284,8 @@ class ArtifactStore:
             seconds=round(seconds, 3),
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             versions=tool_versions(),
+            precision=draft.precision,
+            processor=draft.processor,
         )
         draft.write_json(RECORD, asdict(record.sealed()))
 

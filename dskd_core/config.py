@@ -51,8 +51,9 @@ class TeacherConfig(Settings):
     """A hub id, a local folder, a .gguf file, or sample:smollm2-135m (ships in a package)."""
     revision: str | None = None
     """Branch, tag or commit of a hub id; ignored for files."""
-    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    """Precision of the teacher's weights and arithmetic."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Precision of the teacher's weights and arithmetic; auto is what the device multiplies
+    natively: bfloat16, on older GPUs float16, on most CPUs float32."""
     device: str = "auto"
     """A torch device such as cuda:0 or cpu; auto takes CUDA where there is one."""
     trust_remote_code: bool = False
@@ -173,6 +174,9 @@ class SensesConfig(Settings):
     """k-means runs a token; the one of least inertia is kept."""
     max_iterations: Count = 100
     """Most Lloyd iterations of a run."""
+    coarse_dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Precision of the rounds that choose among starts, before the best is polished in float32.
+    auto: bfloat16 where the device multiplies it natively, else float32."""
     shard_rows: Count = 100_000
     """Embedding rows a shard of tokens: the unit of work and of retry."""
     batch_bytes: Annotated[int, Field(ge=1 << 20)] = 256 << 20
@@ -362,8 +366,9 @@ class TrainingConfig(Settings):
     """Share of a window's positions with relations that get L_sem, and as many random others."""
     min_related: Annotated[int, Field(ge=0)] = 25
     """At least so many of them, where there are so many."""
-    compute_dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Precision of the matrix products; master weights, softmax and sums are float32."""
+    compute_dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Precision of the matrix products; master weights, softmax and sums are float32. auto:
+    bfloat16 where the device multiplies it natively, else float32."""
     max_activation_bytes: Annotated[int, Field(ge=1 << 20)] = 8 << 30
     """Most bytes of stored activations; a plan beyond it is refused."""
     checkpoint_steps: Count = 20

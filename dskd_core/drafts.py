@@ -3,7 +3,7 @@
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,19 @@ class Draft:
     folder: Path
     counts: dict[str, int] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
+    precision: str = ""
+    processor: str = ""
     _stores: list["_DraftStore"] = field(default_factory=list, repr=False)
+
+    def computed(self, precision: str, processor: object) -> None:
+        """Note for the record what the result was computed in, and on."""
+        self.precision, self.processor = precision, str(processor)
+
+    def computed_as(self, parts: Iterable[Any]) -> None:
+        """Note the same of what was joined: of each of the artifacts, once."""
+        records = [part.record for part in parts]
+        self.precision = ", ".join(sorted({r.precision for r in records} - {""}))
+        self.processor = ", ".join(sorted({r.processor for r in records} - {""}))
 
     def path(self, name: str) -> Path:
         """Return the local path of a file to write."""

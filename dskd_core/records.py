@@ -56,7 +56,8 @@ class Record:
     """What stands in ``record.json``.
 
     ``counts`` are whole numbers a person asks for first; ``report`` is anything else worth
-    telling. ``seconds``, ``created_at`` and ``versions`` describe the run, not the content.
+    telling. ``seconds``, ``created_at``, ``versions`` and
+    ``processor`` describe the run, not the content.
     """
 
     stage: str
@@ -71,6 +72,10 @@ class Record:
     versions: dict[str, str]
     seal: str = ""
     """A hash of all other fields; records of older versions have none."""
+    precision: str = ""
+    """Of the matrix products behind the result; empty where there are none."""
+    processor: str = ""
+    """What multiplied: device, class of instructions, and its name; empty likewise."""
 
     @property
     def n_bytes(self) -> int:
@@ -86,6 +91,9 @@ class Record:
         """Return the record with its seal."""
         # As JSON would give them back: tuples become lists, keys become strings.
         others = json.loads(json.dumps(asdict(self) | {"seal": ""}))
+        for name in ("precision", "processor"):  # which records of older versions do not have
+            if not others[name]:
+                del others[name]
         return replace(self, seal=fingerprint_of(others))
 
     def names_itself(self) -> bool:

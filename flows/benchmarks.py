@@ -2,9 +2,9 @@
 
 from prefect import flow
 
-from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
+from flows.beginning import begin
 from flows.runner import DEFAULTS, Made, configured
 from flows.train import dictionary_of, models_of, train_students
 from tasks import benchmarks as tasks
@@ -22,7 +22,7 @@ def benchmarks(config: PipelineConfig = DEFAULTS) -> Made:
     Returns:
         The URI of the artifact of every stage, and under ``benchmarks`` a list of scores.
     """
-    check_settings(config)
+    config = begin(config)
     if not config.evaluation.benchmarks:
         raise ConfigError("evaluation.benchmarks is empty; name at least one benchmark.")
     return with_benchmarks(config, train_students(config, dictionary_of(config)))

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from prefect import flow
 
-from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
 from flows.activations import capture_corpus
+from flows.beginning import begin
 from flows.runner import DEFAULTS, Made, configured
 from tasks import corpus, dictionary, embeddings, lexicon, relations, senses, words
 from tasks.artifacts import show_summary
@@ -27,7 +27,7 @@ def build_dictionary(config: PipelineConfig = DEFAULTS) -> Made:
     Returns:
         The URI of the artifact of every stage.
     """
-    check_settings(config)
+    config = begin(config)
     teacher = embeddings.teacher.submit(config)
     # The right branch needs no teacher before its last stage and runs beside the left one.
     pairs = lexicon.lexicon.submit(config)

@@ -2,8 +2,8 @@
 
 from prefect import flow
 
-from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
+from flows.beginning import begin
 from flows.benchmarks import with_benchmarks
 from flows.runner import DEFAULTS, Made, configured
 from flows.sense_scores import with_sense_scores
@@ -21,7 +21,7 @@ def evaluate(config: PipelineConfig = DEFAULTS) -> Made:
     Returns:
         The URI of the artifact of every stage, the report's among them.
     """
-    check_settings(config)
+    config = begin(config)
     return compare_students(config, train_students(config, dictionary_of(config)))
 
 

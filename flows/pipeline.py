@@ -2,8 +2,8 @@
 
 from prefect import flow, get_run_logger
 
-from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
+from flows.beginning import begin
 from flows.evaluate import compare_students
 from flows.runner import DEFAULTS, Made, configured
 from flows.train import dictionary_of, train_students
@@ -20,7 +20,7 @@ def pipeline(config: PipelineConfig = DEFAULTS) -> Made:
     Returns:
         The URI of the artifact of every stage, and lists of them for students and scores.
     """
-    check_settings(config)
+    config = begin(config)
     made = dictionary_of(config)
     made = train_students(config, made)
     made = compare_students(config, made)

@@ -4,10 +4,10 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import DskdError
 from flows.activations import capture_activations
+from flows.beginning import begin
 from flows.build_dictionary import cluster_senses, extract_embeddings
 from flows.runner import DEFAULTS, configured
 from flows.train import answer_prompts
@@ -37,7 +37,7 @@ def retry_shards(config: PipelineConfig = DEFAULTS) -> list[dict[str, Any]]:
     Returns:
         One row a stage, as it stands at the end.
     """
-    check_settings(config)
+    config = begin(config)
     refused: list[Exception] = []
     for stage in missing.survey.submit(config).result():
         if stage.is_whole:

@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from prefect import flow
 
-from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
+from flows.beginning import begin
 from flows.runner import DEFAULTS, Made, configured
 from flows.train import train
 from tasks import evaluation
@@ -40,7 +40,7 @@ def sweep(
     Returns:
         The URI of the sweep, and of the scores of every point.
     """
-    check_settings(config)
+    config = begin(config)
     points = evaluation.points(config, grid, design)
     scores = {name: train(point)["scores"] for name, point in points.items()}
     return {

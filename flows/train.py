@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from prefect import flow
 
-from dskd_core.access import check_settings
 from dskd_core.config import Arm, PipelineConfig
 from flows.activations import capture_activations
+from flows.beginning import begin
 from flows.build_dictionary import build_dictionary
 from flows.runner import DEFAULTS, Made, configured
 from tasks import evaluation, prompts, training
@@ -23,7 +23,7 @@ def train(config: PipelineConfig = DEFAULTS) -> Made:
     Returns:
         The URI of the artifact of every stage, and lists of them for students and scores.
     """
-    check_settings(config)
+    config = begin(config)
     return train_students(config, dictionary_of(config))
 
 

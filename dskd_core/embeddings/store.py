@@ -32,6 +32,7 @@ from dskd_core.embeddings.sampling import hash_limits, smallest_per_token
 from dskd_core.embeddings.states import encode_states
 from dskd_core.embeddings.teacher import device_lock, load_teacher
 from dskd_core.errors import ArtifactError
+from dskd_core.precision import processor_of
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
 from dskd_core.tokenizers import Tokenizer, load_tokenizer
@@ -91,6 +92,7 @@ def extract_shard(
     with device_lock, store.publish(work) as draft:
         windows, census = _census(corpus.uri, _sample_settings(config))
         model = load_teacher(teacher, teacher_config)
+        draft.computed(model.precision, processor_of(model.device))
         batches = training_batches(windows, census, config, known)[shard.start : shard.stop]
         fitted = in_fitting_batches(
             lambda fine: extract(
@@ -137,6 +139,7 @@ def collect_embeddings(
     if found := store.find(work):
         return found
     with store.publish(work) as draft:
+        draft.computed_as(parts)
         tokens, hashes = all_hashes(parts)
         unique, n_rows, limits = hash_limits(tokens, hashes, config.max_occurrences)
         windows, census = _census(corpus.uri, _sample_settings(config))

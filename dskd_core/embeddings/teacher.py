@@ -17,6 +17,7 @@ from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work, fingerprin
 from dskd_core.config import TeacherConfig
 from dskd_core.embeddings.head import Head, find_head
 from dskd_core.errors import ConfigError
+from dskd_core.precision import processor_on, resolved_teacher, torch_device
 from dskd_core.pretrained import POINTER, check_model_folder, check_names, pointed_to
 from dskd_core.progress import Progress, silent
 
@@ -42,6 +43,11 @@ class Teacher:
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(iter(self.model.parameters())).device  # type: ignore[no-any-return]
+
+    @property
+    def precision(self) -> str:
+        """Of the weights and the arithmetic: bfloat16, float16, float32."""
+        return str(next(iter(self.model.parameters())).dtype).removeprefix("torch.")
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -127,6 +133,7 @@ def prepare_teacher(
     Raises:
         ConfigError: if the source is no GGUF file, no transformers folder and no hub id.
     """
+    config = resolved_teacher(config)
     source = samples.resolve(config.source)
     path = Path(source)
     access.check_revision(config.revision)
@@ -147,6 +154,7 @@ def prepare_teacher(
     if found := store.find(work):
         return found
     with store.publish(work) as draft:
+        draft.computed(config.dtype, processor_on(config.device))
         progress(0, 1, "teacher")
         if "gguf" in identity:
             _convert_gguf(path, config, draft)
@@ -156,6 +164,20 @@ def prepare_teacher(
     return store.get(work.stage, work.fingerprint)
 
 
+def in_other_precisions(store: ArtifactStore, config: TeacherConfig) -> list[Artifact]:
+    """Return the teachers of this source under a root, where all are of other precisions.
+
+    Args:
+        store: the root.
+        config: the source, and the precision that the run computes in, by its name.
+    """
+    source = samples.resolve(config.source)
+    names = {source, Path(source).name, str(Path(source).resolve())}
+    stored = [t for t in store.of_stage("teacher") if t.record.report.get("source") in names]
+    dtypes = {teacher.record.config["dtype"] for teacher in stored}
+    return [] if config.dtype in dtypes else stored
+
+
 def load_teacher(artifact: Artifact, config: TeacherConfig) -> Teacher:
     """Load the teacher of an artifact onto its device, once a process."""
     return load_decoder(artifact.folder(weights=True), config)
@@ -163,24 +185,8 @@ def load_teacher(artifact: Artifact, config: TeacherConfig) -> Teacher:
 
 def load_decoder(folder: Path, config: TeacherConfig) -> Teacher:
     """Load a transformers folder as the settings say: a teacher, or a student before training."""
-    device = torch_device(config.device)
+    config, device = resolved_teacher(config), torch_device(config.device)
     return _load(str(folder), config.dtype, str(device), config.trust_remote_code)
-
-
-def torch_device(name: str) -> torch.device:
-    """Return the torch device of a setting; ``auto`` is CUDA where there is one, else the CPU.
-
-    Raises:
-        ConfigError: if torch cannot use it here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"The device {name!r} is not usable here ({error}); set auto.") from error
-    return device
 
 
 @contextmanager

@@ -41,6 +41,7 @@ from dskd_core.embeddings.teacher import Teacher, device_lock
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.judge import Judge
 from dskd_core.evaluation.metrics import METRICS
+from dskd_core.precision import processor_on, resolved_training
 from dskd_core.progress import Progress, silent
 from dskd_core.training.capture import WindowActivations
 from dskd_core.training.inputs import Inputs
@@ -82,10 +83,12 @@ def score_student(
         ArtifactError: if the inputs were not made from one another, or nothing is held out.
     """
     _check_same_making(inputs, student)
+    config = resolved_training(config, teacher_config.device)
     work = _work(config, inputs, student)
     if found := store.find(work):
         return found
     with device_lock, store.publish(work) as draft:
+        draft.computed(config.compute_dtype, processor_on(teacher_config.device))
         cached = Activations(inputs.activations, store, validation_share=config.validated_share)
         if not cached.heldout:
             raise ArtifactError(

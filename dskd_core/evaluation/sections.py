@@ -102,7 +102,8 @@ def page_of(
     counts, n_seeds = about.counts, len(board.seeds(YARDSTICK))
     subtitle = (
         f"{counts['positions']:,} held-out tokens, {n_seeds} seed{'s' * (n_seeds != 1)}, "
-        f"{len(found.students)} students; report {work.fingerprint}"
+        f"{len(found.students)} students, computed in {about.precision} on {about.processor}; "
+        f"report {work.fingerprint}"
     )
     return Page(f"Students of {about.report['teacher']}, compared", tuple(sections), subtitle)
 

@@ -31,6 +31,7 @@ from dskd_core.embeddings.batches import plan_batches
 from dskd_core.embeddings.fitting import in_fitting_batches
 from dskd_core.embeddings.teacher import device_lock, load_teacher
 from dskd_core.errors import ArtifactError, ConfigError, DataError
+from dskd_core.precision import processor_of
 from dskd_core.progress import Progress, silent
 from dskd_core.prompts.answers import answer_batches, end_tokens_of
 from dskd_core.prompts.chat import ChatFormat
@@ -161,6 +162,7 @@ def answer_shard(
     batches = _batches(questions, config)[shard.start : shard.stop]
     with device_lock, store.publish(work) as draft:
         model = load_teacher(teacher, teacher_config)
+        draft.computed(model.precision, processor_of(model.device))
         ends = end_tokens_of(model, tokenizer.hf.eos_token_id)
         fitted = in_fitting_batches(
             partial(answer_batches, model, prompts, prefix, limits, ends, progress=progress),
@@ -207,6 +209,7 @@ def collect_prompts(
     texts = [_text(tokenizer.hf, answer) for answer in answers]
     table = with_answers(questions.table(_TABLE), texts)
     with store.publish(work) as draft:
+        draft.computed_as(parts)
         write_windows(draft, prompts, answers, prefix, table)
         draft.write_table(_TABLE, table)
         draft.counts["n_agreeing"] = int(np.sum(table["agrees"].to_pylist(), dtype=np.int64))

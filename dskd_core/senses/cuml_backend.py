@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dskd_core.embeddings.teacher import torch_device
 from dskd_core.errors import ConfigError
+from dskd_core.precision import torch_device
 from dskd_core.senses.torch_backend import plus_plus, uniforms
 
 
@@ -26,6 +26,7 @@ def assign(
     max_iterations: int,
     seed: int,
     device: str,
+    coarse_dtype: str,
     batch_bytes: int,
 ) -> list[NDArray[np.int32]]:
     """Return the cluster of every row of every token, int32 [n_i] each.
@@ -41,7 +42,7 @@ def assign(
     for rows, token_id in zip(points, token_ids, strict=True):
         X = torch.from_numpy(rows).to(place)
         draws = torch.from_numpy(uniforms(token_id, seed, n_restarts, n_senses)).to(place)
-        starts = _starts(X, draws)
+        starts = _starts(X, draws, getattr(torch, coarse_dtype))
         best = min(
             (_fit(kmeans, cupy.asarray(X), cupy.asarray(C), max_iterations) for C in starts),
             key=lambda model: float(model.inertia_),
@@ -62,11 +63,11 @@ def _import_cuml() -> tuple[Any, Any]:
     return cupy, KMeans
 
 
-def _starts(X: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+def _starts(X: torch.Tensor, draws: torch.Tensor, coarse: torch.dtype) -> torch.Tensor:
     """Return starting centroids, float32 [r, k, d], contiguous for CuPy."""
     centred = (X - X.mean(0))[None]
     mask = torch.ones(centred.shape[:2], dtype=torch.bool, device=X.device)
-    chosen = plus_plus(centred.bfloat16(), centred.square().sum(-1), mask, draws[None])
+    chosen = plus_plus(centred.to(coarse), centred.square().sum(-1), mask, draws[None])
     return X[chosen[0]].contiguous()
 
 

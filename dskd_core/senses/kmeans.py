@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dskd_core.config import SensesConfig
 from dskd_core.errors import ConfigError, DataError
+from dskd_core.precision import resolved_senses
 from dskd_core.senses import cuml_backend, sklearn_backend, torch_backend
 
 Backend = Literal["torch", "cuml", "sklearn"]
@@ -56,6 +57,7 @@ def cluster(
     max_iterations: int = 100,
     seed: int = 0,
     device: str = "auto",
+    coarse_dtype: Literal["auto", "bfloat16", "float32"] = "auto",
     batch_bytes: int = 256 << 20,
 ) -> list[Clustering]:
     """Cluster the embeddings of each token into at most ``n_senses`` senses (Eq. 1).
@@ -70,6 +72,7 @@ def cluster(
         max_iterations: most Lloyd iterations of a start.
         seed: seed of the starting centroids.
         device: a torch device, for the torch and cuml backends.
+        coarse_dtype: precision of the rounds that choose among starts: bfloat16, float32, or auto.
         batch_bytes: memory the torch backend may use at a time.
 
     Returns:
@@ -98,6 +101,9 @@ def cluster(
         max_iterations=max_iterations,
         seed=seed,
         device=device,
+        coarse_dtype=resolved_senses(
+            SensesConfig(backend=backend, device=device, coarse_dtype=coarse_dtype)
+        ).coarse_dtype,
         batch_bytes=batch_bytes,
     )
     found = dict(zip(many, assigned, strict=True))
@@ -109,7 +115,8 @@ def cluster(
 
 def kmeans_settings(config: SensesConfig) -> dict[str, Any]:
     """Return the arguments of ``cluster`` that a config has, all but ``n_senses``."""
-    names = {"backend", "n_restarts", "max_iterations", "seed", "device", "batch_bytes"}
+    names = {"backend", "n_restarts", "max_iterations", "seed"}
+    names |= {"device", "coarse_dtype", "batch_bytes"}
     return config.model_dump(include=names)
 
 

@@ -10,6 +10,7 @@ from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import SensesConfig
 from dskd_core.embeddings.rows import Embeddings, load_embeddings
 from dskd_core.errors import ConfigError
+from dskd_core.precision import processor_on, resolved_senses
 from dskd_core.senses.adaptive import find_price, inertia_curves
 from dskd_core.senses.kmeans import kmeans_settings
 from dskd_core.shards import cut
@@ -21,7 +22,7 @@ _VALUE_BYTES = 2
 
 def _content_settings(config: SensesConfig) -> dict[str, object]:
     """Settings that change the price."""
-    names = {"n_senses", "backend", "n_restarts", "max_iterations", "seed"}
+    names = {"n_senses", "backend", "n_restarts", "max_iterations", "coarse_dtype", "seed"}
     return config.model_dump(mode="json", include=names | {"max_senses", "max_bytes", "n_sampled"})
 
 
@@ -36,7 +37,7 @@ def build_price(store: ArtifactStore, config: SensesConfig, embeddings: Artifact
     Raises:
         ConfigError: if the budget does not hold one sense for every token.
     """
-    inputs = {"embeddings": embeddings.fingerprint}
+    config, inputs = resolved_senses(config), {"embeddings": embeddings.fingerprint}
     work = Work("sense-price", _content_settings(config), inputs, version=2)
     if found := store.find(work):
         return found
@@ -52,6 +53,7 @@ def build_price(store: ArtifactStore, config: SensesConfig, embeddings: Artifact
             f"{len(reader.tokens) * row_bytes:,}."
         )
     with store.publish(work) as draft:
+        draft.computed(config.coarse_dtype, processor_on(config.device))
         runs = _runs(len(reader.tokens), config.n_sampled)
         curves = np.concatenate([_curves(reader, config, *run) for run in runs])
         members = np.concatenate([np.arange(*run) for run in runs])

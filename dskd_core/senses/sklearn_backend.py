@@ -15,12 +15,13 @@ def assign(
     max_iterations: int,
     seed: int,
     device: str,
+    coarse_dtype: str,
     batch_bytes: int,
 ) -> list[NDArray[np.int32]]:
     """Return the cluster of every row of every token, int32 [n_i] each.
 
-    It runs on the CPU whatever ``device`` says, and holds one token beside the input, so
-    ``batch_bytes`` plays no part.
+    It runs on the CPU whatever ``device`` says and has no coarse rounds; it holds one token beside
+    the input, so ``batch_bytes`` plays no part.
     """
     from sklearn.cluster import KMeans
 

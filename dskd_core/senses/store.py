@@ -18,6 +18,7 @@ from dskd_core.corpus.store import load_windows
 from dskd_core.embeddings.fitting import until_it_fits
 from dskd_core.embeddings.rows import Embeddings, load_embeddings
 from dskd_core.errors import ArtifactError
+from dskd_core.precision import processor_on, resolved_senses
 from dskd_core.progress import Progress, silent
 from dskd_core.senses.examples import nearest_examples, write_examples
 from dskd_core.senses.inventory import GROUP, join_parts, write_part
@@ -61,6 +62,7 @@ def cluster_range(
         CapacityError: if the device has no memory for a batch of 1 MiB.
     """
     _check_made_from(embeddings, "corpus", corpus)
+    config = resolved_senses(config)
     prices = _prices(store, config, embeddings)
     work = Work(
         "senses-shard",
@@ -73,6 +75,7 @@ def cluster_range(
     reader = load_embeddings(embeddings, store)
     price = price_of(prices[0]) if prices else None
     with store.publish(work) as draft:
+        draft.computed(config.coarse_dtype, processor_on(config.device))
         fitted = until_it_fits(
             lambda size: _cluster(
                 *(reader, config.model_copy(update={"batch_bytes": size}), shard, price, progress)
@@ -134,6 +137,7 @@ def collect_senses(
     """
     _check_made_from(embeddings, "teacher", teacher)
     _check_made_from(embeddings, "corpus", corpus)
+    config = resolved_senses(config)
     prices = _prices(store, config, embeddings)
     inputs = {
         "embeddings": embeddings.fingerprint,
@@ -147,6 +151,7 @@ def collect_senses(
     groups = _in_token_order(parts, reader, embeddings)
     tokenizer = load_tokenizer(teacher.folder())
     with store.publish(work) as draft:
+        draft.computed_as(parts)
         join_parts(
             draft,
             groups,

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dskd_core.embeddings.teacher import torch_device
+from dskd_core.precision import torch_device
 
 _SAMPLE_ROWS = 512
 _COARSE_ROUNDS = 6
@@ -38,6 +38,7 @@ def assign(
     max_iterations: int,
     seed: int,
     device: str,
+    coarse_dtype: str,
     batch_bytes: int,
 ) -> list[NDArray[np.int32]]:
     """Return the cluster of every row of every token, int32 [n_i] each.
@@ -58,7 +59,11 @@ def assign(
         X, lengths = _padded([points[i] for i in members], place)
         draws = [uniforms(token_ids[i], seed, n_restarts, n_senses) for i in members]
         found = _cluster_batch(
-            X, lengths, torch.from_numpy(np.stack(draws)).to(place), max_iterations
+            X,
+            lengths,
+            torch.from_numpy(np.stack(draws)).to(place),
+            max_iterations,
+            getattr(torch, coarse_dtype),
         )
         for i, row in zip(members, found.cpu().numpy(), strict=True):
             labels[i] = row[: len(points[i])].astype(np.int32)
@@ -110,11 +115,13 @@ def _padded(points: Sequence[NDArray[np.float32]], place: torch.device) -> tuple
 
 
 @torch.inference_mode()
-def _cluster_batch(X: Tensor, lengths: Tensor, draws: Tensor, max_iterations: int) -> Tensor:
+def _cluster_batch(
+    X: Tensor, lengths: Tensor, draws: Tensor, max_iterations: int, coarse_dtype: torch.dtype
+) -> Tensor:
     """Return the clusters of a batch, int64 [b, n]; those of padding mean nothing."""
     X = _in_few_dimensions(X)
     mask = torch.arange(X.shape[1], device=X.device) < lengths[:, None]
-    coarse, norms = X.bfloat16(), X.square().sum(-1)
+    coarse, norms = X.to(coarse_dtype), X.square().sum(-1)
     few, few_norms, few_mask = _sample(coarse, norms, mask, lengths)
     starts = plus_plus(few, few_norms, few_mask, draws)
     C = take(few, starts).float().view(*draws.shape[:3], -1)

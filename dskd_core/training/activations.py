@@ -18,6 +18,7 @@ from dskd_core.corpus.store import Windows, load_windows
 from dskd_core.embeddings.fitting import in_fitting_batches
 from dskd_core.embeddings.teacher import device_lock
 from dskd_core.errors import ArtifactError, CapacityError
+from dskd_core.precision import processor_on, resolved_teacher
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
 from dskd_core.training.capture import (
@@ -92,6 +93,7 @@ def capture_shard(
         CapacityError: if the device has no memory for one window.
     """
     _check_same_tokenizer(untrained, text)
+    teacher_config = resolved_teacher(teacher_config)
     work = Work(
         "activations-shard",
         _content_settings(config, mode) | {"batches": [shard.start, shard.stop]},
@@ -102,6 +104,7 @@ def capture_shard(
         return found
     windows = load_windows(text)
     with device_lock, store.publish(work) as draft:
+        draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
         capturer = Capturer.load(teacher, untrained, teacher_config)
         batches = length_sorted_batches(windows, _captured(windows, config, mode))
         batches = batches[shard.start : shard.stop]
@@ -151,6 +154,7 @@ def collect_activations(
     if found := store.find(work):
         return found
     with store.publish(work) as draft:
+        draft.computed_as(parts)
         heldout = np.concatenate([get_array(part.group(PART), "heldout") for part in parts])
         draft.counts |= {
             "windows": len(heldout),

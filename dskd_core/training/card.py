@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dskd_core.artifacts import Artifact, Work
+from dskd_core.artifacts import Artifact, Draft, Work
 from dskd_core.training.inputs import Inputs
 
 _TEMPLATE = """---
@@ -33,7 +33,7 @@ It is a plain transformers checkpoint and needs nothing of dskd:
 |---|---|
 {terms}
 
-Settings: `{config}`
+Trained with products in {precision} on {processor}. Settings: `{config}`
 
 ## Data and licences
 
@@ -47,15 +47,15 @@ teacher's own licence holds for the weights copied from it.
 """
 
 
-def model_card(work: Work, inputs: Inputs, counts: dict[str, int], report: dict[str, Any]) -> str:
+def model_card(work: Work, inputs: Inputs, draft: Draft) -> str:
     """Return the Markdown of a student's card.
 
     Args:
         work: the student's training.
         inputs: what it was made from.
-        counts: of the student's record.
-        report: of the student's record.
+        draft: of the student: what its record will say.
     """
+    counts, report = draft.counts, draft.report
     start, text = inputs.untrained.record.report, inputs.activations.record.report["text"]
     return _TEMPLATE.format(
         source=start["source"],
@@ -74,6 +74,8 @@ def model_card(work: Work, inputs: Inputs, counts: dict[str, int], report: dict[
         text=text.get("source", "benchmark questions answered by the teacher"),
         sources=_sources(inputs.dictionary) if "dictionary" in work.inputs else "",
         config=work.config,
+        precision=draft.precision,
+        processor=draft.processor,
     )
 
 

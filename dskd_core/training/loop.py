@@ -10,7 +10,8 @@ import torch
 
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import Arm, TeacherConfig, TrainingConfig
-from dskd_core.embeddings.teacher import device_lock, torch_device
+from dskd_core.embeddings.teacher import device_lock
+from dskd_core.precision import processor_on, resolved_training, torch_device
 from dskd_core.progress import Progress, silent
 from dskd_core.tokenizers import load_tokenizer
 from dskd_core.training import checkpoint, interruption
@@ -54,6 +55,7 @@ def train_student(
         DataError: if a term of the loss is not a number or explodes; the last checkpoint stays.
         Interrupted: if the run was asked to stop; its last step is in a checkpoint.
     """
+    config = resolved_training(config, teacher_config.device)
     work = inputs.work(config, arm, seed)
     if found := store.find(work):
         checkpoint.drop(store, work)  # left by a run that was killed between publishing and this
@@ -68,6 +70,7 @@ def train_student(
             run = Run.prepare(*settings, ranks)
             trained = train(run, store, work, progress)
         with store.publish(work, started=started) as draft:
+            draft.computed(config.compute_dtype, processor_on(teacher_config.device))
             _export(run, store, work, draft, inputs, trained)
             draft.report["peak_bytes"] = _peak_bytes(device)  # of the run, as its seconds are
     checkpoint.drop(store, work)
@@ -170,7 +173,7 @@ def _export(
         "heldout": heldout,
         "kept_step": best.step if best else len(history),
     }
-    card = model_card(work, inputs, draft.counts, draft.report)
+    card = model_card(work, inputs, draft)
     (folder / "README.md").write_text(card, "utf-8")
 
 

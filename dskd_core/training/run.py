@@ -12,6 +12,7 @@ from dskd_core.config import Arm, TeacherConfig, TrainingConfig
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.embeddings.teacher import Teacher
 from dskd_core.errors import DataError
+from dskd_core.precision import resolved_training
 from dskd_core.training.compilation import CompiledLayers
 from dskd_core.training.inputs import Inputs, is_semantic
 from dskd_core.training.losses import Weights, all_finite
@@ -73,6 +74,7 @@ class Run:
         ranks: Ranks | None = None,
     ) -> "Run":
         """Load what the run reads, and copy the tail."""
+        config = resolved_training(config, teacher_config.device)
         ranks = ranks or Ranks.alone()
         if ranks.n_ranks > 1:
             teacher_config = teacher_config.model_copy(update={"device": ranks.device})

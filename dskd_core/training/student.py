@@ -28,6 +28,7 @@ from dskd_core.embeddings.teacher import (
     quiet_transformers,
 )
 from dskd_core.errors import ConfigError
+from dskd_core.precision import processor_of, resolved_teacher
 from dskd_core.tokenizers import load_tokenizer
 from dskd_core.training.span import config_of_layers
 
@@ -110,6 +111,7 @@ def prepare_student(
     Training and scoring need nothing else of the teacher's weights: they run where the teacher
     never was.
     """
+    teacher_config = resolved_teacher(teacher_config)
     work = Work(
         STAGE,
         config.model_dump(mode="json") | {"dtype": teacher_config.dtype},
@@ -120,6 +122,7 @@ def prepare_student(
     with device_lock, store.publish(work) as draft:
         decoder = load_teacher(teacher, teacher_config)
         shape = Shape.of(config, len(decoder.layers))
+        draft.computed(decoder.precision, processor_of(decoder.device))
         draft.path(MODEL).mkdir()
         tokenizer = load_tokenizer(teacher.folder())
         tokenizer.hf.save_pretrained(draft.path(MODEL))

@@ -33,6 +33,7 @@ from dskd_core.evaluation.benchmarks.items import TABLE, read_requests
 from dskd_core.evaluation.benchmarks.scoring import batches_of, run
 from dskd_core.evaluation.benchmarks.summary import accuracies
 from dskd_core.evaluation.subjects import model_folder
+from dskd_core.precision import processor_on, resolved_teacher
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
 from dskd_core.tokenizers import load_tokenizer
@@ -74,6 +75,7 @@ def score_shard(
     Raises:
         ArtifactError: if the items were written with another tokenizer than the model's.
     """
+    teacher_config = resolved_teacher(teacher_config)
     work = Work(
         "benchmark-scores-shard",
         {
@@ -90,6 +92,7 @@ def score_shard(
     batches = batches_of(items, requests, config.benchmark_batch_tokens, model)
     batches = batches[shard.start : shard.stop]
     with device_lock, store.publish(work) as draft:
+        draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
         rows = run(model, teacher_config, items, requests, batches, progress)
         draft.write_table(_PART, pa.Table.from_pylist(rows, schema=_PART_SCHEMA))
         draft.counts |= {"items": len(rows), "tokens": sum(batch.n_tokens for batch in batches)}
@@ -132,6 +135,7 @@ def collect_scores(
     tables = [_scored(artifact, parts) for artifact in items]
     table = _marked(pa.concat_tables(tables), trained_on)
     with store.publish(work) as draft:
+        draft.computed_as(parts)
         draft.write_table(TABLE, table)
         draft.counts |= {
             "items": len(table),

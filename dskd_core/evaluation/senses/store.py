@@ -34,6 +34,7 @@ from dskd_core.evaluation.senses.judge import Judge, counted_of, means_of
 from dskd_core.evaluation.senses.readers import read_items
 from dskd_core.evaluation.senses.states import Place, word_states
 from dskd_core.evaluation.subjects import model_folder
+from dskd_core.precision import processor_on, resolved_teacher
 from dskd_core.progress import Progress, silent
 from dskd_core.tokenizers import Tokenizer, load_tokenizer
 from dskd_core.words.spelling import spell
@@ -70,6 +71,7 @@ def score_senses(
         ConfigError: if the source is not there.
         DataError: if nothing of it can be scored.
     """
+    teacher_config = resolved_teacher(teacher_config)
     place = place_of(store, source, dictionary)
     work = _work(source, place, teacher_config, dictionary, subject)
     if found := store.find(work):
@@ -79,6 +81,7 @@ def score_senses(
     _check_same_tokenizer(tokenizer, dictionary, subject)
     items, dirt = read_items(source)
     with device_lock, store.publish(work) as draft:
+        draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
         states = word_states(
             load_decoder(folder, teacher_config),
             tokenizer,

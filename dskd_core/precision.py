@@ -1,0 +1,258 @@
+"""Which precision a device computes in: the one module that decides it.
+
+A matrix product in bfloat16 is several times faster than one in float32 where the processor has
+instructions for it, and many times slower where it has none and every value is converted on the
+way. So ``auto`` takes what the device multiplies *natively*:
+
+    device                                         teacher    training, coarse k-means
+    CUDA that multiplies bfloat16 (sm_80 and on)   bfloat16   bfloat16
+    CUDA with fast float16 alone (sm_70, sm_75)    float16    float32
+    CPU with AMX, AVX512-BF16 or ARM's BF16        bfloat16   bfloat16
+    every other device                             float32    float32
+
+On a V100 or T4 the teacher is only read, float16 is eight times float32 there, and a state that
+overflows is refused before it is kept. Training is another matter. Gradients of the states are
+means over the positions of a step: of SmolLM2's, over 1,024 positions, 24 % of the entries are
+below 6e-8, which float16 rounds to zero, and 92 % below 6e-5, where it loses digits; so float16
+would need a loss scale, watched from step to step, and float32 needs nothing. The coarse rounds of
+k-means take float32 because scores ``x . c`` are sums over d products: SmolLM2's reach 4,900, and
+a model seven times as wide or four times as large overflows float16.
+
+The environment variable ``DSKD_PRECISION`` (bfloat16, float16, float32) replaces what the device
+multiplies natively, for all that is ``auto``: to go on with artifacts of another machine, or to
+play one class of processor on another.
+"""
+
+import logging
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import torch
+
+from dskd_core.config import PipelineConfig, SensesConfig, TeacherConfig, TrainingConfig
+from dskd_core.errors import ConfigError
+
+Precision = Literal["bfloat16", "float16", "float32"]
+AUTO = "auto"
+OVERRIDE = "DSKD_PRECISION"
+
+_log = logging.getLogger(__name__)
+_PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+_FAST_HALF = (7, 0)  # Volta's tensor cores; a Pascal card of 6.1 has float16 at 1/64 of float32
+
+
+@dataclass(frozen=True)
+class Processor:
+    """What computes, as far as speed and bits depend on it.
+
+    Attributes:
+        device: as torch names its kind: cpu, cuda.
+        instructions: the class of its matrix products: AMX, AVX512-BF16, AVX-512, AVX2, ARM-BF16,
+            ARM, sm_90.
+        name: of the product, as it names itself.
+        native: the fastest precision it multiplies without emulation.
+    """
+
+    device: str
+    instructions: str
+    name: str
+    native: Precision
+
+    def __str__(self) -> str:
+        return f"{self.device.upper()} {self.instructions} ({self.name})"
+
+
+def torch_device(name: str) -> torch.device:
+    """Return the torch device of a setting; ``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ConfigError: if torch cannot use it here.
+    """
+    if name == AUTO:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"The device {name!r} is not usable here ({error}); set auto.") from error
+    return device
+
+
+def processor_of(device: torch.device) -> Processor:
+    """Return what computes on a device."""
+    if device.type == "cuda":
+        return _cuda(device)
+    if device.type == "cpu":
+        return _cpu()
+    return Processor(device.type, "unknown", device.type, "float32")
+
+
+def processor_on(device: str) -> Processor:
+    """Return what computes on the device of a setting."""
+    return processor_of(torch_device(device))
+
+
+def _cuda(device: torch.device) -> Processor:
+    with torch.cuda.device(device):
+        capability = torch.cuda.get_device_capability()
+        native: Precision = "float32"
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            native = "bfloat16"
+        elif capability >= _FAST_HALF:
+            native = "float16"
+        name = torch.cuda.get_device_name()
+    return Processor("cuda", "sm_{}{}".format(*capability), name, native)
+
+
+@cache
+def _cpu() -> Processor:
+    instructions = _cpu_instructions()
+    native = "bfloat16" if instructions in {"AMX", "AVX512-BF16", "ARM-BF16"} else "float32"
+    return Processor("cpu", instructions, _cpu_name(), cast(Precision, native))
+
+
+def _cpu_instructions() -> str:
+    """Return the class of the CPU's matrix products, as the libraries are allowed to use it."""
+    if platform.machine().lower() in {"aarch64", "arm64"}:
+        # On ARM oneDNN asks the processor itself; on x86 the same call is true without the
+        # instructions, where oneDNN emulates them.
+        asked = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+        return "ARM-BF16" if asked is not None and asked() else "ARM"
+    width = torch.backends.cpu.get_cpu_capability()
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    if width == "AVX512" and limit in {"", "ALL", "DEFAULT"}:
+        if torch.cpu._is_amx_tile_supported():
+            return "AMX"
+        if torch.cpu._is_avx512_bf16_supported():
+            return "AVX512-BF16"
+    return {"AVX512": "AVX-512"}.get(width, width)
+
+
+def _cpu_name() -> str:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+            named = [line for line in lines if line.startswith("model name")]
+    except OSError:
+        named = []
+    return named[0].partition(":")[2].strip() if named else platform.processor() or "unnamed"
+
+
+def best_precision(processor: Processor, environment: Mapping[str, str] | None = None) -> Precision:
+    """Return the precision that stands for ``auto`` on a processor: native, or the override's.
+
+    >>> cpu = Processor("cpu", "AVX2", "EPYC", "float32")
+    >>> best_precision(cpu, {}), best_precision(cpu, {"DSKD_PRECISION": "bfloat16"})
+    ('float32', 'bfloat16')
+
+    Raises:
+        ConfigError: if ``DSKD_PRECISION`` names no precision.
+    """
+    asked = (os.environ if environment is None else environment).get(OVERRIDE, "")
+    if not asked:
+        return processor.native
+    if asked not in _PRECISIONS:
+        raise ConfigError(
+            f"{OVERRIDE}={asked!r} is no precision; set {', '.join(_PRECISIONS)}, or unset it."
+        )
+    return asked
+
+
+def resolved_teacher(config: TeacherConfig) -> TeacherConfig:
+    """Return a teacher's settings with the precision of its weights and arithmetic named.
+
+    Raises:
+        ConfigError: if the device cannot compute in the one asked for.
+    """
+    device = torch_device(config.device)
+    if config.dtype == AUTO:
+        return config.model_copy(update={"dtype": best_precision(processor_of(device))})
+    _check_asked("teacher.dtype", config.dtype, device)
+    return config
+
+
+def resolved_training(config: TrainingConfig, device: str) -> TrainingConfig:
+    """Return training's settings with the precision of its products on a device named.
+
+    Raises:
+        ConfigError: if the device cannot compute in the one asked for.
+    """
+    dtype = _without_half("training.compute_dtype", config.compute_dtype, device)
+    return config.model_copy(update={"compute_dtype": dtype})
+
+
+def resolved_senses(config: SensesConfig) -> SensesConfig:
+    """Return k-means' settings with the precision of its coarse rounds on its device named.
+
+    Raises:
+        ConfigError: if the device cannot compute in the one asked for.
+    """
+    if config.backend == "sklearn":  # which has no coarse rounds
+        return config.model_copy(update={"coarse_dtype": "float32"})
+    return config.model_copy(
+        update={
+            "coarse_dtype": _without_half("senses.coarse_dtype", config.coarse_dtype, config.device)
+        }
+    )
+
+
+def _without_half(setting: str, asked: str, device: str) -> Precision:
+    place = torch_device(device)
+    if asked != AUTO:
+        _check_asked(setting, asked, place)
+        return cast(Precision, asked)
+    best = best_precision(processor_of(place))
+    return "float32" if best == "float16" else best
+
+
+def _check_asked(setting: str, asked: str, device: torch.device) -> None:
+    """Refuse a precision that a device cannot compute in; say what an emulated one costs.
+
+    Raises:
+        ConfigError: if the device cannot compute in it at all.
+    """
+    precision, processor = cast(Precision, asked), processor_of(device)
+    _check_possible(setting, precision, device)
+    if precision != "float32" and processor.native == "float32":
+        _warn_once(
+            f"{setting} {precision} is emulated on {processor}: several times slower than float32 "
+            f"(6 times for a forward pass of SmolLM2 on AVX2); set {setting} to auto."
+        )
+
+
+@cache
+def _warn_once(sentence: str) -> None:
+    _log.warning("%s", sentence)
+
+
+@cache
+def _check_possible(setting: str, precision: Precision, device: torch.device) -> None:
+    try:
+        small = torch.ones(2, 2, device=device, dtype=getattr(torch, precision))
+        torch.matmul(small, small)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(
+            f"{setting} {precision} cannot be computed on {processor_of(device)} "
+            f"({str(error).splitlines()[0]}); set it to auto."
+        ) from error
+
+
+def resolved(config: PipelineConfig) -> PipelineConfig:
+    """Return settings whose precisions are named, as this process would compute them.
+
+    Done once, before any work, so that all workers of a run have the same addresses.
+
+    Raises:
+        ConfigError: if a device cannot compute in a precision that was asked for.
+    """
+    return config.model_copy(
+        update={
+            "teacher": resolved_teacher(config.teacher),
+            "senses": resolved_senses(config.senses),
+            "training": resolved_training(config.training, config.teacher.device),
+        }
+    )

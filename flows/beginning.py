@@ -1,0 +1,26 @@
+"""What every flow does before it does anything: refuse what cannot work, and settle ``auto``."""
+
+from prefect.runtime import flow_run
+
+from dskd_core.access import check_settings
+from dskd_core.config import PipelineConfig
+from tasks.precision import precision
+
+
+def begin(config: PipelineConfig) -> PipelineConfig:
+    """Return the settings a run works with: every precision by its name.
+
+    ``auto`` depends on the device, so a worker that has it is asked, and once: all others are told,
+    and the artifacts of one run have one precision. A flow within a flow has been told.
+
+    Raises:
+        ConfigError: if a place may not be used, or a device cannot compute in what was asked for.
+    """
+    check_settings(config)
+    if flow_run.parent_flow_run_id:
+        return config
+    named = precision.submit(config).result()
+    changed = {
+        stage: getattr(config, stage).model_copy(update=values) for stage, values in named.items()
+    }
+    return config.model_copy(update=changed)
