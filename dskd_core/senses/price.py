@@ -38,7 +38,7 @@ def build_price(store: ArtifactStore, config: SensesConfig, embeddings: Artifact
         ConfigError: if the budget does not hold one sense for every token.
     """
     config, inputs = resolved_senses(config), {"embeddings": embeddings.fingerprint}
-    work = Work("sense-price", _content_settings(config), inputs, version=2)
+    work = Work("sense-price", _content_settings(config), inputs, version=3)
     if found := store.find(work):
         return found
     reader = load_embeddings(embeddings, store)

@@ -68,7 +68,7 @@ def cluster_range(
         "senses-shard",
         _content_settings(config, without="context_tokens") | {"tokens": [shard.start, shard.stop]},
         {"embeddings": embeddings.fingerprint, "corpus": corpus.fingerprint} | _inputs(prices),
-        version=2,
+        version=3,
     )
     if found := store.find(work):
         return found
@@ -144,7 +144,7 @@ def collect_senses(
         "corpus": corpus.fingerprint,
         "teacher": teacher.fingerprint,
     }
-    work = Work("senses", _content_settings(config), inputs | _inputs(prices), version=2)
+    work = Work("senses", _content_settings(config), inputs | _inputs(prices), version=3)
     if found := store.find(work):
         return found
     reader = load_embeddings(embeddings, store)

@@ -1,9 +1,10 @@
 """k-means of many tokens at once: every restart of every token of a batch in one matrix product.
 
-One token's problem (2,000 x 576, k = 10) is tiny, so tokens of similar count share a batch. A few
-rounds in bfloat16 tell good starts from bad ones: first all restarts on a sample of the rows, then
-the better ones on all rows. The best is polished in float32 until no row changes its cluster, so
-what is given up is a start, never the precision of the result. A row's nearest centroid maximises
+One token's problem (2,000 x 576, k = 10) is tiny, so tokens of similar count share a batch. Coarse
+rounds, in bfloat16 where the device multiplies it natively, tell good starts from bad ones: all
+restarts on a sample of the rows, the better ones on all rows, fewer and fewer (``_COARSE``). The
+best is polished in float32 until no row changes its cluster, so what is given up is a start, never
+the precision of the result. A row's nearest centroid maximises
 ``x . c - |c|^2 / 2``, one batched product; the new means are another. The rows of a rare token are
 first turned into the few dimensions they span, which is exact and makes both products small.
 
@@ -21,9 +22,11 @@ from torch import Tensor
 from dskd_core.precision import torch_device
 
 _SAMPLE_ROWS = 512
-_COARSE_ROUNDS = 6
-_FULL_RESTARTS = 5
-_POLISHED = 2
+_COARSE = ((6, 6), (5, 3), (12, 1))
+"""(Lloyd rounds, restarts kept after them): the first on the sample, the others on all rows. On
+tokens of 500 to 3,900 real embeddings, k = 10, the sum of inertia is 1.0003 to 1.0009 of
+scikit-learn's with ten full restarts. It is 1.0014 where two restarts of equal rounds are polished,
+which takes longer."""
 _BUCKETS_PER_OCTAVE = 8
 _SPANNING_ROWS = 144
 _CENTROID_BYTES = 4 + 4 + 2
@@ -125,9 +128,10 @@ def _cluster_batch(
     few, few_norms, few_mask = _sample(coarse, norms, mask, lengths)
     starts = plus_plus(few, few_norms, few_mask, draws)
     C = take(few, starts).float().view(*draws.shape[:3], -1)
-    n_rounds = min(_COARSE_ROUNDS, max_iterations)
-    C = _keep_best(few, C, few_norms, few_mask, n_rounds, _FULL_RESTARTS)
-    C = _keep_best(coarse, C, norms, mask, n_rounds, _POLISHED)
+    (n_rounds, n_kept), *later = _COARSE
+    C = _keep_best(few, C, few_norms, few_mask, min(n_rounds, max_iterations), n_kept)
+    for n_rounds, n_kept in later:
+        C = _keep_best(coarse, C, norms, mask, min(n_rounds, max_iterations), n_kept)
     return _polish(X, C, norms, mask, max_iterations)
 
 
