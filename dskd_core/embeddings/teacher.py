@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -225,12 +226,34 @@ def _load(folder: str, dtype: str, device: str, trust_remote_code: bool) -> Teac
     return Teacher(model, min(load_tokenizer(Path(folder)).n_tokens, n_rows))
 
 
+@contextmanager
+def _gguf_read_once() -> Iterator[None]:
+    """Let transformers parse a GGUF file once, not three times, and name its tensors once.
+
+    The parser slices a ``numpy.memmap`` for each of 150,000 strings, several times slower than the
+    plain array beneath; the table of names is made anew for each of a model's modules.
+    """
+    import gguf
+
+    class PlainReader(gguf.GGUFReader):  # type: ignore[misc]
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, np.asarray(value) if name == "data" else value)
+
+    slow = gguf.GGUFReader, gguf.get_tensor_name_map
+    gguf.GGUFReader = lru_cache(maxsize=1)(PlainReader)
+    gguf.get_tensor_name_map = lru_cache(maxsize=1)(gguf.get_tensor_name_map)
+    try:
+        yield
+    finally:
+        gguf.GGUFReader, gguf.get_tensor_name_map = slow
+
+
 def _convert_gguf(path: Path, config: TeacherConfig, draft: Draft) -> None:
     """Write the weights of a GGUF file as safetensors: transformers cannot save what it loaded."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     dtype = getattr(torch, config.dtype)
-    with quiet_transformers():
+    with quiet_transformers(), _gguf_read_once():
         loaded = AutoModelForCausalLM.from_pretrained(
             str(path.parent),
             gguf_file=path.name,
