@@ -36,6 +36,7 @@ import torch
 
 from dskd_core.config import PipelineConfig, SensesConfig, TeacherConfig, TrainingConfig
 from dskd_core.errors import ConfigError
+from dskd_core.threads import limit_threads
 
 Precision = Literal["bfloat16", "float16", "float32"]
 AUTO = "auto"
@@ -70,9 +71,12 @@ class Processor:
 def torch_device(name: str) -> torch.device:
     """Return the torch device of a setting; ``auto`` is CUDA where there is one, else the CPU.
 
+    Every stage asks before it computes, so this is where threads are fitted to the processors.
+
     Raises:
         ConfigError: if torch cannot use it here.
     """
+    limit_threads()
     if name == AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dskd_core.embeddings.head import Head, as_head
 from dskd_core.errors import ConfigError
-from dskd_core.training.kernels import Divergence, kernel, paired, single, teaching
+from dskd_core.training.kernels import Divergence, forward_kl, kernel, paired, single, teaching
 from dskd_core.training.logits import Walk, wide
 
 
@@ -92,13 +92,12 @@ class FromStates:
         self, walk: Walk, rows: slice, states: Tensor, gradient: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return logsumexp and divergence of a chunk; the gradient in its logits is whole."""
-        both = kernel(
-            paired,
-            compiled=walk.compiled,
-            divergence=self.divergence,
-            softcapped=walk.head.softcap is not None,
-            gradient=gradient,
-        )
+        options = {"softcapped": walk.head.softcap is not None, "gradient": gradient}
+        if self.divergence == "forward_kl":
+            squared = walk.temperature == 2.0
+            both = kernel(forward_kl, compiled=walk.compiled, squared=squared, **options)
+        else:
+            both = kernel(paired, compiled=walk.compiled, divergence=self.divergence, **options)
         walk.logits(self.states[rows], walk.second)
         log_z, distance = walk.apply(both, len(states), walk.buffer, walk.second)
         return log_z, distance, None
