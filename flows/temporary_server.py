@@ -7,6 +7,7 @@ Marks are random, so no number of a process is trusted that another may have bee
 """
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -55,13 +56,15 @@ def shield_from_terminal() -> None:
     Otherwise a run that is ended from its terminal finds nobody whom it could tell. Imports
     Prefect; where its server is started in another way than we know, the log says so.
     """
-    from prefect.server.api import server
 
     class Detached(subprocess.Popen):  # type: ignore[type-arg]
         def __init__(self, *args: object, **options: object) -> None:
             super().__init__(*args, **(options | {"start_new_session": True}))  # type: ignore[call-overload]
 
-    if getattr(server, "subprocess", None) is None:
+    try:
+        server = importlib.import_module("prefect.server.api.server")
+        _ = server.subprocess
+    except (ImportError, AttributeError):
         _log.warning("Prefect starts its temporary server in a new way: Ctrl-C may reach it too.")
         return
     server.subprocess = SimpleNamespace(**(vars(subprocess) | {"Popen": Detached}))
