@@ -34,7 +34,9 @@ from pathlib import Path
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 listener = socket.create_server(("127.0.0.1", 0))
-Path(sys.argv[2]).write_text(str(listener.getsockname()[1]))
+written = Path(sys.argv[2] + ".part")
+written.write_text(str(listener.getsockname()[1]))
+written.rename(sys.argv[2])
 time.sleep(300)
 '''
 end_servers_with_this_process()
