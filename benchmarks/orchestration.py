@@ -40,7 +40,7 @@ from dskd_core.embeddings.store import extract_shard, plan_shards
 from dskd_core.embeddings.teacher import load_teacher, prepare_teacher
 from dskd_core.precision import resolved_teacher
 from dskd_core.shards import Shard
-from flows.settings import end_orphaned_servers, use_own_prefect
+from flows.settings import use_own_prefect
 
 UNCAPPED = 10**9
 Flow = Callable[[int], list[str]]
@@ -170,7 +170,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         os.environ.setdefault("PREFECT_HOME", str(Path(name, "prefect")))
         use_own_prefect()
-        end_orphaned_servers()
         print(json.dumps(measure(options, Path(name))))
 
 

@@ -11,7 +11,7 @@ import typer
 
 from dskd_core.config import load_config
 from dskd_core.errors import DskdError
-from flows.settings import PORT, end_orphaned_servers, use_own_prefect
+from flows.settings import PORT, use_own_prefect
 from flows.tables import (
     PrintedProgress,
     console,
@@ -46,7 +46,6 @@ def run(parameters: ParameterFile) -> None:
         config = load_config(parameters)
     console.print(f"dskd: {parameters}, artifacts under {config.root_uri}; starting Prefect")
     use_own_prefect()
-    end_orphaned_servers()
     from flows.pipeline import pipeline
     from flows.runner import configured
 

@@ -68,7 +68,7 @@ def train_student(
         with together(config.n_ranks, _be_rank, *settings, device=device) as ranks:
             run = Run.prepare(*settings, ranks)
             trained = train(run, store, work, progress)
-        with store.publish(work, started=started) as draft:
+        with interruption.finishing(), store.publish(work, started=started) as draft:
             draft.computed(config.compute_dtype, processor_on(teacher_config.device))
             _export(run, work, draft, inputs, trained)
             draft.report["peak_bytes"] = _peak_bytes(device)  # of the run, as its seconds are
@@ -89,6 +89,7 @@ class Trained:
     best: Best | None
 
 
+@interruption.finishing()
 def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Trained:
     """Train from the last checkpoint, or the start, to the last step.
 
