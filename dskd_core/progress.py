@@ -1,6 +1,20 @@
 """How long work reports what it has done."""
 
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True)
+class StageEstimate:
+    """How long a stage is expected to take.
+
+    Attributes:
+        stage: its name.
+        seconds: of the clock.
+    """
+
+    stage: str
+    seconds: float
 
 
 class Progress(Protocol):
