@@ -43,6 +43,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +201,8 @@ def loss_difference(a: Contender, b: Contender, n_steps: int, term: str = "loss"
 
 def against_peers(root: Path, n_rounds: int) -> dict[str, Any]:
     """Measure both modes against the peers and against the products alone."""
-    entries = [PLAIN, *TRL, AT_ONE, ONLINE, CACHED, PRODUCTS]
+    beside_trl = [AT_ONE] if find_spec("trl") else []
+    entries = [PLAIN, *TRL, *beside_trl, ONLINE, CACHED, PRODUCTS]
     with contest(prepared("smollm2", root), entries, n_rounds) as contenders:
         ran = report("SmolLM2-135M, 30 layers; student 15, the last 2 train", contenders)
     if missing := {"plain", "online", "cached", "products"} - ran.keys():
