@@ -18,26 +18,37 @@ class Board:
 
     Args:
         stages: of the run, in order.
-        estimates: seconds of each; None where nobody knows.
         clock: seconds.
     """
 
     def __init__(
         self,
         stages: Iterable[Stage],
-        estimates: Sequence[StageEstimate] | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        known = {estimate.stage: estimate.seconds for estimate in estimates or ()}
         self._clock, self._lock = clock, threading.RLock()
-        self._stages = {s.name: StageProgress(s, known.get(s.name)) for s in stages}
-        self._is_estimated = estimates is not None
+        self._stages = {stage.name: StageProgress(stage, None) for stage in stages}
         self._began, self._ended = clock(), None
-        self.estimated_seconds = self._left() if self._is_estimated else None
-        """What the whole run was expected to take before it began."""
+        self.estimated_seconds: float | None = None
+        """What the whole run was expected to take before its first stage; None if nobody knows."""
         if start := self._stages.get(START):
             start.begin(self._began)
+
+    def expect(self, estimates: Sequence[StageEstimate]) -> None:
+        """Take in how long the stages will take; all together, so long takes the run."""
+        with self._lock:
+            for estimate in estimates:
+                if estimate.stage in self._stages:
+                    self._stages[estimate.stage].estimate = estimate.seconds
+            known = [s.estimate for s in self._stages.values() if s.estimate is not None]
+            self.estimated_seconds = sum(known) if known else None
+
+    def note(self, doing: str) -> None:
+        """Say what is done before the first stage."""
+        with self._lock:
+            if START in self._stages:
+                self._stages[START].doing = doing
 
     def hear(self, event: Event) -> None:
         """Take in what a task tells."""
@@ -79,20 +90,31 @@ class Board:
     def seconds_left(self) -> float | None:
         """Return about how long the run will go on; None where there was no estimate."""
         with self._lock:
-            return self._left() if self._is_estimated else None
+            return None if self.estimated_seconds is None else self._left()
 
     def _now(self) -> float:
         return self._clock() if self._ended is None else self._ended
 
     def _scale(self) -> float:
         """Return how much longer than estimated the stages that were made have taken."""
-        made = [pair for stage in self._stages.values() if (pair := stage.compared())]
+        alone = [stage for stage in self._stages.values() if stage.stage.branch != "right"]
+        made = [pair for stage in alone if (pair := stage.compared())]
         taken = sum(pair[0] for pair in made)
         return (_PRIOR_SECONDS + taken) / (_PRIOR_SECONDS + sum(pair[1] for pair in made))
 
     def _left(self) -> float:
+        """Add up what the stages will still take.
+
+        The right branch runs beside the left one, and is estimated by the time it adds to it; what
+        it really takes counts once the left one is done.
+        """
         now, scale = self._now(), self._scale()
-        left = {"left": 0.0, "right": 0.0, "joined": 0.0}
-        for stage in self._stages.values():
-            left[stage.stage.branch] += stage.seconds_left(now, scale) or 0.0
-        return max(left["left"], left["right"]) + left["joined"]
+        stages = self._stages.values()
+        is_beside = any(s.stage.branch == "left" and not s.is_over for s in stages)
+        left = 0.0
+        for stage in stages:
+            own = stage.seconds_left(now, scale) or 0.0
+            if is_beside and stage.stage.branch == "right":
+                own = min(own, (stage.estimate or 0.0) * scale)
+            left += own
+        return left

@@ -45,14 +45,15 @@ def run(parameters: ParameterFile) -> None:
     """Run every stage in this process; print where the artifacts lie and how students compare."""
     with refusals():
         config = load_config(parameters)
+        use_own_prefect()
         with watched(config, str(parameters)) as watch:
-            use_own_prefect()
             end_orphaned_servers()
             from flows.pipeline import pipeline
             from flows.runner import configured
 
             watch.hear_logs()
             configured().duplicate()  # a wrong place is refused before a server starts
+            watch.estimate(config)
             state = pipeline(config, return_state=True)
         made = _made(state, watch.log)
     print_places(made)
@@ -173,7 +174,7 @@ def parameters(file: ParameterFile) -> None:
         print(json.dumps({"config": load_config(file).model_dump(mode="json")}))
 
 
-def _made(state: Any, log: Path | None) -> Any:
+def _made(state: Any, log: Path) -> Any:
     """Return what a run made; say why it failed, and exit with 1."""
     try:
         return state.result()
@@ -182,7 +183,7 @@ def _made(state: Any, log: Path | None) -> Any:
     except Exception as error:
         console.print("[bold red]The run failed[/bold red]", end=": ")
         console.print(f"{type(error).__name__}: {error}", markup=False)
-        console.print(f"Its traceback is in {log or 'the lines above'}.", highlight=False)
+        console.print(f"Its traceback is in {log}.", highlight=False)
         console.print("Finished work is kept; the same command goes on from there.")
         raise typer.Exit(1) from None
 

@@ -6,6 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dskd_core.progress import clock_time
+from dskd_core.training import interruption
+from flows.board import Board
 from flows.stage_progress import Row, Status
 
 _MARKS: dict[Status, tuple[str, str, str]] = {
@@ -143,6 +145,12 @@ def time_line(seconds: float, left: float | None, rows: Sequence[Row]) -> str:
         n_done = sum(row.status == "done" for row in rows)
         return f"{gone}, {n_done} of {len(rows)} stages done"
     return f"{gone}, about {clock_time(left)} left of {clock_time(seconds + left)}"
+
+
+def standing(board: Board) -> str:
+    """Say how long a run has lasted and will go on, and whether it was told to end."""
+    line = time_line(board.seconds, board.seconds_left(), board.rows())
+    return f"{line}; told to end: saving what runs" if interruption.is_requested() else line
 
 
 def running_line(rows: Sequence[Row]) -> str:

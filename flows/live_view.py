@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from flows.board import Board
-from flows.frame import frame, time_line
+from flows.frame import frame, standing
 
 _REFRESH_SECONDS = 0.5
 
@@ -90,7 +90,7 @@ class LiveView:
     def _drawn(self) -> RenderableType:
         try:
             rows, (width, height) = self._board.rows(), self._console.size
-            line = time_line(self._board.seconds, self._board.seconds_left(), rows)
+            line = standing(self._board)
             foot = [line, f"all lines: {self._log}"]
             is_unicode = self._console.encoding.startswith("utf")
             return frame(rows, foot, width=width, height=height - 1, is_unicode=is_unicode)

@@ -1,4 +1,4 @@
-"""Where a run's lines go: to a file where a terminal shows a view; and no bars of other libraries."""
+"""The file with all lines of a run, and how a terminal is kept for the view alone."""
 
 import os
 import sys
@@ -28,12 +28,12 @@ def quiet_bars(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def new_log(now: datetime) -> Path:
-    """Return an empty file for the lines of a run that begins now, under ``work/logs``.
+    """Return an empty file for the lines of a run that begins now, in ``logs`` next to Prefect's.
 
     Raises:
         ConfigError: if it cannot be written.
     """
-    folder = Path(os.environ.get("DSKD_WORK") or "work") / "logs"
+    folder = Path(os.environ.get("PREFECT_HOME") or "work/prefect").resolve().parent / "logs"
     path = folder / f"run-{now:%Y%m%d-%H%M%S}.log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def new_log(now: datetime) -> Path:
     except OSError as error:
         raise ConfigError(
             f"The run's log {path} cannot be written ({error.strerror}); "
-            "set DSKD_WORK to a folder that you may write."
+            "set PREFECT_HOME to a folder in one that you may write, such as ~/dskd/prefect."
         ) from error
     return path
 

@@ -91,10 +91,12 @@ class StageProgress:
     Attributes:
         stage: which.
         estimate: seconds it is expected to take, if anybody knows.
+        doing: what it does, where no task tells it.
     """
 
     stage: Stage
     estimate: float | None
+    doing: str = ""
     _status: Status = "to come"
     _began: float | None = None
     _ended: float | None = None
@@ -154,6 +156,11 @@ class StageProgress:
             self.finish(now)
 
     @property
+    def is_over(self) -> bool:
+        """It ended, well or not."""
+        return self._status in {"done", "failed", "stopped"}
+
+    @property
     def is_found(self) -> bool:
         """It is done, and nothing had to be made."""
         is_done = self._status == "done" and self._n_ended["found"] > 0
@@ -201,7 +208,7 @@ class StageProgress:
             now: of the clock.
             scale: how much longer than estimated other stages took.
         """
-        if self._status in {"done", "stopped"}:
+        if self.is_over:
             return 0.0
         expected = None if self.estimate is None else self.estimate * scale
         if self._status != "running":
@@ -259,7 +266,7 @@ class StageProgress:
             return [f"{n_parts}"] if n_parts > 1 else []
         if self._status == "done":
             return [*self._outcomes(), *self._counted()]
-        said = []
+        said = [self.doing] if self.doing else []
         n_done, n_parts = self._parts()
         if n_parts > 1:
             n_now = min(n_done + len(self._running), n_parts)
