@@ -1,20 +1,7 @@
-"""How long work reports what it has done."""
+"""How long work reports what it has done, and how people write durations, rates and counts."""
 
 from dataclasses import dataclass
 from typing import Protocol
-
-
-@dataclass(frozen=True)
-class StageEstimate:
-    """How long a stage is expected to take.
-
-    Attributes:
-        stage: its name.
-        seconds: of the clock.
-    """
-
-    stage: str
-    seconds: float
 
 
 class Progress(Protocol):
@@ -26,3 +13,49 @@ class Progress(Protocol):
 
 def silent(n_done: int, n_total: int, unit: str, **measures: float) -> None:
     """Report to nobody."""
+
+
+@dataclass(frozen=True)
+class StageEstimate:
+    """How long a stage is expected to take on this machine.
+
+    Attributes:
+        stage: its name, as :mod:`flows.stages` lists them: ``teacher``, ``students``.
+        seconds: from its beginning to its end, all shards or students together; 0 where its
+            artifacts are there already.
+    """
+
+    stage: str
+    seconds: float
+
+
+def clock_time(seconds: float) -> str:
+    """Write a duration as people do.
+
+    >>> clock_time(9.6), clock_time(75), clock_time(3700)
+    ('10 s', '1:15 min', '1:01 h')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
+
+
+def rate_text(per_second: float) -> str:
+    """Write a rate as people do.
+
+    >>> rate_text(1234.5), rate_text(0.25)
+    ('1,234.5/s', '15.0/min')
+    """
+    return f"{per_second:,.1f}/s" if per_second >= 1 else f"{60 * per_second:,.1f}/min"
+
+
+def in_words(name: str) -> str:
+    """Write the name of a count as people do.
+
+    >>> in_words("n_sure_antonyms")
+    'sure antonyms'
+    """
+    return name.removeprefix("n_").replace("_", " ")

@@ -19,6 +19,7 @@ from flows.tables import (
     print_places,
     print_rows,
 )
+from flows.watch import watched
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 ParameterFile = Annotated[Path, typer.Argument(help="A file of deployments/parameters/.")]
@@ -44,30 +45,23 @@ def run(parameters: ParameterFile) -> None:
     """Run every stage in this process; print where the artifacts lie and how students compare."""
     with refusals():
         config = load_config(parameters)
-    console.print(f"dskd: {parameters}, artifacts under {config.root_uri}; starting Prefect")
-    use_own_prefect()
-    from flows.pipeline import pipeline
-    from flows.runner import configured
+        use_own_prefect()
+        with watched(config, str(parameters)) as watch:
+            from flows.pipeline import pipeline
+            from flows.runner import configured
 
-    with refusals():
-        configured().duplicate()  # a wrong place is refused before a server starts
-    state = pipeline(config, return_state=True)
-    with refusals():
-        try:
-            made = state.result()
-        except DskdError:
-            raise
-        except Exception as error:  # its traceback is in the log above
-            console.print("[bold red]The run failed[/bold red]", end=": ")
-            console.print(f"{type(error).__name__}: {error}", markup=False)
-            console.print("Finished work is kept; the same command goes on from there.")
-            raise typer.Exit(1) from None
+            watch.hear_logs()
+            configured().duplicate()  # a wrong place is refused before a server starts
+            watch.estimate(config)
+            state = pipeline(config, return_state=True)
+        made = _made(state, watch.log)
     print_places(made)
     print_comparison(made["report"])
     run_id = state.state_details.flow_run_id
     served = os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
+    console.print(f"\n{watch.outcome()}", highlight=False)
     first = "" if served else " [bold]make serve[/bold], then"
-    console.print(f"\nThis run in the Prefect UI:{first} open")
+    console.print(f"This run in the Prefect UI:{first} open")
     console.print(f"  {served or f'http://127.0.0.1:{PORT}'}/runs/flow-run/{run_id}")
 
 
@@ -182,6 +176,20 @@ def parameters(file: ParameterFile) -> None:
     """Print a parameter file as JSON, for prefect deployment run dskd/train --params "$(...)"."""
     with refusals():
         print(json.dumps({"config": load_config(file).model_dump(mode="json")}))
+
+
+def _made(state: Any, log: Path) -> Any:
+    """Return what a run made; say why it failed, and exit with 1."""
+    try:
+        return state.result()
+    except DskdError:
+        raise
+    except Exception as error:
+        console.print("[bold red]The run failed[/bold red]", end=": ")
+        console.print(f"{type(error).__name__}: {error}", markup=False)
+        console.print(f"Its traceback is in {log}.", highlight=False)
+        console.print("Finished work is kept; the same command goes on from there.")
+        raise typer.Exit(1) from None
 
 
 def _latest(store: Any, stage: str) -> Any:

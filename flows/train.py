@@ -10,6 +10,7 @@ from flows.beginning import begin
 from flows.build_dictionary import build_dictionary
 from flows.runner import DEFAULTS, Made, configured
 from tasks import evaluation, prompts, training
+from tasks.listeners import Planned, tell
 from tasks.shards import in_slots
 
 
@@ -61,13 +62,13 @@ def train_students(config: PipelineConfig, made: Made) -> Made:
         places = training.precomputed.submit(config).result()
     else:
         places = _captured(config, made)
+    kinds = dict.fromkeys(["dictionary", *map(training.relations_of, config.evaluation.arms)])
+    tell(Planned("candidates", len(kinds)))
     candidates = {
         relations: training.candidates.submit(
             config, places["activations"], places["dictionary"], relations
         ).result()
-        for relations in dict.fromkeys(
-            ["dictionary", *(training.relations_of(arm) for arm in config.evaluation.arms)]
-        )
+        for relations in kinds
     }
     subjects = _subjects(config)
     students = in_slots(

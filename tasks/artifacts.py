@@ -22,11 +22,12 @@ from dskd_core.artifacts import Artifact, ArtifactStore, Record
 from dskd_core.changes import reason
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import DskdError
-from dskd_core.progress import Progress
+from dskd_core.progress import Progress, clock_time, in_words
 from dskd_core.redaction import redact, redacted_errors
 from tasks.curves import columns_of, thinned
+from tasks.listeners import Outcome, told
 from tasks.policy import gpu_slot
-from tasks.progress import PrefectProgress, clock_time, key_of
+from tasks.progress import PrefectProgress, key_of
 
 MAX_ROWS = 25
 _LEFT_OUT = ("skipped", "left_out")
@@ -61,7 +62,7 @@ def shown(
     progress = PrefectProgress(title, get_run_logger())
     try:
         with redacted_errors():
-            artifact = build(progress)
+            artifact = _told(title, build, progress, began)
     finally:
         progress.end()
     show_artifact(title, artifact, began=began)
@@ -83,11 +84,28 @@ def shown_shard(title: str, build: Callable[[Progress], Artifact]) -> str:
     """Build one shard on a GPU slot, with a progress bar; its stage shows the table."""
     logger, began = get_run_logger(), datetime.now(UTC)
     with redacted_errors(), gpu_slot():
-        artifact = build(PrefectProgress(title, logger))
+        artifact = _told(title, build, PrefectProgress(title, logger), began, is_shard=True)
     if artifact.record.report.get("n_halved"):
         logger.warning("%s: out of memory; %s", title, halved_line(artifact.record.report))
     logger.info("%s: %s", title, summary_line(artifact, began=began))
     return artifact.uri
+
+
+def _told(
+    title: str,
+    build: Callable[[Progress], Artifact],
+    progress: Progress,
+    began: datetime,
+    *,
+    is_shard: bool = False,
+) -> Artifact:
+    return told(
+        title,
+        lambda: build(progress),
+        outcome=lambda artifact: found_or_made(artifact, began),
+        counts=lambda artifact: artifact.record.counts,
+        is_shard=is_shard,
+    )
 
 
 def halved_line(report: Mapping[str, Any]) -> str:
@@ -100,7 +118,7 @@ def halved_line(report: Mapping[str, Any]) -> str:
     return f"batches were halved {report['n_halved']} times, to {name} {report[name]:,}"
 
 
-def found_or_made(artifact: Artifact, began: datetime) -> str:
+def found_or_made(artifact: Artifact, began: datetime) -> Outcome:
     """Say whether an artifact stood there before the work began."""
     return "found" if datetime.fromisoformat(artifact.record.created_at) < began else "made"
 
@@ -288,15 +306,6 @@ def _picture(folder: Path, match: re.Match[str]) -> str:
 def link_of(uri: str) -> str:
     """Return ``uri`` as a link: ``file://`` for a folder, itself for ``s3://``."""
     return uri if storage.is_remote(uri) else Path(uri).as_uri()
-
-
-def in_words(name: str) -> str:
-    """Write the name of a count as people do.
-
-    >>> in_words("n_sure_antonyms")
-    'sure antonyms'
-    """
-    return name.removeprefix("n_").replace("_", " ")
 
 
 def _run_began() -> datetime:

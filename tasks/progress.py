@@ -9,8 +9,10 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.runtime import flow_run
 
+from dskd_core.progress import clock_time, rate_text
 from dskd_core.training import interruption
 from tasks.curves import LiveCurve
+from tasks.listeners import Progressed, stage_of, tell
 from tasks.policy import briefly
 
 LOG_SECONDS = 5.0
@@ -50,6 +52,7 @@ class PrefectProgress:
         self._ended = False
         self._curve = LiveCurve(title, key_of(f"{title} curve"), logger, clock=clock)
         self._n_steps = 0
+        self._stage = stage_of(title)
         interruption.belong_to(flow_run.id or "")
 
     def __call__(self, n_done: int, n_total: int, unit: str, **measures: float) -> None:
@@ -59,6 +62,7 @@ class PrefectProgress:
             Interrupted: if the run was asked to stop; what is not published is made again.
         """
         now = self._clock()
+        tell(Progressed(self._stage, self.title, n_done, n_total, unit, measures))
         # A resumed run starts in the middle: the rate counts what was done here alone.
         self._started = self._started or (now, n_done)
         if measures and unit == "steps":
@@ -87,7 +91,7 @@ class PrefectProgress:
         parts = [f"{self.title}: {n_done:,} of {n_total:,} {unit}"]
         if now > started and n_done > n_before:
             rate = (n_done - n_before) / (now - started)
-            parts.append(f"{rate:,.1f}/s" if rate >= 1 else f"{60 * rate:,.1f}/min")
+            parts.append(rate_text(rate))
             if n_done < n_total:
                 parts.append(f"{clock_time((n_total - n_done) / rate)} left")
         parts += [f"{name} {value:.4g}" for name, value in measures.items()]
@@ -106,17 +110,3 @@ class PrefectProgress:
             self._bar = create_progress_artifact(percent, key=key, description=self.title)
         else:
             update_progress_artifact(self._bar, progress=percent)
-
-
-def clock_time(seconds: float) -> str:
-    """Write a duration as people do.
-
-    >>> clock_time(9.6), clock_time(75), clock_time(3700)
-    ('10 s', '1:15 min', '1:01 h')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"

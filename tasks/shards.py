@@ -9,6 +9,7 @@ from prefect.futures import PrefectFuture
 
 from dskd_core.errors import DskdError
 from tasks.artifacts import in_one_line, show_outcomes
+from tasks.listeners import Planned, tell
 
 
 class ShardError(RuntimeError):
@@ -43,6 +44,7 @@ def in_slots(
     n_slots = getattr(context.task_runner, "n_slots", 1) if context else 1
     futures: dict[str, PrefectFuture[str]] = {}
     done = done or {}
+    tell(Planned(stage, len(calls)))
     for name, arguments in calls.items():
         if name in done:
             continue
