@@ -12,7 +12,7 @@ from torch import Tensor
 from dskd_core.embeddings.head import Head, as_head
 from dskd_core.errors import ConfigError
 from dskd_core.training.kernels import Divergence, forward_kl, kernel, paired, single, teaching
-from dskd_core.training.logits import Walk, wide
+from dskd_core.training.logits import Buffers, Walk, wide
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,12 @@ class TeacherTargets:
 
 @torch.no_grad()
 def teacher_targets(
-    states: Tensor, head: Tensor | Head, *, temperature: float, compiled: bool = False
+    states: Tensor,
+    head: Tensor | Head,
+    *,
+    temperature: float,
+    compiled: bool = False,
+    buffers: Buffers | None = None,
 ) -> TeacherTargets:
     """Return e_t, the entropy and the argmax of the teacher at each position.
 
@@ -41,8 +46,9 @@ def teacher_targets(
         head: [V, d]; products run in its dtype, softmax and sums in float32 or wider.
         temperature: T.
         compiled: whether the element-wise part is compiled.
+        buffers: kept from batch to batch, where there are many.
     """
-    walk = Walk(as_head(head), len(states), temperature, 0.0, compiled)
+    walk = Walk(as_head(head), len(states), temperature, 0.0, compiled, buffers)
     teach = kernel(teaching, compiled=compiled, softcapped=walk.head.softcap is not None)
     expected, entropy, predicted = [], [], []
     for rows in walk.chunks():
