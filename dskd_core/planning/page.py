@@ -45,20 +45,29 @@ def stage_rows(plan: Plan) -> list[dict[str, str]]:
 
 
 def hour_rows(plan: Plan, devices: Sequence[Device]) -> list[dict[str, str]]:
-    """Return one row a device: its memory, the time of the stages that take any, and the sum.
+    """Return one row a stage that takes any time, and one column a device; then the sums.
 
     This machine's are forecast from what was measured on it; it alone has stages that need no plan.
     """
-    by_device = [_seconds_on(plan, device) for device in devices]
-    names = list(dict.fromkeys(stage for seconds in by_device for stage in seconds))
-    slow = [n for n in names if any(seconds.get(n, 0.0) >= _SHOWN for seconds in by_device)]
-    rows = []
-    for device, seconds in zip(devices, by_device, strict=True):
-        row = {"time on one": device.name, "precision": _precisions_on(plan, device)}
-        row |= {"memory": in_bytes(device.memory_bytes)}
-        row |= {stage: in_time(seconds[stage]) if stage in seconds else "" for stage in slow}
-        rows.append(row | {"all": in_time(sum(seconds.values()))})
-    return rows
+    by_device = {device.name: _seconds_on(plan, device) for device in devices}
+    stages = dict.fromkeys(stage for seconds in by_device.values() for stage in seconds)
+    slow = [
+        s for s in stages if any(seconds.get(s, 0.0) >= _SHOWN for seconds in by_device.values())
+    ]
+    about = [
+        {"time of": "precision"} | {d.name: _precisions_on(plan, d) for d in devices},
+        {"time of": "memory"} | {d.name: in_bytes(d.memory_bytes) for d in devices},
+    ]
+    times = [
+        {"time of": stage}
+        | {
+            n: in_time(seconds[stage]) if stage in seconds else ""
+            for n, seconds in by_device.items()
+        }
+        for stage in slow
+    ]
+    whole = {name: in_time(sum(seconds.values())) for name, seconds in by_device.items()}
+    return [*about, *times, {"time of": "all"} | whole]
 
 
 def _seconds_on(plan: Plan, device: Device) -> dict[str, float]:
