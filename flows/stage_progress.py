@@ -59,6 +59,11 @@ class Running:
         return self.told.n_done / max(self.told.n_total, 1) if self.told else 0.0
 
     @property
+    def is_measured(self) -> bool:
+        """It told of more than that it began: of several units."""
+        return self.told is not None and self.told.n_total > 1
+
+    @property
     def rate(self) -> float | None:
         """Units a second since it began here: what an earlier run did is not counted."""
         n_done = self.told.n_done - self.first[1] if self.told else 0
@@ -73,13 +78,16 @@ class Running:
 
     def details(self) -> list[str]:
         """Say how far it is, the most telling first."""
-        if self.told is None:
+        if self.told is None or not self.is_measured:
             return []
-        said = [f"{self.told.n_done:,} of {self.told.n_total:,} {self.told.unit}"]
-        measures = self.told.measures
+        measures, unit, rate = self.told.measures, self.told.unit, self.rate
+        said = [f"{self.told.n_done:,} of {self.told.n_total:,} {unit}"]
+        rates = [rate_text(rate)] if rate else []
+        if unit == "bytes":
+            said = [f"{self.told.n_done / 1e6:,.1f} of {self.told.n_total / 1e6:,.1f} MB"]
+            rates = [f"{rate / 1e6:,.1f} MB/s"] if rate else []
         names = [name for name in _MEASURES if name in measures]
-        said += [f"{name} {measures[name]:.4g}" for name in names]
-        said += [rate_text(self.rate)] if self.rate else []
+        said += [*(f"{name} {measures[name]:.4g}" for name in names), *rates]
         rest = [name for name in measures if name not in names]
         return said + [f"{in_words(name)} {measures[name]:.4g}" for name in rest]
 
@@ -255,7 +263,7 @@ class StageProgress:
 
     def _share(self) -> float | None:
         n_done, n_parts = self._parts()
-        if n_parts == 1 and not any(r.told for r in self._running.values()):
+        if n_parts == 1 and not any(r.is_measured for r in self._running.values()):
             return None
         shares = sum(r.share for r in self._running.values() if not self._is_collecting)
         return min((n_done + shares) / max(n_parts, 1), 1.0)
