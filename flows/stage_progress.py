@@ -109,6 +109,7 @@ class StageProgress:
     _began: float | None = None
     _ended: float | None = None
     _running: dict[str, Running] = field(default_factory=dict)
+    _failed: dict[str, None] = field(default_factory=dict)
     _n_planned: int = 0
     _n_plans: int = 0
     _n_shards: int = 0
@@ -139,6 +140,7 @@ class StageProgress:
             self._n_plans += 1
         elif isinstance(event, Begun):
             self.begin(now)
+            self._failed.pop(event.title, None)  # it is tried again
             self._running[event.title] = Running(event.title, event.is_shard, now)
         elif isinstance(event, Progressed):
             if event.title in self._running:
@@ -149,8 +151,10 @@ class StageProgress:
     def _hear_end(self, event: Ended, now: float) -> None:
         self._running.pop(event.title, None)
         if event.outcome == "failed":
-            if not self._running:
-                self._status, self._ended = "failed", now
+            self._failed[event.title] = None
+        if self._failed and not self._running:
+            self._status, self._ended = "failed", now
+        if event.outcome == "failed":
             return
         if event.outcome == "made" and (event.is_shard or not self.stage.is_sharded):
             self._made_seconds.append(event.seconds)
@@ -274,7 +278,8 @@ class StageProgress:
             return [f"{n_parts}"] if n_parts > 1 else []
         if self._status == "done":
             return [*self._outcomes(), *self._counted()]
-        said = [self.doing] if self.doing else []
+        said = [f"failed: {', '.join(self._failed)}"] if self._failed else []
+        said += [self.doing] if self.doing else []
         n_done, n_parts = self._parts()
         if n_parts > 1:
             n_now = min(n_done + len(self._running), n_parts)

@@ -144,6 +144,14 @@ def test_a_task_that_fails_and_is_tried_again_goes_on(board, run):
     assert row(board, "teacher").status == "done"
 
 
+def test_a_stage_of_which_a_shard_failed_for_good_has_failed_and_names_it(board, run):
+    board.hear(Planned("embeddings", 2))
+    run("embeddings", 5.0, title="embeddings shard 0-of-2", outcome="failed", is_shard=True)
+    run("embeddings", 5.0, title="embeddings shard 1-of-2", is_shard=True)
+    assert row(board, "embeddings").status == "failed"
+    assert "failed: embeddings shard 0-of-2" in row(board, "embeddings").details
+
+
 def test_what_runs_when_the_run_ends_was_stopped(board, clock):
     board.hear(Begun("teacher", "teacher"))
     clock.now += 3.0
