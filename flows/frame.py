@@ -165,6 +165,6 @@ def running_line(rows: Sequence[Row]) -> str:
     for row in rows:
         if row.status == "running":
             details = f" ({', '.join(row.details[:3])})" if row.details else ""
-            left = "" if row.left is None else f", {clock_time(row.left)} left"
+            left = f", {clock_time(row.left)} left" if row.left else ""
             said.append(f"{row.name} for {clock_time(row.seconds or 0.0)}{details}{left}")
     return "; ".join(said) or "between two stages"

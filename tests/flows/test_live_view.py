@@ -120,6 +120,12 @@ def test_the_log_is_named_by_the_time_and_lies_next_to_the_home_of_prefect(tmp_p
     assert log.is_file()
 
 
+def test_two_runs_that_begin_in_one_second_have_a_log_each(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "work/prefect"))
+    now = datetime(2026, 1, 2, 3, 4, 5)
+    assert run_log.new_log(now) != run_log.new_log(now)
+
+
 def test_a_log_that_cannot_be_written_is_refused_in_one_sentence(tmp_path, monkeypatch):
     (tmp_path / "logs").write_text("a file, no folder")
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
