@@ -88,17 +88,22 @@ class Board:
             return sum(stage.is_found for stage in self._stages.values())
 
     def seconds_left(self) -> float | None:
-        """Return about how long the run will go on; None where there was no estimate."""
+        """Return about how long the run will go on; None without an estimate, and after it."""
         with self._lock:
-            return None if self.estimated_seconds is None else self._left()
+            is_known = self.estimated_seconds is not None and self._ended is None
+            return self._left() if is_known else None
 
     def _now(self) -> float:
         return self._clock() if self._ended is None else self._ended
 
     def _scale(self) -> float:
         """Return how much longer than estimated the stages that were made have taken."""
-        alone = [stage for stage in self._stages.values() if stage.stage.branch != "right"]
-        made = [pair for stage in alone if (pair := stage.compared())]
+        telling = [
+            stage
+            for name, stage in self._stages.items()
+            if name != START and stage.stage.branch != "right"
+        ]
+        made = [pair for stage in telling if (pair := stage.compared())]
         taken = sum(pair[0] for pair in made)
         return (_PRIOR_SECONDS + taken) / (_PRIOR_SECONDS + sum(pair[1] for pair in made))
 

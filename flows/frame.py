@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -19,9 +20,9 @@ _MARKS: dict[Status, tuple[str, str, str]] = {
 }
 _NAME_COLUMNS = 17
 _TIME_COLUMNS = 9
-_LEFT_COLUMNS = 15
-_GAPS = 1 + 4 * 1
-_WIDE = 110
+_LEFT_COLUMNS = 11
+_GAPS = 6
+_WIDE_ROOM = 60
 
 
 def frame(
@@ -31,7 +32,7 @@ def frame(
     width: int,
     height: int,
     is_unicode: bool = True,
-) -> Table:
+) -> Group:
     """Draw the rows and the lines below them.
 
     Args:
@@ -48,22 +49,21 @@ def frame(
     table.add_column(width=room, no_wrap=True)
     table.add_column(width=_TIME_COLUMNS, no_wrap=True, justify="right")
     table.add_column(width=_LEFT_COLUMNS, no_wrap=True, justify="right")
-    for row in collapsed(rows, height - len(foot)):
+    table.add_row("", "stage", "", "took", "left", style="dim")
+    details = {row.name: _details(row, room, is_unicode=is_unicode) for row in rows}
+    n_second = sum("\n" in text.plain for text in details.values())
+    for row in collapsed(rows, height - len(foot) - 1 - n_second):
         mark, ascii_mark, style = _MARKS[row.status]
-        is_quiet = row.status == "to come"
         table.add_row(
             Text(mark if is_unicode else ascii_mark, style=style),
             Text(row.name, style=style if row.status != "done" else ""),
-            _details(row, room, is_unicode=is_unicode),
+            details.get(row.name) or _details(row, room, is_unicode=is_unicode),
             Text("" if row.seconds is None else clock_time(row.seconds)),
-            Text(_left(row), style="dim" if is_quiet else ""),
+            Text(_left(row), style="dim" if row.status == "to come" else ""),
         )
-    outer = Table.grid()
-    outer.add_column(width=width - 1, no_wrap=True, overflow="ellipsis")
-    outer.add_row(table)
-    for line in foot:
-        outer.add_row(Text(line, style="bold" if line == foot[0] else "dim"))
-    return outer
+    # What a terminal echoes after the last line, such as ^C, must not begin another.
+    below = [Text(line[: width - 4], style="dim" if n else "bold") for n, line in enumerate(foot)]
+    return Group(table, *below)
 
 
 def collapsed(rows: Sequence[Row], n_lines: int) -> list[Row]:
@@ -92,19 +92,23 @@ def collapsed(rows: Sequence[Row], n_lines: int) -> list[Row]:
 
 
 def _left(row: Row) -> str:
-    if row.left is None or row.status in {"done", "failed", "stopped"}:
+    if not row.left or row.status not in {"running", "to come"}:
         return ""
-    return f"~ {clock_time(row.left)}" + (" left" if row.status == "running" else "")
+    return f"~ {clock_time(row.left)}"
 
 
 def _details(row: Row, room: int, *, is_unicode: bool) -> Text:
+    """Return what there is to say; of what runs on a second line, if one is not enough."""
     text = Text(no_wrap=True, overflow="ellipsis")
+    first_room = room
     if row.share is not None:
-        n_columns = 20 if room >= _WIDE - 45 else 10
-        text.append_text(_bar(row.share, n_columns, is_unicode=is_unicode))
-        text.append(" ")
-        room -= n_columns + 1
-    text.append(fitting(row.details, room), style="dim" if row.status == "to come" else "")
+        n_columns = 20 if room >= _WIDE_ROOM else 8
+        text.append_text(_bar(row.share, n_columns, is_unicode=is_unicode)).append(" ")
+        first_room = room - n_columns - 1
+    n_said, said = fitting(row.details, first_room)
+    text.append(said, style="dim" if row.status == "to come" else "")
+    if row.status == "running" and (more := fitting(row.details[n_said:], room)[1]):
+        text.append(f"\n{more}", style="dim")
     return text
 
 
@@ -115,21 +119,19 @@ def _bar(share: float, n_columns: int, *, is_unicode: bool) -> Text:
     return bar.append(empty * (n_columns - n_full), style="dim")
 
 
-def fitting(details: Sequence[str], room: int) -> str:
-    """Return as many of the details, the first ones, as fit; the first is cut if it must be.
+def fitting(details: Sequence[str], room: int) -> tuple[int, str]:
+    """Return as many of the details, the first ones, as fit, and their number.
+
+    A first one that does not fit is cut.
 
     >>> fitting(["3 of 9", "kd seed 0", "ce 2.31"], 20)
-    '3 of 9, kd seed 0'
+    (2, '3 of 9, kd seed 0')
     """
-    said = ""
-    for detail in details:
-        longer = f"{said}, {detail}" if said else detail
-        if len(longer) > room:
-            break
-        said = longer
-    if said or not details:
-        return said
-    return details[0][: max(room - 1, 0)] + "…" if room > 1 else ""
+    for n_said in range(len(details), 0, -1):
+        said = ", ".join(details[:n_said])
+        if len(said) <= room:
+            return n_said, said
+    return (1, f"{details[0][: max(room - 1, 0)]}…") if details else (0, "")
 
 
 def time_line(seconds: float, left: float | None, rows: Sequence[Row]) -> str:
@@ -163,6 +165,6 @@ def running_line(rows: Sequence[Row]) -> str:
     for row in rows:
         if row.status == "running":
             details = f" ({', '.join(row.details[:3])})" if row.details else ""
-            left = "" if row.left is None else f", {clock_time(row.left)} left"
+            left = f", {clock_time(row.left)} left" if row.left else ""
             said.append(f"{row.name} for {clock_time(row.seconds or 0.0)}{details}{left}")
     return "; ".join(said) or "between two stages"

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import textwrap
 import threading
 from datetime import datetime
 from typing import TextIO
@@ -75,6 +76,10 @@ class LiveView:
             self._thread.join(timeout=2)
         self._board.end()
         self._live.stop()
+
+    def wrapped(self, line: str) -> str:
+        """Break a line of the plan where the terminal ends; what follows stands under its value."""
+        return textwrap.fill(line, self._console.width - 1, subsequent_indent=" " * 13)
 
     def print_above(self, text: Text) -> None:
         """Print a message above the view."""

@@ -37,6 +37,8 @@ def new_log(now: datetime) -> Path:
     path = folder / f"run-{now:%Y%m%d-%H%M%S}.log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if path.exists():  # of a run that began in the same second
+            path = path.with_stem(f"{path.stem}-{os.getpid()}")
         path.touch()
     except OSError as error:
         raise ConfigError(

@@ -59,6 +59,11 @@ class Running:
         return self.told.n_done / max(self.told.n_total, 1) if self.told else 0.0
 
     @property
+    def is_measured(self) -> bool:
+        """It told of more than that it began: of several units."""
+        return self.told is not None and self.told.n_total > 1
+
+    @property
     def rate(self) -> float | None:
         """Units a second since it began here: what an earlier run did is not counted."""
         n_done = self.told.n_done - self.first[1] if self.told else 0
@@ -73,13 +78,16 @@ class Running:
 
     def details(self) -> list[str]:
         """Say how far it is, the most telling first."""
-        if self.told is None:
+        if self.told is None or not self.is_measured:
             return []
-        said = [f"{self.told.n_done:,} of {self.told.n_total:,} {self.told.unit}"]
-        measures = self.told.measures
+        measures, unit, rate = self.told.measures, self.told.unit, self.rate
+        said = [f"{self.told.n_done:,} of {self.told.n_total:,} {unit}"]
+        rates = [rate_text(rate)] if rate else []
+        if unit == "bytes":
+            said = [f"{self.told.n_done / 1e6:,.1f} of {self.told.n_total / 1e6:,.1f} MB"]
+            rates = [f"{rate / 1e6:,.1f} MB/s"] if rate else []
         names = [name for name in _MEASURES if name in measures]
-        said += [f"{name} {measures[name]:.4g}" for name in names]
-        said += [rate_text(self.rate)] if self.rate else []
+        said += [*(f"{name} {measures[name]:.4g}" for name in names), *rates]
         rest = [name for name in measures if name not in names]
         return said + [f"{in_words(name)} {measures[name]:.4g}" for name in rest]
 
@@ -101,6 +109,7 @@ class StageProgress:
     _began: float | None = None
     _ended: float | None = None
     _running: dict[str, Running] = field(default_factory=dict)
+    _failed: dict[str, None] = field(default_factory=dict)
     _n_planned: int = 0
     _n_plans: int = 0
     _n_shards: int = 0
@@ -131,6 +140,7 @@ class StageProgress:
             self._n_plans += 1
         elif isinstance(event, Begun):
             self.begin(now)
+            self._failed.pop(event.title, None)  # it is tried again
             self._running[event.title] = Running(event.title, event.is_shard, now)
         elif isinstance(event, Progressed):
             if event.title in self._running:
@@ -141,8 +151,10 @@ class StageProgress:
     def _hear_end(self, event: Ended, now: float) -> None:
         self._running.pop(event.title, None)
         if event.outcome == "failed":
-            if not self._running:
-                self._status, self._ended = "failed", now
+            self._failed[event.title] = None
+        if self._failed and not self._running:
+            self._status, self._ended = "failed", now
+        if event.outcome == "failed":
             return
         if event.outcome == "made" and (event.is_shard or not self.stage.is_sharded):
             self._made_seconds.append(event.seconds)
@@ -255,7 +267,7 @@ class StageProgress:
 
     def _share(self) -> float | None:
         n_done, n_parts = self._parts()
-        if n_parts == 1 and not any(r.told for r in self._running.values()):
+        if n_parts == 1 and not any(r.is_measured for r in self._running.values()):
             return None
         shares = sum(r.share for r in self._running.values() if not self._is_collecting)
         return min((n_done + shares) / max(n_parts, 1), 1.0)
@@ -266,7 +278,8 @@ class StageProgress:
             return [f"{n_parts}"] if n_parts > 1 else []
         if self._status == "done":
             return [*self._outcomes(), *self._counted()]
-        said = [self.doing] if self.doing else []
+        said = [f"failed: {', '.join(self._failed)}"] if self._failed else []
+        said += [self.doing] if self.doing else []
         n_done, n_parts = self._parts()
         if n_parts > 1:
             n_now = min(n_done + len(self._running), n_parts)

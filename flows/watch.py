@@ -106,7 +106,7 @@ def _with_view(board: Board, log: Path, plan: list[str]) -> Iterator[Watch]:
             view = LiveView(board, terminal, str(log))
 
             def say(line: str) -> None:
-                view.print_above(Text(line))
+                view.print_above(Text(view.wrapped(line)))
                 print(line, flush=True)
 
             watch = Watch(board, log, view, say)
