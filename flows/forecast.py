@@ -1,7 +1,6 @@
 """How long a run will take on this machine, before it begins, and how right that was."""
 
 import logging
-from importlib import import_module
 
 from dskd_core.config import PipelineConfig
 from dskd_core.progress import StageEstimate, clock_time
@@ -14,10 +13,8 @@ def forecast(config: PipelineConfig) -> list[StageEstimate]:
 
     A teacher on a hub that does not answer is such a case: that is no reason not to run.
     """
-    try:
-        estimate_run = import_module("dskd_core.planning.forecast").estimate_run
-    except ModuleNotFoundError:
-        return []
+    from dskd_core.planning.estimate import estimate_run  # imports torch
+
     try:
         return list(estimate_run(config))
     except Exception as error:
