@@ -36,8 +36,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import machine
 from dskd_core.artifacts import ArtifactStore
-from dskd_core.config import TeacherConfig
+from dskd_core.config import SensesConfig, TeacherConfig
 from dskd_core.embeddings.rows import Embeddings, load_embeddings
 from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.evaluation.senses.items import Context, Dirt
@@ -45,6 +46,7 @@ from dskd_core.evaluation.senses.measures import nearest, v_measure
 from dskd_core.evaluation.senses.states import word_states
 from dskd_core.evaluation.senses.wordnet import shown_once
 from dskd_core.evaluation.statistics import compare as paired
+from dskd_core.precision import resolved_senses
 from dskd_core.senses.kmeans import Clustering, cluster
 from dskd_core.tokenizers import load_tokenizer
 from dskd_core.words.spelling import spell
@@ -312,7 +314,11 @@ def main() -> None:
     }
     if options.wordnet:
         sets["wordnet"] = wordnet
-    report: dict[str, object] = {"senses": options.senses, "max_senses": options.max_senses}
+    precision = resolved_senses(SensesConfig(device="cpu")).coarse_dtype
+    report: dict[str, object] = machine(precision=precision) | {
+        "senses": options.senses,
+        "max_senses": options.max_senses,
+    }
     for name in [options.only] if options.only else sets:
         rows, tags, occurrences, tagged = sets[name]()
         print(f"{name}: {len(rows)} with {sum(map(len, rows)):,} real embeddings")

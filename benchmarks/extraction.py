@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.machine import machine
 from dskd_core.arrays import get_array
 from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import CorpusConfig, EmbeddingsConfig, TeacherConfig
@@ -187,7 +188,8 @@ def main() -> None:
     show_census(bench.windows)
     n_tokens = sum(int(bench.windows.lengths[batch].sum()) for batch in bench.batches)
     print(f"{len(bench.batches)} batches, {n_tokens:,} tokens, on {bench.model.device}")
-    print(json.dumps(measure(bench, options.rounds)))
+    here = machine(options.device, bench.model.precision)
+    print(json.dumps(here | measure(bench, options.rounds)))
 
 
 if __name__ == "__main__":

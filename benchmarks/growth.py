@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.machine import machine
 from dskd_core.arrays import put_array
 from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import DictionaryConfig, SensesConfig
@@ -38,6 +39,7 @@ from dskd_core.dictionary.verification import verify
 from dskd_core.embeddings.extraction import Occurrences
 from dskd_core.embeddings.parts import PART, write_part
 from dskd_core.embeddings.store import INDEX
+from dskd_core.precision import resolved_senses
 from dskd_core.senses.store import cluster_range, collect_senses, plan_ranges
 from dskd_core.tokenizers import load_tokenizer
 
@@ -346,7 +348,8 @@ def main() -> None:
     rows = [n // share for n in (2_000, 20_000, 200_000)]
     sizes = [Size(n // 100, 100, 576, -(-n // 2000), 5, n // 20, 64 << 20) for n in rows]
     wide = Size(69_832 // share, 4, 4096, 16, 2, 20_000 // share, 256 << 20)
-    report: dict[str, object] = {}
+    precision = resolved_senses(wide.config).coarse_dtype
+    report: dict[str, object] = dict(machine(precision=precision))
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         if options.part != "inventory":
             figures = [through_all(Path(folder) / str(size.n_rows), size) for size in sizes]

@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.machine import machine
 from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import (
     DictionaryConfig,
@@ -253,7 +254,7 @@ def main() -> None:
         "pairs_peaks_mb": {str(found["n_pairs"]): found["peak_mb"] for found in runs},
         "plain_seconds_over_ours": round(peer["plain"] / peer["ours"], 2),
     }
-    print(json.dumps(figures))
+    print(json.dumps(machine() | figures))
 
 
 if __name__ == "__main__":

@@ -30,14 +30,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from benchmarks.machine import machine
 from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import CorpusConfig, EmbeddingsConfig, PipelineConfig, TeacherConfig
 from dskd_core.corpus.store import build_corpus
 from dskd_core.embeddings.store import extract_shard, plan_shards
 from dskd_core.embeddings.teacher import load_teacher, prepare_teacher
+from dskd_core.precision import resolved_teacher
 from dskd_core.shards import Shard
-from flows.settings import end_orphaned_servers, use_own_prefect
+from flows.settings import use_own_prefect
 
 UNCAPPED = 10**9
 Flow = Callable[[int], list[str]]
@@ -117,7 +120,7 @@ def timed(run: Flow, n_shards: int) -> tuple[float, list[str]]:
     return time.perf_counter() - began, result
 
 
-def measure(options: argparse.Namespace, folder: Path) -> dict[str, float | int]:
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run all three and compare the bytes.
 
     Raises:
@@ -140,7 +143,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, float | int]
     print(f"flow: {wall:.1f} s; its {len(shards)} shards equal the plain ones byte for byte")
     work, plain_work = (sum(a.record.seconds for a in made) for made in (by_flow, plain))
     overhead = max(0.0, (wall - work) - (plain_wall - plain_work))
-    return {
+    teacher = resolved_teacher(config.teacher)
+    return machine(teacher.device, teacher.dtype) | {
         "overhead_share": round(overhead / wall, 4),
         "overhead_seconds": round(overhead / len(shards), 3),
         "wall_share": round((wall - plain_wall) / wall, 4),
@@ -166,7 +170,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         os.environ.setdefault("PREFECT_HOME", str(Path(name, "prefect")))
         use_own_prefect()
-        end_orphaned_servers()
         print(json.dumps(measure(options, Path(name))))
 
 

@@ -33,6 +33,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from benchmarks.machine import machine
 from dskd_core import storage
 from dskd_core.arrays import get_array
 from dskd_core.artifacts import ArtifactStore, Draft, Work
@@ -205,7 +206,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         report = measure(Path(folder), parts, options.repeats)
-    print(json.dumps(report))
+    print(json.dumps(machine() | report))
 
 
 if __name__ == "__main__":

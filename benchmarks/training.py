@@ -1,6 +1,6 @@
 """Distillation in tokens a second and in peak memory, against what people use, and its limit.
 
-    python -m benchmarks.training [--quick] [--root work/benchmarks]
+    python -m benchmarks.training [--quick] [--part PART] [--root work/benchmarks]
 
 A few minutes, and a few more the first time, which prepares models and activations under the root.
 
@@ -12,6 +12,12 @@ text, in the same batches of 8 x 256 tokens, with CE + alpha T^2 KL (alpha 0.7, 
     trl distillation   TRL's DistillationTrainer, likewise; ``trl`` below is the faster of the two
     online, cached     dskd's train_student with the teacher beside it, and without
     products           the matrix products of a cached step and nothing else
+
+All multiply in what is best on the machine (dskd_core/precision.py), peers and bare products in
+float32 too where bfloat16 would be emulated, so that dskd never wins by a peer's slow choice.
+Goals are of two classes: where bfloat16 is native, dskd gains by fused passes over memory too;
+where all multiply in float32, products are most of a step and the saved ones are the gain, of
+which counting alone gives 1.22 (online) and 3.3 (cached).
 
 Each runs in its own process, so that peak memory (VmHWM: everything, loading included) is its own,
 and they take turns, so that what disturbs the machine disturbs all of them; figures are medians
@@ -37,26 +43,47 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import machine
 from benchmarks.peers.process import Contender
 from benchmarks.peers.scenario import EVERYWHERE, PAPER_RELATIONS, RELATIONS
+from dskd_core.config import TrainingConfig
+from dskd_core.precision import resolved_training
 
+PARTS = ("peers", "senses", "parts", "llama")
 N_TOKENS = 8 * 256
 _N_COMPARED = 3
 
-GOALS = {
-    "online_vs_plain": (">=", 2.5),
-    "cached_vs_plain": (">=", 6.0),
+Goals = dict[str, tuple[str, float]]
+
+_EVERYWHERE: Goals = {
     "peak_memory_vs_plain": ("<=", 0.5),
-    "online_vs_trl": (">=", 2.0),
-    "cached_vs_trl": (">=", 5.0),
     "sem_overhead": ("<=", 0.03),
     "cached_floor_share": (">=", 0.6),
     "llama_like.online_vs_plain": (">=", 1.3),
-    "llama_like.cached_vs_plain": (">=", 4.5),
 }
+GOALS: dict[str, Goals] = {
+    "bfloat16": {
+        "online_vs_plain": (">=", 2.5),  # next: 3
+        "cached_vs_plain": (">=", 6.0),  # next: 8
+        "online_vs_trl": (">=", 2.0),
+        "cached_vs_trl": (">=", 5.0),
+        "loss_difference": ("<=", 1e-3),
+        **_EVERYWHERE,
+        "llama_like.cached_vs_plain": (">=", 4.5),
+    },
+    "float32": {
+        "online_vs_plain": (">=", 1.3),
+        "cached_vs_plain": (">=", 3.5),
+        "loss_difference": ("<=", 1e-5),
+        **_EVERYWHERE,
+    },
+}
+"""By the precision of the products. A difference of losses is of roundings, and as wide as they:
+its limits are set from their size, 2^-8 and 2^-24, and were not measured in float32."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +202,8 @@ def loss_difference(a: Contender, b: Contender, n_steps: int, term: str = "loss"
 
 def against_peers(root: Path, n_rounds: int) -> dict[str, Any]:
     """Measure both modes against the peers and against the products alone."""
-    entries = [PLAIN, *TRL, AT_ONE, ONLINE, CACHED, PRODUCTS]
+    beside_trl = [AT_ONE] if find_spec("trl") else []
+    entries = [PLAIN, *TRL, *beside_trl, ONLINE, CACHED, PRODUCTS]
     with contest(prepared("smollm2", root), entries, n_rounds) as contenders:
         ran = report("SmolLM2-135M, 30 layers; student 15, the last 2 train", contenders)
     if missing := {"plain", "online", "cached", "products"} - ran.keys():
@@ -291,14 +319,15 @@ def where_it_goes(root: Path, n_steps: int) -> dict[str, float]:
 
 
 def verdicts(found: dict[str, Any]) -> None:
-    """Print every goal beside its figure, met or not."""
-    print()
-    for name, (relation, goal) in GOALS.items():
+    """Print every goal of the precision beside its figure, met or not."""
+    print(f"\nGoals where products are {found['precision']}")
+    for name, (relation, goal) in GOALS[found["precision"]].items():
         value: Any = found
         for part in name.split("."):
             value = value.get(part) if value else None
         met = value is not None and (value >= goal if relation == ">=" else value <= goal)
-        print(f"{name:32}{value!s:>10}   goal {relation} {goal:<5} {'' if met else 'NOT MET'}")
+        verdict = "" if met else "not measured" if value is None else "NOT MET"
+        print(f"{name:32}{value!s:>10}   goal {relation} {goal:<5} {verdict}")
 
 
 def main() -> None:
@@ -307,13 +336,20 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("work/benchmarks"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="two rounds: noisier")
+    parser.add_argument("--part", choices=PARTS, help="only this; all if empty")
     options = parser.parse_args()
     started = time.monotonic()
     root, n_rounds = options.root.resolve(), 2 if options.quick else options.rounds
-    found = against_peers(root, n_rounds)
-    found |= with_senses(root, 4 * n_rounds)
-    found["cached_step_milliseconds"] = where_it_goes(root, 4)
-    found["llama_like"] = with_llama(root, 2)
+    precision = resolved_training(TrainingConfig(), "cpu").compute_dtype
+    found: dict[str, Any] = dict(machine("cpu", precision))
+    if options.part in {None, "peers"}:
+        found |= against_peers(root, n_rounds)
+    if options.part in {None, "senses"}:
+        found |= with_senses(root, 4 * n_rounds)
+    if options.part in {None, "parts"}:
+        found["cached_step_milliseconds"] = where_it_goes(root, 4)
+    if options.part in {None, "llama"}:
+        found["llama_like"] = with_llama(root, 2)
     found["seconds"] = round(time.monotonic() - started)
     verdicts(found)
     print(json.dumps(found))

@@ -30,6 +30,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.machine import machine
+
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "wiktextract"
 _MARK = "@@"
 _MB = 1_000_000
@@ -271,7 +273,7 @@ def main() -> None:
     result = measure(
         megabytes=options.megabytes, entries=options.entries, with_gzip=not options.no_gzip
     )
-    print(json.dumps(result))
+    print(json.dumps(machine() | result))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import typer
 
 from dskd_core.config import load_config
 from dskd_core.errors import DskdError
-from flows.settings import PORT, end_orphaned_servers, use_own_prefect
+from flows.settings import PORT, use_own_prefect
 from flows.tables import (
     PrintedProgress,
     console,
@@ -47,7 +47,6 @@ def run(parameters: ParameterFile) -> None:
         config = load_config(parameters)
         use_own_prefect()
         with watched(config, str(parameters)) as watch:
-            end_orphaned_servers()
             from flows.pipeline import pipeline
             from flows.runner import configured
 
@@ -76,16 +75,21 @@ def plan(
     count: Annotated[bool, typer.Option(help="Tokenize a local corpus to count it.")] = False,
     config_json: Annotated[Path | None, typer.Option(help="The teacher's config.json.")] = None,
 ) -> None:
-    """Say what every stage stores, holds, computes and takes in hours; nothing runs."""
-    from dskd_core.planning.hardware import SHOWN, named_gpu, this_machine
+    """Say what every stage stores, holds, computes, and takes on GPUs and here; nothing runs."""
+    from dskd_core.planning.hardware import SHOWN, named_gpu
     from dskd_core.planning.page import hour_rows, sentences, size_rows, stage_rows
     from dskd_core.planning.plan import check, make_plan, misfits
+    from dskd_core.planning.probe import this_machine
 
     with refusals():
         config = load_config(parameters)
-        chosen = this_machine() if gpu == "here" else named_gpu(gpu) if gpu else None
-        devices = [chosen] if chosen else [*(named_gpu(name) for name in SHOWN), this_machine()]
-        made = make_plan(config, n_tokens=tokens, count=count, config_json=config_json)
+        named = named_gpu(gpu) if gpu not in {"", "here"} else None
+        here = this_machine()
+        others = [named] if named else [] if gpu else [named_gpu(name) for name in SHOWN]
+        devices, chosen = [*others, here], named or (here if gpu else None)
+        made = make_plan(
+            config, n_tokens=tokens, count=count, config_json=config_json, device=named
+        )
         print_rows(stage_rows(made), f"Plan of {parameters}")
         print_rows(hour_rows(made, devices))
         print_rows(size_rows(made))

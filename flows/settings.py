@@ -1,12 +1,16 @@
 """Where Prefect keeps its state, and which server a run started by hand reports to."""
 
-import contextlib
 import os
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-import psutil
+from flows.shutdown import end_at_hang_up
+from flows.temporary_server import (
+    end_orphaned_servers,
+    end_servers_with_this_process,
+    shield_from_terminal,
+)
 
 PORT = int(os.environ.get("DSKD_PORT", "4200"))
 PATIENCE = {
@@ -23,7 +27,8 @@ def use_own_prefect() -> None:
     """Give Prefect its own home under ``work/``, and tell nobody; call before importing it.
 
     A variable that is already set is left alone. While ``make serve`` is running, its server is
-    used, so the run shows there at once; otherwise Prefect starts a server for this run alone.
+    used, so the run shows there at once; otherwise Prefect starts a server for this run alone,
+    which ends with this process. A terminal that is closed is from now on what SIGTERM is.
     """
     home = Path(os.environ.setdefault("PREFECT_HOME", str(Path("work/prefect").resolve())))
     home.mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only
@@ -38,6 +43,11 @@ def use_own_prefect() -> None:
         settings |= PATIENCE | {"PREFECT_API_URL": url}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    end_at_hang_up()
+    end_orphaned_servers(str(home))
+    if "PREFECT_API_URL" not in os.environ:
+        end_servers_with_this_process()
+        shield_from_terminal()
 
 
 def _served_url() -> str | None:
@@ -47,20 +57,3 @@ def _served_url() -> str | None:
             return url
     except (OSError, ValueError, urllib.error.URLError):
         return None
-
-
-def end_orphaned_servers() -> None:
-    """End the temporary servers of runs that were killed before they could do it themselves.
-
-    Only those of this home, and only where the run that started one is gone.
-    """
-    home = os.environ["PREFECT_HOME"]
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if "prefect.server.api.server:create_app" not in process.cmdline():
-                continue
-            ours = process.environ().get("PREFECT_HOME") == home
-            temporary = "PREFECT__SERVER_EPHEMERAL" in process.environ()
-            parent = process.parent()
-            if ours and temporary and (parent is None or "python" not in parent.name()):
-                process.terminate()

@@ -84,8 +84,6 @@ def train_students(config: PipelineConfig, made: Made) -> Made:
             for name, (arm, seed) in subjects.items()
         },
     )
-    if config.training.hub_repository:
-        in_slots("hub", training.push, {f"push {uri}": (config, uri) for uri in students})
     judged = {"teacher": None} | dict(zip(subjects, students, strict=True))
     places |= {"candidates": candidates["dictionary"]}
     scores = in_slots(
@@ -93,6 +91,9 @@ def train_students(config: PipelineConfig, made: Made) -> Made:
         evaluation.scores,
         {f"scores {name}": (config, places, name, uri) for name, uri in judged.items()},
     )
+    if config.training.hub_repository:
+        pushed = zip(students, scores[1:], strict=True)  # the first scores are the teacher's
+        in_slots("hub", training.push, {f"push {s}": (config, s, score) for s, score in pushed})
     return made | places | {"students": students, "scores": scores}
 
 

@@ -13,13 +13,14 @@ def plan(config: PipelineConfig) -> list[dict[str, str]]:
     from dskd_core.planning.hardware import SHOWN, named_gpu
     from dskd_core.planning.page import hour_rows, sentences, size_rows, stage_rows
     from dskd_core.planning.plan import make_plan
+    from dskd_core.planning.probe import this_machine
 
-    devices = [named_gpu(name) for name in SHOWN]
+    devices = [*(named_gpu(name) for name in SHOWN), this_machine()]
     made = make_plan(config)
     rows = stage_rows(made)
     create_table_artifact(rows, key="plan", description="what every stage will take")
     hours = hour_rows(made, devices)
-    create_table_artifact(hours, key="plan-hours", description="hours on one GPU")
+    create_table_artifact(hours, key="plan-hours", description="time on one GPU, and here")
     create_table_artifact(size_rows(made), key="plan-sizes", description="sizes of the plan")
     lines = sentences(made, devices)
     create_markdown_artifact(

@@ -166,11 +166,11 @@ def student(config: PipelineConfig, places: Places, arm: Arm, seed: int) -> str:
 
 
 @cpu_task(name="hub", task_run_name="push {student}")
-def push(config: PipelineConfig, student: str) -> str:
-    """Push a student to the hub repository of the settings; return its branch."""
+def push(config: PipelineConfig, student: str, scores: str) -> str:
+    """Push a student, its scores in its card, to the hub repository; return its branch."""
     from dskd_core.training.hub import push_student
 
     repository = str(config.training.hub_repository)
-    branch = push_student(opened(student), repository)
+    branch = push_student(opened(student), opened(scores), repository)
     get_run_logger().info("%s is on branch %s of %s", student, branch, repository)
     return branch

@@ -5,7 +5,7 @@ logits, always at temperature 1. ``DistillationTrainer`` (trl) walks the logits 
 the temperature, but always generates; here its generation is replaced by the given text. In both
 ``beta=0`` is KL(teacher || student) (read in their sources; beta=1 is the reverse). Neither has a
 CE term nor the factor T^2, so they do slightly less than the others, and losses are compared on
-the KL alone. Gradient checkpointing, on by default, is off: it would slow them down. bfloat16
+the KL alone. Gradient checkpointing, on by default, is off: it would slow them down. Precision,
 autocast, AdamW, cosine, clipping and the frozen layers are as in the plain peer.
 """
 
@@ -92,7 +92,7 @@ def _arguments(scenario: Scenario) -> dict[str, Any]:
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
         "lr_scheduler_type": "cosine",
-        "bf16": True,
+        "bf16": scenario.dtype == torch.bfloat16,
         "use_cpu": True,
         "gradient_checkpointing": False,
         "logging_steps": 1,

@@ -1,9 +1,11 @@
 """Distillation as most people would write it with transformers and torch.
 
-Two full models, two full forward passes, full logits of both, log_softmax in float32. The frozen
-weights and all matrix products are bfloat16; the two trainable layers have float32 master weights
-under autocast, as ours have (AdamW on bfloat16 weights would lose most of its small updates). It
-is given every ease that changes no result: no key-value cache, and gradients of nothing frozen.
+Two full models, two full forward passes, full logits of both, log_softmax in float32, in the
+precision that is best on the machine. Where that is bfloat16, the frozen weights and all matrix
+products have it; the two trainable layers have float32 master weights under autocast, as ours have
+(AdamW on bfloat16 weights would lose most of its small updates). Elsewhere all is float32, without
+autocast. It is given every ease that changes no result: no key-value cache, and gradients of
+nothing frozen.
 """
 
 import numpy as np
@@ -18,9 +20,10 @@ from benchmarks.peers.scenario import Scenario
 def load_models(scenario: Scenario) -> tuple[torch.nn.Module, torch.nn.Module]:
     """Return the teacher, and the student with all but its last layers frozen."""
     folder, settings = scenario.model_folder, scenario.config.student
-    teacher = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    dtype = scenario.dtype
+    teacher = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     student = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.bfloat16, num_hidden_layers=settings.n_layers
+        folder, dtype=dtype, num_hidden_layers=settings.n_layers
     )
     student.requires_grad_(False)
     student.model.layers[-settings.n_trainable_layers :].float().requires_grad_(True)
@@ -39,7 +42,7 @@ def train(scenario: Scenario, tick: Tick) -> None:
     schedule = get_cosine_schedule_with_warmup(optimizer, 0, scenario.n_steps)
     for batch in batches:
         ids = torch.from_numpy(batch).long()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", scenario.dtype, enabled=scenario.dtype != torch.float32):
             with torch.no_grad():
                 wanted = teacher(ids, use_cache=False).logits[:, :-1].flatten(0, 1).float()
             logits = student(ids, use_cache=False).logits[:, :-1].flatten(0, 1).float()

@@ -1,9 +1,10 @@
 """The least a cached step can cost: its matrix products alone, nothing else.
 
-For n positions, in bfloat16: the head's two (logits, and their gradient back to the states), and
-of every trainable layer the forward product, the gradient of its input and the gradient of its
-weight, for the seven linear maps, and attention's own two forward and four backward. Each goes
-into memory that is there already, so neither allocation nor a cast is counted.
+For n positions, in the precision that is best on the machine: the head's two (logits, and their
+gradient back to the states), and of every trainable layer the forward product, the gradient of its
+input and the gradient of its weight, for the seven linear maps, and attention's own two forward and
+four backward. Each goes into memory that is there already, so neither allocation nor a cast is
+counted.
 """
 
 import torch
@@ -20,6 +21,7 @@ def train(scenario: Scenario, tick: Tick, rows: int = 1024) -> None:
     config = scenario.config
     n_windows, length = config.training.batch_windows, scenario.window_tokens
     n = n_windows * length
+    torch.set_default_dtype(scenario.dtype)
     products = head_products(min(n, rows), model.hidden_size, model.vocab_size) * (n // rows)
     for _ in range(config.student.n_trainable_layers):
         products += layer_products(n_windows, length, model)
@@ -58,4 +60,4 @@ def layer_products(
 
 
 def _random(*shape: int) -> Tensor:
-    return torch.randn(shape, dtype=torch.bfloat16)
+    return torch.randn(shape)

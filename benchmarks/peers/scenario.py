@@ -21,6 +21,7 @@ from dskd_core.dictionary.store import build_dictionary, load_dictionary
 from dskd_core.embeddings.store import collect_embeddings, extract_shard, plan_shards
 from dskd_core.embeddings.teacher import prepare_teacher
 from dskd_core.lexicon.store import build_lexicon
+from dskd_core.precision import resolved_training
 from dskd_core.relations.tables import build_relations
 from dskd_core.senses.store import cluster_range, collect_senses, plan_ranges
 from dskd_core.training.activations import (
@@ -65,6 +66,11 @@ class Scenario:
     def window_tokens(self) -> int:
         """Tokens of a window."""
         return self.config.corpus.window_tokens
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What every contender multiplies in: the best that trains on this machine's CPU."""
+        return getattr(torch, resolved_training(self.config.training, "cpu").compute_dtype)  # type: ignore[no-any-return]
 
     def write(self, path: Path) -> Path:
         """Write the scenario for other processes."""

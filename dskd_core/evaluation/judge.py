@@ -1,6 +1,6 @@
 """One window of a subject's states, held against teacher, text and dictionary."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from dskd_core.embeddings.teacher import Teacher
 from dskd_core.training.capture import WindowActivations
 from dskd_core.training.head import head_pass
 from dskd_core.training.inputs import Inputs
+from dskd_core.training.logits import Buffers
 from dskd_core.training.losses import mean_square
 from dskd_core.training.selection import Selected, Selector
 
@@ -28,6 +29,7 @@ class Judge:
         dictionary: whose positives and negatives are synonyms and antonyms.
         selected: the kappa positives and negatives of a position.
         temperature: T of the KL.
+        buffers: memory of logits, kept from window to window.
     """
 
     head: Head
@@ -35,6 +37,7 @@ class Judge:
     dictionary: Dictionary
     selected: Selector
     temperature: float
+    buffers: Buffers = field(default_factory=Buffers)
 
     @classmethod
     def of(cls, student: Teacher, inputs: Inputs, compute_dtype: str) -> "Judge":
@@ -73,6 +76,7 @@ class Judge:
             window.entropy[scored].to(device),
             temperature=self.temperature,
             teacher_states=m,
+            buffers=self.buffers,
         )
         assert head.predicted is not None
         gap = (n - m).square().mean(dim=1)

@@ -10,6 +10,7 @@ from typing import Any
 from dskd_core import access, samples
 from dskd_core.config import TeacherConfig
 from dskd_core.errors import ConfigError
+from dskd_core.planning.gguf_header import read_header
 
 _HUB_SECONDS = 5
 _FILE = "config.json"
@@ -110,13 +111,7 @@ def read_architecture(config: TeacherConfig, config_json: Path | None = None) ->
     if path.is_dir():
         return of_values(_read_json(path / "config.json"), str(path / "config.json"))
     if path.is_file():
-        from transformers import AutoConfig
-
-        found = AutoConfig.from_pretrained(
-            str(path.parent), gguf_file=path.name, trust_remote_code=False
-        )
-        # A GGUF file without an output matrix uses its embeddings, which the header does not say.
-        return of_values(found.to_dict() | {"tie_word_embeddings": _is_tied(path)}, path.name)
+        return _of_gguf(path)
     return _from_hub(config)
 
 
@@ -156,10 +151,22 @@ def of_values(values: Mapping[str, Any], origin: str) -> Architecture:
     )
 
 
-def _is_tied(path: Path) -> bool:
-    from gguf import GGUFReader
-
-    return all(tensor.name != "output.weight" for tensor in GGUFReader(path).tensors)
+def _of_gguf(path: Path) -> Architecture:
+    header = read_header(path)
+    names = {
+        "hidden_size": "embedding_length",
+        "num_attention_heads": "attention.head_count",
+        "num_key_value_heads": "attention.head_count_kv",
+        "head_dim": "attention.key_length",
+        "intermediate_size": "feed_forward_length",
+        "num_hidden_layers": "block_count",
+    }
+    values: dict[str, Any] = {ours: header.size(theirs) for ours, theirs in names.items()}
+    values["vocab_size"] = header.size("vocab_size") or header.values.get("tokenizer.ggml.tokens")
+    # A GGUF file without an output matrix uses its embeddings, which its values do not say.
+    values["tie_word_embeddings"] = "output.weight" not in header.tensors
+    gated = any(name.endswith("ffn_gate.weight") for name in header.tensors)
+    return replace(of_values(values, path.name), gated=gated)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

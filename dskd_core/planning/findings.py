@@ -42,8 +42,12 @@ def find_what_stands(store: ArtifactStore, config: PipelineConfig, *, count: boo
     Raises:
         ConfigError: if counting is asked for and the source or the tokenizer is not here.
     """
-    teacher = _teacher(store, config)
-    tokenizer = load_tokenizer(teacher.folder()) if teacher else _local_tokenizer(config)
+    teacher = teacher_that_stands(store, config)
+    # A tokenizer is the same in every precision, and a GGUF file's own takes long to read.
+    of_source = teachers_of(store, config)
+    tokenizer = load_tokenizer(of_source[-1].folder()) if of_source else None
+    if tokenizer is None and (count or Path(samples.resolve(config.teacher.source)).is_dir()):
+        tokenizer = _local_tokenizer(config)
     built = _corpus(store, config, tokenizer) if tokenizer else None
     corpus = counted(load_windows(built), f"counted in {_name(built)}") if built else None
     if corpus is None and count:
@@ -71,18 +75,19 @@ def _name(artifact: Artifact) -> str:
     return f"{artifact.record.stage}/{artifact.fingerprint}"
 
 
-def _teacher(store: ArtifactStore, config: PipelineConfig) -> Artifact | None:
-    """Return the newest teacher of this source and precision."""
+def teachers_of(store: ArtifactStore, config: PipelineConfig) -> list[Artifact]:
+    """Return the teachers of this source, in any precision, oldest first."""
     source = config.teacher.source
     path = Path(samples.resolve(source))
     names = {source, path.name, str(path.resolve())}
-    of_source = [
-        teacher
-        for teacher in store.of_stage("teacher")
-        if teacher.record.report.get("source") in names
-        and teacher.record.config["dtype"] == config.teacher.dtype
-    ]
-    return of_source[-1] if of_source else None
+    return [t for t in store.of_stage("teacher") if t.record.report.get("source") in names]
+
+
+def teacher_that_stands(store: ArtifactStore, config: PipelineConfig) -> Artifact | None:
+    """Return the newest teacher of this source and precision."""
+    dtype = config.teacher.dtype
+    alike = [t for t in teachers_of(store, config) if t.record.config["dtype"] == dtype]
+    return alike[-1] if alike else None
 
 
 def _local_tokenizer(config: PipelineConfig) -> Tokenizer | None:

@@ -1,16 +1,12 @@
-"""What accelerators can do: published peaks, a stated utilisation, and this machine as measured."""
+"""What devices can do: GPUs by their data sheets with a stated utilisation."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from dskd_core.errors import ConfigError
+from dskd_core.precision import Precision
 
 UTILISATION = 0.4
 """Share of the peak that a well-fed transformer reaches on a GPU; an assumption, not a measure."""
-MEASURED_UTILISATION = 0.8
-"""Share of a measured product's rate: a layer has norms, attention and copies beside products."""
 _TERA, _GIGA = 1e12, 1e9
 
 
@@ -20,12 +16,13 @@ class Device:
 
     Attributes:
         name: as given to ``--gpu``.
-        flops: bf16 matrix products a second, dense, at the peak.
+        flops: matrix products a second in ``precision``, dense, at the peak.
         float32_flops: float32 products a second.
         memory_bytes: its own memory.
         bandwidth: bytes a second from and to that memory.
         utilisation: share of ``flops`` that is expected.
         shares_host: whether its memory is the host's, as a CPU's is.
+        precision: the fastest one it multiplies without emulation: what ``auto`` is on it.
     """
 
     name: str
@@ -35,21 +32,60 @@ class Device:
     bandwidth: float
     utilisation: float = UTILISATION
     shares_host: bool = False
+    precision: Precision = "bfloat16"
 
-    def seconds(self, flops: float, float32_flops: float, moved_bytes: float) -> float:
-        """Return the time of some work: bf16 products, then float32 ones behind their reads."""
+    def rate(self, precision: Precision) -> float:
+        """Return products a second in a precision; one that is emulated is float32 at best.
+
+        >>> v100 = Device("V100", 125e12, 15.7e12, 16 * 10**9, 9e11, precision="float16")
+        >>> v100.rate("float16") / 1e12, v100.rate("bfloat16") / 1e12
+        (125.0, 15.7)
+        """
+        return self.flops if precision == self.precision else self.float32_flops
+
+    def seconds(
+        self,
+        flops: float,
+        float32_flops: float,
+        moved_bytes: float,
+        precision: Precision | None = None,
+    ) -> float:
+        """Return the time of some work: products, then float32 ones behind their reads.
+
+        Args:
+            flops: of products in ``precision``.
+            float32_flops: of products in float32, whatever the precision.
+            moved_bytes: that these read and write.
+            precision: of ``flops``; the device's own if None.
+        """
         behind = max(float32_flops / self.float32_flops, moved_bytes / self.bandwidth)
-        return flops / (self.flops * self.utilisation) + behind
+        return flops / (self.rate(precision or self.precision) * self.utilisation) + behind
 
 
-def _gpu(name: str, tflops: float, float32: float, gigabytes: int, bandwidth: int) -> Device:
-    memory = int(gigabytes * _GIGA)
-    return Device(name, tflops * _TERA, float32 * _TERA, memory, bandwidth * _GIGA)
+def _gpu(
+    name: str,
+    tflops: float,
+    float32: float,
+    gigabytes: int,
+    bandwidth: int,
+    precision: Precision = "bfloat16",
+) -> Device:
+    return Device(
+        name,
+        tflops * _TERA,
+        float32 * _TERA,
+        int(gigabytes * _GIGA),
+        bandwidth * _GIGA,
+        precision=precision,
+    )
 
 
 GPUS = {
     gpu.name: gpu
     for gpu in (
+        _gpu("T4-16GB", 65, 8.1, 16, 320, "float16"),
+        _gpu("V100-16GB", 125, 15.7, 16, 900, "float16"),
+        _gpu("V100-32GB", 125, 15.7, 32, 900, "float16"),
         _gpu("L4-24GB", 121, 30.3, 24, 300),
         _gpu("A10G-24GB", 70, 31.2, 24, 600),
         _gpu("RTX4090-24GB", 165, 82.6, 24, 1008),
@@ -60,9 +96,10 @@ GPUS = {
         _gpu("H200-141GB", 989, 66.9, 141, 4800),
     )
 }
-"""Peaks from the makers' data sheets: dense bf16 without sparsity, plain float32."""
+"""Peaks from the makers' data sheets: dense bfloat16 (float16 where a GPU has no bfloat16) without
+sparsity, plain float32."""
 SHOWN = ("L40S-48GB", "A100-80GB", "H100-80GB")
-"""The GPUs a plan shows where none is asked for."""
+"""The GPUs a plan shows beside this machine where none is asked for."""
 
 
 def named_gpu(name: str) -> Device:
@@ -75,46 +112,3 @@ def named_gpu(name: str) -> Device:
         if known.casefold() == name.casefold():
             return gpu
     raise ConfigError(f"No GPU {name!r} is known; there are {', '.join(GPUS)}: name one.")
-
-
-def this_machine() -> Device:
-    """Measure bf16 and float32 products and copies here, on CUDA where there is one; seconds."""
-    import psutil  # type: ignore[import-untyped]
-    import torch
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    size = 8192 if device.type == "cuda" else 1536
-    products = 2.0 * size**3
-    rates = []
-    for dtype in (torch.bfloat16, torch.float32):
-        left = torch.randn(size, size, device=device).to(dtype)
-        rates.append(products / _fastest(partial(torch.matmul, left, left), device.type))
-    block = torch.ones(64 << 20, dtype=torch.uint8, device=device)
-    bandwidth = 2 * block.nbytes / _fastest(block.clone, device.type)
-    if device.type == "cuda":
-        memory = int(torch.cuda.get_device_properties(device).total_memory)
-        name = f"this machine ({torch.cuda.get_device_name(device)})"
-    else:
-        memory, name = int(psutil.virtual_memory().total), "this machine (CPU)"
-    return Device(
-        name,
-        rates[0],
-        rates[1],
-        memory,
-        bandwidth,
-        MEASURED_UTILISATION,
-        shares_host=device.type == "cpu",
-    )
-
-
-def _fastest(work: Callable[[], object], kind: str, *, n_runs: int = 4) -> float:
-    import torch
-
-    seconds = []
-    for _ in range(n_runs):
-        started = time.perf_counter()
-        work()
-        if kind == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)

@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 
+from dskd_core.planning.forecast import forecast
 from dskd_core.planning.hardware import Device
 from dskd_core.planning.plan import (
     FEW_SHARDS,
+    HOUR,
     MAX_SHARDS,
     MIN_SHARD_SECONDS,
     STORE_BYTES_PER_SECOND,
     Plan,
 )
+from dskd_core.planning.probe import Host
 from dskd_core.planning.quantities import KMEANS_ITERATIONS, StagePlan
 
-_SHOWN = 0.01
+_SHOWN = 1.0
 _SHARD_SETTINGS = {
     "embeddings": "raise embeddings.shard_tokens",
     "senses": "raise senses.shard_rows",
@@ -31,6 +34,7 @@ def stage_rows(plan: Plan) -> list[dict[str, str]]:
             "stored": in_bytes(stage.stored_bytes),
             "host peak": in_bytes(stage.host_bytes),
             "GPU peak": in_bytes(stage.device_bytes),
+            "precision": _precision(plan, stage),
             "FLOPs": f"{total:.2g}" if (total := stage.flops + stage.float32_flops) else "-",
             "basis": stage.basis,
         }
@@ -41,15 +45,57 @@ def stage_rows(plan: Plan) -> list[dict[str, str]]:
 
 
 def hour_rows(plan: Plan, devices: Sequence[Device]) -> list[dict[str, str]]:
-    """Return one row a device: its memory, the hours of the stages that take any, and the sum."""
-    slow = [s.stage for s in plan.stages if any(plan.hours(s, d) >= _SHOWN for d in devices)]
-    rows = []
-    for device in devices:
-        hours = {stage.stage: plan.hours(stage, device) for stage in plan.stages}
-        row = {"hours on one": device.name, "memory": in_bytes(device.memory_bytes)}
-        row |= {stage: _hours(hours[stage]) for stage in slow}
-        rows.append(row | {"all": _hours(sum(hours.values()))})
-    return rows
+    """Return one row a stage that takes any time, and one column a device; then the sums.
+
+    This machine's are forecast from what was measured on it; it alone has stages that need no plan.
+    """
+    by_device = {device.name: _seconds_on(plan, device) for device in devices}
+    stages = dict.fromkeys(stage for seconds in by_device.values() for stage in seconds)
+    slow = [
+        s for s in stages if any(seconds.get(s, 0.0) >= _SHOWN for seconds in by_device.values())
+    ]
+    about = [
+        {"time of": "precision"} | {d.name: _precisions_on(plan, d) for d in devices},
+        {"time of": "memory"} | {d.name: in_bytes(d.memory_bytes) for d in devices},
+    ]
+    times = [
+        {"time of": stage}
+        | {
+            n: in_time(seconds[stage]) if stage in seconds else ""
+            for n, seconds in by_device.items()
+        }
+        for stage in slow
+    ]
+    whole = {name: in_time(sum(seconds.values())) for name, seconds in by_device.items()}
+    return [*about, *times, {"time of": "all"} | whole]
+
+
+def _seconds_on(plan: Plan, device: Device) -> dict[str, float]:
+    if isinstance(device, Host):
+        return {estimate.stage: estimate.seconds for estimate in forecast(plan, device)}
+    return {stage.stage: plan.hours(stage, device) * HOUR for stage in plan.stages}
+
+
+def _precisions_on(plan: Plan, device: Device) -> str:
+    teaching, training = plan.teaching_on(device), plan.training_on(device)
+    return teaching if teaching == training else f"{teaching}, training {training}"
+
+
+def _precision(plan: Plan, stage: StagePlan) -> str:
+    config = plan.of.config
+    if stage.trains:
+        return config.training.compute_dtype
+    return config.teacher.dtype if stage.flops or stage.stage == "teacher" else ""
+
+
+def _precision_sentence(plan: Plan) -> str:
+    config = plan.of.config
+    return (
+        f"Precision: the teacher in {config.teacher.dtype}, training in "
+        f"{config.training.compute_dtype}, coarse rounds of k-means in "
+        f"{config.senses.coarse_dtype}; bytes are those of these, and on each device auto is what "
+        "it multiplies natively."
+    )
 
 
 def size_rows(plan: Plan) -> list[dict[str, str]]:
@@ -73,7 +119,7 @@ def size_rows(plan: Plan) -> list[dict[str, str]]:
 def sentences(plan: Plan, devices: Sequence[Device]) -> list[str]:
     """Return what the numbers rest on, and what stored activations save."""
     of = plan.of
-    spent = ", ".join(f"{plan.cached_saving(d):.3g} h on {d.name}" for d in devices)
+    spent = ", ".join(f"{in_time(plan.cached_saving(d) * HOUR)} on {d.name}" for d in devices)
     if plan.cached:
         saving = f"Stored activations save, in each further epoch, seed or arm: {spent}."
     else:
@@ -87,15 +133,16 @@ def sentences(plan: Plan, devices: Sequence[Device]) -> list[str]:
         f"Sizes of the teacher: {of.teacher.origin}.",
         f"Corpus: {of.corpus.n_tokens:,} tokens, {of.corpus.basis}.",
         f"Occurrences: {of.census.basis}.",
+        _precision_sentence(plan),
         *(f"{note[0].upper()}{note[1:]}." for note in notes),
         saving,
         _one_pass(plan, devices),
         *_unplanned(plan),
         *_shard_sentences(plan, devices),
-        "Hours: " + "; ".join(_rate(device) for device in devices) + "; writing at "
+        "Times: " + "; ".join(_rate(device) for device in devices) + "; writing at "
         f"{STORE_BYTES_PER_SECOND / 1e6:.0f} MB/s. K-means is taken to need "
         f"{KMEANS_ITERATIONS} iterations. Lexicon, relations and words need minutes and no "
-        "GPU, and are not planned.",
+        "GPU; only their time on this machine is said.",
     ]
 
 
@@ -105,7 +152,7 @@ def _one_pass(plan: Plan, devices: Sequence[Device]) -> str:
     if config.prompts.sources:
         return "Embeddings and activations share no window: students are trained on prompts."
     n_tokens = plan.of.census.n_run_tokens or plan.of.corpus.n_training_tokens
-    spent = ", ".join(f"{plan.one_pass_saving(d):.3g} h on {d.name}" for d in devices)
+    spent = ", ".join(f"{in_time(plan.one_pass_saving(d) * HOUR)} on {d.name}" for d in devices)
     return (
         f"One teacher pass for embeddings and activations saves {plan.n_shared_tokens:,} of the "
         f"{n_tokens:,} tokens that embeddings need, {plan.one_pass_flops:.2g} FLOPs, {spent}: "
@@ -149,6 +196,8 @@ def _shard_faults(plan: Plan, stage: StagePlan, devices: Sequence[Device]) -> li
 
 
 def _rate(device: Device) -> str:
+    if isinstance(device, Host):
+        return f"{device.name}, {device.measured()}"
     return f"{device.name} at {device.utilisation:.0%} of {device.flops / 1e12:.3g} TFLOPS"
 
 
@@ -156,8 +205,17 @@ def _count(number: int) -> str:
     return f"{number:,}" if number else "-"
 
 
-def _hours(hours: float) -> str:
-    return f"{hours:,.3g}" if hours >= _SHOWN else f"<{_SHOWN}"
+def in_time(seconds: float) -> str:
+    """Write a duration in seconds, minutes or hours.
+
+    >>> in_time(0.2), in_time(21.4), in_time(650), in_time(9000)
+    ('<1 s', '21 s', '11 min', '2.5 h')
+    """
+    if seconds < 1:
+        return "<1 s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.2g} min" if seconds < HOUR else f"{seconds / HOUR:,.3g} h"
 
 
 def in_bytes(n_bytes: float) -> str:

@@ -18,6 +18,8 @@ from dskd_core.planning.quantities import (
     online_flops,
     state_row_bytes,
 )
+from dskd_core.planning.resolution import precision_on, resolved_for
+from dskd_core.precision import Precision
 from dskd_core.training.parts import position_bytes
 
 STORE_BYTES_PER_SECOND = 400e6
@@ -37,13 +39,15 @@ class Plan:
     """All stages of a configuration, planned.
 
     Attributes:
-        of: what the plan rests on.
+        of: what the plan rests on; its settings name their precisions.
+        asked: the settings as they were given, whose precisions may be ``auto``.
         cached: whether students train from stored activations.
         n_shared_tokens: whose final states embeddings and activations both need.
         stages: in the order in which they run; the right branch needs no plan.
     """
 
     of: Quantities
+    asked: PipelineConfig
     cached: bool
     n_shared_tokens: int
     stages: tuple[StagePlan, ...]
@@ -55,8 +59,17 @@ class Plan:
 
     def hours(self, stage: StagePlan, device: Device) -> float:
         """Return the hours of a stage on one device: arithmetic, and then writing."""
-        seconds = device.seconds(stage.flops, stage.float32_flops, stage.moved_bytes)
+        precision = self.training_on(device) if stage.trains else self.teaching_on(device)
+        seconds = device.seconds(stage.flops, stage.float32_flops, stage.moved_bytes, precision)
         return (seconds + stage.stored_bytes / STORE_BYTES_PER_SECOND) / HOUR
+
+    def teaching_on(self, device: Device) -> Precision:
+        """Return the precision of the teacher's products on a device."""
+        return precision_on(device, self.asked.teacher.dtype, trains=False)
+
+    def training_on(self, device: Device) -> Precision:
+        """Return the precision of training's products on a device."""
+        return precision_on(device, self.asked.training.compute_dtype, trains=True)
 
     def shard_seconds(self, stage: StagePlan, device: Device) -> float:
         """Return the seconds of one of a stage's shards on one device."""
@@ -68,7 +81,7 @@ class Plan:
         It is one teacher pass over the training text, which online training repeats.
         """
         flops = online_flops(self.of, self.of.n_training_positions)
-        return device.seconds(flops, 0.0, 0.0) / HOUR
+        return device.seconds(flops, 0.0, 0.0, self.teaching_on(device)) / HOUR
 
     @property
     def one_pass_flops(self) -> float:
@@ -77,7 +90,7 @@ class Plan:
 
     def one_pass_saving(self, device: Device) -> float:
         """Return the hours of them."""
-        return device.seconds(self.one_pass_flops, 0.0, 0.0) / HOUR
+        return device.seconds(self.one_pass_flops, 0.0, 0.0, self.teaching_on(device)) / HOUR
 
     @property
     def sizes(self) -> dict[str, float]:
@@ -104,6 +117,7 @@ def make_plan(
     n_tokens: int | None = None,
     count: bool = False,
     config_json: Path | None = None,
+    device: Device | None = None,
 ) -> Plan:
     """Plan a configuration; nothing is run, written or downloaded but the teacher's config.json.
 
@@ -112,11 +126,14 @@ def make_plan(
         n_tokens: tokens of the corpus, where it is neither built nor a local file.
         count: tokenize a local corpus to count it exactly; takes as long as the corpus stage.
         config_json: the teacher's configuration, where its source cannot be read.
+        device: a GPU, whose precision ``auto`` is; this machine's if None.
 
     Raises:
-        ConfigError: if the teacher's sizes, or those of the corpus, cannot be known.
+        ConfigError: if the teacher's sizes, or those of the corpus, cannot be known, or this
+            machine cannot compute in a precision that was asked for.
         CapacityError: if ``training.mode`` is cached and the activations exceed their budget.
     """
+    asked, config = config, resolved_for(config, device)
     teacher = read_architecture(config.teacher, config_json)
     found = find_what_stands(ArtifactStore(config.root_uri), config, count=count)
     corpus = found.corpus or estimated(config.corpus, n_tokens, found.n_prefix)
@@ -129,6 +146,7 @@ def make_plan(
     captured = (stages.untrained_student(of), stages.activations(of, cached=cached))
     return Plan(
         of,
+        asked,
         cached,
         n_shared,
         (

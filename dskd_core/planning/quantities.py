@@ -83,8 +83,9 @@ class StagePlan:
         host_bytes: most memory of one worker, the model excluded where it is on a GPU.
         device_bytes: most memory of its accelerator, weights included.
         fixed_bytes: the part of ``device_bytes`` that its setting does not lower.
-        flops: of matrix products in 16 bits.
-        float32_flops: of products in 32 bits.
+        flops: of matrix products in the precision that the settings resolve to.
+        trains: whether that is training's precision; else it is the teacher's.
+        float32_flops: of products in 32 bits, whatever the settings are.
         moved_bytes: read from the accelerator's memory by those.
         basis: what the numbers rest on: ``counted`` or ``estimated``.
         note: what a reader should know.
@@ -111,6 +112,7 @@ class StagePlan:
     device_setting: str = ""
     transient_bytes: int = 0
     disk_setting: str = ""
+    trains: bool = False
 
 
 def array_bytes(n_rows: int, row_bytes: int) -> int:

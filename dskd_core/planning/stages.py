@@ -269,6 +269,7 @@ def students(of: Quantities, *, cached: bool) -> StagePlan:
         device_setting="training.batch_windows or raise training.n_accumulated",
         transient_bytes=trained * 12 * (training.n_checkpoints + 1),
         disk_setting="the number of evaluation.arms or evaluation.seeds",
+        trains=True,
     )
 
 

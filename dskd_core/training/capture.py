@@ -1,6 +1,6 @@
 """One pass of the teacher: what a student's training needs of it, window by window."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from dskd_core.embeddings.batches import next_tokens, padded, plan_batches
 from dskd_core.embeddings.sampling import occurrence_hashes
 from dskd_core.embeddings.teacher import Teacher, load_teacher
 from dskd_core.training.compilation import CompiledLayers, run_compiled
+from dskd_core.training.logits import Buffers
 from dskd_core.training.span import Span, capturing
 from dskd_core.training.student import Shape, load_student, shape_of
 from dskd_core.training.targets import teacher_targets
@@ -90,12 +91,14 @@ class Capturer:
         shape: the student's layers.
         middle: the student's frozen layers that are not the teacher's own at that depth, if any.
         fast: the teacher's layers compiled, if they are to be.
+        buffers: memory of logits, kept from batch to batch.
     """
 
     teacher: Teacher
     shape: Shape
     middle: Span | None
     fast: CompiledLayers | None = None
+    buffers: Buffers = field(default_factory=Buffers)
 
     @classmethod
     def load(cls, teacher: Artifact, untrained: Artifact, config: TeacherConfig) -> "Capturer":
@@ -161,7 +164,11 @@ class Capturer:
     ) -> list[WindowActivations]:
         flat = torch.cat([window.states for window in found])
         targets = teacher_targets(
-            flat, self.teacher.output, temperature=temperature, compiled=compiled
+            flat,
+            self.teacher.output,
+            temperature=temperature,
+            compiled=compiled,
+            buffers=self.buffers,
         )
         pieces = zip(
             torch.split(targets.expected, lengths),

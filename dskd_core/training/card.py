@@ -25,10 +25,6 @@ It is a plain transformers checkpoint and needs nothing of dskd:
 |---|---|
 {inputs}
 
-| on held-out text, nats a position | |
-|---|---|
-{heldout}
-
 | last training step | |
 |---|---|
 {terms}
@@ -69,7 +65,6 @@ def model_card(work: Work, inputs: Inputs, draft: Draft) -> str:
         parameters=counts["parameters"],
         trainable=counts["trainable_parameters"],
         inputs="\n".join(f"| {name} | `{value}` |" for name, value in work.inputs.items()),
-        heldout=_rows(report["heldout"]),
         terms=_rows(report["last_step"]),
         text=text.get("source", "benchmark questions answered by the teacher"),
         sources=_sources(inputs.dictionary) if "dictionary" in work.inputs else "",
@@ -77,6 +72,19 @@ def model_card(work: Work, inputs: Inputs, draft: Draft) -> str:
         precision=draft.precision,
         processor=draft.processor,
     )
+
+
+def with_scores(card: str, scores: Artifact) -> str:
+    """Return a card with the student's scores on held-out text.
+
+    Args:
+        card: of :func:`model_card`, which is written before the student is scored.
+        scores: a ``scores`` artifact of the same student.
+    """
+    report, counts = scores.record.report, scores.record.counts
+    means = {name: round(value, 4) for name, value in report["means"].items()}
+    title = f"| on {counts['positions']:,} held-out positions, mean (ce, kl in nats) | |"
+    return f"{card}\n{title}\n|---|---|\n{_rows(means)}\n"
 
 
 def _rows(values: dict[str, Any]) -> str:

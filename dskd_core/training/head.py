@@ -49,6 +49,7 @@ def head_pass(
     teacher_states: Tensor | None = None,
     kl_weight: float | None = None,
     compiled: bool = False,
+    buffers: Buffers | None = None,
 ) -> HeadScores:
     """Return CE, KL and the argmax of each position in one pass over the vocabulary.
 
@@ -63,8 +64,9 @@ def head_pass(
         kl_weight: alpha; when given, ``gradient`` is d(CE + alpha T^2 KL)/d n_t at each position
             (not yet divided by n), else None.
         compiled: whether the element-wise part is compiled.
+        buffers: kept from call to call, where there are many.
     """
-    walk = Walk(as_head(head), len(states), temperature, kl_weight or 0.0, compiled)
+    walk = Walk(as_head(head), len(states), temperature, kl_weight or 0.0, compiled, buffers)
     teacher = teacher_side(walk.head, expected, entropy, teacher_states, "forward_kl")
     return _scores(walk, states, labels, teacher, gradient=kl_weight is not None, predict=True)
 

@@ -1,13 +1,19 @@
 """Finished students on a model hub: a branch each, named by arm and seed."""
 
+import os
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from dskd_core import access
 from dskd_core.artifacts import Artifact
+from dskd_core.errors import ArtifactError
+from dskd_core.training.card import with_scores
 from dskd_core.training.student import MODEL
 
 
-def push_student(student: Artifact, repository: str, *, hub: Any = None) -> str:
+def push_student(student: Artifact, scores: Artifact, repository: str, *, hub: Any = None) -> str:
     """Upload a student's checkpoint to a branch of a hub repository; return the branch.
 
     The repository is made, private, if there is none. Credentials are the hub client's own
@@ -16,12 +22,19 @@ def push_student(student: Artifact, repository: str, *, hub: Any = None) -> str:
 
     Args:
         student: with its checkpoint and model card.
+        scores: of that student on held-out text; they stand in the card that is pushed.
         repository: ``owner/name``.
         hub: a ``huggingface_hub.HfApi``; the default client if None.
 
     Raises:
         ConfigError: if this process may not push there.
+        ArtifactError: if the scores are of another student.
     """
+    if (theirs := scores.record.report["student"]) != student.fingerprint:
+        raise ArtifactError(
+            f"The scores {scores.fingerprint} are of student {theirs}, not of "
+            f"{student.fingerprint}; give that student's scores."
+        )
     access.check_push(repository)
     if hub is None:
         from huggingface_hub import HfApi
@@ -31,10 +44,17 @@ def push_student(student: Artifact, repository: str, *, hub: Any = None) -> str:
     branch = f"{report['arm']}-seed-{report['seed']}"
     hub.create_repo(repository, private=True, exist_ok=True)
     hub.create_branch(repository, branch=branch, exist_ok=True)
-    hub.upload_folder(
-        repo_id=repository,
-        revision=branch,
-        folder_path=str(student.folder(weights=True) / MODEL),
-        commit_message=f"Student {student.fingerprint} of dskd",
-    )
+    with tempfile.TemporaryDirectory(prefix="dskd-push-") as folder:
+        # Links: the weights are gigabytes, and only the card is another.
+        made = student.folder(weights=True) / MODEL
+        shutil.copytree(made.resolve(), folder, dirs_exist_ok=True, copy_function=os.symlink)
+        card = Path(folder) / "README.md"
+        card.unlink()
+        card.write_text(with_scores((made / "README.md").read_text("utf-8"), scores), "utf-8")
+        hub.upload_folder(
+            repo_id=repository,
+            revision=branch,
+            folder_path=folder,
+            commit_message=f"Student {student.fingerprint} of dskd",
+        )
     return branch

@@ -75,7 +75,7 @@ class Inputs:
                 "activations": self.activations.fingerprint,
             }
             | (senses if semantic else {}),
-            version=2,
+            version=3,
         )
 
     def source(

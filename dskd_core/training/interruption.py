@@ -13,6 +13,7 @@ from types import FrameType
 
 _EVERY_RUN = ""
 _asked: set[str] = set()
+_finishing: list[None] = []
 _own: ContextVar[str] = ContextVar("run", default=_EVERY_RUN)
 
 
@@ -52,6 +53,25 @@ def check() -> None:
     """
     if is_requested():
         raise Interrupted("The work was asked to stop; what is finished is kept: run it again.")
+
+
+@contextlib.contextmanager
+def finishing() -> Iterator[None]:
+    """Mark work that whoever ends this process waits for, however long it takes.
+
+    Such work stops by itself soon after it was asked, and keeps what it did. All other work loses
+    the artifact it is at whether it is waited for or not.
+    """
+    _finishing.append(None)  # appending and popping are atomic, adding to a number is not
+    try:
+        yield
+    finally:
+        _finishing.pop()
+
+
+def is_finishing() -> bool:
+    """Say whether a thread of this process is at such work."""
+    return bool(_finishing)
 
 
 @contextlib.contextmanager

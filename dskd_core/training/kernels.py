@@ -63,12 +63,53 @@ def single(
     return log_z, (sum_soft.log() + peak * constants[0])[:, 0]
 
 
+def forward_kl(
+    logits: Tensor,
+    teacher: Tensor,
+    constants: Tensor,
+    *,
+    squared: bool,
+    softcapped: bool,
+    gradient: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return logsumexp(z) and KL(p || q) of each row; leave the gradient in the logits.
+
+    p = softmax(teacher / T), q = softmax(z / T), as in :func:`paired`, without its logarithms: at
+    T = 2 two exponentials a token suffice. With a = (z - max z) / T, b = (t - max t) / T:
+
+        KL(p || q) = sum p (b - a) + log sum exp a - log sum exp b,    d / d(z / T) = q - p
+
+    Args:
+        logits: [rows, V], before the soft cap; overwritten if ``gradient``.
+        teacher: [rows, V], likewise.
+        constants: of :func:`settings`.
+        squared: whether T = 2.
+        softcapped: whether z = c tanh(logits / c), for both.
+        gradient: whether the logits are overwritten.
+    """
+    z, t = logits.to(constants.dtype), teacher.to(constants.dtype)
+    if softcapped:
+        z, t = (constants[2] * (x / constants[2]).tanh() for x in (z, t))
+    peak = z.amax(dim=1, keepdim=True)
+    centred, taught = ((x - x.amax(dim=1, keepdim=True)) * constants[0] for x in (z, t))
+    soft, wanted = centred.exp(), taught.exp()
+    sharp = soft * soft if squared else (z - peak).exp()
+    sum_soft, sum_sharp, sum_wanted = (x.sum(dim=1, keepdim=True) for x in (soft, sharp, wanted))
+    drawn = (wanted * (taught - centred)).sum(dim=1, keepdim=True) / sum_wanted
+    if gradient:
+        pull = soft * (constants[1] / sum_soft) - wanted * (constants[1] / sum_wanted)
+        mixed = sharp * (1.0 / sum_sharp) + pull
+        logits.copy_(mixed * (1.0 - (z / constants[2]).square()) if softcapped else mixed)
+    log_z = (sum_sharp.log() + peak)[:, 0]
+    return log_z, (drawn + sum_soft.log() - sum_wanted.log())[:, 0]
+
+
 def paired(
     logits: Tensor,
     teacher: Tensor,
     constants: Tensor,
     *,
-    divergence: Divergence,
+    divergence: Literal["reverse_kl", "jsd"],
     softcapped: bool,
     gradient: bool,
 ) -> tuple[Tensor, Tensor]:
@@ -76,7 +117,7 @@ def paired(
 
     p = softmax(teacher / T), q = softmax(z / T), m = (p + q) / 2:
 
-        forward_kl  KL(p || q)                       d / d(z / T) = q - p
+                    D                                d D / d(z / T)
         reverse_kl  KL(q || p)                       q (log q/p - KL(q || p))
         jsd         KL(p || m) / 2 + KL(q || m) / 2  q (log q/m - KL(q || m)) / 2
 
@@ -95,10 +136,7 @@ def paired(
     log_q = torch.log_softmax(z * constants[0], dim=1)
     log_p = torch.log_softmax(t * constants[0], dim=1)
     q, p = log_q.exp(), log_p.exp()
-    if divergence == "forward_kl":
-        distance = (p * (log_p - log_q)).sum(dim=1, keepdim=True)
-        slope = q - p
-    elif divergence == "reverse_kl":
+    if divergence == "reverse_kl":
         distance = (q * (log_q - log_p)).sum(dim=1, keepdim=True)
         slope = q * (log_q - log_p - distance)
     else:

@@ -22,7 +22,6 @@ from dskd_core.training.interruption import Interrupted
 from dskd_core.training.ranks import Ranks, together
 from dskd_core.training.run import Row, Run
 from dskd_core.training.student import MODEL, export, shape_of
-from dskd_core.training.validation import Validation
 
 HISTORY = "history.parquet"
 
@@ -69,9 +68,9 @@ def train_student(
         with together(config.n_ranks, _be_rank, *settings, device=device) as ranks:
             run = Run.prepare(*settings, ranks)
             trained = train(run, store, work, progress)
-        with store.publish(work, started=started) as draft:
+        with interruption.finishing(), store.publish(work, started=started) as draft:
             draft.computed(config.compute_dtype, processor_on(teacher_config.device))
-            _export(run, store, work, draft, inputs, trained)
+            _export(run, work, draft, inputs, trained)
             draft.report["peak_bytes"] = _peak_bytes(device)  # of the run, as its seconds are
     checkpoint.drop(store, work)
     return store.get(work.stage, work.fingerprint)
@@ -90,6 +89,7 @@ class Trained:
     best: Best | None
 
 
+@interruption.finishing()
 def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Trained:
     """Train from the last checkpoint, or the start, to the last step.
 
@@ -145,17 +145,13 @@ def _be_rank(
     train(run, store, inputs.work(config, arm, seed), silent)
 
 
-def _export(
-    run: Run, store: ArtifactStore, work: Work, draft: Draft, inputs: Inputs, trained: Trained
-) -> None:
+def _export(run: Run, work: Work, draft: Draft, inputs: Inputs, trained: Trained) -> None:
     folder, history, best = draft.path(MODEL), trained.history, trained.best
     untrained = inputs.untrained
     folder.mkdir()
     if best:
         run.tail.layers.load_state_dict(best.weights, strict=False)
     n_parameters = export(run.student, run.entry, run.tail.layers.state_dict(), folder)
-    end = Validation.at_the_end(store, run.config, inputs.activations, run.source)
-    heldout = {n: round(v, 4) for n, v in end.score(run.objective).items()} if end else {}
     load_tokenizer(untrained.folder() / MODEL).hf.save_pretrained(folder)
     draft.write_table(HISTORY, _table(history))
     last: dict[str, Any] = {name: round(value, 6) for name, value in history[-1].items()}
@@ -170,7 +166,6 @@ def _export(
         "seed": work.config["seed"],
         "margin": run.objective.weights.margin,
         "last_step": last,
-        "heldout": heldout,
         "kept_step": best.step if best else len(history),
     }
     card = model_card(work, inputs, draft)

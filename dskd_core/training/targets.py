@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dskd_core.embeddings.head import Head, as_head
 from dskd_core.errors import ConfigError
-from dskd_core.training.kernels import Divergence, kernel, paired, single, teaching
-from dskd_core.training.logits import Walk, wide
+from dskd_core.training.kernels import Divergence, forward_kl, kernel, paired, single, teaching
+from dskd_core.training.logits import Buffers, Walk, wide
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,12 @@ class TeacherTargets:
 
 @torch.no_grad()
 def teacher_targets(
-    states: Tensor, head: Tensor | Head, *, temperature: float, compiled: bool = False
+    states: Tensor,
+    head: Tensor | Head,
+    *,
+    temperature: float,
+    compiled: bool = False,
+    buffers: Buffers | None = None,
 ) -> TeacherTargets:
     """Return e_t, the entropy and the argmax of the teacher at each position.
 
@@ -41,8 +46,9 @@ def teacher_targets(
         head: [V, d]; products run in its dtype, softmax and sums in float32 or wider.
         temperature: T.
         compiled: whether the element-wise part is compiled.
+        buffers: kept from batch to batch, where there are many.
     """
-    walk = Walk(as_head(head), len(states), temperature, 0.0, compiled)
+    walk = Walk(as_head(head), len(states), temperature, 0.0, compiled, buffers)
     teach = kernel(teaching, compiled=compiled, softcapped=walk.head.softcap is not None)
     expected, entropy, predicted = [], [], []
     for rows in walk.chunks():
@@ -92,13 +98,12 @@ class FromStates:
         self, walk: Walk, rows: slice, states: Tensor, gradient: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return logsumexp and divergence of a chunk; the gradient in its logits is whole."""
-        both = kernel(
-            paired,
-            compiled=walk.compiled,
-            divergence=self.divergence,
-            softcapped=walk.head.softcap is not None,
-            gradient=gradient,
-        )
+        options = {"softcapped": walk.head.softcap is not None, "gradient": gradient}
+        if self.divergence == "forward_kl":
+            squared = walk.temperature == 2.0
+            both = kernel(forward_kl, compiled=walk.compiled, squared=squared, **options)
+        else:
+            both = kernel(paired, compiled=walk.compiled, divergence=self.divergence, **options)
         walk.logits(self.states[rows], walk.second)
         log_z, distance = walk.apply(both, len(states), walk.buffer, walk.second)
         return log_z, distance, None

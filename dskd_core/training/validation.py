@@ -1,4 +1,4 @@
-"""The student on held-out documents: some while it trains, the others once at its end."""
+"""The student on some of the held-out documents while it trains; the others are for its scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,14 +43,6 @@ class Validation:
             return None
         source = _captured(store, config, captured, training)
         return cls(source, _whole(config, source, source.validation))
-
-    @classmethod
-    def at_the_end(
-        cls, store: ArtifactStore, config: TrainingConfig, captured: Artifact, training: Source
-    ) -> "Validation | None":
-        """Choose all other held-out windows, or return None where there are none; see ``of``."""
-        source = _captured(store, config, captured, training)
-        return cls(source, _whole(config, source, source.heldout)) if source.heldout else None
 
     def is_due(self, n_done: int, n_steps: int, config: TrainingConfig) -> bool:
         """Say whether to validate after so many steps: every n-th, and the last."""

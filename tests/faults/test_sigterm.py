@@ -12,7 +12,6 @@ import pytest
 
 from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import PipelineConfig
-from flows.settings import end_orphaned_servers
 from tests.miniature import Built, make
 
 ROOT = Path(__file__).parents[2]
@@ -20,9 +19,8 @@ FLOW = """
 import sys, time
 from pathlib import Path
 import torch
-from flows.settings import end_orphaned_servers, use_own_prefect
+from flows.settings import use_own_prefect
 use_own_prefect()
-end_orphaned_servers()
 from dskd_core.config import PipelineConfig
 from dskd_core.training.run import Run
 from flows.pipeline import pipeline
@@ -44,7 +42,7 @@ print("the flow ended")
 
 
 @pytest.fixture
-def started(tmp_path, monkeypatch):
+def started(tmp_path):
     """Start the flow in a process of its own, with a Prefect of its own, its log in a file."""
     processes = []
 
@@ -67,9 +65,6 @@ def started(tmp_path, monkeypatch):
     for process in processes:
         process.kill()
         process.wait()
-    # The signal ends Prefect's process before it ends its temporary server.
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-    end_orphaned_servers()
 
 
 def wait_for(path: Path, process: subprocess.Popen) -> None:

@@ -73,6 +73,7 @@ def _left_branch(core: Core) -> Functions:
     return {
         "embeddings.teacher": {
             "prepare_teacher": lambda store, c, *, progress: make("teacher", store),
+            "in_other_precisions": lambda store, c: [],
         },
         "corpus.store": {
             "build_corpus": lambda store, c, teacher, *, progress: make("corpus", store, teacher),

@@ -82,54 +82,37 @@ def test_what_is_no_dictionary_cannot_be_compared(invoke, published):
     assert "give the folder of a dictionary" in result.output
 
 
-def test_prefect_gets_a_home_of_its_own_and_what_is_set_stays(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(settings.os, "environ", {"DO_NOT_TRACK": "true"})
-    settings.use_own_prefect()
+@pytest.fixture
+def started_with(tmp_path, monkeypatch):
+    """Settle Prefect with these variables set; return what was begun for a temporary server."""
+    begun = []
+    for name in ("end_servers_with_this_process", "shield_from_terminal", "end_at_hang_up"):
+        monkeypatch.setattr(settings, name, lambda name=name: begun.append(name))
+    monkeypatch.setattr(settings, "end_orphaned_servers", lambda home: None)
+
+    def settle(**variables):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(settings.os, "environ", variables)
+        settings.use_own_prefect()
+        return begun
+
+    return settle
+
+
+def test_prefect_gets_a_home_of_its_own_and_what_is_set_stays(tmp_path, started_with):
+    assert "end_servers_with_this_process" in started_with(DO_NOT_TRACK="true")
     assert settings.os.environ["PREFECT_HOME"] == str(tmp_path / "work/prefect")
     assert (tmp_path / "work/prefect").is_dir()
     assert settings.os.environ["DO_NOT_TRACK"] == "true"
     assert "PREFECT_API_URL" not in settings.os.environ
 
 
-def test_a_server_that_is_gone_is_not_used(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(settings.os, "environ", {})
+def test_nothing_ends_the_server_that_the_environment_names(started_with):
+    assert started_with(PREFECT_API_URL="http://127.0.0.1:9/api") == ["end_at_hang_up"]
+
+
+def test_a_server_that_is_gone_is_not_used(tmp_path, started_with):
     (tmp_path / "work/serve").mkdir(parents=True)
     (tmp_path / "work/serve/api_url").write_text("http://127.0.0.1:9/api\n")
-    settings.use_own_prefect()
+    started_with()
     assert "PREFECT_API_URL" not in settings.os.environ
-
-
-def test_only_an_orphaned_temporary_server_of_this_home_is_ended(monkeypatch):
-    ended = []
-
-    class Process:
-        def __init__(self, name, home="here", parent="init", **environment):
-            self.title = name
-            self._environment = {"PREFECT_HOME": home, **environment}
-            self._parent = parent
-
-        def cmdline(self):
-            return ["python", "-m", "uvicorn", "prefect.server.api.server:create_app"]
-
-        def environ(self):
-            return self._environment
-
-        def parent(self):
-            return type("Parent", (), {"name": lambda _: self._parent})()
-
-        def terminate(self):
-            ended.append(self.title)
-
-    temporary = {"PREFECT__SERVER_EPHEMERAL": "1"}
-    processes = [
-        Process("orphan", **temporary),
-        Process("of a live run", parent="python3.11", **temporary),
-        Process("of another home", home="there", **temporary),
-        Process("of make serve"),
-    ]
-    monkeypatch.setenv("PREFECT_HOME", "here")
-    monkeypatch.setattr(settings.psutil, "process_iter", lambda: processes)
-    settings.end_orphaned_servers()
-    assert ended == ["orphan"]

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import TeacherConfig
 from dskd_core.embeddings import teacher as teacher_module
-from dskd_core.embeddings.teacher import load_teacher, prepare_teacher
+from dskd_core.embeddings.teacher import in_other_precisions, load_teacher, prepare_teacher
 from dskd_core.errors import ConfigError
 from dskd_core.precision import torch_device
 
@@ -100,3 +100,39 @@ def test_other_weights_are_another_teacher(miniature, tmp_path):
 def test_an_unusable_device_is_refused():
     with pytest.raises(ConfigError, match="set auto"):
         torch_device("cuda:7" if not torch.cuda.is_available() else "nonsense")
+
+
+def test_one_source_in_two_precisions_is_two_teachers_whose_records_say_so(tmp_path, miniature):
+    store = ArtifactStore(str(tmp_path))
+    source = miniature.config.teacher.source
+    configs = [
+        TeacherConfig(source=source, dtype=dtype, device="cpu") for dtype in ("float32", "float16")
+    ]
+    wide, narrow = (prepare_teacher(store, config) for config in configs)
+    assert wide.fingerprint != narrow.fingerprint
+    assert [a.record.precision for a in (wide, narrow)] == ["float32", "float16"]
+    assert wide.record.processor.startswith("CPU ")
+    assert load_teacher(narrow, configs[1]).precision == "float16"
+
+
+def test_auto_has_the_address_of_the_precision_it_stands_for(tmp_path, miniature, monkeypatch):
+    store, source = ArtifactStore(str(tmp_path)), miniature.config.teacher.source
+    monkeypatch.setenv("DSKD_PRECISION", "float16")
+    by_auto = prepare_teacher(store, TeacherConfig(source=source, device="cpu"))
+    named = TeacherConfig(source=source, device="cpu", dtype="float16")
+    assert prepare_teacher(store, named).fingerprint == by_auto.fingerprint
+
+
+def test_teachers_of_other_precisions_are_known_until_there_is_one_of_the_run_s_own(
+    tmp_path, miniature
+):
+    store, source = ArtifactStore(str(tmp_path)), miniature.config.teacher.source
+    narrow, wide = (
+        TeacherConfig(source=source, dtype=dtype, device="cpu") for dtype in ("float16", "float32")
+    )
+    assert in_other_precisions(store, wide) == []
+    prepare_teacher(store, narrow)
+    (other,) = in_other_precisions(store, wide)
+    assert other.record.config["dtype"] == "float16"
+    prepare_teacher(store, wide)
+    assert in_other_precisions(store, wide) == []

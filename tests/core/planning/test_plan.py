@@ -26,12 +26,12 @@ def planned(monkeypatch, tmp_path):
 
     monkeypatch.setattr(architecture, "_fetch", fetch)
 
-    def plan(name: str, **changes: dict) -> Plan:
+    def plan(name: str, device: Device | None = None, **changes: dict) -> Plan:
         values = load_config(PARAMETERS / f"{name}.yaml").model_dump(mode="json")
         for stage, settings in changes.items():
             values[stage] |= settings
         values["root_uri"] = str(tmp_path)
-        return make_plan(PipelineConfig.model_validate(values))
+        return make_plan(PipelineConfig.model_validate(values), device=device)
 
     return plan
 
@@ -57,16 +57,38 @@ def test_the_student_of_llama_has_the_parameters_of_the_paper(planned):
 
 
 def test_a_plan_states_every_stage_its_hours_and_what_it_rests_on(planned):
-    plan, gpu = planned("llama3-8b"), named_gpu("a100-80gb")
+    gpu = named_gpu("a100-80gb")
+    plan = planned("llama3-8b", gpu)
     stages = [row["stage"] for row in stage_rows(plan)]
     assert stages[:5] == ["teacher", "corpus", "embeddings", "senses", "dictionary"]
     assert stages[-1] == "all"
-    assert hour_rows(plan, [gpu])[0]["hours on one"] == "A100-80GB"
+    assert set(hour_rows(plan, [gpu])[0]) == {"time of", "A100-80GB"}
     assert {"what": "tokens covered", "value": "69,832"} in size_rows(plan)
     told = " ".join(sentences(plan, [gpu]))
     assert "the hub did not answer" in told
     assert "Zipf" in told
     assert "40% of 312 TFLOPS" in told
+
+
+def test_hours_on_each_gpu_are_in_its_own_precision_and_bytes_in_one(planned):
+    t4, h100 = named_gpu("T4-16GB"), named_gpu("H100-80GB")
+    plan = planned("llama3-8b", t4, teacher={"dtype": "auto"}, training={"compute_dtype": "auto"})
+    assert hour_rows(plan, [t4, h100])[0] == {
+        "time of": "precision",
+        "T4-16GB": "float16, training float32",
+        "H100-80GB": "bfloat16",
+    }
+    rows = {row["stage"]: row["precision"] for row in stage_rows(plan)}
+    assert (rows["embeddings"], rows["students"], rows["corpus"]) == ("float16", "float32", "")
+    assert any(s.startswith("Precision: the teacher in float16, ") for s in sentences(plan, [t4]))
+    wide = planned("llama3-8b", t4, teacher={"dtype": "float32"})
+    stages, wider = ({s.stage: s for s in made.stages} for made in (plan, wide))
+    grown = wider["untrained-student"].stored_bytes / stages["untrained-student"].stored_bytes
+    assert grown == pytest.approx(2.0, rel=0.01)
+    # Products and then writing at 400 MB/s; training in float32 on a T4, 8.1 TFLOPS.
+    students = stages["students"]
+    seconds = students.flops / (0.4 * 8.1e12) + students.stored_bytes / 400e6
+    assert plan.hours(students, t4) == pytest.approx(seconds / 3600)
 
 
 def test_hours_are_arithmetic_by_hand(planned):
@@ -78,7 +100,7 @@ def test_hours_are_arithmetic_by_hand(planned):
 
 
 def test_a_gpu_that_is_too_small_is_refused_with_the_setting_to_change(planned):
-    plan = planned("llama3-8b")
+    plan = planned("llama3-8b", named_gpu("L4-24GB"))
     with pytest.raises(CapacityError, match=r"embeddings needs .* lower embeddings.batch_tokens"):
         check(plan, misfits(plan, device=named_gpu("L4-24GB")))
     check(plan, misfits(plan, device=named_gpu("H100-80GB"), memory_bytes=128 * 10**9))
@@ -145,11 +167,13 @@ def test_one_pass_for_both_saves_the_tokens_that_both_need(nexted):
     layer = 2 * (2 * 32 * 8 * (4 + 2) + 3 * 32 * 64) + 2 * 2 * 32 * 8
     assert plan.one_pass_flops == pytest.approx(4 * layer * plan.n_shared_tokens, rel=0.01)
     assert stage.flops == pytest.approx(4 * layer * stage.n_tokens, rel=0.01)
-    assert plan.one_pass_saving(gpu) == plan.one_pass_flops / (0.4 * 989e12) / 3600
+    # In float32, which the miniature asks for: 66.9 TFLOPS.
+    seconds = plan.one_pass_flops / (0.4 * 66.9e12)
+    assert plan.one_pass_saving(gpu) == pytest.approx(seconds / 3600)
     told = f"saves {plan.n_shared_tokens} of the {lengths.sum()} tokens that embeddings need, "
     assert any(told in s for s in sentences(plan, [gpu]) if s.startswith("One teacher pass"))
     for made, switch in ((plan, "on"), (make_plan(off), "off")):
-        end = f"h on H100-80GB: embeddings.reuse_activations is {switch}."
+        end = f"<1 s on H100-80GB: embeddings.reuse_activations is {switch}."
         assert any(s.endswith(end) for s in sentences(made, [gpu]))
 
 

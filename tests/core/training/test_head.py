@@ -190,7 +190,7 @@ def test_chunks_and_blocks_of_any_size_give_the_same(monkeypatch):
         return torch.autograd.grad(found.loss, student)[0]
 
     whole = [run(divergence) for divergence in DIVERGENCES]
-    monkeypatch.setitem(logits._CHUNK_BYTES, "cpu", 8 * 101 * 9)
+    monkeypatch.setitem(logits._CHUNK_LOGITS, "cpu", 101 * 9)
     monkeypatch.setitem(logits._BLOCK_BYTES, "cpu", 4 * 101 * 2)
     for divergence, before in zip(DIVERGENCES, whole, strict=True):
         torch.testing.assert_close(run(divergence), before, atol=1e-14, rtol=1e-11)
@@ -291,7 +291,7 @@ def test_a_last_block_filled_up_to_the_compiled_shape_changes_nothing(monkeypatc
         return call
 
     monkeypatch.setattr(torch, "compile", as_written)
-    monkeypatch.setitem(logits._CHUNK_BYTES, "cpu", 8 * 101 * 16)
+    monkeypatch.setitem(logits._CHUNK_LOGITS, "cpu", 101 * 16)
     monkeypatch.setitem(logits._BLOCK_BYTES, "cpu", 4 * 101 * 4)
     kernel.cache_clear()
     found = kd_loss(

@@ -20,6 +20,15 @@ def test_sigterm_asks_and_kills_nobody():
     assert not interruption.is_requested()
 
 
+def test_work_that_is_to_be_finished_is_known_until_its_last_thread_has_ended():
+    assert not interruption.is_finishing()
+    with interruption.finishing():
+        with pytest.raises(Interrupted), interruption.finishing():
+            raise Interrupted
+        assert interruption.is_finishing()
+    assert not interruption.is_finishing()
+
+
 def test_an_interrupted_run_is_no_error_to_be_handled():
     assert not issubclass(Interrupted, Exception)
 

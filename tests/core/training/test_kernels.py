@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dskd_core.training.compilation import Compiled
-from dskd_core.training.kernels import kernel, paired, settings, single, teaching
+from dskd_core.training.kernels import forward_kl, kernel, paired, settings, single, teaching
 
 needs_a_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="no C++ compiler here"
@@ -30,6 +30,7 @@ def unbroken(monkeypatch):
     ("function", "n_blocks", "options"),
     [
         (single, 1, {"squared": True, "gradient": True}),
+        (forward_kl, 2, {"squared": True, "softcapped": False, "gradient": True}),
         (paired, 2, {"divergence": "jsd", "softcapped": True, "gradient": True}),
         (teaching, 1, {"softcapped": False}),
     ],

@@ -1,13 +1,15 @@
 """A process that was told to end ends, whether or not a server hears of it."""
 
 import http.server
+import os
+import signal
 import threading
 from types import SimpleNamespace
 
 import pytest
 
-from flows import farewell as module
-from flows.farewell import is_ready
+from flows import shutdown
+from flows.shutdown import is_ready
 
 
 @pytest.fixture
@@ -19,7 +21,7 @@ def watch(monkeypatch):
 
         def answer() -> bool:
             if now == saved_after:
-                farewell.saved()
+                watch.saved()
             return answers[round(now)] == "y"
 
         def sleep(seconds: float) -> None:
@@ -28,10 +30,10 @@ def watch(monkeypatch):
             now += seconds
 
         clock = SimpleNamespace(monotonic=lambda: now, sleep=sleep)
-        monkeypatch.setattr(module, "time", clock)
-        farewell = module.Farewell(answer, lambda: ended.append(now))
+        monkeypatch.setattr(shutdown, "time", clock)
+        watch = shutdown.ServerWatch(answer, lambda: ended.append(now))
         try:
-            farewell.run()
+            watch.run()
         except IndexError:  # no more answers
             return round(now), "still watching"
         return round(now), "ended" if ended else "left in peace"
@@ -79,3 +81,44 @@ def test_a_server_without_its_database_counts_as_silent(status, ready):
 
 def test_a_server_that_is_gone_is_silent():
     assert not is_ready("http://127.0.0.1:9/api")
+
+
+@pytest.fixture
+def handlers():
+    """Give back what signals meant before the test."""
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_terminal_that_closes_is_told_to_whoever_handles_sigterm_then():
+    told = []
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    shutdown.end_at_hang_up()
+    signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert told == [signal.SIGHUP]
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_run_under_nohup_outlives_its_terminal():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    shutdown.end_at_hang_up()
+    shutdown.end_at_second_signal(lambda: False)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("handlers")
+def test_signals_mean_what_they_meant_once_a_process_that_goes_on_is_done(monkeypatch):
+    told, now = [], 0.0
+    monkeypatch.setattr(shutdown, "time", SimpleNamespace(monotonic=lambda: now))
+    signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
+    shutdown.end_at_second_signal(lambda: True)
+    os.kill(os.getpid(), signal.SIGTERM)  # an echo
+    assert told == []
+    now = 2.0
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert told == [signal.SIGTERM]
