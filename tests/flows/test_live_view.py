@@ -187,7 +187,7 @@ def test_without_a_terminal_the_plan_the_log_and_the_outcome_are_lines(
     ):
         monkeypatch.setenv(name, "1")  # so that what the run sets does not outlive the test
     monkeypatch.setattr(watch, "is_terminal", lambda: False)
-    monkeypatch.setattr(watch, "forecast", lambda _: [StageEstimate("teacher", 680.0)])
+    monkeypatch.setattr(watch, "forecast", lambda _: ([StageEstimate("teacher", 680.0)], []))
     with watch.watched(PipelineConfig(), "p.yaml") as watched:
         watched.hear_logs()
         watched.estimate(PipelineConfig())
