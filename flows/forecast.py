@@ -1,6 +1,8 @@
 """How long a run will take on this machine, before it begins, and how right that was."""
 
 import logging
+import os
+from pathlib import Path
 
 from dskd_core.config import PipelineConfig
 from dskd_core.progress import StageEstimate, clock_time
@@ -8,18 +10,25 @@ from dskd_core.progress import StageEstimate, clock_time
 _log = logging.getLogger("dskd.forecast")
 
 
-def forecast(config: PipelineConfig) -> list[StageEstimate]:
-    """Return how long each stage will take here; nothing where nobody can say.
+def forecast(config: PipelineConfig) -> tuple[list[StageEstimate], list[str]]:
+    """Return how long each stage will take here, and sentences on what is not in it.
 
-    A teacher on a hub that does not answer is such a case: that is no reason not to run.
+    No estimate where none can be made: that is no reason not to run.
     """
-    from dskd_core.planning.estimate import estimate_run  # imports torch
-
     try:
-        return list(estimate_run(config))
+        from dskd_core.planning.estimate import estimate_run  # imports torch
+
+        found = estimate_run(config, first_start=_is_first_start())
     except Exception as error:
         _log.warning("No estimate of the time is made (%s: %s).", type(error).__name__, error)
-        return []
+        return [], []
+    return list(found.stages), list(found.left_out)
+
+
+def _is_first_start() -> bool:
+    """Say whether Prefect will make its database, which a server that runs has done."""
+    home = Path(os.environ.get("PREFECT_HOME") or "work/prefect")
+    return "PREFECT_API_URL" not in os.environ and not (home / "prefect.db").exists()
 
 
 def outcome(estimated: float | None, took: float, n_found: int = 0) -> str:

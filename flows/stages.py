@@ -128,5 +128,6 @@ def _size(source: str) -> str:
     with suppress(OSError, DskdError):
         path = Path(samples.resolve(source))
         if path.is_file():
-            return f" ({path.stat().st_size / 1e6:,.1f} MB)"
+            size = path.stat().st_size
+            return f" ({size / 1e6:,.1f} MB)" if size >= 1e5 else f" ({size / 1e3:,.1f} kB)"
     return ""

@@ -59,9 +59,12 @@ class Watch:
             self._say(f"  {'computes':<10} on {processor_on(config.teacher.device)}")
         except Exception as error:  # the run itself says it better
             _log.warning("The processor is unknown (%s).", error)
-        self.board.expect(forecast(config))
+        estimates, left_out = forecast(config)
+        self.board.expect(estimates)
         if (seconds := self.board.estimated_seconds) is not None:
             self._say(f"  {'time':<10} about {clock_time(seconds)} on this machine")
+        for sentence in left_out:
+            self._say(f"  {'':<10} {sentence}")
         self.board.note("starting Prefect")
 
     def stop(self) -> None:

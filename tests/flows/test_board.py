@@ -3,6 +3,7 @@
 import pytest
 
 from dskd_core.config import PipelineConfig
+from dskd_core.planning.estimate import RunEstimate
 from dskd_core.progress import StageEstimate
 from flows.board import Board
 from flows.forecast import forecast, outcome
@@ -182,14 +183,42 @@ def test_the_stages_are_those_of_the_settings():
 
 
 def test_no_estimate_stands_in_the_way_of_a_run(monkeypatch, caplog):
-    class Forecast:
-        @staticmethod
-        def estimate_run(config):
-            raise OSError("no network")
+    def refuse(config, *, first_start):
+        raise OSError("no network")
 
-    monkeypatch.setattr("flows.forecast.import_module", lambda _: Forecast)
-    assert forecast(PipelineConfig()) == []
+    monkeypatch.setattr("dskd_core.planning.estimate.estimate_run", refuse)
+    assert forecast(PipelineConfig()) == ([], [])
     assert "no network" in caplog.text
+
+
+def test_the_estimate_is_that_of_the_plan_with_what_it_leaves_out(monkeypatch):
+    stages = (StageEstimate("teacher", 20.0),)
+    monkeypatch.setattr(
+        "dskd_core.planning.estimate.estimate_run",
+        lambda config, *, first_start: RunEstimate(stages, ("Left out: benchmarks.",)),
+    )
+    assert forecast(PipelineConfig()) == (list(stages), ["Left out: benchmarks."])
+
+
+def test_the_start_of_prefect_is_the_first_without_a_database_and_without_a_server(
+    tmp_path, monkeypatch
+):
+    asked = []
+
+    def noted(config, *, first_start):
+        asked.append(first_start)
+        return RunEstimate(())
+
+    monkeypatch.setattr("dskd_core.planning.estimate.estimate_run", noted)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    forecast(PipelineConfig())
+    (tmp_path / "prefect.db").touch()
+    forecast(PipelineConfig())
+    (tmp_path / "prefect.db").unlink()
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
+    forecast(PipelineConfig())
+    assert asked == [True, False, False]
 
 
 def test_the_outcome_is_held_against_the_estimate():

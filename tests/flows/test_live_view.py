@@ -12,8 +12,10 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
-from flows import run_log
+from dskd_core.progress import StageEstimate
+from flows import run_log, watch
 from flows.frame import frame
 from flows.heartbeat import QUIET_SECONDS, Heartbeat, Overheard
 from flows.live_view import AboveView
@@ -172,3 +174,30 @@ def test_bars_of_other_libraries_are_off():
         [sys.executable, "-c", BARS], capture_output=True, check=True, env=environment
     )
     assert done.stdout + done.stderr == b"done\n"
+
+
+def test_without_a_terminal_the_plan_the_log_and_the_outcome_are_lines(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    for name in (
+        "TQDM_DISABLE",
+        "HF_HUB_DISABLE_PROGRESS_BARS",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS",
+    ):
+        monkeypatch.setenv(name, "1")  # so that what the run sets does not outlive the test
+    monkeypatch.setattr(watch, "is_terminal", lambda: False)
+    monkeypatch.setattr(watch, "forecast", lambda _: ([StageEstimate("teacher", 680.0)], []))
+    with watch.watched(PipelineConfig(), "p.yaml") as watched:
+        watched.hear_logs()
+        watched.estimate(PipelineConfig())
+        logging.getLogger("dskd").warning("memory is short")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "dskd: p.yaml"
+    assert any(line.split() == ["all", "lines", "in", str(watched.log)] for line in lines)
+    assert "  time       about 11:20 min on this machine" in lines
+    assert lines[-1] == f"All lines of this run: {watched.log}"
+    assert watched.outcome().startswith("Estimated 11:20 min, took 0 s (100 % less)")
+    written = watched.log.read_text()
+    assert "\r" not in written
+    assert all(said in written for said in ("dskd: p.yaml", "memory is short", "about 11:20 min"))
