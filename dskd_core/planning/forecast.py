@@ -45,10 +45,10 @@ GGUF_TOKENS_A_SECOND, CONVERTED_PARAMETERS_A_SECOND = 5_000.0, 14e6
 SmolLM2-135M's in 10 s each."""
 LOADED_PARAMETERS_A_SECOND, WRITTEN_PARAMETERS_A_SECOND = 60e6, 25e6
 """From and to safetensors, hashed and flushed."""
-CLUSTERED_ROWS_A_SECOND, SHOWN_EXAMPLES_A_SECOND = 11_000.0, 9_000.0
+CLUSTERED_ROWS_A_SECOND, SHOWN_EXAMPLES_A_SECOND = 9_000.0, 9_000.0
 """Embeddings at k = 5, ten restarts and d = 576; examples with their text."""
 DICTIONARY_ROWS_A_SECOND, CANDIDATES_A_SECOND = 20_000.0, 15_000.0
-STUDENT_SECONDS, SCORE_SECONDS, JUDGED_A_SECOND = 3.0, 1.0, 6_000.0
+STUDENT_SECONDS, SCORE_SECONDS, JUDGED_A_SECOND = 1.0, 1.0, 6_000.0
 """Reading what a student is trained from; what scores are made from; positions judged against the
 dictionary."""
 REPORT_SECONDS = 5.0
@@ -241,8 +241,10 @@ def _senses(plan: Plan, rates: _Rates) -> float:
     scale = config.n_senses / 5 * config.n_restarts / 10 * plan.of.teacher.hidden_size / 576
     clustering = rows * scale / CLUSTERED_ROWS_A_SECOND
     shown = plan.of.census.rows(config.n_senses) * config.n_examples / SHOWN_EXAMPLES_A_SECOND
-    faster = rates.host.float32_flops / REFERENCE_FLOPS
-    return clustering / faster + rates.core(shown) + _tasks(stage.n_shards + 1, rates)
+    # Half of the time is taken to be coarse rounds, the other polishing in float32: not measured.
+    coarse: Precision = config.coarse_dtype  # type: ignore[assignment]
+    slower = sum(REFERENCE_FLOPS / rates.host.rate(p) / 2 for p in (coarse, "float32"))
+    return clustering * slower + rates.core(shown) + _tasks(stage.n_shards + 1, rates)
 
 
 def _dictionary(plan: Plan, rates: _Rates) -> float:
@@ -273,17 +275,31 @@ def _students(plan: Plan, rates: _Rates) -> float:
     n_students = _planned(plan, "students").n_shards
     compiled = _compiles(plan)
     plain = plan.cached and training.divergence == "forward_kl"
-    position = rates.tail(trained=True) + (2 if plain else 3) * rates.head(rates.training)
-    position += rates.kernel(compiled=compiled) * (1 if plain else 2)
+    head = (2 if plain else 3) * rates.head(rates.training)
+    head += rates.kernel(compiled=compiled) * (1 if plain else 2)
+    position = rates.tail(trained=True) + head
     if not plan.cached:
         position += rates.body + rates.head(rates.teacher)
     steps = training.n_epochs * of.n_training_positions * position
+    # At its end every student is held against the held-out text, and on the way if so asked.
+    validated = of.n_heldout_positions * _validations(plan) * (rates.tail(trained=False) + head)
     exported = rates.core(of.teacher.parameters(of.shape.n_layers) / WRITTEN_PARAMETERS_A_SECOND)
-    each = steps + exported + rates.core(STUDENT_SECONDS) + _tasks(1, rates)
+    each = steps + validated + exported + rates.core(STUDENT_SECONDS) + _tasks(1, rates)
     once = COMPILATION_SECONDS["head"] / 2 if compiled else 0.0  # a second kernel is faster
     if training.compile_layers and has_compiler():
         once += COMPILATION_SECONDS["layers"] * (of.shape.n_layers - of.shape.entry)
     return n_students * each + rates.core(once)
+
+
+def _validations(plan: Plan) -> float:
+    """Return how often all held-out positions are scored while a student trains."""
+    training, corpus = plan.of.config.training, plan.of.config.corpus
+    if training.validation_steps is None:
+        return 1.0
+    step = training.batch_windows * corpus.window_tokens
+    n_steps = training.n_epochs * plan.of.n_training_positions / step
+    share = training.validation_share
+    return share * n_steps / training.validation_steps + (1.0 - share)
 
 
 def _scores(plan: Plan, rates: _Rates) -> float:
