@@ -30,12 +30,12 @@ def push_student(student: Artifact, scores: Artifact, repository: str, *, hub: A
         ConfigError: if this process may not push there.
         ArtifactError: if the scores are of another student.
     """
+    access.check_push(repository)
     if (theirs := scores.record.report["student"]) != student.fingerprint:
         raise ArtifactError(
             f"The scores {scores.fingerprint} are of student {theirs}, not of "
             f"{student.fingerprint}; give that student's scores."
         )
-    access.check_push(repository)
     if hub is None:
         from huggingface_hub import HfApi
 

@@ -226,7 +226,7 @@ def test_code_and_pushes_need_the_operators_word(home, monkeypatch):
     with pytest.raises(ConfigError, match=r"'us/small' is none.*DSKD_PUSH_TO"):
         check_settings(pushing)
     with pytest.raises(ConfigError, match="DSKD_PUSH_TO"):
-        push_student(None, "us/small")
+        push_student(None, None, "us/small")
     monkeypatch.setenv("DSKD_REMOTE_CODE", "other/model,owner/model")
     monkeypatch.setenv("DSKD_PUSH_TO", "us/small")
     check_settings(trusting)
