@@ -150,6 +150,9 @@ class StageProgress:
 
     def _hear_end(self, event: Ended, now: float) -> None:
         self._running.pop(event.title, None)
+        if event.outcome == "stopped":
+            self._status, self._ended = "stopped", now
+            return
         if event.outcome == "failed":
             self._failed[event.title] = None
         if self._failed and not self._running:

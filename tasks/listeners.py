@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-Outcome = Literal["found", "made", "failed"]
+Outcome = Literal["found", "made", "failed", "stopped"]
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,10 @@ def told(
     tell(Begun(stage, title, is_shard))
     try:
         built = build()
-    except BaseException:
-        tell(Ended(stage, title, "failed", time.monotonic() - began, is_shard))
+    except BaseException as error:
+        # A run that is told to end raises what is no Exception: Interrupted, KeyboardInterrupt.
+        ended: Outcome = "failed" if isinstance(error, Exception) else "stopped"
+        tell(Ended(stage, title, ended, time.monotonic() - began, is_shard))
         raise
     seconds = time.monotonic() - began
     tell(Ended(stage, title, outcome(built), seconds, is_shard, counts(built)))

@@ -153,6 +153,14 @@ def test_a_stage_of_which_a_shard_failed_for_good_has_failed_and_names_it(board,
     assert "failed: embeddings shard 0-of-2" in row(board, "embeddings").details
 
 
+def test_a_student_that_was_told_to_end_is_no_failure(board, run):
+    board.hear(Planned("students", 2))
+    run("students", 5.0, title="student kd seed 0")
+    run("students", 5.0, title="student kd seed 1", outcome="stopped")
+    assert row(board, "students").status == "stopped"
+    assert not any("failed" in detail for detail in row(board, "students").details)
+
+
 def test_what_runs_when_the_run_ends_was_stopped(board, clock):
     board.hear(Begun("teacher", "teacher"))
     clock.now += 3.0

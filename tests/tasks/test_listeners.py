@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from dskd_core.training.interruption import Interrupted
 from tasks import progress as progress_module
 from tasks import shards
 from tasks.listeners import Begun, Ended, Planned, Progressed, listening, tell, told
@@ -39,6 +40,15 @@ def test_work_that_fails_is_told_and_its_error_arrives(heard):
         build("senses", fail)
     assert [type(event) for event in heard] == [Begun, Ended]
     assert heard[1].outcome == "failed"
+
+
+def test_work_that_is_told_to_end_has_not_failed(heard):
+    def stop():
+        raise Interrupted("asked to")
+
+    with pytest.raises(Interrupted):
+        build("senses", stop)
+    assert heard[1].outcome == "stopped"
 
 
 def test_progress_is_told_with_its_measures_however_seldom_it_is_logged(heard, clock, monkeypatch):
