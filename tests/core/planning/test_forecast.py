@@ -55,7 +55,7 @@ def test_the_sample_run_on_two_cores_with_amx_is_forecast_within_a_third(sample)
 def test_seconds_of_an_extracted_token_are_arithmetic_by_hand(sample):
     # 30 layers of two FLOPs a weight, and four for each of 576 values of the 128 tokens seen.
     layer = 2 * (2 * 576 * 64 * (9 + 3) + 3 * 576 * 1536) + 4 * 576 * 128
-    body = 30 * layer / (354e9 * 0.8)
+    body = 30 * layer / (354e9 * 0.9)
     token = body + 2 * 49_152 * 576 / 282e9 + 49_152 / 1e9
     shards = 3
     by_hand = 184_800 * token + 134.5e6 / 60e6 + (shards + 1) * 0.5
