@@ -166,6 +166,11 @@ def best_precision(processor: Processor, environment: Mapping[str, str] | None =
     return asked
 
 
+def trained_in(native: Precision) -> Precision:
+    """Return what training and k-means compute in where ``native`` is best: never float16."""
+    return "float32" if native == "float16" else native
+
+
 def resolved_teacher(config: TeacherConfig) -> TeacherConfig:
     """Return a teacher's settings with the precision of its weights and arithmetic named.
 
@@ -209,8 +214,7 @@ def _without_half(setting: str, asked: str, device: str) -> Precision:
     if asked != AUTO:
         _check_asked(setting, asked, place)
         return cast(Precision, asked)
-    best = best_precision(processor_of(place))
-    return "float32" if best == "float16" else best
+    return trained_in(best_precision(processor_of(place)))
 
 
 def _check_asked(setting: str, asked: str, device: torch.device) -> None:

@@ -165,6 +165,13 @@ def prepare_teacher(
     return store.get(work.stage, work.fingerprint)
 
 
+def stored_teachers(store: ArtifactStore, config: TeacherConfig) -> list[Artifact]:
+    """Return the teachers of a source that stand under a root, in any precision, oldest first."""
+    source = samples.resolve(config.source)
+    names = {source, Path(source).name, str(Path(source).resolve())}
+    return [t for t in store.of_stage("teacher") if t.record.report.get("source") in names]
+
+
 def in_other_precisions(store: ArtifactStore, config: TeacherConfig) -> list[Artifact]:
     """Return the teachers of this source under a root, where all are of other precisions.
 
@@ -172,9 +179,7 @@ def in_other_precisions(store: ArtifactStore, config: TeacherConfig) -> list[Art
         store: the root.
         config: the source, and the precision that the run computes in, by its name.
     """
-    source = samples.resolve(config.source)
-    names = {source, Path(source).name, str(Path(source).resolve())}
-    stored = [t for t in store.of_stage("teacher") if t.record.report.get("source") in names]
+    stored = stored_teachers(store, config)
     dtypes = {teacher.record.config["dtype"] for teacher in stored}
     return [] if config.dtype in dtypes else stored
 

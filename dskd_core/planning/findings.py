@@ -12,6 +12,7 @@ from dskd_core.corpus.readers import source_fingerprint
 from dskd_core.corpus.store import load_windows
 from dskd_core.embeddings.rows import load_embeddings
 from dskd_core.embeddings.store import INDEX
+from dskd_core.embeddings.teacher import stored_teachers
 from dskd_core.errors import ConfigError
 from dskd_core.planning.census import Census, Corpus, counted, is_local, read_windows
 from dskd_core.tokenizers import Tokenizer, load_tokenizer
@@ -44,7 +45,7 @@ def find_what_stands(store: ArtifactStore, config: PipelineConfig, *, count: boo
     """
     teacher = teacher_that_stands(store, config)
     # A tokenizer is the same in every precision, and a GGUF file's own takes long to read.
-    of_source = teachers_of(store, config)
+    of_source = stored_teachers(store, config.teacher)
     tokenizer = load_tokenizer(of_source[-1].folder()) if of_source else None
     if tokenizer is None and (count or Path(samples.resolve(config.teacher.source)).is_dir()):
         tokenizer = _local_tokenizer(config)
@@ -75,18 +76,10 @@ def _name(artifact: Artifact) -> str:
     return f"{artifact.record.stage}/{artifact.fingerprint}"
 
 
-def teachers_of(store: ArtifactStore, config: PipelineConfig) -> list[Artifact]:
-    """Return the teachers of this source, in any precision, oldest first."""
-    source = config.teacher.source
-    path = Path(samples.resolve(source))
-    names = {source, path.name, str(path.resolve())}
-    return [t for t in store.of_stage("teacher") if t.record.report.get("source") in names]
-
-
 def teacher_that_stands(store: ArtifactStore, config: PipelineConfig) -> Artifact | None:
     """Return the newest teacher of this source and precision."""
     dtype = config.teacher.dtype
-    alike = [t for t in teachers_of(store, config) if t.record.config["dtype"] == dtype]
+    alike = [t for t in stored_teachers(store, config.teacher) if t.record.config["dtype"] == dtype]
     return alike[-1] if alike else None
 
 

@@ -3,7 +3,7 @@
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
 from dskd_core.planning.hardware import Device
-from dskd_core.precision import AUTO, Precision, resolved, torch_device
+from dskd_core.precision import AUTO, Precision, resolved, torch_device, trained_in
 
 
 def resolved_for(config: PipelineConfig, device: Device | None = None) -> PipelineConfig:
@@ -41,11 +41,11 @@ def precision_on(device: Device, asked: str, *, trains: bool) -> Precision:
     """
     if asked != AUTO:
         return asked  # type: ignore[return-value]
-    return "float32" if trains and device.precision == "float16" else device.precision
+    return trained_in(device.precision) if trains else device.precision
 
 
 def _named(config: PipelineConfig, native: Precision) -> PipelineConfig:
-    trained = "float32" if native == "float16" else native
+    trained = trained_in(native)
     coarse = "float32" if config.senses.backend == "sklearn" else trained
     named = {
         stage: settings.model_copy(update={setting: precision})
