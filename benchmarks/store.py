@@ -75,7 +75,7 @@ def write_numpy(folder: Path, part: Arrays) -> None:
 
 def read_ours(folder: Path, rows: slice | None) -> Arrays:
     """Read a part, or a run of its rows; checksums are checked."""
-    group = zarr.open_group(storage.zarr_store(str(folder)), mode="r")
+    group = zarr.open_group(storage.zarr_store(str(folder)), mode="r", zarr_format=3)
     return {name: get_array(group, name, rows) for name in ROWS}
 
 

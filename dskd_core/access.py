@@ -11,7 +11,8 @@ in a run started by hand, every place may be used that its user may use; where o
 empty, nothing else may. What no setting may name in any process: a scheme other than s3, a chain of
 file systems (``::``), credentials, control characters, and parts such as ``..`` in an s3:// prefix.
 
-A local place is judged by where it leads, after ``~``, ``..`` and links.
+A local place is judged by where it leads, after ``~``, ``..`` and links. Where credentials lie
+(credentials.py), nothing may be read or written in any process, whatever the roots say.
 """
 
 import os
@@ -19,6 +20,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from dskd_core import credentials
 from dskd_core.config import PipelineConfig, Settings
 from dskd_core.errors import ConfigError
 
@@ -191,17 +193,27 @@ def sources_of(settings: object, name: str = "") -> Iterator[tuple[str, str]]:
 
 def _check(uri: str, what: str, verb: str, variables: tuple[str, ...]) -> str:
     place = place_of(uri)
-    if not is_restricted():
-        return place
+    named = f"{what + ' ' if what else ''}{uri!r}"
     roots = [place_of(root) for variable in variables for root in _listed(variable)]
-    if any(_is_within(place, root) for root in roots):
+    if not is_restricted() or any(_is_within(place, root) for root in roots):
+        _refuse_credentials(uri, place, named)
         return place
     leads = f" leads to {place} and" if place != uri.rstrip("/") else ""
     raise ConfigError(
-        f"{what + ' ' if what else ''}{uri!r}{leads} is none of the places this worker may {verb} "
+        f"{named}{leads} is none of the places this worker may {verb} "
         f"({', '.join(roots) or 'there are none'}); give one below these, or have the worker's "
         f"operator add it to {' or '.join(variables)}."
     )
+
+
+def _refuse_credentials(uri: str, place: str, named: str) -> None:
+    """Refuse a place that is, leads to, or is a link out of where credentials lie."""
+    as_named = uri if uri.startswith(_S3) else os.path.abspath(os.path.expanduser(uri))
+    if kept_in := credentials.kept_in(place) or credentials.kept_in(as_named):
+        raise ConfigError(
+            f"{named} is or lies in {kept_in}; no setting may name it: give a place that holds "
+            "artifacts or data alone."
+        )
 
 
 def _named(source: str) -> str:

@@ -126,10 +126,14 @@ def get_rows(group: zarr.Group) -> list[NDArray[np.int32]]:
 
 
 def _chunk_path(array: zarr.Array) -> Callable[[int], Path] | None:
-    """Return the file of each run of rows, if it is a local one and just rows and checksum."""
+    """Return the file of each run of rows, if it is a local one and just rows and checksum.
+
+    Of an artifact, it is a file that the record names.
+    """
     store, metadata = array.store, array.metadata
-    if isinstance(store, CheckedStore):
-        store = store.unchecked  # what is read here is checked here
+    checked = store if isinstance(store, CheckedStore) else None
+    if checked:
+        store = checked.unchecked  # what is read here is checked here
     plain = (
         isinstance(store, LocalStore)
         and sys.byteorder == "little"
@@ -139,8 +143,16 @@ def _chunk_path(array: zarr.Array) -> Callable[[int], Path] | None:
     )
     if not plain:
         return None
-    folder, rest = Path(store.root) / array.path, (0,) * (len(array.shape) - 1)
-    return lambda number: folder / metadata.encode_chunk_key((number, *rest))
+    root, rest = Path(store.root), (0,) * (len(array.shape) - 1)
+    prefix = f"{array.path}/" if array.path else ""
+
+    def chunk(number: int) -> Path:
+        key = prefix + metadata.encode_chunk_key((number, *rest))
+        if checked:
+            checked.check_known(key)
+        return root / key
+
+    return chunk
 
 
 def _write_chunk(path: Path, values: np.ndarray, n_rows: int) -> None:

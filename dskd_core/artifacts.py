@@ -72,12 +72,13 @@ class Artifact:
         """Open one of its Zarr groups for reading.
 
         Raises:
-            ArtifactError: now if its metadata is damaged; on reading if a chunk is.
+            ArtifactError: now if its metadata is damaged or a link; on reading if a chunk is, or if
+                the record does not name it.
         """
         store = storage.zarr_store(self.file_uri(name))
         checked = integrity.CheckedStore(store, self.uri, name, self.record.files)
         try:
-            return zarr.open_group(checked, mode="r")
+            return zarr.open_group(checked, mode="r", zarr_format=3, use_consolidated=False)
         except FileNotFoundError:
             raise integrity.damage(self.uri, name, "is missing") from None
 
@@ -88,7 +89,8 @@ class Artifact:
             weights: compare the safetensors files with the record, too: they are to be loaded.
 
         Raises:
-            ArtifactError: if a file is absent or is not what the record says.
+            ArtifactError: if a file is absent, is not what the record says, is not in the record
+                or is a link.
         """
         folder = self.unchecked_folder()
         try:
@@ -111,6 +113,7 @@ class Artifact:
             ) from error
 
     def _check(self, folder: Path, weights: bool) -> None:
+        integrity.check_only(self.uri, folder, self.record.files, {RECORD})
         for name, entry in self.record.files.items():
             if ".zarr/" not in name and (weights or not name.endswith(".safetensors")):
                 integrity.check_file(self.uri, name, folder / name, entry)
@@ -119,26 +122,34 @@ class Artifact:
         """Read one of its files whole.
 
         Raises:
-            ArtifactError: if it is absent or is not what the record says.
+            ArtifactError: if it is absent, is not what the record says, or is a link.
         """
+        entry = self._entry(name)
         try:
             content = storage.read_bytes(self.file_uri(name))
         except FileNotFoundError:
             raise integrity.damage(self.uri, name, "is missing") from None
-        integrity.check_bytes(self.uri, name, content, self.record.files[name])
+        integrity.check_bytes(self.uri, name, content, entry)
         return content
 
     def table(self, name: str) -> pa.Table:
         """Read one of its Parquet files.
 
         Raises:
-            ArtifactError: if it is absent or is not what the record says.
+            ArtifactError: if it is absent, is not what the record says, or is a link.
         """
         if storage.is_remote(self.uri):
             return pq.read_table(pa.BufferReader(self.read_bytes(name)))
-        path = Path(self.file_uri(name))
-        integrity.check_file(self.uri, name, path, self.record.files[name])
+        path, entry = Path(self.file_uri(name)), self._entry(name)
+        integrity.check_file(self.uri, name, path, entry)
         return pq.read_table(path)
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        """Return what the record says of a file that is about to be read, if it is no link."""
+        entry = integrity.entry_of(self.uri, name, self.record.files)
+        if not storage.is_remote(self.uri):
+            integrity.check_no_link(self.uri, Path(self.uri), name)
+        return entry
 
     def query(
         self, sql: str, parameters: dict[str, Any] | None = None, /, **tables: str | pa.Table
@@ -200,6 +211,8 @@ class ArtifactStore:
         Raises:
             ArtifactError: if its record cannot be read, or is refused.
         """
+        if not storage.is_remote(uri):
+            integrity.check_no_link(uri, Path(uri), RECORD)
         try:
             record = Record(**json.loads(storage.read_bytes(storage.join(uri, RECORD))))
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError) as error:

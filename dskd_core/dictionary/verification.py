@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from dskd_core.artifacts import RECORD, Artifact, ArtifactStore
 from dskd_core.dictionary.invariants import INVARIANTS
 from dskd_core.dictionary.problems import Problem
 from dskd_core.errors import ArtifactError
+from dskd_core.integrity import walked
 from dskd_core.records import contradictions
 
 _BLOCK_BYTES = 1 << 22
@@ -95,7 +97,12 @@ def _check_files(verified: Verified) -> Iterator[Problem]:
     fs, root = storage.filesystem(artifact.uri)
     fs.invalidate_cache()
     there = {name.removeprefix(f"{root}/") for name in map(str, fs.find(root))}
+    odd = {} if storage.is_remote(artifact.uri) else _odd_files(artifact)
+    yield from (Problem(name, what) for name, what in sorted(odd.items()))
+    there -= odd.keys()
     for name, entry in artifact.record.files.items():
+        if any(name == link or name.startswith(f"{link}/") for link in odd):
+            continue  # said already; what a link leads to is not read
         if name not in there:
             yield Problem(name, "is missing")
             continue
@@ -111,7 +118,13 @@ def _check_files(verified: Verified) -> Iterator[Problem]:
         elif digest.hexdigest() != entry["sha256"]:
             yield Problem(name, "has another SHA-256 than the record says")
     for name in sorted(there - set(artifact.record.files) - {RECORD}):
-        yield Problem(name, "is not in the record")
+        if not any(name.startswith(f"{link}/") for link in odd):
+            yield Problem(name, "is not in the record")
+
+
+def _odd_files(artifact: Artifact) -> dict[str, str]:
+    """Return what is neither file nor folder in a local artifact, and what it is."""
+    return {name: what for name, what in walked(Path(artifact.uri)) if what}
 
 
 def _check_name(artifact: Artifact) -> Iterator[Problem]:
