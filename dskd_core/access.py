@@ -39,6 +39,7 @@ _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9_-]|\.(?!\.))*")
 _PART = re.compile(r"(?!\.{1,2}$)[\w.=+ -]*[\w=+-]")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 _REVISION = re.compile(r"(?!.*\.\.)[\w.][\w./-]*")
+_MAX_LINKS = 40
 
 
 def is_restricted() -> bool:
@@ -207,13 +208,30 @@ def _check(uri: str, what: str, verb: str, variables: tuple[str, ...]) -> str:
 
 
 def _refuse_credentials(uri: str, place: str, named: str) -> None:
-    """Refuse a place that is, leads to, or is a link out of where credentials lie."""
-    as_named = uri if uri.startswith(_S3) else os.path.abspath(os.path.expanduser(uri))
-    if kept_in := credentials.kept_in(place) or credentials.kept_in(as_named):
-        raise ConfigError(
-            f"{named} is or lies in {kept_in}; no setting may name it: give a place that holds "
-            "artifacts or data alone."
-        )
+    """Refuse a place that is or lies where credentials do, or leads there or through there."""
+    ways = [] if uri.startswith(_S3) else _ways(Path(uri).expanduser().absolute())
+    for way in dict.fromkeys((place, *ways)):
+        if kept_in := credentials.kept_in(way):
+            raise ConfigError(
+                f"{named} is or lies in {kept_in}; no setting may name it: give a place that holds "
+                "artifacts or data alone."
+            )
+
+
+def _ways(path: Path) -> Iterator[str]:
+    """Yield a path and, link by link, what it becomes on its way to where it leads.
+
+    Links in /proc lead elsewhere than they say, so what is passed counts, too.
+    """
+    path = Path(os.path.normpath(path))
+    yield str(path)
+    for _ in range(_MAX_LINKS):
+        link = next((part for part in (*reversed(path.parents), path) if part.is_symlink()), None)
+        if link is None:
+            return
+        target = link.parent / link.readlink() / path.relative_to(link)
+        path = Path(os.path.normpath(target))
+        yield str(path)
 
 
 def _named(source: str) -> str:

@@ -147,7 +147,7 @@ def _chunk_path(array: zarr.Array) -> Callable[[int], Path] | None:
     prefix = f"{array.path}/" if array.path else ""
 
     def chunk(number: int) -> Path:
-        key = prefix + metadata.encode_chunk_key((number, *rest))
+        key = f"{prefix}{metadata.encode_chunk_key((number, *rest))}"
         if checked:
             checked.check_known(key)
         return root / key

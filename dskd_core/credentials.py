@@ -60,7 +60,7 @@ def kept_in(place: str) -> str | None:
     >>> kept_in("/data/shop/.env"), kept_in("/data/shop/environment.txt")
     ("'.env', a file of credentials", None)
     """
-    if said := _by_name([part.casefold() for part in place.split("/") if part]):
+    if said := _by_name(place):
         return said
     if not place.startswith("/"):
         return None
@@ -70,7 +70,9 @@ def kept_in(place: str) -> str | None:
     return _by_environment(place)
 
 
-def _by_name(parts: list[str]) -> str | None:
+@lru_cache(maxsize=1 << 12)
+def _by_name(place: str) -> str | None:
+    parts = [part.casefold() for part in place.split("/") if part]
     for above, part in zip(["", *parts], parts, strict=False):
         if part in _FOLDERS or (above == ".config" and part in _FOLDERS_OF_CONFIG):
             return f"{part!r}, a folder of credentials"
@@ -85,9 +87,11 @@ def _by_environment(place: str) -> str | None:
     home = _path(os.environ.get("PREFECT_HOME") or "~/.prefect")
     if _within(place, home):
         return f"{home}, Prefect's home (PREFECT_HOME)"
-    for folder in (place, *map(str, Path(place).parents)):
+    folder = place
+    while folder:
         if os.path.lexists(f"{folder}/{_DATABASE}"):
             return f"{folder}, a home of Prefect's with its database"
+        folder = folder.rpartition("/")[0]
     hub = _path(os.environ.get("HF_HOME") or f"{_caches()}/huggingface")
     if _within(place, hub) and not _CACHED.fullmatch(place[len(hub) :].lstrip("/")):
         return f"{hub}, where the hub's tokens lie (HF_HOME)"
@@ -111,12 +115,12 @@ def _caches() -> str:
 
 
 def _path(name: str) -> str:
-    return _resolved(os.path.abspath(os.path.expanduser(os.path.expandvars(name))))
+    return _resolved(name, os.environ.get("HOME"), Path.cwd())
 
 
 @lru_cache(maxsize=64)  # asked before every file
-def _resolved(path: str) -> str:
-    return os.path.realpath(path)
+def _resolved(name: str, _home: str | None, _working_folder: Path) -> str:
+    return str(Path(os.path.expandvars(name)).expanduser().resolve())
 
 
 def _within(place: str, folder: str) -> bool:

@@ -93,11 +93,11 @@ def check_no_link(uri: str, folder: Path, name: str) -> None:
     Raises:
         ArtifactError: if there is one.
     """
-    path = str(folder)
+    path = folder
     for part in name.split("/"):
-        path = f"{path}/{part}"
-        if os.path.islink(path):
-            raise damage(uri, name, f"is or lies in a link to {os.readlink(path)!r}")
+        path /= part
+        if path.is_symlink():
+            raise damage(uri, name, f"is or lies in a link to {str(path.readlink())!r}")
 
 
 def check_only(uri: str, folder: Path, files: dict[str, Entry], others: set[str]) -> None:
@@ -120,8 +120,8 @@ def check_only(uri: str, folder: Path, files: dict[str, Entry], others: set[str]
 def walked(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield all that is no folder below ``folder``: its relative name, and what is odd about it.
 
-    A link is not followed. Nothing is asked of a file but its kind, which the listing has. An absent
-    folder has nothing below it.
+    A link is not followed. Of a file nothing is asked but its kind, which the listing has. An
+    absent folder has nothing below it.
     """
     waiting = [""]
     while waiting:
@@ -133,7 +133,7 @@ def walked(folder: Path) -> Iterator[tuple[str, str]]:
         for entry in entries:
             name = f"{inner}{entry.name}"
             if entry.is_symlink():
-                yield name, f"is a link to {os.readlink(entry.path)!r}"
+                yield name, f"is a link to {str(Path(entry.path).readlink())!r}"
             elif entry.is_dir(follow_symlinks=False):
                 waiting.append(f"{name}/")
             else:
