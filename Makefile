@@ -10,7 +10,8 @@ DSKD_PORT  ?= 4200
 BIN   := .venv/bin
 READY := .venv/.ready-$(shell cat constraints.txt requirements-sample.txt pyproject.toml | cksum | cut -d' ' -f1)
 
-# Prefect's state stays inside the clone, and nobody is told that it runs.
+# Prefect's state stays inside the clone, and nobody is told that it runs. That of make serve is
+# work-prefect: what parameters may name to its workers is in work, data and models.
 export DSKD_PORT
 export PREFECT_HOME := $(CURDIR)/work/prefect
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -79,6 +80,6 @@ serve: $(READY) home
 stop:
 	@if [ -x $(BIN)/python ]; then $(BIN)/python infra/serve.py stop; fi
 
-# Environment and caches; work/, with the artifacts, is yours to delete.
+# Environment and caches; work/, with the artifacts, and work-prefect/ are yours to delete.
 clean: stop
 	rm -rf .venv .ruff_cache .mypy_cache .pytest_cache .import_linter_cache *.egg-info

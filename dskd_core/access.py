@@ -225,6 +225,8 @@ def _ways(path: Path) -> Iterator[str]:
     """
     path = Path(os.path.normpath(path))
     yield str(path)
+    if str(path) == os.path.realpath(path):
+        return
     for _ in range(_MAX_LINKS):
         link = next((part for part in (*reversed(path.parents), path) if part.is_symlink()), None)
         if link is None:

@@ -3,11 +3,15 @@
 ``python infra/serve.py start|stop|status``, from the root of the clone; ``make serve`` and
 ``make stop`` do so. Starting twice is harmless. Every process is remembered in ``work/serve`` with
 its start time, so stopping never ends another program that was given the same number since.
+
+Parameters may name what is in ``work``, ``data`` and ``models``, so Prefect's home, whose database
+holds the key of every secret block, lies beside ``work`` and not in it.
 """
 
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,13 +23,24 @@ import psutil
 HOME = Path(__file__).resolve().parents[1]
 WORK = Path(os.environ.get("DSKD_WORK", HOME / "work"))
 STATE = WORK / "serve"
+PREFECT = Path(
+    os.environ.get("DSKD_PREFECT_HOME", WORK.absolute().with_name(f"{WORK.name}-prefect"))
+).absolute()
+"""The PREFECT_HOME of the server and its workers: in no root of theirs."""
+
+OLD_PREFECT = WORK / "prefect"
+"""Where it was before, and where that of a run by hand is."""
+
 PORT = int(os.environ.get("DSKD_PORT", "4200"))
 URL = f"http://127.0.0.1:{PORT}/api"
 POOLS = {"dskd-cpu": "2", "dskd-gpu": os.environ.get("DSKD_GPU_SLOTS", "1")}
 """Work pool -> runs a worker takes at once; one GPU runs one flow."""
 
-PLACES = {"DSKD_ROOTS": str(WORK), "DSKD_READ_ROOTS": str(HOME)}
+PLACES = {"DSKD_ROOTS": str(WORK), "DSKD_READ_ROOTS": f"{HOME / 'data'},{HOME / 'models'}"}
 """Where parameters may make a worker write, and read, unless the environment says otherwise."""
+
+PRIVATE = ",".join(str(p.absolute()) for p in (PREFECT, OLD_PREFECT, STATE, WORK / "logs"))
+"""What they may not name in any root: Prefect's homes; process ids and logs."""
 
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 """Where the server remembers who holds a slot of a limit: in its PREFECT_HOME."""
@@ -40,10 +55,12 @@ def environment() -> dict[str, str]:
     ours = {"PREFECT_API_AUTH_STRING": password} if password else {}
     if not PLACES.keys() & os.environ.keys():
         ours |= PLACES
+    theirs = os.environ.get("DSKD_PRIVATE", "")
     ours |= {
         "DSKD_HOME": str(HOME),
+        "DSKD_PRIVATE": f"{PRIVATE},{theirs}".rstrip(","),
         "PREFECT_API_URL": URL,
-        "PREFECT_HOME": str(WORK / "prefect"),
+        "PREFECT_HOME": str(PREFECT),
         # In memory, as Prefect keeps them by default, a server that is killed forgets who holds a
         # GPU, and the slot is never given back: runs would wait for it for ever.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
@@ -115,7 +132,9 @@ def start() -> None:
         SystemExit: if another program has the port, or the server does not come up.
     """
     STATE.mkdir(parents=True, exist_ok=True)
-    (WORK / "prefect").mkdir(parents=True, exist_ok=True)
+    take_out_old_home()
+    PREFECT.mkdir(parents=True, exist_ok=True)
+    PREFECT.chmod(0o700)
     if is_healthy() and not running("server"):
         sys.exit(f"Port {PORT} has another Prefect server; stop it or set DSKD_PORT.")
     launch("server", prefect("server", "start", "--host", "127.0.0.1", "--port", str(PORT)))
@@ -127,6 +146,33 @@ def start() -> None:
     (STATE / "api_url").write_text(URL + "\n", "utf-8")
     print(f"\nPrefect UI: http://127.0.0.1:{PORT}")
     print(f"From another terminal: PREFECT_API_URL={URL} prefect deployment run dskd/train")
+
+
+def take_out_old_home() -> None:
+    """Move Prefect's home, with the history of runs, from ``work`` to beside it, once.
+
+    Raises:
+        SystemExit: if a server of that home runs.
+    """
+    database = OLD_PREFECT / "prefect.db"
+    if PREFECT.exists() or not database.exists():
+        return
+    if process := user_of(database):
+        sys.exit(
+            f"{OLD_PREFECT} is to be moved to {PREFECT}, out of what parameters may name, and "
+            f"process {process.pid} uses it; end that run, or `make stop`, and start again."
+        )
+    shutil.move(OLD_PREFECT, PREFECT)
+    print(f"Prefect's home is now {PREFECT}: {OLD_PREFECT} was moved, out of the workers' roots.")
+
+
+def user_of(file: Path) -> psutil.Process | None:
+    """Return a process of ours that has a file open, if there is one."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if any(opened.path == str(file.resolve()) for opened in process.open_files()):
+                return process
+    return None
 
 
 def await_health() -> None:

@@ -2,11 +2,11 @@
 FROM python:3.11.14-slim-bookworm
 
 RUN useradd --create-home --uid 10001 dskd \
-    && install -d -o dskd /opt/dskd /data
+    && install -d -o dskd /opt/dskd /data /cache
 USER 10001
 WORKDIR /opt/dskd
 ENV PATH=/opt/dskd/.venv/bin:$PATH PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 \
-    DSKD_HOME=/data HF_HOME=/data/huggingface
+    DSKD_HOME=/data HF_HOME=/cache/huggingface
 
 # torch's CPU build lies in an index of its own: --build-arg PIP_EXTRA_INDEX_URL=... names it;
 # without it pip takes the larger CUDA build, which runs on a CPU too.
@@ -19,5 +19,5 @@ RUN python -m venv .venv \
 COPY --chown=10001 . .
 RUN pip install -c constraints.txt '.[s3,hub,dask,eval]'
 
-VOLUME /data
+VOLUME /data /cache
 CMD ["prefect", "worker", "start", "--pool", "dskd-cpu"]

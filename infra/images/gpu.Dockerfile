@@ -6,11 +6,11 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3=3.12.* python3-venv=3.12.* \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 10001 dskd \
-    && install -d -o dskd /opt/dskd /data
+    && install -d -o dskd /opt/dskd /data /cache
 USER 10001
 WORKDIR /opt/dskd
 ENV PATH=/opt/dskd/.venv/bin:$PATH PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 \
-    DSKD_HOME=/data HF_HOME=/data/huggingface
+    DSKD_HOME=/data HF_HOME=/cache/huggingface
 
 COPY --chown=10001 constraints.txt requirements-sample.txt ./
 RUN python3 -m venv .venv \
@@ -20,5 +20,5 @@ RUN python3 -m venv .venv \
 COPY --chown=10001 . .
 RUN pip install -c constraints.txt '.[s3,hub,dask,eval,gpu]'
 
-VOLUME /data
+VOLUME /data /cache
 CMD ["prefect", "worker", "start", "--pool", "dskd-gpu", "--limit", "1"]
