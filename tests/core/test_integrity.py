@@ -181,6 +181,7 @@ def test_metadata_of_another_kind_is_refused_before_zarr_acts_on_it(artifact, re
         read(forge(artifact, described=True))
 
 
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
 @READERS
 def test_metadata_of_arrays_inside_that_of_their_group_is_refused(artifact, read):
     zarr.consolidate_metadata(f"{artifact.uri}/x.zarr")
