@@ -2,11 +2,9 @@
 
 from typing import Any, Literal
 
-from prefect import flow
-
 from dskd_core.config import PipelineConfig
 from flows.beginning import begin
-from flows.runner import DEFAULTS, Made, configured
+from flows.runner import DEFAULTS, Made, dskd_flow
 from flows.train import train
 from tasks import evaluation
 
@@ -23,7 +21,7 @@ ABLATIONS: dict[str, list[Any]] = {
 choice of layers and the key. A value the first point has already adds no point."""
 
 
-@flow(name="dskd", flow_run_name="sweep on {config.teacher.source}", task_runner=configured())
+@dskd_flow("sweep on {config.teacher.source}")
 def sweep(
     config: PipelineConfig = DEFAULTS,
     grid: dict[str, list[Any]] = ABLATIONS,

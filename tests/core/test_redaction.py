@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from dskd_core.errors import ConfigError
-from dskd_core.redaction import install, redact, redacted_errors
+from dskd_core.redaction import install, redact, redacting
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCY"
 
@@ -35,6 +35,11 @@ def lines():
     yield written
     logger.removeHandler(handler)
     logging.setLogRecordFactory(made)
+
+
+@redacting
+def raised(error: BaseException) -> None:
+    raise error
 
 
 def test_every_form_of_a_secret_is_replaced_by_its_name():
@@ -97,16 +102,16 @@ def test_installing_twice_wraps_once(lines):
     ],
 )
 def test_an_error_keeps_its_type_and_loses_the_secret(error):
-    with pytest.raises(type(error), match="AWS_SECRET_ACCESS_KEY") as told, redacted_errors():
-        raise error
+    with pytest.raises(type(error), match="AWS_SECRET_ACCESS_KEY") as told:
+        raised(error)
     assert SECRET not in str(told.value)
 
 
 def test_the_errors_behind_an_error_lose_it_too():
     error = OSError("the upload broke off")
     error.__cause__ = ValueError(f"denied for {SECRET}")
-    with pytest.raises(OSError, match="upload broke off") as told, redacted_errors():
-        raise error
+    with pytest.raises(OSError, match="upload broke off") as told:
+        raised(error)
     assert str(told.value.__cause__) == "denied for [AWS_SECRET_ACCESS_KEY]"
 
 
@@ -116,5 +121,6 @@ def test_an_error_that_cannot_be_changed_becomes_one_that_names_it():
             return f"denied for {SECRET}"
 
     match = r"^StubbornError: denied for \[AWS_SECRET_ACCESS_KEY\]$"
-    with pytest.raises(RuntimeError, match=match), redacted_errors():
-        raise StubbornError
+    with pytest.raises(RuntimeError, match=match) as told:
+        raised(StubbornError())
+    assert told.value.__context__ is None, "the error it stands for would be kept with it"
