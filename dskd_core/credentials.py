@@ -1,0 +1,52 @@
+"""Credentials in the settings of a run: refused, by the form and by the settings, and not repeated.
+
+A value that a run is created with is kept by the server, and read by everyone who may read runs.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from dskd_core.redaction import TOKEN
+
+NO_CREDENTIALS = rf"^(?![\s\S]*(?:{TOKEN}|://\S{{0,500}}@))"
+"""What no text of the settings may hold: a login in an address, a token that is known by its form.
+It stands in the form of every text, in the words that Python and JavaScript share."""
+
+
+def refuse_in_form(schema: dict[str, Any]) -> None:
+    """Have a form (JSON schema) refuse a text with credentials, whatever else it asks of it."""
+    waiting = list(schema.get("properties", {}).values())
+    while waiting:
+        member = waiting.pop()
+        waiting += [*member.get("anyOf", ()), *member.get("prefixItems", ())]
+        waiting += [member["items"]] if isinstance(member.get("items"), dict) else []
+        if member.get("type") == "string" and not {"enum", "const", "format"} & member.keys():
+            member["pattern"] = NO_CREDENTIALS + member.get("pattern", "").removeprefix("^")
+
+
+def check_no_credentials(value: Any) -> Any:
+    """Return a value of plain data, if no text in it carries a login or a token.
+
+    Raises:
+        ValueError: with nothing of it.
+
+    >>> check_no_credentials(["s3://bucket/x", 3])
+    ['s3://bucket/x', 3]
+    """
+    if any(not re.match(NO_CREDENTIALS, text) for text in _texts(value)):
+        raise ValueError(
+            "carries credentials (not shown here); give them in the environment (HF_TOKEN, "
+            "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+        )
+    return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple):
+        for member in value:
+            yield from _texts(member)
+    elif isinstance(value, dict):  # of a sweep; a stage's settings look at theirs, by name
+        yield from _texts([*value, *value.values()])
