@@ -28,7 +28,7 @@ from prefect.utilities.hashing import file_hash
 
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
-from dskd_core.redaction import redact, redacting
+from dskd_core.redaction import redact, redacted_value, redacting
 from dskd_core.training import interruption
 from flows import shutdown
 
@@ -187,7 +187,7 @@ def configured() -> Configured:
 
 
 class RedactedFlow(Flow[P, R]):
-    """A flow that repeats no secret of the parameters it refuses."""
+    """A flow that repeats no secret of its parameters."""
 
     @redacting
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -197,6 +197,10 @@ class RedactedFlow(Flow[P, R]):
             ParameterTypeError: if one is refused.
         """
         return super().validate_parameters(parameters)
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters of a run that this process begins, as the server keeps them."""
+        return dict(redacted_value(super().serialize_parameters(parameters)))
 
 
 def dskd_flow(flow_run_name: str) -> Callable[[Callable[P, R]], RedactedFlow[P, R]]:

@@ -3,14 +3,20 @@
 import ast
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
 from prefect import Flow, Task
+from prefect.exceptions import ParameterTypeError
 
 import flows
 import tasks
+from dskd_core.config import PipelineConfig
 from flows.runner import RedactedFlow
+from flows.sweep import sweep
+from flows.tidy import tidy
+from tasks.tidy import tidy as tidy_task
 
 ROOT = Path(__file__).parents[2]
 OPTIONAL = {"flows.ray_runner": "prefect_ray", "flows.dask_runner": "prefect_dask"}
@@ -69,6 +75,32 @@ def test_nobody_else_makes_tasks_flows_or_pages(name):
     assert "prefect" not in found, "import names from it, so that this test sees them"
     for forbidden, allowed in MAY_IMPORT.items():
         assert forbidden not in found or name in allowed
+
+
+def test_names_and_parameters_of_runs_have_no_secret(monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", "of-postgres")
+    config = PipelineConfig(root_uri="/data/of-postgres")
+    assert tidy_task.task_run_name(parameters={"config": config}) == "tidy /data/[PGPASSWORD]"
+    kept = tidy.serialize_parameters({"config": config, "older_than_hours": 24.0})
+    assert kept["config"]["root_uri"] == "/data/[PGPASSWORD]"
+    assert kept["older_than_hours"] == 24.0
+
+
+def test_a_flow_repeats_no_login_of_what_it_refuses():
+    for flow, parameters in (
+        (tidy, {"older_than_hours": "s3://K:hidden@h"}),
+        (tidy, {"config": {"root_uri": "hf:s3://K:hidden@h"}}),
+        (sweep, {"grid": {"senses.n_senses": [3, "hf:s3://K:hidden@h"]}}),
+    ):
+        with pytest.raises(ParameterTypeError) as told:
+            flow.validate_parameters(parameters)
+        assert "hidden" not in str(told.value)
+
+
+def test_the_form_of_a_sweep_refuses_credentials_in_its_grid():
+    values = sweep.parameters.properties["grid"]["additionalProperties"]["items"]
+    assert not re.search(values["pattern"], "hf:s3://K:S@h")
+    assert re.search(values["pattern"], "calibrated")
 
 
 def test_tasks_of_one_name_in_two_modules_are_two_to_prefect():
