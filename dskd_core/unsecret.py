@@ -132,9 +132,11 @@ def _names(error: BaseException) -> Iterator[str]:
 def _kept_texts(error: BaseException) -> list[str]:
     """Return every text in an error as Prefect may keep it; none of one that cannot be kept."""
     try:
-        members = [member for _, member, _ in pickletools.genops(pickle.dumps(error))]
+        # In this protocol a class, whose name is no secret, is told from a text.
+        found = list(pickletools.genops(pickle.dumps(error, protocol=2)))
     except Exception:
         return []
+    members = [member for operation, member, _ in found if operation.name != "GLOBAL"]
     return [_text(member) for member in members if isinstance(member, str | bytes)]
 
 

@@ -236,6 +236,12 @@ def test_nothing_that_an_error_carries_has_the_secret(error):
     assert isinstance(kept, Exception) == isinstance(error, Exception)
 
 
+def test_a_password_that_is_the_name_of_a_module_changes_no_error_of_it(monkeypatch):
+    monkeypatch.setenv("POSTGRES_PASSWORD", "dskd_core")
+    with pytest.raises(ConfigError, match="all is well"):
+        raised(ConfigError("all is well"))
+
+
 @pytest.mark.parametrize("n", [2_000, 4_000])
 @pytest.mark.parametrize("text", ["://a:", "://", "eyJ", "authorization: ", "mysql://", "?sig="])
 def test_no_text_takes_long(text, n):

@@ -15,6 +15,7 @@ from tests.served import ROOT, awaited
 pytestmark = [
     pytest.mark.xdist_group("prefect"),
     pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.slow,
     pytest.mark.timeout(600),
 ]
 
