@@ -12,7 +12,7 @@ empty, nothing else may. What no setting may name in any process: a scheme other
 file systems (``::``), credentials, control characters, and parts such as ``..`` in an s3:// prefix.
 
 A local place is judged by where it leads, after ``~``, ``..`` and links. Where credentials lie
-(credentials.py), nothing may be read or written in any process, whatever the roots say.
+(private_places.py), nothing may be read or written in any process, whatever the roots say.
 """
 
 import os
@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from dskd_core import credentials
+from dskd_core import private_places
 from dskd_core.config import PipelineConfig, Settings
 from dskd_core.errors import ConfigError
 
@@ -211,7 +211,7 @@ def _refuse_credentials(uri: str, place: str, named: str) -> None:
     """Refuse a place that is or lies where credentials do, or leads there or through there."""
     ways = [] if uri.startswith(_S3) else _ways(Path(uri).expanduser().absolute())
     for way in dict.fromkeys((place, *ways)):
-        if kept_in := credentials.kept_in(way):
+        if kept_in := private_places.kept_in(way):
             raise ConfigError(
                 f"{named} is or lies in {kept_in}; no setting may name it: give a place that holds "
                 "artifacts or data alone."

@@ -23,7 +23,9 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from dskd_core.credentials import check_no_credentials, refuse_in_form
 from dskd_core.errors import ConfigError
+from dskd_core.redaction import redact
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
@@ -31,17 +33,29 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 # Credentials in an address stand before an "@". The pattern is part of the form, so the server
 # refuses them when a run is created, before they are kept anywhere.
-Uri = Annotated[str, Field(pattern=r"^(hf:.*|[^@]*|[^:]*)$")]
+Uri = Annotated[str, Field(pattern=r"^(hf:[^:@]*(@[^:@]*)?|[^@]*|[^:]*)$")]
+Name = Annotated[str, Field(pattern=r"^[^:@]*$")]
+"""A name on the hub: of a repository, a revision, a configuration."""
 Arm = Literal["kd", "dskd", "kd_mse", "dskd_own", "dskd_shuffled", "dskd_no_hinge"]
 
 
 class Settings(BaseModel):
-    """Frozen settings that refuse unknown keys."""
+    """Frozen settings that refuse unknown keys, and credentials in any text."""
 
     # A value that is refused may be a secret in the wrong place: pydantic's message has none.
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        json_schema_extra=refuse_in_form,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_credentials(cls, value: Any) -> Any:
+        # The settings within settings look at theirs, and name them.
+        return value if isinstance(value, dict | Settings) else check_no_credentials(value)
 
 
 class TeacherConfig(Settings):
@@ -49,7 +63,7 @@ class TeacherConfig(Settings):
 
     source: Uri = "sample:smollm2-135m"
     """A hub id, a local folder, a .gguf file, or sample:smollm2-135m (ships in a package)."""
-    revision: str | None = None
+    revision: Name | None = None
     """Branch, tag or commit of a hub id; ignored for files."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Precision of the teacher's weights and arithmetic; auto is what the device multiplies
@@ -71,7 +85,7 @@ class CorpusConfig(Settings):
     """The field or column with the text (jsonl, parquet, dataset)."""
     id_field: str = "id"
     """The field or column that names a document; absent values become file name and row."""
-    dataset_config: str | None = None
+    dataset_config: Name | None = None
     """Configuration name of a datasets source."""
     dataset_split: str = "train"
     """Split of a datasets source."""
@@ -388,7 +402,7 @@ class TrainingConfig(Settings):
     compile_layers: bool = True
     """Compile the trained layers, likewise, and online the teacher's, for windows of full length;
     half a minute once, which some hundreds of steps repay."""
-    hub_repository: str | None = None
+    hub_repository: Name | None = None
     """Push finished students to this hub repository, a branch each; not pushed if empty."""
     seed: Seed = 0
     """Order of the windows and choice of the positions."""
@@ -543,7 +557,8 @@ def load_config(path: Path) -> PipelineConfig:
     try:
         return parse_config(yaml.safe_load(path.read_text("utf-8")) or {}, str(path))
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML ({error}); correct the line it names.") from error
+        told = redact(f"{path} is not YAML ({error})")
+        raise ConfigError(f"{told}; correct the line it names.") from error
 
 
 def parse_config(values: Any, origin: str) -> PipelineConfig:
@@ -555,7 +570,7 @@ def parse_config(values: Any, origin: str) -> PipelineConfig:
     try:
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
-        refused = "; ".join(_told(e) for e in error.errors())
+        refused = redact("; ".join(_told(e) for e in error.errors()))
         raise ConfigError(
             f"{origin} is refused: {refused}. Correct these keys; dskd_core/config.py has them all."
         ) from error
@@ -565,7 +580,12 @@ def _told(error: Any) -> str:
     """Return one refusal of pydantic: the key, its value and why."""
     name = ".".join(str(part) for part in error["loc"]) or "config"
     if error["type"] == "value_error":
-        return f"{name}: {error['msg']}"
+        return f"{name}: {error['msg'].removeprefix('Value error, ')}"
+    if error["type"] == "string_pattern_mismatch" and "hf:" not in error["ctx"]["pattern"]:
+        return (
+            f"{name} has a ':' or an '@', as no name on the hub has, and is not shown here: "
+            "it may carry credentials; give those in the environment (HF_TOKEN)"
+        )
     if error["type"] == "string_pattern_mismatch":
         return (
             f"{name} carries credentials before an '@' (not shown here); give them in the "

@@ -1,84 +1,209 @@
-"""Secrets of the environment, kept out of logs and error messages.
+"""Secrets of the environment, kept out of logs, error messages and pages.
 
-Credentials reach a process through its environment alone. Whatever repeats one, be it a library's
-error message or a log line at debug level, has ``[AWS_SECRET_ACCESS_KEY]`` in its place. Values of
-fewer than six characters are left alone: they would blank out ordinary words.
+Credentials reach a process through its environment, or through settings it is told of. Whatever
+repeats one, be it a library's error message or a log line at debug level, has
+``[AWS_SECRET_ACCESS_KEY]`` in its place. Values of fewer than six characters are left alone: they
+would blank out ordinary words. Logins in addresses and tokens of known forms are replaced, too,
+whoever's they are.
 """
 
 import base64
+import json
 import logging
 import os
 import re
+import sys
+import threading
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
-from urllib.parse import quote
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, wraps
+from typing import Any, ParamSpec, TypeVar
+from urllib.parse import quote, quote_plus, unquote
 
+from dskd_core.unsecret import without_secrets
+
+P = ParamSpec("P")
+R = TypeVar("R")
 MIN_CHARACTERS = 6
+_MIN_INSIDE_BASE64 = 8
 _SECRET = re.compile(
-    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY|ACCESS_KEY_ID|AUTH_STRING|"
-    r"CREDENTIALS|PRIVATE_KEY)(?:_|$)"
+    r"(?:^|_)(?:TOKEN|SECRET|API_?KEY|ACCESS_?KEY|ACCESS_KEY_ID|SECRET_?KEY|ACCOUNT_KEY|"
+    r"AUTH_STRING|CREDENTIALS|PRIVATE_KEY|ENCRYPTION_KEY|PASSPHRASE|PAT|CUSTOM_HEADERS|"
+    r"NOTIFY_URL|WEBHOOK|WEBHOOK_URL)(?:_|$)"
+    r"|(?:PASSWORD|PASSWD)(?:_|$)|_PWD$|(?:^|_|SSH)PASS$|^REDISCLI_AUTH$"
 )
 _PLACE = re.compile(r"_(?:PATH|FILE|URI|DIR|NAME)$")
-_LOGIN = re.compile(r"(?<=://)[^/\s:@'\"]*:[^/\s@'\"]+@")
+_DATABASE = re.compile(r"DATABASE|CONNECTION|DSN")
+TOKEN = (
+    r"gh[opsru]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|hf_[A-Za-z0-9]{20,}|glpat-[\w-]{20,}|"
+    r"pn[ub]_[A-Za-z0-9]{20,}|xox[abeprs]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}"
+)
+"""Tokens that are known by their form: GitHub's, Hugging Face's, GitLab's, Prefect's, Slack's and
+AWS's. It is a pattern of Python's and of JavaScript's, because the form of a run has it, too."""
+_DATABASES = r"((?:postgres|mysql|maria|mongo|redis|amqp|mssql|oracle)[\w+]{0,20}://)"
+_NAMED = (
+    r"[?&](?:x-amz-(?:signature|credential|security-token)|sig|signature|(?:access_)?token|"
+    r"api_?key|password|secret)="
+)
+_HEADER = r"authorization['\"]?\s?[:=]\s?(?:b?['\"])?(?:(?:Basic|Bearer|Token) )?"
+# A login ends at the last "@": its password may hold "@", "/", "?" and "#". What may repeat itself
+# in a text has an end, so that no text takes longer than its length allows.
+_KNOWN_FORMS = [
+    (re.compile(pattern, re.IGNORECASE), instead)
+    for pattern, instead in (
+        (_DATABASES + r"[^\s'\"]{0,1000}@", r"\1[login]@"),
+        (r"(?<=://)[^\s/'\"?#]{1,1000}@", "[login]@"),
+        (r"(?<=://)[^\s/:@'\"]{0,200}:(?!\d{1,5}[/?#])[^\s'\"]{1,1000}@", "[login]@"),
+        (r"(hooks\.slack\.com/\w{1,40}/)[^\s'\"]+", r"\1[token]"),
+        (rf"({_NAMED})[^&\s'\"]+", r"\1[token]"),
+        (rf"({_HEADER})(?!(?:Basic|Bearer|Token) )(?!\[)[^\s'\",;]+", r"\1[token]"),
+        (r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]+\.[\w-]+", "[token]"),
+    )
+] + [(re.compile(TOKEN), "[token]")]
+_LEARNED: dict[str, str] = {}
 
 
 def secrets_of(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what must not be shown -> the name it is shown by.
 
-    The password of a ``user:password`` and the forms a secret takes in an address or a header
-    are among them.
+    The password of a ``user:password`` or of an address and the forms a secret takes in an
+    address or a header are among them.
 
     >>> secrets_of({"HF_TOKEN": "hf_abcdef", "TOKENIZERS_PARALLELISM": "false"})["hf_abcdef"]
     'HF_TOKEN'
     """
     found: dict[str, str] = {}
     for name, value in environment.items():
-        if not _SECRET.search(name.upper()) or _PLACE.search(name.upper()):
-            continue
-        encoded = base64.b64encode(value.encode()).decode()
-        for form in (value, value.partition(":")[2], quote(value, safe=""), encoded):
-            if len(form) >= MIN_CHARACTERS:
+        for secret in _secrets_in(name.upper(), value):
+            for form in _forms(secret):
                 found.setdefault(form, name)
     return found
+
+
+def _secrets_in(name: str, value: str) -> Iterator[str]:
+    """Yield the secrets that one variable holds: itself, its lines and members, its login."""
+    if _SECRET.search(name) and not _PLACE.search(name):
+        yield from (value, value.partition(":")[2], *value.splitlines(), *_members(value))
+    _, mark, rest = value.partition("://")
+    login = rest.rpartition("@")[0]
+    if not mark or not login:
+        return
+    user, colon, password = login.partition(":")
+    if colon and "/" not in user and (_DATABASE.search(name) or not _is_port(password)):
+        yield from (login, password, unquote(password))
+    elif not colon and "/" not in login:
+        yield from (login, unquote(login))
+
+
+def _is_port(text: str) -> bool:
+    """Say whether what follows a colon is a port and a path: ``4200/api?mail=me``.
+
+    >>> _is_port("4200/api"), _is_port("pa/ss")
+    (True, False)
+    """
+    return re.match(r"\d{1,5}[/?#]", text) is not None
+
+
+def _members(value: str) -> Iterator[str]:
+    """Yield the texts of a JSON object, such as headers; a bearer's token without its word."""
+    if not value.lstrip().startswith("{"):
+        return
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return
+    for member in found.values():
+        if isinstance(member, str):
+            yield from (member, member.partition(" ")[2])
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Yield a secret as it is, quoted for addresses, escaped, and in base64, alone or inside."""
+    if len(secret) < MIN_CHARACTERS:
+        return
+    data = secret.encode("utf-8", "surrogateescape")
+    yield from (secret, quote(data, safe=""), quote(data), quote_plus(data), data.hex())
+    yield from (quote(data, safe="").lower(), json.dumps(secret)[1:-1], repr(secret)[1:-1])
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield encode(data).decode()
+        for n_before in range(3):  # as part of user:password, where all depends on what precedes
+            inside = encode(b"\0" * n_before + data).decode().rstrip("=")
+            n_whole = (n_before + len(data)) * 8 // 6
+            inside = inside[(0, 2, 3)[n_before] : n_whole]
+            if len(inside) >= _MIN_INSIDE_BASE64:
+                yield inside
+
+
+def learn(settings: Mapping[str, str]) -> None:
+    """Know the secrets among settings that the environment lacks, from now on, in this process."""
+    for secret, name in secrets_of(settings).items():
+        _LEARNED.setdefault(secret, name)
 
 
 def redact(text: str) -> str:
     """Return ``text`` with every secret of the environment replaced by its name.
 
-    Logins in addresses are replaced, too, whoever's they are.
+    Logins in addresses are replaced, too, whoever's they are, and tokens of known forms.
 
-    >>> redact("postgresql://dskd:hunter2@db/prefect")
+    >>> redact("postgresql://dskd:hun/t@er2@db/prefect")
     'postgresql://[login]@db/prefect'
     """
-    found = secrets_of(os.environ)
-    for secret in sorted(found, key=len, reverse=True):  # the longest first: one may hold another
-        text = text.replace(secret, f"[{found[secret]}]")
-    return _LOGIN.sub("[login]@", text)
+    known = _known(tuple(os.environ.items()))
+    for secret, name in sorted({**_LEARNED, **known}.items(), key=lambda pair: -len(pair[0])):
+        if secret in text:  # the longest first: one may hold another
+            text = text.replace(secret, f"[{name}]")
+    for pattern, instead in _KNOWN_FORMS:
+        text = pattern.sub(instead, text)
+    return text
 
 
-@contextmanager
-def redacted_errors() -> Iterator[None]:
-    """Take secrets out of an error on its way up: Prefect keeps its message as the run's state.
+@lru_cache(maxsize=4)
+def _known(environment: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    return secrets_of(dict(environment))
 
-    An error whose message cannot be changed becomes a ``RuntimeError`` with its type and the rest
-    of its message.
+
+def redacted_value(value: Any) -> Any:
+    """Return plain data (texts, lists, mappings) with every text in it redacted.
+
+    >>> redacted_value([{"place": "s3://me:secret@host/b", "n": 3}])
+    [{'place': 's3://[login]@host/b', 'n': 3}]
     """
-    try:
-        yield
-    except Exception as error:
-        for known in _chain(error):
-            known.args = tuple(redact(a) if isinstance(a, str) else a for a in known.args)
-            if isinstance(known, OSError) and isinstance(known.strerror, str):
-                known.strerror = redact(known.strerror)
-        if redact(message := str(error)) != message:
-            raise RuntimeError(f"{type(error).__name__}: {redact(message)}") from None
-        raise
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list | tuple):
+        return [redacted_value(member) for member in value]
+    if isinstance(value, Mapping):
+        return {redacted_value(name): redacted_value(member) for name, member in value.items()}
+    return value
+
+
+def redacting(function: Callable[P, R]) -> Callable[P, R]:
+    """Return ``function`` as it is, except that no secret leaves it in what it raises.
+
+    Prefect keeps an error's message as the run's state, and its traceback in the log. An error
+    whose message cannot be changed becomes a ``RuntimeError`` with its type and the rest of its
+    message; one that ends the process, and is no ``Exception``, becomes a ``SystemExit``.
+    """
+
+    @wraps(function)
+    def redacted(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            clean = without_secrets(error, redact)
+            if clean is error:
+                raise
+        raise clean  # out of the handler: the error it stands for is not its context
+
+    redacted.redacts = True  # type: ignore[attr-defined]
+    return redacted
 
 
 def install() -> None:
-    """Redact every log record of this process from now on, whoever writes it; twice is once."""
+    """Redact every log record of this process from now on, whoever writes it; twice is once.
+
+    So are the tracebacks that Python prints of what nobody caught.
+    """
     make = logging.getLogRecordFactory()
     if getattr(make, "redacts", False):
         return
@@ -89,6 +214,25 @@ def install() -> None:
 
     redacted.redacts = True  # type: ignore[attr-defined]
     logging.setLogRecordFactory(redacted)
+    _install_hooks()
+
+
+def _install_hooks() -> None:
+    if getattr(sys.excepthook, "redacts", False):
+        return
+    of_process, of_threads = sys.excepthook, threading.excepthook
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        clean = without_secrets(error, redact)
+        of_process(type(clean), clean, trace)
+
+    def uncaught_in_thread(found: threading.ExceptHookArgs) -> None:
+        clean = without_secrets(found.exc_value, redact) if found.exc_value else None
+        kind = type(clean) if clean else found.exc_type
+        of_threads(threading.ExceptHookArgs((kind, clean, found.exc_traceback, found.thread)))
+
+    uncaught.redacts = True  # type: ignore[attr-defined]
+    sys.excepthook, threading.excepthook = uncaught, uncaught_in_thread
 
 
 def _clean(record: logging.LogRecord) -> logging.LogRecord:
@@ -103,15 +247,3 @@ def _clean(record: logging.LogRecord) -> logging.LogRecord:
         if (clean := redact(text)) != text:
             record.exc_text, record.exc_info = clean, None
     return record
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those behind it."""
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        known = waiting.pop()
-        if known is not None and id(known) not in seen:
-            seen.add(id(known))
-            yield known
-            waiting += [known.__cause__, known.__context__]

@@ -1,18 +1,16 @@
 """Teacher and students to their scores on the benchmarks."""
 
-from prefect import flow
-
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
 from flows.beginning import begin
-from flows.runner import DEFAULTS, Made, configured
+from flows.runner import DEFAULTS, Made, dskd_flow
 from flows.train import dictionary_of, models_of, train_students
 from tasks import benchmarks as tasks
 from tasks import prompts
 from tasks.shards import in_slots
 
 
-@flow(name="dskd", flow_run_name="benchmarks on {config.teacher.source}", task_runner=configured())
+@dskd_flow("benchmarks on {config.teacher.source}")
 def benchmarks(config: PipelineConfig = DEFAULTS) -> Made:
     """Score teacher and students on every benchmark; what is missing is made first.
 

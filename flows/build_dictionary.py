@@ -2,22 +2,16 @@
 
 from collections.abc import Mapping
 
-from prefect import flow
-
 from dskd_core.config import PipelineConfig
 from flows.activations import capture_corpus
 from flows.beginning import begin
-from flows.runner import DEFAULTS, Made, configured
+from flows.runner import DEFAULTS, Made, dskd_flow
 from tasks import corpus, dictionary, embeddings, lexicon, relations, senses, words
 from tasks.artifacts import show_summary
 from tasks.shards import in_slots
 
 
-@flow(
-    name="dskd",
-    flow_run_name="build dictionary of {config.teacher.source}",
-    task_runner=configured(),
-)
+@dskd_flow("build dictionary of {config.teacher.source}")
 def build_dictionary(config: PipelineConfig = DEFAULTS) -> Made:
     """Build the dictionary, or find it done.
 

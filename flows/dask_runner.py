@@ -15,8 +15,10 @@ from prefect_dask.task_runners import PrefectDaskFuture
 from dskd_core import storage
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
+from dskd_core.redaction import redacting
 from dskd_core.training import interruption
 from flows.runner import is_told_to_end
+from flows.worker_settings import without_secrets
 from tasks.policy import needs_gpu
 
 RESOURCE = "GPU"
@@ -42,6 +44,7 @@ class GpuDask(DaskTaskRunner):
         """Return a runner of the same settings."""
         return type(self)(str(self.address), self.n_slots)
 
+    @redacting
     def submit(
         self, task: Task[..., Any], parameters: dict[str, Any], *args: Any, **kwargs: Any
     ) -> PrefectDaskFuture[Any]:
@@ -56,7 +59,7 @@ class GpuDask(DaskTaskRunner):
         needs: dict[str, Any] = {"resources": {RESOURCE: 1}} if needs_gpu(task) else {}
         if needs and not self._knows_gpu:
             self._look_for_gpu(task.name)
-        with dask.annotate(**needs):
+        with dask.annotate(**needs), without_secrets():
             future = super().submit(task, parameters, *args, **kwargs)
         self._sent.add(future.wrapped_future)
         return future

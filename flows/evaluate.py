@@ -1,17 +1,15 @@
 """Students to a report: teacher, KD and DSKD on the same held-out text."""
 
-from prefect import flow
-
 from dskd_core.config import PipelineConfig
 from flows.beginning import begin
 from flows.benchmarks import with_benchmarks
-from flows.runner import DEFAULTS, Made, configured
+from flows.runner import DEFAULTS, Made, dskd_flow
 from flows.sense_scores import with_sense_scores
 from flows.train import dictionary_of, train_students
 from tasks import evaluation
 
 
-@flow(name="dskd", flow_run_name="evaluate {config.teacher.source}", task_runner=configured())
+@dskd_flow("evaluate {config.teacher.source}")
 def evaluate(config: PipelineConfig = DEFAULTS) -> Made:
     """Score and compare every student; what is missing is made first.
 
@@ -25,7 +23,7 @@ def evaluate(config: PipelineConfig = DEFAULTS) -> Made:
     return compare_students(config, train_students(config, dictionary_of(config)))
 
 
-@flow(name="dskd", flow_run_name="report on {config.teacher.source}", task_runner=configured())
+@dskd_flow("report on {config.teacher.source}")
 def compare_students(config: PipelineConfig, made: Made) -> Made:
     """Score on benchmarks and on words with known senses, if any are named; compare all scores.
 

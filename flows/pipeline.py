@@ -1,16 +1,16 @@
 """Everything, from text and lexicons to the comparison of students."""
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 
 from dskd_core.config import PipelineConfig
 from flows.beginning import begin
 from flows.evaluate import compare_students
-from flows.runner import DEFAULTS, Made, configured
+from flows.runner import DEFAULTS, Made, dskd_flow
 from flows.train import dictionary_of, train_students
 from tasks.artifacts import show_summary
 
 
-@flow(name="dskd", flow_run_name="pipeline of {config.teacher.source}", task_runner=configured())
+@dskd_flow("pipeline of {config.teacher.source}")
 def pipeline(config: PipelineConfig = DEFAULTS) -> Made:
     """Run every stage; finished work is found, not repeated.
 

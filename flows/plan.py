@@ -1,14 +1,12 @@
 """What a configuration will take, said before anything runs."""
 
-from prefect import flow
-
 from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
-from flows.runner import DEFAULTS, configured
+from flows.runner import DEFAULTS, dskd_flow
 from tasks import planning
 
 
-@flow(name="dskd", flow_run_name="plan of {config.teacher.source}", task_runner=configured())
+@dskd_flow("plan of {config.teacher.source}")
 def plan(config: PipelineConfig = DEFAULTS) -> list[dict[str, str]]:
     """Show tokens, shards, bytes, FLOPs and hours of every stage as a table; nothing runs.
 

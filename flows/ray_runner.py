@@ -10,6 +10,7 @@ from prefect_ray.context import remote_options
 from prefect_ray.task_runners import PrefectRayFuture
 
 from flows.runner import is_told_to_end
+from flows.worker_settings import without_secrets
 from tasks.policy import needs_gpu
 
 
@@ -32,7 +33,8 @@ class GpuRay(RayTaskRunner):
 
     def submit(self, task: Task[..., Any], *args: Any, **kwargs: Any) -> PrefectRayFuture[Any]:
         """Send a task to the cluster; one that needs a GPU waits for a free GPU."""
-        with remote_options(num_gpus=1) if needs_gpu(task) else nullcontext():
+        needs = remote_options(num_gpus=1) if needs_gpu(task) else nullcontext()
+        with needs, without_secrets():
             future = super().submit(task, *args, **kwargs)
         self._sent.append(future.wrapped_future)
         return future

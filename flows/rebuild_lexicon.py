@@ -1,18 +1,12 @@
 """The right branch alone: lexicons to words, without embeddings."""
 
-from prefect import flow
-
 from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
-from flows.runner import DEFAULTS, Made, configured
+from flows.runner import DEFAULTS, Made, dskd_flow
 from tasks import embeddings, lexicon, relations, words
 
 
-@flow(
-    name="dskd",
-    flow_run_name="rebuild lexicon for {config.teacher.source}",
-    task_runner=configured(),
-)
+@dskd_flow("rebuild lexicon for {config.teacher.source}")
 def rebuild_lexicon(config: PipelineConfig = DEFAULTS) -> Made:
     """Read the lexicons again and spell their words; unchanged files are found done.
 

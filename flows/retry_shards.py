@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import DskdError
 from flows.activations import capture_activations
 from flows.beginning import begin
 from flows.build_dictionary import cluster_senses, extract_embeddings
-from flows.runner import DEFAULTS, configured
+from flows.runner import DEFAULTS, dskd_flow
 from flows.train import answer_prompts
 from tasks import lexicon, missing
 from tasks.shards import ShardError
@@ -22,9 +22,7 @@ _MAKERS = {
 }
 
 
-@flow(
-    name="dskd", flow_run_name="retry shards of {config.teacher.source}", task_runner=configured()
-)
+@dskd_flow("retry shards of {config.teacher.source}")
 def retry_shards(config: PipelineConfig = DEFAULTS) -> list[dict[str, Any]]:
     """Make the missing shards of every stage whose inputs are there, and collect them.
 

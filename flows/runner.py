@@ -9,26 +9,32 @@ deployment or a work pool sets it (``job_variables: {env: {...}}``):
     DSKD_GPU_SLOTS     most shards out at once on a cluster; as many as its workers hold if unset
 """
 
+import inspect
 import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
-from prefect import Task, get_client
+from prefect import Flow, Task, get_client
+from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.utilities.hashing import file_hash
 
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
+from dskd_core.redaction import redact, redacted_value, redacting
 from dskd_core.training import interruption
 from flows import shutdown
 
 DEFAULTS = PipelineConfig()
+P = ParamSpec("P")
+R = TypeVar("R")
 Made = dict[str, Any]
 """Stage -> URI of its artifact; a list of URIs for students and scores."""
 
@@ -130,6 +136,7 @@ class StoppableThreads(ThreadPoolTaskRunner[Any]):
 class Configured(TaskRunner[PrefectFuture[Any]]):
     """The task runner of a flow: each run of it takes the one the environment names then."""
 
+    @redacting
     def duplicate(self) -> TaskRunner[Any]:  # type: ignore[override]
         """Return what Prefect runs the tasks of one flow run with.
 
@@ -177,3 +184,44 @@ def is_told_to_end(error: BaseException | None) -> bool:
 def configured() -> Configured:
     """Return the task runner of a flow."""
     return Configured()
+
+
+class RedactedFlow(Flow[P, R]):
+    """A flow that repeats no secret of its parameters."""
+
+    @redacting
+    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters as what the flow takes.
+
+        Raises:
+            ParameterTypeError: if one is refused.
+        """
+        return super().validate_parameters(parameters)
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters of a run that this process begins, as the server keeps them."""
+        return dict(redacted_value(super().serialize_parameters(parameters)))
+
+
+def dskd_flow(flow_run_name: str) -> Callable[[Callable[P, R]], RedactedFlow[P, R]]:
+    """Return a decorator that makes a flow of ours: its name, its runner, no secrets.
+
+    Args:
+        flow_run_name: what a run is called, by its parameters: ``tidy {config.root_uri}``.
+    """
+
+    @redacting
+    def named() -> str:
+        context = FlowRunContext.get()
+        return redact(flow_run_name.format(**(context.parameters if context else {})))
+
+    def make(function: Callable[P, R]) -> RedactedFlow[P, R]:
+        return RedactedFlow(
+            redacting(function),
+            name="dskd",
+            flow_run_name=named,
+            task_runner=configured(),
+            version=file_hash(inspect.getfile(function)),
+        )
+
+    return make

@@ -1,15 +1,25 @@
 """Many settings, one table: points share every stage that their settings leave equal."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from prefect import flow
+from pydantic import BeforeValidator, Field
 
 from dskd_core.config import PipelineConfig
+from dskd_core.credentials import NO_CREDENTIALS, check_no_credentials
 from flows.beginning import begin
-from flows.runner import DEFAULTS, Made, configured
+from flows.runner import DEFAULTS, Made, dskd_flow
 from flows.train import train
 from tasks import evaluation
 
+Grid = Annotated[
+    dict[str, list[Any]],
+    BeforeValidator(check_no_credentials),
+    Field(
+        json_schema_extra={
+            "additionalProperties": {"type": "array", "items": {"pattern": NO_CREDENTIALS}}
+        }
+    ),
+]
 ABLATIONS: dict[str, list[Any]] = {
     "senses.n_senses": [3, 10],
     "training.n_candidates": [1, 10],
@@ -23,10 +33,10 @@ ABLATIONS: dict[str, list[Any]] = {
 choice of layers and the key. A value the first point has already adds no point."""
 
 
-@flow(name="dskd", flow_run_name="sweep on {config.teacher.source}", task_runner=configured())
+@dskd_flow("sweep on {config.teacher.source}")
 def sweep(
     config: PipelineConfig = DEFAULTS,
-    grid: dict[str, list[Any]] = ABLATIONS,
+    grid: Grid = ABLATIONS,
     design: Literal["one_at_a_time", "product"] = "one_at_a_time",
 ) -> Made:
     """Train and score KD and DSKD at every point; compare them in one table.

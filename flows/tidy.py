@@ -1,14 +1,12 @@
 """What killed work left behind is swept; what was published never is."""
 
-from prefect import flow
-
 from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
-from flows.runner import DEFAULTS, configured
+from flows.runner import DEFAULTS, dskd_flow
 from tasks import tidy as tasks
 
 
-@flow(name="dskd", flow_run_name="tidy {config.root_uri}", task_runner=configured())
+@dskd_flow("tidy {config.root_uri}")
 def tidy(
     config: PipelineConfig = DEFAULTS, older_than_hours: float = 24.0, dry_run: bool = False
 ) -> list[dict[str, str]]:

@@ -2,19 +2,17 @@
 
 from collections.abc import Mapping
 
-from prefect import flow
-
 from dskd_core.config import Arm, PipelineConfig
 from flows.activations import capture_activations
 from flows.beginning import begin
 from flows.build_dictionary import build_dictionary
-from flows.runner import DEFAULTS, Made, configured
+from flows.runner import DEFAULTS, Made, dskd_flow
 from tasks import evaluation, prompts, training
 from tasks.listeners import Planned, tell
 from tasks.shards import in_slots
 
 
-@flow(name="dskd", flow_run_name="train on {config.teacher.source}", task_runner=configured())
+@dskd_flow("train on {config.teacher.source}")
 def train(config: PipelineConfig = DEFAULTS) -> Made:
     """Train and score every student; the dictionary is built first, or found done.
 
@@ -47,7 +45,7 @@ def dictionary_of(config: PipelineConfig) -> Made:
     return {} if config.training.mode == "precomputed" else build_dictionary(config)
 
 
-@flow(name="dskd", flow_run_name="students of {config.teacher.source}", task_runner=configured())
+@dskd_flow("students of {config.teacher.source}")
 def train_students(config: PipelineConfig, made: Made) -> Made:
     """Train and score every student from a dictionary that stands.
 

@@ -9,11 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from prefect import get_run_logger
-from prefect.artifacts import (
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run, task_run
 
@@ -23,11 +18,16 @@ from dskd_core.changes import reason
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import DskdError
 from dskd_core.progress import Progress, clock_time, in_words
-from dskd_core.redaction import redact, redacted_errors
+from dskd_core.redaction import redact
 from tasks.curves import columns_of, thinned
 from tasks.listeners import Outcome, told
 from tasks.policy import gpu_slot
 from tasks.progress import PrefectProgress, key_of
+from tasks.redacted_pages import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 
 MAX_ROWS = 25
 _LEFT_OUT = ("skipped", "left_out")
@@ -61,8 +61,7 @@ def shown(
     began = datetime.now(UTC)
     progress = PrefectProgress(title, get_run_logger())
     try:
-        with redacted_errors():
-            artifact = _told(title, build, progress, began)
+        artifact = _told(title, build, progress, began)
     finally:
         progress.end()
     show_artifact(title, artifact, began=began)
@@ -83,7 +82,7 @@ def shown_on_gpu(title: str, build: Callable[[Progress], Artifact]) -> str:
 def shown_shard(title: str, build: Callable[[Progress], Artifact]) -> str:
     """Build one shard on a GPU slot, with a progress bar; its stage shows the table."""
     logger, began = get_run_logger(), datetime.now(UTC)
-    with redacted_errors(), gpu_slot():
+    with gpu_slot():
         artifact = _told(title, build, PrefectProgress(title, logger), began, is_shard=True)
     if artifact.record.report.get("n_halved"):
         logger.warning("%s: out of memory; %s", title, halved_line(artifact.record.report))

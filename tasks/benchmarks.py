@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 
-from prefect.artifacts import create_table_artifact
-
 from dskd_core.config import PipelineConfig
 from dskd_core.shards import Shard
 from tasks.artifacts import opened, shown, shown_shard, store_of
 from tasks.policy import cpu_task, gpu_task
 from tasks.progress import key_of
+from tasks.redacted_pages import create_table_artifact
 
 
 @cpu_task(name="benchmark-items", task_run_name="items of {name}")

@@ -6,11 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import ArtifactUpdate
-
 from tasks.policy import briefly
+from tasks.redacted_pages import create_markdown_artifact, update_markdown_artifact
 
 CURVE_SECONDS = 20.0
 FIRST_SECONDS = 5.0
@@ -65,8 +62,7 @@ class LiveCurve:
         if self._artifact is None:
             self._artifact = create_markdown_artifact(page, key=self._key, description=self.title)
         else:
-            client = get_client(sync_client=True)
-            client.update_artifact(self._artifact, ArtifactUpdate(data=page))
+            update_markdown_artifact(self._artifact, page)
 
 
 def page_of(title: str, history: Sequence[Row], n_steps: int) -> str:

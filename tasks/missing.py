@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import get_run_logger
-from prefect.artifacts import create_table_artifact
 
 from dskd_core.artifacts import Artifact
 from dskd_core.config import PipelineConfig
@@ -13,6 +12,7 @@ from dskd_core.lookup import Lookup, NotMade
 from dskd_core.progress import silent
 from dskd_core.shards import Shard
 from tasks.policy import cpu_task
+from tasks.redacted_pages import create_table_artifact
 from tasks.training import states_of
 
 

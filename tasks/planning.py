@@ -1,10 +1,10 @@
 """A plan in the Prefect UI, before anything runs."""
 
 from prefect import get_run_logger
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from dskd_core.config import PipelineConfig
 from tasks.policy import cpu_task
+from tasks.redacted_pages import create_markdown_artifact, create_table_artifact
 
 
 @cpu_task(name="plan", task_run_name="plan")

@@ -15,9 +15,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import (
+    PREFECT_CLIENT_MAX_RETRIES,
+    get_current_settings,
+    temporary_settings,
+)
 
 from dskd_core.errors import DskdError
+from dskd_core.redaction import learn, redact, redacting
 
 RETRY_DELAYS_SECONDS = (5, 20, 60)
 RETRY_JITTER = 0.3
@@ -39,6 +44,9 @@ NEVER_RETRIED: tuple[type[BaseException], ...] = (
     TypeError,
 )
 
+# Prefect reads its key from profiles and .env files, too, of which the environment knows nothing.
+learn(get_current_settings().to_environment_variables(exclude_unset=True, include_secrets=True))
+
 
 def is_worth_retrying(error: BaseException | None) -> bool:
     """Say whether a second try may end otherwise.
@@ -54,35 +62,51 @@ def retry_condition(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> 
     return is_worth_retrying(state.result(raise_on_failure=False))
 
 
-def cpu_task(**names: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
+def cpu_task(*, name: str, task_run_name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Return a decorator that makes a task with the retries of all of ours, for any worker.
+
+    No secret leaves it in what it raises or in the name of its run.
 
     Tasks have no tags: Prefect asks the server for a slot of every tag as a task begins, which its
     SQLite refuses as often as the request in :func:`gpu_slot`.
 
     Args:
-        names: ``name`` and ``task_run_name``.
+        name: what Prefect calls the task.
+        task_run_name: what it calls a run of it, by its parameters: ``student {arm}``.
     """
-    return task(
-        retries=len(RETRY_DELAYS_SECONDS),
-        retry_delay_seconds=list(RETRY_DELAYS_SECONDS),
-        retry_jitter_factor=RETRY_JITTER,
-        retry_condition_fn=retry_condition,
-        cache_policy=NO_CACHE,
-        persist_result=False,
-        **names,
-    )
+
+    @redacting
+    def named(parameters: dict[str, Any]) -> str:
+        return redact(task_run_name.format(**parameters))
+
+    def make(function: Callable[P, R]) -> Task[P, R]:
+        made = task(
+            name=name,
+            task_run_name=named,
+            retries=len(RETRY_DELAYS_SECONDS),
+            retry_delay_seconds=list(RETRY_DELAYS_SECONDS),
+            retry_jitter_factor=RETRY_JITTER,
+            retry_condition_fn=retry_condition,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )(redacting(function))
+        # Prefect tells tasks of one name apart by the code of their functions, now the same.
+        made.task_key = f"{made.task_key}-{function.__module__}"
+        return made
+
+    return make
 
 
-def gpu_task(**names: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
+def gpu_task(**names: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Return a decorator for a task of teacher forwards, clustering or training.
 
     On a cluster it waits for a worker that holds a GPU, see :func:`needs_gpu`.
     """
 
     def make(function: Callable[P, R]) -> Task[P, R]:
-        _ON_GPU.add(function)
-        return cpu_task(**names)(function)
+        made = cpu_task(**names)(function)
+        _ON_GPU.add(made.fn)
+        return made
 
     return make
 

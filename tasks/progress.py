@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.runtime import flow_run
 
 from dskd_core.progress import clock_time, rate_text
@@ -14,6 +13,7 @@ from dskd_core.training import interruption
 from tasks.curves import LiveCurve
 from tasks.listeners import Progressed, stage_of, tell
 from tasks.policy import briefly
+from tasks.redacted_pages import create_progress_artifact, update_progress_artifact
 
 LOG_SECONDS = 5.0
 BAR_SECONDS = 10.0

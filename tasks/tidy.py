@@ -1,11 +1,11 @@
 """What killed work left behind, as a table, and its end."""
 
 from prefect import get_run_logger
-from prefect.artifacts import create_table_artifact
 
 from dskd_core.config import PipelineConfig
 from tasks.artifacts import in_bytes
 from tasks.policy import cpu_task
+from tasks.redacted_pages import create_table_artifact
 
 _WHAT = {
     "draft": "draft of a killed process",

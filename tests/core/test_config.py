@@ -49,6 +49,16 @@ def test_a_refusal_shows_the_key_the_value_and_the_cure(values, shown):
         {"root_uri": "s3://AKIAEXAMPLE:wJalrXUtnFEMI@host/bucket"},
         {"teacher": {"source": "https://me:wJalrXUtnFEMI@hub/model"}},
         {"lexicon": {"sources": [{"kind": "moby", "uri": "ftp://me:wJalrXUtnFEMI@host/x"}]}},
+        {"corpus": {"source": "hf:s3://KEY:wJalrXUtnFEMI@host"}},
+        {"corpus": {"source": "hf:https://wJalrXUtnFEMI@host/data"}},
+        {"corpus": {"source": "https://wJalrXUtnFEMI@host/data"}},
+        {"teacher": {"source": "s3://me:wJal/rXUtnFEMI@host/model"}},
+        {"teacher": {"revision": "ghp_wJalrXUtnFEMIwJalrXUtnFEMI"}},
+        {"teacher": {"device": "https://wJalrXUtnFEMI@host"}},
+        {"corpus": {"dataset_config": "github_pat_wJalrXUtnFEMI_wJalrXUtnFEMI"}},
+        {"training": {"hub_repository": "me/hf_wJalrXUtnFEMIwJalrXUtnFEMI"}},
+        {"lexicon": {"excluded_tags": ["obsolete", "s3://me:wJalrXUtnFEMI@host"]}},
+        {"lexicon": {"language": "https://me:wJalrXUtnFEMI@host"}},
     ],
 )
 def test_credentials_in_a_place_are_refused_and_shown_by_nobody(values):
@@ -57,6 +67,53 @@ def test_credentials_in_a_place_are_refused_and_shown_by_nobody(values):
     with pytest.raises(ValidationError) as plain:
         PipelineConfig.model_validate(values)
     assert "wJalrXUtnFEMI" not in f"{told.value} {plain.value}"
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [("teacher", "revision"), ("corpus", "dataset_config"), ("training", "hub_repository")],
+)
+@pytest.mark.parametrize("value", ["me:wJalrXUtnFEMI", "wJalrXUtnFEMI@host", "a:b@wJalrXUtnFEMI"])
+def test_a_name_on_the_hub_that_could_be_a_login_is_refused_and_not_shown(stage, name, value):
+    with pytest.raises(ConfigError, match=rf"{stage}\.{name} has a ':' or an '@'") as told:
+        parse_config({stage: {name: value}}, "my.yaml")
+    assert "wJalrXUtnFEMI" not in str(told.value)
+    assert stage in PipelineConfig.model_json_schema()["properties"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"senses": {"n_senses": "s3://me:wJalrXUtnFEMI@host"}},
+        {"senses": {"unknown": "s3://me:wJalrXUtnFEMI@host"}},
+        {"s3://me:wJalrXUtnFEMI@host": 1},
+        {"corpus": {"source": {"uri": "s3://me:wJalrXUtnFEMI@host"}}},
+        {"teacher": "s3://me:wJalrXUtnFEMI@host"},
+    ],
+)
+def test_credentials_in_the_wrong_place_are_shown_by_nobody(values):
+    with pytest.raises(ConfigError, match=r"is refused") as told:
+        parse_config(values, "my.yaml")
+    assert "wJalrXUtnFEMI" not in str(told.value)
+
+
+def test_every_text_of_the_form_refuses_credentials():
+    def texts(schema):
+        if isinstance(schema, dict):
+            if schema.get("type") == "string" and not {"enum", "const", "format"} & schema.keys():
+                yield schema
+            for member in schema.values():
+                yield from texts(member)
+        elif isinstance(schema, list):
+            for member in schema:
+                yield from texts(member)
+
+    found = list(texts(PipelineConfig.model_json_schema()))
+    assert len(found) > 20
+    for schema in found:
+        assert re.search(schema["pattern"], "text-1.5_x"), schema
+        for secret in ("s3://KEY:secret@host", "hf:s3://K:S@h", "https://T@h", "ghp_" + "a" * 36):
+            assert not re.search(schema["pattern"], secret), schema
 
 
 @pytest.mark.parametrize("place", ["hf:owner/data@v1", "/home/me@firm/x", "me@firm/x", "s3://b/x"])

@@ -2,11 +2,14 @@
 
 import base64
 import logging
+import pickle
+import time
+import traceback
 
 import pytest
 
 from dskd_core.errors import ConfigError
-from dskd_core.redaction import install, redact, redacted_errors
+from dskd_core.redaction import install, learn, redact, redacting
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCY"
 
@@ -35,6 +38,11 @@ def lines():
     yield written
     logger.removeHandler(handler)
     logging.setLogRecordFactory(made)
+
+
+@redacting
+def raised(error: BaseException) -> None:
+    raise error
 
 
 def test_every_form_of_a_secret_is_replaced_by_its_name():
@@ -97,16 +105,16 @@ def test_installing_twice_wraps_once(lines):
     ],
 )
 def test_an_error_keeps_its_type_and_loses_the_secret(error):
-    with pytest.raises(type(error), match="AWS_SECRET_ACCESS_KEY") as told, redacted_errors():
-        raise error
+    with pytest.raises(type(error), match="AWS_SECRET_ACCESS_KEY") as told:
+        raised(error)
     assert SECRET not in str(told.value)
 
 
 def test_the_errors_behind_an_error_lose_it_too():
     error = OSError("the upload broke off")
     error.__cause__ = ValueError(f"denied for {SECRET}")
-    with pytest.raises(OSError, match="upload broke off") as told, redacted_errors():
-        raise error
+    with pytest.raises(OSError, match="upload broke off") as told:
+        raised(error)
     assert str(told.value.__cause__) == "denied for [AWS_SECRET_ACCESS_KEY]"
 
 
@@ -116,5 +124,127 @@ def test_an_error_that_cannot_be_changed_becomes_one_that_names_it():
             return f"denied for {SECRET}"
 
     match = r"^StubbornError: denied for \[AWS_SECRET_ACCESS_KEY\]$"
-    with pytest.raises(RuntimeError, match=match), redacted_errors():
-        raise StubbornError
+    with pytest.raises(RuntimeError, match=match) as told:
+        raised(StubbornError())
+    assert told.value.__context__ is None, "the error it stands for would be kept with it"
+
+
+OTHERS = {
+    "DSKD_NOTIFY_URL": "https://hooks.example.org/T0/a-hook",
+    "PGPASSWORD": "of-postgres",
+    "MYSQL_PWD": "of-mysql",
+    "GITHUB_TOKEN": "of-github",
+    "GH_TOKEN": "of-the-github-cli",
+    "PREFECT_API_KEY": "pnu_of-prefect",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_secrets_of_other_programs_are_known_by_their_names(name, monkeypatch):
+    monkeypatch.setenv(name, OTHERS[name])
+    assert redact(f"see {OTHERS[name]}!").startswith(f"see [{name}]")
+
+
+def test_a_token_in_an_address_of_the_environment_is_known_alone(monkeypatch):
+    monkeypatch.setenv("MIRROR", "https://of-a-mirror@mirror.example.org")
+    assert redact("no access for of-a-mirror") == "no access for [MIRROR]"
+
+
+def test_the_folder_one_stands_in_is_no_secret(monkeypatch):
+    monkeypatch.setenv("PWD", "/home/me/work")
+    monkeypatch.setenv("OLDPWD", "/home/me/work")
+    assert redact("/home/me/work/x") == "/home/me/work/x"
+
+
+@pytest.mark.parametrize("password", ["p@ss-word", "pass/word", "p@ss/w?o#rd", "12345/word"])
+def test_a_password_in_an_address_of_the_environment_is_known_alone(password, monkeypatch):
+    monkeypatch.setenv("REPORTS_DATABASE_URL", f"postgresql://me:{password}@db:5432/x")
+    assert redact(f"wrong password {password}") == "wrong password [REPORTS_DATABASE_URL]"
+    assert password not in redact(f"no host in mysql+driver://you:{password}@other/x")
+
+
+@pytest.mark.parametrize("user", ["u", "me", "you", "admin"])
+def test_a_secret_inside_a_basic_header_is_replaced_wherever_it_begins(user):
+    told = redact(base64.b64encode(f"{user}:{SECRET}".encode()).decode())
+    assert "[AWS_SECRET_ACCESS_KEY]" in told
+    plain = base64.b64encode(SECRET.encode()).decode()
+    assert not any(plain[i : i + 6] in told for i in range(len(plain) - 6))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("https://sometoken@host/x", "https://[login]@host/x"),
+        ("ghp_" + "a1" * 18, "[token]"),
+        ("github_pat_" + "a1_" * 9, "[token]"),
+        ("hf_" + "aB" * 17, "[token]"),
+        ("the key AKIAIOSFODNN7EXAMPLE", "the key [token]"),
+        ("Authorization: Basic dTpw", "Authorization: Basic [token]"),
+        ("'authorization': 'Bearer abc'", "'authorization': 'Bearer [token]'"),
+        ("https://b/x?X-Amz-Signature=abc&y=1", "https://b/x?X-Amz-Signature=[token]&y=1"),
+        ("Basic knowledge of hf_names", "Basic knowledge of hf_names"),
+    ],
+)
+def test_tokens_and_logins_are_known_by_their_form(text, told):
+    assert redact(text) == told
+
+
+def test_settings_that_the_environment_lacks_can_be_learned(monkeypatch):
+    monkeypatch.setattr("dskd_core.redaction._LEARNED", {})
+    learn({"PREFECT_API_KEY": "pnu_from-a-profile", "PREFECT_HOME": "/home/me/prefect"})
+    told = redact("pnu_from-a-profile in /home/me/prefect")
+    assert told == "[PREFECT_API_KEY] in /home/me/prefect"
+
+
+class Request:
+    """What a library keeps in its error, and shows nowhere."""
+
+    def __init__(self):
+        self.headers = {"x-key": SECRET}
+
+
+class OfALibraryError(Exception):
+    def __init__(self, message, request):
+        super().__init__(message)
+        self.request = request
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError({"a": [SECRET]}, (SECRET.encode(), {SECRET})),
+        KeyError(SECRET),
+        FileNotFoundError(2, "no such file", f"/tmp/{SECRET}"),
+        UnicodeDecodeError("utf-8", SECRET.encode(), 0, 1, SECRET),
+        OfALibraryError("sent", {"headers": SECRET}),
+        OfALibraryError("sent", Request()),
+        ValueError(OSError(SECRET)),
+        ExceptionGroup(SECRET, [OSError(SECRET), ExceptionGroup("b", [ValueError(SECRET)])]),
+        KeyboardInterrupt(SECRET),
+        SystemExit(SECRET),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_nothing_that_an_error_carries_has_the_secret(error):
+    error.add_note(f"noted {SECRET}")
+    with pytest.raises(BaseException) as told:  # noqa: PT011 - any of them
+        raised(error)
+    kept = told.value
+    shown = "".join(traceback.format_exception(kept)) + repr(vars(kept)) + repr(kept.args)
+    assert SECRET not in shown
+    assert SECRET.encode() not in pickle.dumps(kept)
+    assert isinstance(kept, Exception) == isinstance(error, Exception)
+
+
+def test_a_password_that_is_the_name_of_a_module_changes_no_error_of_it(monkeypatch):
+    monkeypatch.setenv("POSTGRES_PASSWORD", "dskd_core")
+    with pytest.raises(ConfigError, match="all is well"):
+        raised(ConfigError("all is well"))
+
+
+@pytest.mark.parametrize("n", [2_000, 4_000])
+@pytest.mark.parametrize("text", ["://a:", "://", "eyJ", "authorization: ", "mysql://", "?sig="])
+def test_no_text_takes_long(text, n):
+    began = time.process_time()
+    redact(text * n)
+    assert time.process_time() - began < 2.0

@@ -13,6 +13,7 @@ from PIL import Image
 from dskd_core.training import interruption
 from dskd_core.training.interruption import Interrupted
 from tasks import curves as module
+from tasks import redacted_pages
 from tasks.curves import CURVE_SECONDS, FIRST_SECONDS, LiveCurve, page_of, table_of
 from tasks.progress import PrefectProgress
 
@@ -34,7 +35,7 @@ def pages(monkeypatch):
         lambda page, **_: sent.append(("made", page)) or ARTIFACT,
     )
     client = SimpleNamespace(update_artifact=update)
-    monkeypatch.setattr(module, "get_client", lambda *, sync_client: client)
+    monkeypatch.setattr(redacted_pages, "get_client", lambda *, sync_client: client)
     monkeypatch.setattr(module, "page_of", lambda title, history, n: f"{len(history)} of {n}")
     return sent
 

@@ -6,8 +6,8 @@ from dskd_core.access import check_readable, check_source, check_writable
 from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import CorpusConfig
 from dskd_core.corpus.readers import read_documents, source_files
-from dskd_core.credentials import kept_in
 from dskd_core.errors import ConfigError
+from dskd_core.private_places import kept_in
 
 REFUSED = "no setting may name it: give a place that holds artifacts or data alone"
 
