@@ -5,8 +5,8 @@ import json
 import pytest
 
 from dskd_core.errors import ConfigError
+from dskd_core.model_files import INDEX
 from dskd_core.pretrained import (
-    INDEX,
     POINTER,
     check_index,
     check_model_folder,
@@ -95,6 +95,7 @@ def test_a_pointer_in_an_artifact_is_not_believed(folder, restricted, pointer):
 
 
 def test_a_pointer_to_a_model_that_may_be_read_is_followed(folder, restricted):
+    write_index(folder, "model-1.safetensors")
     place = folder.parent / "artifact"
     place.mkdir()
     (place / POINTER).write_text(json.dumps({"source": str(folder), "revision": None}))

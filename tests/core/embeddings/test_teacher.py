@@ -77,12 +77,18 @@ def test_no_model_or_tokenizer_is_loaded_with_code_unless_a_setting_says_so():
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "from_pretrained":
                 given = {k.arg: ast.unparse(k.value) for k in node.keywords}
                 loaders[f"{path.name}:{node.lineno}"] = given
-    assert len(loaders) >= 8
-    # **kwargs is _point_to's, which takes the setting.
-    code = {
-        place: given.get("trust_remote_code", given.get(None)) for place, given in loaders.items()
-    }
-    assert set(code.values()) == {"False", "trust_remote_code", "kwargs"}, code
+    assert len(loaders) == 5
+    code = {place: given.get("trust_remote_code") for place, given in loaders.items()}
+    assert set(code.values()) == {"False", "trust_remote_code", "code"}, code  # the latter: set
+
+
+def test_every_loader_reads_a_checked_view_and_asks_no_network():
+    for path in sorted(Path(teacher_module.__file__).parents[1].rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "from_pretrained":
+                assert ast.unparse(node.args[0]) in {"str(view)", "str(view.parent)"}, path
+                given = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                assert given["local_files_only"] == "True", path
 
 
 def test_other_weights_are_another_teacher(miniature, tmp_path):
