@@ -8,6 +8,7 @@ here, with the JSON files written anew from the keys that may stand in them
 
 import json
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -63,6 +64,7 @@ SMALL = (
 )
 """All that is read of a model besides its weights and its additional chat templates."""
 
+_SHARD = re.compile(r"[A-Za-z0-9][\w.-]*\.safetensors")
 _JSON_BYTES = 64 << 20
 _VOCABULARY_BYTES = 512 << 20
 
@@ -168,19 +170,32 @@ def indexed_weights(index: Path) -> dict[str, str]:
     Raises:
         ConfigError: if it is none, or names anything but a ``*.safetensors`` beside it.
     """
-    folder = index.parent
-    places = _read_json(inside(index, folder), index)
-    places = places.get("weight_map") if isinstance(places, dict) else None
+    places, there = weight_map(index), {path.name for path in index.parent.glob("*.safetensors")}
+    if strangers := [name for name in places.values() if name not in there]:
+        raise _is_not_beside(index, strangers[0])
+    return places
+
+
+def weight_map(index: Path) -> dict[str, str]:
+    """Return the file of every tensor, out of an index whose files may not be here yet.
+
+    Raises:
+        ConfigError: if it is none, or names what can be no ``*.safetensors`` beside it.
+    """
+    content = _read_json(inside(index, index.parent), index)
+    places = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(places, dict):
         raise ConfigError(f"{index} is no index of weights; copy it again.")
-    weights = {path.name for path in folder.glob("*.safetensors")}
     for name in places.values():
-        if not isinstance(name, str) or name not in weights:
-            raise ConfigError(
-                f"{index} names {name!r}, which is no *.safetensors beside it; "
-                "copy the whole checkpoint."
-            )
+        if not isinstance(name, str) or not _SHARD.fullmatch(name):
+            raise _is_not_beside(index, name)
     return places
+
+
+def _is_not_beside(index: Path, name: Any) -> ConfigError:
+    return ConfigError(
+        f"{index} names {name!r}, which is no *.safetensors beside it; copy the whole checkpoint."
+    )
 
 
 def check_has_vocabulary(folder: Path) -> None:

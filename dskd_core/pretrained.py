@@ -5,7 +5,6 @@ them. There is no setting that allows it: a model is converted once, by whoever 
 """
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ from dskd_core.model_files import (
     files_of,
     indexed_weights,
     weight_files,
+    weight_map,
 )
 
 POINTER = "weights.json"
-_SHARD = re.compile(r"[A-Za-z0-9][\w.-]*\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _CURE = "load it where you trust it and save_pretrained(...) it, which writes safetensors"
 
@@ -122,11 +121,13 @@ def local_folder(source: str, revision: str | None, *, weights: bool, code: bool
         return Path(source)
     names = [*SMALL, INDEX, f"{TEMPLATES}/*.jinja", *(["*.py"] if code else [])]
     folder = _fetched(source, revision, names)
+    index = folder / INDEX
+    shards = sorted(set(weight_map(index).values())) if index.exists() else []
     if not weights:
         return folder
     _fetched(source, revision, [WEIGHTS])
-    if not (folder / WEIGHTS).exists() and (folder / INDEX).exists():
-        _fetched(source, revision, _shards_of(folder / INDEX))
+    if not (folder / WEIGHTS).exists() and shards:
+        _fetched(source, revision, shards)
     weight_files(folder)
     return folder
 
@@ -135,15 +136,3 @@ def _fetched(source: str, revision: str | None, names: list[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(source, revision=revision, allow_patterns=names))
-
-
-def _shards_of(index: Path) -> list[str]:
-    """Return the files an index names, before they are fetched: ``indexed_weights`` looks after."""
-    places = json.loads(index.read_text("utf-8")).get("weight_map")
-    names = sorted({str(name) for name in places.values()}) if isinstance(places, dict) else []
-    if strangers := [name for name in names if not _SHARD.fullmatch(name)]:
-        raise ConfigError(
-            f"{index} names {strangers[0]!r}, which is no *.safetensors beside it; use another "
-            "model or revision."
-        )
-    return names

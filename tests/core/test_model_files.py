@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -20,6 +21,7 @@ from dskd_core.model_files import (
     VOCABULARIES,
     check_links,
     files_of,
+    gguf_view,
     inside,
     model_view,
     weight_files,
@@ -418,6 +420,34 @@ def test_every_index_names_safetensors_of_the_folder_alone(tmp_path, name, targe
     (folder / name).write_text(json.dumps({"weight_map": {"a": target}}))
     with pytest.raises(ConfigError, match=r"which is no \*\.safetensors beside it"):
         weight_files(folder)
+
+
+def test_a_model_is_loaded_without_a_look_elsewhere(miniature, secret, tmp_path):
+    source, cases = Path(miniature.config.teacher.source), []
+    config = json.loads((source / "config.json").read_text())
+    hostile = {
+        "own": {},
+        "weights": {"transformers_weights": "../../elsewhere/environ"},
+        "file": {"configuration_files": [str(secret)]},
+        "adapter": {"base_model_name_or_path": str(secret.parent)},
+        "backbone": {"timm_kwargs": {"checkpoint_path": str(secret)}},
+    }
+    for name, said in hostile.items():
+        folder = Path(shutil.copytree(source, tmp_path / name))
+        (folder / "config.json").write_text(json.dumps(config | said))
+        (folder / "adapter_config.json").write_text(json.dumps({"base_model": str(secret)}))
+        cases.append({"folder": str(folder), "weights": True, "name": name})
+    found = loaded(cases, secret, str(source))
+    assert_nothing_elsewhere(found)
+    assert [case["name"] for case in found if case["error"] is None] == ["own"]
+    assert all("take the key out" in case["error"] for case in found[1:])
+
+
+def test_nothing_that_lies_beside_a_gguf_file_is_read(tmp_path):
+    write(tmp_path / "m", tokenizer={"vocab": "/etc/passwd"}, model__gguf="x")
+    with gguf_view(tmp_path / "m" / "model.gguf") as view:
+        assert list(view.parent.iterdir()) == [view]
+        assert view.read_text() == "x"
 
 
 def test_a_link_below_the_first_level_is_refused(tmp_path, secret):

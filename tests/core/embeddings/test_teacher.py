@@ -2,6 +2,7 @@ import ast
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -89,6 +90,88 @@ def test_every_loader_reads_a_checked_view_and_asks_no_network():
                 assert ast.unparse(node.args[0]) in {"str(view)", "str(view.parent)"}, path
                 given = {k.arg: ast.unparse(k.value) for k in node.keywords}
                 assert given["local_files_only"] == "True", path
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub of one model: what is fetched of it comes from a folder, into a cache of links."""
+    import huggingface_hub
+
+    there, cache = tmp_path / "there", tmp_path / "cache" / "models--a--b"
+    there.mkdir()
+    here = cache / "snapshots" / ("0" * 40)
+
+    def snapshot_download(source, *, revision, allow_patterns, **_):
+        assert (source, revision) == ("owner/model", "0" * 40)
+        names = [str(path.relative_to(there)) for path in there.rglob("*") if path.is_file()]
+        for name in huggingface_hub.utils.filter_repo_objects(names, allow_patterns=allow_patterns):
+            blob = cache / "blobs" / name.replace("/", "-")
+            blob.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(there / name, blob)
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
+            (here / name).unlink(missing_ok=True)
+            (here / name).symlink_to(blob)
+        return str(here)
+
+    def model_info(source, *, revision):
+        siblings = [SimpleNamespace(rfilename=path.name) for path in there.iterdir()]
+        return SimpleNamespace(sha="0" * 40, siblings=siblings)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(huggingface_hub, "model_info", model_info)
+    return there, here
+
+
+def test_of_a_hub_s_model_only_what_is_read_is_fetched(miniature, tmp_path, hub):
+    there, here = hub
+    shutil.copytree(miniature.config.teacher.source, there, dirs_exist_ok=True)
+    for name in ("pytorch_model.bin", "code.py", "consolidated.safetensors", "README.md"):
+        (there / name).write_text("x")
+    config = TeacherConfig(source="owner/model", dtype="float32", device="cpu")
+    teacher = prepare_teacher(ArtifactStore(str(tmp_path / "root")), config)
+    assert not (here / "model.safetensors").exists()  # whose weights are not needed yet
+    found = load_teacher(teacher, config)
+    assert found.n_tokens == load_teacher(miniature.teacher(), miniature.config.teacher).n_tokens
+    fetched = {path.name for path in here.rglob("*")}
+    assert "model.safetensors" in fetched
+    assert not fetched & {"pytorch_model.bin", "code.py", "consolidated.safetensors", "README.md"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tokenizer_config.json", {"vocab": "/proc/self/environ"}),
+        ("config.json", {"transformers_weights": "x.safetensors.index.json"}),
+    ],
+)
+def test_a_hub_s_model_is_held_to_the_same_keys(miniature, tmp_path, hub, name, said):
+    there, _ = hub
+    shutil.copytree(miniature.config.teacher.source, there, dirs_exist_ok=True)
+    content = json.loads((there / name).read_text())
+    (there / name).write_text(json.dumps(content | said))
+    config = TeacherConfig(source="owner/model", dtype="float32", device="cpu")
+    store = ArtifactStore(str(tmp_path / "root"))
+    with pytest.raises(ConfigError, match=f"{name} sets .* take the key out"):
+        prepare_teacher(store, config)
+    assert store.of_stage("teacher") == []
+
+
+def test_a_hub_s_index_that_climbs_out_is_refused_before_anything_it_names(
+    miniature, tmp_path, hub
+):
+    there, _ = hub
+    shutil.copytree(miniature.config.teacher.source, there, dirs_exist_ok=True)
+    (there / "model.safetensors").rename(there / "model-1.safetensors")
+    index = {"weight_map": {"a": "../../x.safetensors"}}
+    (there / "model.safetensors.index.json").write_text(json.dumps(index))
+    config = TeacherConfig(source="owner/model", dtype="float32", device="cpu")
+    with pytest.raises(ConfigError, match=r"names '../../x.safetensors'"):
+        prepare_teacher(ArtifactStore(str(tmp_path / "root")), config)
+
+
+def test_a_published_teacher_holds_no_name_of_a_temporary_folder(miniature):
+    for path in miniature.teacher().folder().iterdir():
+        assert b"dskd-model-" not in path.read_bytes(), path
 
 
 def test_other_weights_are_another_teacher(miniature, tmp_path):
