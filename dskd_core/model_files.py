@@ -71,7 +71,7 @@ _VOCABULARY_BYTES = 512 << 20
 
 @contextmanager
 def model_view(
-    folder: Path, *, tokenizer: bool = False, weights: bool = False, code: bool = False
+    folder: Path, *, tokenizer: bool = False, weights: bool = False, code: bool | None = False
 ) -> Iterator[Path]:
     """Make the checked view of a model's folder that transformers may read, for as long as it does.
 
@@ -79,7 +79,8 @@ def model_view(
         folder: of a transformers model.
         tokenizer: with the files of its tokenizer.
         weights: with its weights.
-        code: with its Python files, for a model whose code may run.
+        code: with its Python files, for a model whose code may run; without them a model that needs
+            them is refused, but None reads what else there is of it.
 
     Yields:
         A temporary folder of the same name.
@@ -156,8 +157,11 @@ def weight_files(folder: Path) -> list[Path]:
     indices = sorted(folder.glob(f"*{INDEX_ENDING}"))
     indexed = {path.name: indexed_weights(path) for path in indices}
     names = [WEIGHTS] if os.path.lexists(folder / WEIGHTS) else indexed.get(INDEX, {}).values()
-    if names:
-        return [inside(folder / name, folder) and folder / name for name in sorted(set(names))]
+    weights = [folder / name for name in sorted(set(names))]
+    for path in weights:
+        inside(path, folder)
+    if weights:
+        return weights
     raise ConfigError(
         f"{folder} has neither {WEIGHTS} nor {INDEX}; copy the whole checkpoint, or save it again "
         "with save_pretrained(...)."
@@ -251,14 +255,14 @@ def inside(path: Path, folder: Path, *, plain: bool = True) -> Path:
     return target
 
 
-def checked_json(name: str, path: Path, shown: Path, *, code: bool = False) -> Any:
+def checked_json(name: str, path: Path, shown: Path, *, code: bool | None = False) -> Any:
     """Return the checked content of a model's JSON file; None for a file that is taken as it is.
 
     Args:
         name: in the model's folder; it says what may stand in the file.
         path: where the file is.
         shown: where it seems to be, for messages.
-        code: keep what names Python code.
+        code: keep what names Python code; None to leave it out unasked.
 
     Raises:
         ConfigError: if it says what it may not.
@@ -266,7 +270,7 @@ def checked_json(name: str, path: Path, shown: Path, *, code: bool = False) -> A
     if name in _TOKENIZER_SETTINGS:
         return tokenizer_settings(_read_json(path, shown), shown)
     if name in {CONFIG, GENERATION}:
-        return model_settings(_read_json(path, shown), shown, code=code and name == CONFIG)
+        return model_settings(_read_json(path, shown), shown, code=code)
     if name == _ADDED_TOKENS:
         return added_tokens(_read_json(path, shown), shown)
     if name == INDEX:

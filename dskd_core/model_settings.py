@@ -162,13 +162,14 @@ def tokenizer_settings(values: Any, file: Path) -> dict[str, Any]:
     return kept
 
 
-def model_settings(values: Any, file: Path, *, code: bool = False) -> dict[str, Any]:
+def model_settings(values: Any, file: Path, *, code: bool | None = False) -> dict[str, Any]:
     """Return what a model may be told, out of its ``config.json`` or ``generation_config.json``.
 
     Args:
         values: the content of the file.
         file: its path, for messages.
-        code: keep ``auto_map``, which names Python code of the model.
+        code: keep ``auto_map``, which names Python code of the model; None to leave it out even if
+            the model needs it, where only its tokenizer is read.
 
     Returns:
         All of it but where the model once lay, and ``auto_map`` where transformers has the family.
@@ -178,7 +179,7 @@ def model_settings(values: Any, file: Path, *, code: bool = False) -> dict[str, 
     """
     settings = dict(_object(values, file))
     auto_map = settings.pop("auto_map", None)
-    if auto_map and not code and not _is_known_family(settings.get("model_type")):
+    if auto_map and code is False and not _is_known_family(settings.get("model_type")):
         raise _needs_code(auto_map, file)
     tokenizer_class = settings.get("tokenizer_class")
     if tokenizer_class is not None and not _is_class(tokenizer_class):

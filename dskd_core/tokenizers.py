@@ -70,7 +70,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         ConfigError: if there is none for the tokenizer's class, or if the folder's settings name
             files or say what no tokenizer is told.
     """
-    with model_view(folder, tokenizer=True) as view:
+    with model_view(folder, tokenizer=True, code=None) as view:
         found = _load(view)
         names = {TOKENIZER, *type(found.hf).vocab_files_names.values()}
         if not any((view / name).exists() for name in names if name):

@@ -61,6 +61,15 @@ def test_weights_linked_from_elsewhere_are_refused(folder, restricted, tmp_path)
         check_model_folder(folder)
 
 
+def test_a_chat_template_linked_from_elsewhere_is_refused_with_and_without_roots(folder, tmp_path):
+    write_index(folder, "model-1.safetensors")
+    (tmp_path / "secret").write_text("HF_TOKEN=x")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "a.jinja").symlink_to(tmp_path / "secret")
+    with pytest.raises(ConfigError, match="out of the model's folder"):
+        check_model_folder(folder)
+
+
 @pytest.mark.parametrize(
     ("names", "why"),
     [

@@ -71,6 +71,24 @@ def test_a_folder_that_needs_code_of_its_own_is_refused(miniature, tmp_path):
         prepare_teacher(ArtifactStore(str(tmp_path / "root")), TeacherConfig(source=str(folder)))
 
 
+def test_a_folder_whose_code_is_trusted_is_loaded_with_it(miniature, tmp_path):
+    folder = shutil.copytree(miniature.config.teacher.source, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    names = {"AutoConfig": "ours.OurConfig", "AutoModelForCausalLM": "ours.OurModel"}
+    config |= {"model_type": "ours", "auto_map": names}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "ours.py").write_text(
+        "from transformers import LlamaConfig, LlamaForCausalLM\n"
+        "class OurConfig(LlamaConfig):\n    model_type = 'ours'\n"
+        "class OurModel(LlamaForCausalLM):\n    config_class = OurConfig\n"
+    )
+    trusted = TeacherConfig(
+        source=str(folder), dtype="float32", device="cpu", trust_remote_code=True
+    )
+    teacher = prepare_teacher(ArtifactStore(str(tmp_path / "root")), trusted)
+    assert type(load_teacher(teacher, trusted).model).__name__ == "OurModel"
+
+
 def test_no_model_or_tokenizer_is_loaded_with_code_unless_a_setting_says_so():
     loaders = {}
     for path in sorted(Path(teacher_module.__file__).parents[1].rglob("*.py")):
