@@ -10,47 +10,49 @@ from typing import Any
 
 from dskd_core import access
 from dskd_core.errors import ConfigError
+from dskd_core.model_files import (
+    INDEX,
+    INDEX_ENDING,
+    SMALL,
+    TEMPLATES,
+    WEIGHTS,
+    check_links,
+    files_of,
+    indexed_weights,
+    weight_files,
+    weight_map,
+)
 
 POINTER = "weights.json"
-INDEX = "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _CURE = "load it where you trust it and save_pretrained(...) it, which writes safetensors"
 
 
 def check_model_folder(folder: Path) -> list[Path]:
-    """Return the weight files of a folder, if all it consists of is data that may be read here.
+    """Return the files that a model's weights are loaded from, if all of it is data of its own.
 
     Raises:
         ConfigError: if it lacks config.json or safetensors, or is an adapter of another model; or
-            if a file of it, or one its index names, lies elsewhere.
+            if a file of it at any depth, or one its index names, lies elsewhere.
     """
     access.check_readable(str(folder), "teacher.source")
     for file in folder.iterdir():
         access.check_readable(str(file), "teacher.source")
+    check_links(folder)
     check_names([file.name for file in folder.iterdir()], f"The teacher folder {folder}")
-    check_index(folder)
-    return sorted(folder.glob("*.safetensors"))
+    weights = weight_files(folder)
+    files_of(folder, tokenizer=True, weights=True)
+    return weights
 
 
 def check_index(folder: Path) -> None:
-    """Check that the index of a folder's weights, if it has one, names files of the folder.
+    """Check that every index of weights in a folder names files of the folder.
 
     Raises:
-        ConfigError: if it names any other.
+        ConfigError: if one names any other.
     """
-    index = folder / INDEX
-    if not index.exists():
-        return
-    try:
-        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{index} is no index of weights ({error!r}); copy it again.") from error
-    weights = {path.name for path in folder.glob("*.safetensors")}
-    if strangers := [name for name in names if name not in weights]:
-        raise ConfigError(
-            f"{index} names {strangers[0]!r}, which is no *.safetensors beside it; "
-            "copy the whole checkpoint."
-        )
+    for index in sorted(folder.glob(f"*{INDEX_ENDING}")):
+        indexed_weights(index)
 
 
 def check_names(names: list[str], what: str) -> None:
@@ -99,3 +101,38 @@ def pointed_to(folder: Path) -> tuple[str, str | None] | None:
     if Path(source).is_dir():
         check_model_folder(Path(source))
     return source, revision
+
+
+def local_folder(source: str, revision: str | None, *, weights: bool, code: bool = False) -> Path:
+    """Return where a model is on this machine: its folder, or what is fetched of it from the hub.
+
+    Only files that are read of a model are fetched: no pickle, and Python code only if it may run.
+
+    Args:
+        source: a folder or a hub id.
+        revision: the commit, for the hub.
+        weights: whether its weights are needed.
+        code: whether its Python code may run.
+
+    Raises:
+        ConfigError: if the hub's model has no weights as safetensors.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    names = [*SMALL, INDEX, f"{TEMPLATES}/*.jinja", *(["*.py"] if code else [])]
+    folder = _fetched(source, revision, names)
+    index = folder / INDEX
+    shards = sorted(set(weight_map(index).values())) if index.exists() else []
+    if not weights:
+        return folder
+    _fetched(source, revision, [WEIGHTS])
+    if not (folder / WEIGHTS).exists() and shards:
+        _fetched(source, revision, shards)
+    weight_files(folder)
+    return folder
+
+
+def _fetched(source: str, revision: str | None, names: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(source, revision=revision, allow_patterns=names))

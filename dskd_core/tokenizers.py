@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dskd_core.artifacts import fingerprint_of
+from dskd_core.errors import ConfigError
+from dskd_core.model_files import TOKENIZER, gguf_view, model_view
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,39 @@ class Tokenizer:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Load the tokenizer of a transformers folder."""
+    """Load the tokenizer of a transformers folder, from a vocabulary that lies in it.
+
+    Raises:
+        ConfigError: if there is none for the tokenizer's class, or if the folder's settings name
+            files or say what no tokenizer is told.
+    """
+    with model_view(folder, tokenizer=True, code=None) as view:
+        found = _load(view)
+        names = {TOKENIZER, *type(found.hf).vocab_files_names.values()}
+        if not any((view / name).exists() for name in names if name):
+            raise ConfigError(
+                f"{folder} has none of the files that a {type(found.hf).__name__} reads "
+                f"({', '.join(sorted(map(str, names)))}); save its tokenizer there with "
+                "save_pretrained(...)."
+            )
+        found.hf.name_or_path = str(folder)
+        return found
+
+
+def load_gguf_tokenizer(path: Path) -> Tokenizer:
+    """Load the tokenizer that a GGUF file holds; what lies beside the file is not read."""
+    with gguf_view(path) as view:
+        found = _load(view.parent, gguf_file=view.name)
+        found.hf.name_or_path = str(path)
+        return found
+
+
+def _load(view: Path, **of_gguf: str) -> Tokenizer:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers import AutoTokenizer
 
-    return Tokenizer(AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False))
+    return Tokenizer(
+        AutoTokenizer.from_pretrained(
+            str(view), local_files_only=True, trust_remote_code=False, **of_gguf
+        )
+    )

@@ -4,7 +4,6 @@ A sense is a mean of final states, so W s + b are the logits it gives. Only the 
 read, not the model. Scales and soft caps of a head keep the order of the logits.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dskd_core.artifacts import Artifact
-from dskd_core.pretrained import INDEX, pointed_to
+from dskd_core.errors import ConfigError
+from dskd_core.model_files import weight_files
+from dskd_core.pretrained import pointed_to
 from dskd_core.tokenizers import Tokenizer, load_tokenizer
 
 _HEADS = ("lm_head.weight", "output.weight", "embed_out.weight")
@@ -95,19 +96,15 @@ def _weights_folder(folder: Path) -> Path | None:
             allow_patterns=["*.safetensors", "*.json"],
             local_files_only=True,
         )
-    except (LocalEntryNotFoundError, HFValidationError):
+        weight_files(Path(found))
+    except (LocalEntryNotFoundError, HFValidationError, ConfigError):  # or not all of it is here
         return None
     return Path(found)
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield every tensor's name with the file that holds it."""
-    index = folder / INDEX
-    if index.exists():
-        places = json.loads(index.read_text("utf-8"))["weight_map"]
-        yield from ((name, folder / file) for name, file in places.items())
-        return
-    for file in sorted(folder.glob("*.safetensors")):
+    """Yield every tensor's name with the file that holds it and that the model is loaded from."""
+    for file in weight_files(folder):
         with safe_open(file, framework="pt") as weights:
             yield from ((name, file) for name in weights.keys())  # noqa: SIM118 - not a dict
 

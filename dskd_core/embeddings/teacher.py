@@ -18,9 +18,24 @@ from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work, fingerprin
 from dskd_core.config import TeacherConfig
 from dskd_core.embeddings.head import Head, find_head
 from dskd_core.errors import ConfigError
+from dskd_core.model_files import (
+    CHAT_TEMPLATE,
+    GENERATION,
+    check_has_vocabulary,
+    files_of,
+    gguf_view,
+    model_view,
+)
 from dskd_core.precision import processor_on, resolved_teacher, torch_device
-from dskd_core.pretrained import POINTER, check_model_folder, check_names, pointed_to
+from dskd_core.pretrained import (
+    POINTER,
+    check_model_folder,
+    check_names,
+    local_folder,
+    pointed_to,
+)
 from dskd_core.progress import Progress, silent
+from dskd_core.tokenizers import load_gguf_tokenizer, load_tokenizer
 
 _LOGIT_BYTES = 48 << 20
 
@@ -213,19 +228,19 @@ def quiet_transformers() -> Iterator[None]:
 def _load(folder: str, dtype: str, device: str, trust_remote_code: bool) -> Teacher:
     from transformers import AutoModelForCausalLM
 
-    from dskd_core.tokenizers import load_tokenizer
-
     source, revision = pointed_to(Path(folder)) or (folder, None)
     if trust_remote_code:
         access.check_code(source)
-    with quiet_transformers():
+    place = local_folder(source, revision, weights=True, code=trust_remote_code)
+    with quiet_transformers(), model_view(place, weights=True, code=trust_remote_code) as view:
         model = AutoModelForCausalLM.from_pretrained(
-            source,
-            revision=revision,
+            str(view),
             dtype=getattr(torch, dtype),
             use_safetensors=True,
+            local_files_only=True,
             trust_remote_code=trust_remote_code,
         )
+    model.name_or_path = model.config.name_or_path = source
     model.to(torch.device(device)).eval().requires_grad_(False)
     n_rows = model.get_output_embeddings().weight.shape[0]
     return Teacher(model, min(load_tokenizer(Path(folder)).n_tokens, n_rows))
@@ -255,59 +270,55 @@ def _gguf_read_once() -> Iterator[None]:
 
 def _convert_gguf(path: Path, config: TeacherConfig, draft: Draft) -> None:
     """Write the weights of a GGUF file as safetensors: transformers cannot save what it loaded."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, GgufConfig
 
     dtype = getattr(torch, config.dtype)
     with quiet_transformers(), _gguf_read_once():
-        loaded = AutoModelForCausalLM.from_pretrained(
-            str(path.parent),
-            gguf_file=path.name,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            quantization_config=GgufConfig(dequantize=True),
-        )
+        with gguf_view(path) as view:
+            loaded = AutoModelForCausalLM.from_pretrained(
+                str(view.parent),
+                gguf_file=view.name,
+                local_files_only=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                quantization_config=GgufConfig(dequantize=True),
+            )
         model_config = loaded.config
         if hasattr(model_config, "quantization_config"):
             del model_config.quantization_config
         plain = AutoModelForCausalLM.from_config(model_config, dtype=dtype)
         plain.load_state_dict(loaded.state_dict())
         plain.save_pretrained(draft.folder)
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(path.parent), gguf_file=path.name, trust_remote_code=False
-        )
-        tokenizer.save_pretrained(draft.folder)
+        load_gguf_tokenizer(path).hf.save_pretrained(draft.folder)
     draft.counts["parameters"] = plain.num_parameters()
     draft.report["source"] = path.name
 
 
 def _point_to(source: str, commit: str | None, config: TeacherConfig, draft: Draft) -> None:
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
-    with quiet_transformers():
-        kwargs = {"revision": commit, "trust_remote_code": config.trust_remote_code}
-        try:
-            AutoConfig.from_pretrained(source, **kwargs).save_pretrained(draft.folder)
-            AutoTokenizer.from_pretrained(source, **kwargs).save_pretrained(draft.folder)
-        except ValueError as error:
-            if "trust_remote_code" not in str(error):
-                raise
-            raise ConfigError(
-                f"teacher.source {config.source!r} needs Python code of its own; read it, and set "
-                "teacher.trust_remote_code if you trust it."
-            ) from error
+    code = config.trust_remote_code
+    place = local_folder(source, commit, weights=False, code=code)
+    with quiet_transformers(), model_view(place, tokenizer=True, code=code) as view:
+        AutoConfig.from_pretrained(
+            str(view), local_files_only=True, trust_remote_code=code
+        ).save_pretrained(draft.folder)
+        load_tokenizer(place).hf.save_pretrained(draft.folder)
+        for name in (GENERATION, CHAT_TEMPLATE):
+            if (view / name).exists() and not draft.path(name).exists():
+                shutil.copy(view / name, draft.path(name))
     if Path(source).is_dir():
         source = str(Path(source).resolve())
-        for name in ("generation_config.json", "chat_template.jinja"):
-            if (Path(source) / name).exists() and not draft.path(name).exists():
-                shutil.copy(Path(source) / name, draft.path(name))
     draft.write_json(POINTER, {"source": source, "revision": commit})
     draft.report["source"] = source
 
 
 def _folder_fingerprint(folder: Path) -> str:
-    weights = check_model_folder(folder)
-    names = [folder / "config.json", *sorted(folder.glob("tokenizer*")), *weights]
-    return fingerprint_of([[path.name, storage.sha256_of_file(path)] for path in names])
+    """Hash every file that is read of a model, and no other."""
+    check_model_folder(folder)
+    check_has_vocabulary(folder)
+    files = files_of(folder, tokenizer=True, weights=True)
+    return fingerprint_of([[name, storage.sha256_of_file(path)] for name, path in files.items()])
 
 
 def _hub_commit(source: str, config: TeacherConfig) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dskd_core.artifacts import Artifact
+from dskd_core.model_files import model_view
 from dskd_core.training.student import MODEL
 
 _CONTEXT = 2048
@@ -33,4 +34,5 @@ def context_tokens(folder: Path) -> int:
 def _config(folder: str) -> Any:
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with model_view(Path(folder)) as view:
+        return AutoConfig.from_pretrained(str(view), local_files_only=True, trust_remote_code=False)

@@ -10,6 +10,7 @@ from typing import Any
 from dskd_core import access, samples
 from dskd_core.config import TeacherConfig
 from dskd_core.errors import ConfigError
+from dskd_core.model_files import inside
 from dskd_core.planning.gguf_header import read_header
 
 _HUB_SECONDS = 5
@@ -109,7 +110,8 @@ def read_architecture(config: TeacherConfig, config_json: Path | None = None) ->
     access.check_revision(config.revision)
     path = Path(samples.resolve(config.source))
     if path.is_dir():
-        return of_values(_read_json(path / "config.json"), str(path / "config.json"))
+        file = path / _FILE
+        return of_values(_read_json(inside(file, path) if file.is_symlink() else file), str(file))
     if path.is_file():
         return _of_gguf(path)
     return _from_hub(config)
@@ -172,7 +174,7 @@ def _of_gguf(path: Path) -> Architecture:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ConfigError(
             f"{path} is no readable config.json ({error}); name one with --config-json."
         ) from error

@@ -15,7 +15,7 @@ from dskd_core.embeddings.store import INDEX
 from dskd_core.embeddings.teacher import stored_teachers
 from dskd_core.errors import ConfigError
 from dskd_core.planning.census import Census, Corpus, counted, is_local, read_windows
-from dskd_core.tokenizers import Tokenizer, load_tokenizer
+from dskd_core.tokenizers import Tokenizer, load_gguf_tokenizer, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,7 @@ def _local_tokenizer(config: PipelineConfig) -> Tokenizer | None:
     if path.is_dir():
         return load_tokenizer(path)
     if path.is_file():
-        from transformers import AutoTokenizer
-
-        return Tokenizer(
-            AutoTokenizer.from_pretrained(
-                str(path.parent), gguf_file=path.name, trust_remote_code=False
-            )
-        )
+        return load_gguf_tokenizer(path)
     return None
 
 

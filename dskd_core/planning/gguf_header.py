@@ -45,7 +45,7 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _Cursor(data).header()
-    except (OSError, ValueError, KeyError, struct.error) as error:
+    except (OSError, ValueError, KeyError, RecursionError, struct.error) as error:
         raise ConfigError(
             f"{path} is no readable GGUF file ({error}); give another, or the teacher's "
             "config.json with --config-json."

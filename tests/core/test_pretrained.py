@@ -5,8 +5,8 @@ import json
 import pytest
 
 from dskd_core.errors import ConfigError
+from dskd_core.model_files import INDEX
 from dskd_core.pretrained import (
-    INDEX,
     POINTER,
     check_index,
     check_model_folder,
@@ -61,6 +61,15 @@ def test_weights_linked_from_elsewhere_are_refused(folder, restricted, tmp_path)
         check_model_folder(folder)
 
 
+def test_a_chat_template_linked_from_elsewhere_is_refused_with_and_without_roots(folder, tmp_path):
+    write_index(folder, "model-1.safetensors")
+    (tmp_path / "secret").write_text("HF_TOKEN=x")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "a.jinja").symlink_to(tmp_path / "secret")
+    with pytest.raises(ConfigError, match="out of the model's folder"):
+        check_model_folder(folder)
+
+
 @pytest.mark.parametrize(
     ("names", "why"),
     [
@@ -95,6 +104,7 @@ def test_a_pointer_in_an_artifact_is_not_believed(folder, restricted, pointer):
 
 
 def test_a_pointer_to_a_model_that_may_be_read_is_followed(folder, restricted):
+    write_index(folder, "model-1.safetensors")
     place = folder.parent / "artifact"
     place.mkdir()
     (place / POINTER).write_text(json.dumps({"source": str(folder), "revision": None}))

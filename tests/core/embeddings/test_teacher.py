@@ -2,6 +2,7 @@ import ast
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -70,6 +71,24 @@ def test_a_folder_that_needs_code_of_its_own_is_refused(miniature, tmp_path):
         prepare_teacher(ArtifactStore(str(tmp_path / "root")), TeacherConfig(source=str(folder)))
 
 
+def test_a_folder_whose_code_is_trusted_is_loaded_with_it(miniature, tmp_path):
+    folder = shutil.copytree(miniature.config.teacher.source, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    names = {"AutoConfig": "ours.OurConfig", "AutoModelForCausalLM": "ours.OurModel"}
+    config |= {"model_type": "ours", "auto_map": names}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "ours.py").write_text(
+        "from transformers import LlamaConfig, LlamaForCausalLM\n"
+        "class OurConfig(LlamaConfig):\n    model_type = 'ours'\n"
+        "class OurModel(LlamaForCausalLM):\n    config_class = OurConfig\n"
+    )
+    trusted = TeacherConfig(
+        source=str(folder), dtype="float32", device="cpu", trust_remote_code=True
+    )
+    teacher = prepare_teacher(ArtifactStore(str(tmp_path / "root")), trusted)
+    assert type(load_teacher(teacher, trusted).model).__name__ == "OurModel"
+
+
 def test_no_model_or_tokenizer_is_loaded_with_code_unless_a_setting_says_so():
     loaders = {}
     for path in sorted(Path(teacher_module.__file__).parents[1].rglob("*.py")):
@@ -77,12 +96,100 @@ def test_no_model_or_tokenizer_is_loaded_with_code_unless_a_setting_says_so():
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "from_pretrained":
                 given = {k.arg: ast.unparse(k.value) for k in node.keywords}
                 loaders[f"{path.name}:{node.lineno}"] = given
-    assert len(loaders) >= 8
-    # **kwargs is _point_to's, which takes the setting.
-    code = {
-        place: given.get("trust_remote_code", given.get(None)) for place, given in loaders.items()
-    }
-    assert set(code.values()) == {"False", "trust_remote_code", "kwargs"}, code
+    assert len(loaders) == 5
+    code = {place: given.get("trust_remote_code") for place, given in loaders.items()}
+    assert set(code.values()) == {"False", "trust_remote_code", "code"}, code  # the latter: set
+
+
+def test_every_loader_reads_a_checked_view_and_asks_no_network():
+    for path in sorted(Path(teacher_module.__file__).parents[1].rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "from_pretrained":
+                assert ast.unparse(node.args[0]) in {"str(view)", "str(view.parent)"}, path
+                given = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                assert given["local_files_only"] == "True", path
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub of one model: what is fetched of it comes from a folder, into a cache of links."""
+    import huggingface_hub
+
+    there, cache = tmp_path / "there", tmp_path / "cache" / "models--a--b"
+    there.mkdir()
+    here = cache / "snapshots" / ("0" * 40)
+
+    def snapshot_download(source, *, revision, allow_patterns, **_):
+        assert (source, revision) == ("owner/model", "0" * 40)
+        names = [str(path.relative_to(there)) for path in there.rglob("*") if path.is_file()]
+        for name in huggingface_hub.utils.filter_repo_objects(names, allow_patterns=allow_patterns):
+            blob = cache / "blobs" / name.replace("/", "-")
+            blob.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(there / name, blob)
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
+            (here / name).unlink(missing_ok=True)
+            (here / name).symlink_to(blob)
+        return str(here)
+
+    def model_info(source, *, revision):
+        siblings = [SimpleNamespace(rfilename=path.name) for path in there.iterdir()]
+        return SimpleNamespace(sha="0" * 40, siblings=siblings)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(huggingface_hub, "model_info", model_info)
+    return there, here
+
+
+def test_of_a_hub_s_model_only_what_is_read_is_fetched(miniature, tmp_path, hub):
+    there, here = hub
+    shutil.copytree(miniature.config.teacher.source, there, dirs_exist_ok=True)
+    for name in ("pytorch_model.bin", "code.py", "consolidated.safetensors", "README.md"):
+        (there / name).write_text("x")
+    config = TeacherConfig(source="owner/model", dtype="float32", device="cpu")
+    teacher = prepare_teacher(ArtifactStore(str(tmp_path / "root")), config)
+    assert not (here / "model.safetensors").exists()  # whose weights are not needed yet
+    found = load_teacher(teacher, config)
+    assert found.n_tokens == load_teacher(miniature.teacher(), miniature.config.teacher).n_tokens
+    fetched = {path.name for path in here.rglob("*")}
+    assert "model.safetensors" in fetched
+    assert not fetched & {"pytorch_model.bin", "code.py", "consolidated.safetensors", "README.md"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tokenizer_config.json", {"vocab": "/proc/self/environ"}),
+        ("config.json", {"transformers_weights": "x.safetensors.index.json"}),
+    ],
+)
+def test_a_hub_s_model_is_held_to_the_same_keys(miniature, tmp_path, hub, name, said):
+    there, _ = hub
+    shutil.copytree(miniature.config.teacher.source, there, dirs_exist_ok=True)
+    content = json.loads((there / name).read_text())
+    (there / name).write_text(json.dumps(content | said))
+    config = TeacherConfig(source="owner/model", dtype="float32", device="cpu")
+    store = ArtifactStore(str(tmp_path / "root"))
+    with pytest.raises(ConfigError, match=f"{name} sets .* take the key out"):
+        prepare_teacher(store, config)
+    assert store.of_stage("teacher") == []
+
+
+def test_a_hub_s_index_that_climbs_out_is_refused_before_anything_it_names(
+    miniature, tmp_path, hub
+):
+    there, _ = hub
+    shutil.copytree(miniature.config.teacher.source, there, dirs_exist_ok=True)
+    (there / "model.safetensors").rename(there / "model-1.safetensors")
+    index = {"weight_map": {"a": "../../x.safetensors"}}
+    (there / "model.safetensors.index.json").write_text(json.dumps(index))
+    config = TeacherConfig(source="owner/model", dtype="float32", device="cpu")
+    with pytest.raises(ConfigError, match=r"names '../../x.safetensors'"):
+        prepare_teacher(ArtifactStore(str(tmp_path / "root")), config)
+
+
+def test_a_published_teacher_holds_no_name_of_a_temporary_folder(miniature):
+    for path in miniature.teacher().folder().iterdir():
+        assert b"dskd-model-" not in path.read_bytes(), path
 
 
 def test_other_weights_are_another_teacher(miniature, tmp_path):

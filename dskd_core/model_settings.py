@@ -1,0 +1,410 @@
+"""What the JSON files of a model may say: its settings, and no name of a file or another model.
+
+transformers hands every key of ``tokenizer_config.json`` and ``special_tokens_map.json`` to the
+class of the tokenizer, and many of its classes open what a key names (``vocab``, ``merges``,
+``gguf_file``, ``init_inputs``). Here the keys that a tokenizer needs are listed with the kind of
+value each has. A key that can name a file is refused. What is neither is left out, and so reaches
+nothing. ``config.json`` has no such list, since every family has keys of its own: there a key is
+refused by its name, and a text by what it looks like.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dskd_core.errors import ConfigError
+
+_FLAGS = frozenset(
+    [
+        "add_bos_token",
+        "add_eos_token",
+        "add_prefix_space",
+        "clean_text",
+        "clean_up_tokenization_spaces",
+        "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output",
+        "do_basic_tokenize",
+        "do_clean_text",
+        "do_lower_case",
+        "do_lowercase",
+        "do_lowercase_and_remove_accent",
+        "do_subword_tokenize",
+        "do_word_tokenize",
+        "fix_mistral_regex",
+        "keep_accents",
+        "legacy",
+        "legacy_behaviour",
+        "lowercase",
+        "normalization",
+        "normalize",
+        "remove_space",
+        "return_token_type_ids",
+        "should_strip_spaces",
+        "spaces_between_special_tokens",
+        "split_by_punct",
+        "split_special_tokens",
+        "strip_accents",
+        "tokenize_chinese_chars",
+        "trim_offsets",
+        "use_default_system_prompt",
+    ]
+)
+_NUMBERS = frozenset(
+    [
+        "extra_ids",
+        "max_len",
+        "max_length",
+        "model_max_length",
+        "offset",
+        "pad_to_multiple_of",
+        "pad_token_type_id",
+        "stride",
+        "unk_id",
+    ]
+)
+_TEXTS = frozenset(
+    [
+        "backend",
+        "errors",
+        "language",
+        "lang",
+        "padding_side",
+        "replace_word_delimiter_char",
+        "src_lang",
+        "target_lang",
+        "task",
+        "tgt_lang",
+        "truncation_side",
+        "truncation_strategy",
+        "wordpieces_prefix",
+    ]
+)
+_LISTS = frozenset(["model_input_names", "never_split"])
+_TOKENS = frozenset(["additional_special_tokens", "extra_special_tokens"])
+_MARKER = frozenset(
+    ["content", "lstrip", "rstrip", "normalized", "single_word", "special", "__type", "id"]
+)
+_RELICS = frozenset(
+    [
+        "name_or_path",
+        "_name_or_path",
+        "_model_name_or_path",
+        "tokenizer_file",
+        "special_tokens_map_file",
+    ]
+)
+"""Where a published model once lay, in many of them: left out, whatever it says."""
+
+_OPENED = frozenset(
+    [
+        "vocab",
+        "merges",
+        "init_inputs",
+        "auto_map",
+        "tokenizer_object",
+        "entity_vocab",
+        "subfolder",
+        "cache_dir",
+        "transformers_weights",
+        "configuration_files",
+        "fusion_config",
+        "vocabulary",
+        "adapter",
+        "peft_config",
+    ]
+)
+_OPENED_ENDS = re.compile(
+    r"_(?:files?|paths?|dirs?|folders?|vocab|vocabulary|merges|kwargs|uris?|urls?|repo|repo_id)$"
+    r"|^(?:files?|paths?|dirs?|folders?|uris?|urls?|repo|repo_id|revision)$"
+)
+_TEXT = re.compile(r"[^/\\~\x00-\x1f\x7f]{0,64}")
+_PATH = re.compile(r"[/\\~]|[A-Za-z]:[/\\]|file:|.*(?:^|[/\\])\.\.(?:[/\\]|$)", re.DOTALL)
+_IMPLEMENTATION = re.compile(r"[A-Za-z0-9_]*")
+_CLASS = re.compile(r"(?!Auto)[A-Za-z]\w*(?:Tokenizer(?:Fast|Legacy)?|Backend)")
+_WORDS = frozenset(["id2label", "label2id", "stop_strings"])
+"""Of a model's settings, those that are text of any form."""
+
+_SHOWN = 80
+
+
+def tokenizer_settings(values: Any, file: Path) -> dict[str, Any]:
+    """Return what a tokenizer may be told, out of its ``tokenizer_config.json``.
+
+    Also for ``special_tokens_map.json``, whose keys take the same way into the tokenizer.
+
+    Args:
+        values: the content of the file.
+        file: its path, for messages.
+
+    Returns:
+        The listed keys alone. Keys that are neither listed nor refused are left out.
+
+    Raises:
+        ConfigError: if a key can name a file, or a listed one has a value of another kind.
+    """
+    kept: dict[str, Any] = {}
+    for key, value in _object(values, file).items():
+        if key in _RELICS:
+            continue
+        if value is None:  # which a class has a default of its own for, if the key is absent
+            kept |= {key: None} if _is_listed(key) else {}
+        elif key == "auto_map":
+            _check_native(values.get("tokenizer_class"), value, file)
+        elif _is_allowed(key, value):
+            kept[key] = value
+        elif _is_listed(key) and not (key.endswith("_token") and _is_number(value)):
+            raise ConfigError(
+                f"{file} sets {key} to {_shown(value)}, which is no value that a tokenizer takes "
+                "there; correct it or take the key out."
+            )
+        elif _can_name_a_file(key, value):
+            raise _names_a_file(key, value, file)
+    return kept
+
+
+def model_settings(values: Any, file: Path, *, code: bool | None = False) -> dict[str, Any]:
+    """Return what a model may be told, out of its ``config.json`` or ``generation_config.json``.
+
+    Args:
+        values: the content of the file.
+        file: its path, for messages.
+        code: keep ``auto_map``, which names Python code of the model; None to leave it out even if
+            the model needs it, where only its tokenizer is read.
+
+    Returns:
+        All of it but where the model once lay, and ``auto_map`` where transformers has the family.
+
+    Raises:
+        ConfigError: if a key names weights, a file or code, or a text looks like a path.
+    """
+    settings = dict(_object(values, file))
+    auto_map = settings.pop("auto_map", None)
+    if auto_map and code is False and not _is_known_family(settings.get("model_type")):
+        raise _needs_code(auto_map, file)
+    tokenizer_class = settings.get("tokenizer_class")
+    if tokenizer_class is not None and not _is_class(tokenizer_class):
+        raise ConfigError(
+            f"{file} sets tokenizer_class to {_shown(tokenizer_class)}, which is no class of a "
+            "tokenizer; correct it or take the key out."
+        )
+    for key, value in _pairs(settings):
+        if key in _RELICS or key in _WORDS:
+            continue
+        if key.strip("_").startswith(("attn_implementation", "experts_implementation")):
+            _check_implementation(key, value, file)
+        elif ((key in _OPENED or _OPENED_ENDS.search(key)) and _has_text(value)) or (
+            isinstance(value, str) and _PATH.match(value)
+        ):
+            raise _names_a_file(key, value, file)
+    kept: dict[str, Any] = _without_relics(settings)
+    return kept | {"auto_map": auto_map} if auto_map and code else kept
+
+
+def added_tokens(values: Any, file: Path) -> dict[str, int]:
+    """Return the tokens of an ``added_tokens.json`` with their ids.
+
+    Raises:
+        ConfigError: if it holds anything else.
+    """
+    for token, number in _object(values, file).items():
+        if not _is_number(number):
+            raise ConfigError(
+                f"{file} gives {token!r} the id {_shown(number)}, which is no number; correct it."
+            )
+    return dict(values)
+
+
+def check_vocabulary(values: Any, file: Path) -> None:
+    """Check that a ``tokenizer.json`` holds its vocabulary itself.
+
+    transformers hands ``model.vocab`` and ``model.merges`` on as they are, and a text in their
+    place is taken for the path of a file.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    model = _object(values, file).get("model")
+    if not isinstance(model, dict):
+        raise ConfigError(f"{file} has no vocabulary; copy it again.")
+    vocab, merges = model.get("vocab"), model.get("merges", [])
+    for key, value, kinds in (("vocab", vocab, dict | list), ("merges", merges, list)):
+        if not isinstance(value, kinds):
+            raise ConfigError(
+                f"{file} has {_shown(value)} as its model.{key}, which is no list of tokens and "
+                "could name a file; save the tokenizer again with save_pretrained(...)."
+            )
+
+
+def _object(values: Any, file: Path) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file} is no JSON object but {_shown(values)}; copy it again.")
+    return values
+
+
+def _is_listed(key: str) -> bool:
+    return key in _KINDS or key.endswith("_token")
+
+
+def _is_allowed(key: str, value: Any) -> bool:
+    """Say whether a key is listed and its value of its kind."""
+    return (key in _KINDS and _KINDS[key](value)) or (key.endswith("_token") and _is_token(value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(_TEXT.fullmatch(value))
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _is_class(value: Any) -> bool:
+    return isinstance(value, str) and bool(_CLASS.fullmatch(value))
+
+
+def _is_token(value: Any) -> bool:
+    if isinstance(value, str):
+        return True
+    return (
+        isinstance(value, dict)
+        and _MARKER.issuperset(value)
+        and isinstance(value.get("content"), str)
+        and all(isinstance(v, str | bool | int) for v in value.values())
+    )
+
+
+def _are_tokens(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(_is_token(token) for token in value)
+    return isinstance(value, dict) and all(
+        name.endswith("_token") and _is_token(token) for name, token in value.items()
+    )
+
+
+def _is_template(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(
+            isinstance(named, dict)
+            and set(named) == {"name", "template"}
+            and all(isinstance(text, str) for text in named.values())
+            for named in value
+        )
+    return isinstance(value, str)
+
+
+def _are_numbered_tokens(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        number.isdecimal() and isinstance(token, dict) and _is_token(token)
+        for number, token in value.items()
+    )
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(_FLAGS, _is_flag),
+    **dict.fromkeys(_NUMBERS, _is_number),
+    **dict.fromkeys(_TEXTS, _is_text),
+    **dict.fromkeys(_LISTS, _are_texts),
+    **dict.fromkeys(_TOKENS, _are_tokens),
+    "tokenizer_class": _is_class,
+    "chat_template": _is_template,
+    "added_tokens_decoder": _are_numbered_tokens,
+}
+"""What the value of each key of a tokenizer has to be; besides these, any ``*_token``."""
+
+
+def _can_name_a_file(key: str, value: Any) -> bool:
+    """Say whether a key that is not listed is refused, and not merely left out."""
+    if key in _OPENED or _OPENED_ENDS.search(key):
+        return value not in ([], {}, "")
+    return isinstance(value, str) and bool(_PATH.match(value))
+
+
+def _check_implementation(key: str, value: Any, file: Path) -> None:
+    """Refuse kernels of the hub, which are code: ``owner/name`` where ``sdpa`` is expected."""
+    for text in _texts(value):
+        if not _IMPLEMENTATION.fullmatch(text):
+            raise ConfigError(
+                f"{file} sets {key} to {_shown(text)}, which would load code of the hub; "
+                "take the key out."
+            )
+
+
+def _check_native(tokenizer_class: Any, auto_map: Any, file: Path) -> None:
+    """Refuse code of a tokenizer, unless transformers has its class and needs none."""
+    from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
+
+    if auto_map and not (
+        _is_class(tokenizer_class) and tokenizer_class_from_name(tokenizer_class) is not None
+    ):
+        raise ConfigError(
+            f"{file} needs Python code of its own ({_shown(auto_map)}), and tokenizers are read "
+            "without any; load it where you trust it and save it as a tokenizer.json of the class "
+            "PreTrainedTokenizerFast."
+        )
+
+
+def _is_known_family(model_type: Any) -> bool:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    return isinstance(model_type, str) and model_type in CONFIG_MAPPING
+
+
+def _needs_code(auto_map: Any, file: Path) -> ConfigError:
+    return ConfigError(
+        f"{file} needs Python code of its own ({_shown(auto_map)}); read it, and set "
+        "teacher.trust_remote_code if you trust it."
+    )
+
+
+def _names_a_file(key: str, value: Any, file: Path) -> ConfigError:
+    return ConfigError(
+        f"{file} sets {key} to {_shown(value)}, which can name a file or another model to read; "
+        "take the key out, and keep all that the model needs in its folder under the usual names."
+    )
+
+
+def _pairs(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every key with its value, and every text of a list with the key of the list."""
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            yield name, value
+            if name not in _RELICS | _WORDS:
+                yield from _pairs(value, name)
+    elif isinstance(values, list):
+        for value in values:
+            if isinstance(value, str):
+                yield key, value
+            else:
+                yield from _pairs(value, key)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for inner in value.values() for text in _texts(inner))
+    elif isinstance(value, list):
+        yield from (text for inner in value for text in _texts(inner))
+
+
+def _has_text(value: Any) -> bool:
+    return any(_texts(value))
+
+
+def _without_relics(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_relics(v) for k, v in value.items() if k not in _RELICS}
+    return [_without_relics(v) for v in value] if isinstance(value, list) else value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
