@@ -17,6 +17,7 @@ from prefect.context import FlowRunContext
 
 from dskd_core.artifacts import ArtifactStore, Work
 from dskd_core.errors import ConfigError
+from dskd_core.redaction import redacting
 from flows.build_dictionary import build_dictionary
 from flows.steps import take_credentials
 from flows.tidy import tidy
@@ -58,6 +59,7 @@ def test_no_secret_reaches_logs_states_or_parameters_of_a_run(config, monkeypatc
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
 
     @task
+    @redacting
     def fails() -> None:
         get_run_logger().info("the key is %s", SECRET)
         get_run_logger().info("and this is shown")
