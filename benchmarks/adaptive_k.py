@@ -37,18 +37,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import machine
-from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import SensesConfig, TeacherConfig
-from dskd_core.embeddings.rows import Embeddings, load_embeddings
+from dskd_core.decoder.precision import resolved_senses
+from dskd_core.decoder.tokenizer import load_tokenizer
+from dskd_core.embeddings.readers import Embeddings, load_embeddings
 from dskd_core.embeddings.teacher import load_teacher
-from dskd_core.evaluation.senses.items import Context, Dirt
-from dskd_core.evaluation.senses.measures import nearest, v_measure
-from dskd_core.evaluation.senses.states import word_states
-from dskd_core.evaluation.senses.wordnet import shown_once
-from dskd_core.evaluation.statistics import compare as paired
-from dskd_core.precision import resolved_senses
+from dskd_core.evaluation.comparison.statistics import compare as paired
+from dskd_core.evaluation.word_senses.items import Context, Dirt
+from dskd_core.evaluation.word_senses.measures import nearest, v_measure
+from dskd_core.evaluation.word_senses.states import word_states
+from dskd_core.evaluation.word_senses.wordnet import shown_once
 from dskd_core.senses.kmeans import Clustering, cluster
-from dskd_core.tokenizers import load_tokenizer
+from dskd_core.store.artifacts import ArtifactStore
 from dskd_core.words.spelling import spell
 
 Points = list[NDArray[np.float32]]

@@ -31,17 +31,17 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.machine import machine
-from dskd_core.arrays import put_array
-from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import DictionaryConfig, SensesConfig
+from dskd_core.decoder.precision import resolved_senses
+from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.dictionary.store import build_dictionary
-from dskd_core.dictionary.verification import verify
 from dskd_core.embeddings.extraction import Occurrences
-from dskd_core.embeddings.parts import PART, write_part
+from dskd_core.embeddings.layout import PART, write_part
 from dskd_core.embeddings.store import INDEX
-from dskd_core.precision import resolved_senses
 from dskd_core.senses.store import cluster_range, collect_senses, plan_ranges
-from dskd_core.tokenizers import load_tokenizer
+from dskd_core.store.arrays import put_array
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
+from dskd_core.store.verification import verify
 
 _DOCUMENT_TOKENS = 1000
 

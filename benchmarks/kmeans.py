@@ -22,17 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import machine
-from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import SensesConfig
-from dskd_core.precision import resolved_senses
+from dskd_core.decoder.precision import resolved_senses
 from dskd_core.senses.kmeans import Clustering, cluster
+from dskd_core.store.artifacts import ArtifactStore
 
 Points = list[NDArray[np.float32]]
 
 
 def embeddings_under(root: str, n_tokens: int, n_rows: int) -> Points:
     """Return rows of the commonest tokens of the newest embeddings under a root; [] if none."""
-    from dskd_core.embeddings.rows import load_embeddings
+    from dskd_core.embeddings.readers import load_embeddings
 
     store = ArtifactStore(root)
     found = store.of_stage("embeddings") if Path(root).exists() else []

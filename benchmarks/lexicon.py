@@ -28,7 +28,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.machine import machine
-from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import (
     DictionaryConfig,
     LexiconConfig,
@@ -36,13 +35,14 @@ from dskd_core.config import (
     SourceConfig,
     WordsConfig,
 )
-from dskd_core.dictionary.candidates import Csr
+from dskd_core.dictionary.neighbours import Csr
 from dskd_core.dictionary.store import lay_out
 from dskd_core.lexicon import build_lexicon
 from dskd_core.lexicon.rows import DerivationRow
 from dskd_core.relations import build_relations
-from dskd_core.relations.surface import find_negations
+from dskd_core.relations.affix_matching import find_negations
 from dskd_core.samples import resolve
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.words import build_words
 
 SIZES = (1_000_000, 3_000_000, 10_000_000)

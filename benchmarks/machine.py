@@ -1,6 +1,6 @@
 """Which machine a benchmark ran on: figures of one class of processor say nothing of another."""
 
-from dskd_core.precision import processor_on
+from dskd_core.decoder.precision import processor_on
 
 
 def machine(device: str = "cpu", precision: str | None = None) -> dict[str, str]:

@@ -33,13 +33,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine
-from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import CorpusConfig, EmbeddingsConfig, PipelineConfig, TeacherConfig
 from dskd_core.corpus.store import build_corpus
+from dskd_core.decoder.precision import resolved_teacher
 from dskd_core.embeddings.store import extract_shard, plan_shards
 from dskd_core.embeddings.teacher import load_teacher, prepare_teacher
-from dskd_core.precision import resolved_teacher
 from dskd_core.shards import Shard
+from dskd_core.store.artifacts import Artifact, ArtifactStore
 from flows.settings import use_own_prefect
 
 UNCAPPED = 10**9
@@ -85,7 +85,7 @@ def flows(config: PipelineConfig, shards: list[Shard], *, limited: bool) -> tupl
     """Return a flow over the shards, into another root, and one over shards that do nothing."""
     from prefect import flow, get_client
 
-    from flows.runner import configured
+    from flows.runners.threads import configured
     from tasks import embeddings
     from tasks.policy import GPU_LIMIT, gpu_slot, gpu_task, is_limited
     from tasks.shards import in_slots

@@ -2,7 +2,7 @@
 
     python -m benchmarks.store [--rows 131072] [--folder DIR] [--repeats 5]
 
-A part holds what ``dskd_core.embeddings.parts`` writes: random 16-bit states of SmolLM2's width
+A part holds what ``dskd_core.embeddings.layout`` writes: random 16-bit states of SmolLM2's width
 (states do not compress, and nothing compresses them), and documents, positions and hashes. Both
 sides end a write with fsync of every file and folder, numpy one after the other, ours as publishing
 does it; before a read both drop their files from the page cache. Numpy's files carry no checksum;
@@ -34,11 +34,11 @@ import numpy as np
 import zarr
 
 from benchmarks.machine import machine
-from dskd_core import storage
-from dskd_core.arrays import get_array
-from dskd_core.artifacts import ArtifactStore, Draft, Work
 from dskd_core.embeddings.extraction import Occurrences
-from dskd_core.embeddings.parts import write_part
+from dskd_core.embeddings.layout import write_part
+from dskd_core.store import places
+from dskd_core.store.arrays import get_array
+from dskd_core.store.artifacts import ArtifactStore, Draft, Work
 
 Arrays = dict[str, np.ndarray]
 ROWS = ("states", "documents", "positions", "hashes")
@@ -75,7 +75,7 @@ def write_numpy(folder: Path, part: Arrays) -> None:
 
 def read_ours(folder: Path, rows: slice | None) -> Arrays:
     """Read a part, or a run of its rows; checksums are checked."""
-    group = zarr.open_group(storage.zarr_store(str(folder)), mode="r", zarr_format=3)
+    group = zarr.open_group(places.zarr_store(str(folder)), mode="r", zarr_format=3)
     return {name: get_array(group, name, rows) for name in ROWS}
 
 
@@ -94,21 +94,21 @@ def publish_ours(folder: Path, part: Arrays) -> None:
 
 def flush_ours(folder: Path) -> None:
     """Bring a part to the disk as publishing does, which hashes the files meanwhile."""
-    with ThreadPoolExecutor(storage.N_THREADS) as pool:
-        list(pool.map(storage.flush, [folder / name for name in storage.files_under(folder)]))
-    storage.flush_folders(folder)
+    with ThreadPoolExecutor(places.N_THREADS) as pool:
+        list(pool.map(places.flush, [folder / name for name in places.files_under(folder)]))
+    places.flush_folders(folder)
 
 
 def flush_numpy(folder: Path) -> None:
     """Bring numpy's files and their folder to the disk."""
-    for name in storage.files_under(folder):
-        storage.flush(folder / name)
-    storage.flush(folder)
+    for name in places.files_under(folder):
+        places.flush(folder / name)
+    places.flush(folder)
 
 
 def forget(folder: Path) -> None:
     """Drop every file below a folder from the page cache."""
-    for name in storage.files_under(folder):
+    for name in places.files_under(folder):
         descriptor = os.open(folder / name, os.O_RDONLY)
         os.fsync(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -178,7 +178,7 @@ def measure(folder: Path, parts: list[Arrays], repeats: int) -> dict[str, float]
     check(folder, parts)
     n_bytes = sum(parts[0][name].nbytes for name in ROWS)
     states = folder / "numpy-0/states.npy"
-    hashing = min(seconds(lambda: storage.sha256_of_file(states)) for _ in range(2))
+    hashing = min(seconds(lambda: places.sha256_of_file(states)) for _ in range(2))
     report = {"sha256_mb_s": round(states.stat().st_size / hashing / 1e6, 1)}
     for what in turns["ours"][0]:
         ours, theirs = (

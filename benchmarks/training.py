@@ -13,8 +13,9 @@ text, in the same batches of 8 x 256 tokens, with CE + alpha T^2 KL (alpha 0.7, 
     online, cached     dskd's train_student with the teacher beside it, and without
     products           the matrix products of a cached step and nothing else
 
-All multiply in what is best on the machine (dskd_core/precision.py), peers and bare products in
-float32 too where bfloat16 would be emulated, so that dskd never wins by a peer's slow choice.
+All multiply in what is best on the machine (dskd_core/decoder/precision.py), peers and bare
+products in float32 too where bfloat16 would be emulated, so that dskd never wins by a peer's
+slow choice.
 Goals are of two classes: where bfloat16 is native, dskd gains by fused passes over memory too;
 where all multiply in float32, products are most of a step and the saved ones are the gain, of
 which counting alone gives 1.22 (online) and 3.3 (cached).
@@ -51,7 +52,7 @@ from benchmarks.machine import machine
 from benchmarks.peers.process import Contender
 from benchmarks.peers.scenario import EVERYWHERE, PAPER_RELATIONS, RELATIONS
 from dskd_core.config import TrainingConfig
-from dskd_core.precision import resolved_training
+from dskd_core.decoder.precision import resolved_training
 
 PARTS = ("peers", "senses", "parts", "llama")
 N_TOKENS = 8 * 256

@@ -143,9 +143,9 @@ def parse_plainly(path: Path, target: Path) -> int:
 def parse(path: Path, target: Path) -> int:
     """Read, filter and write with dskd, and return the rows."""
     from dskd_core.config import LexiconConfig
-    from dskd_core.lexicon.parquet import write_rows
     from dskd_core.lexicon.registry import readers
     from dskd_core.lexicon.rows import PAIR_SCHEMA, Source
+    from dskd_core.store.parquet import write_rows
 
     found = readers()["wiktextract"]
     source = Source(path, "wiktextract", found.licence, LexiconConfig())
@@ -154,9 +154,9 @@ def parse(path: Path, target: Path) -> int:
 
 def build(path: Path, target: Path) -> int:
     """Run the whole stage, and return its rows."""
-    from dskd_core.artifacts import ArtifactStore
     from dskd_core.config import LexiconConfig, SourceConfig
     from dskd_core.lexicon import build_lexicon
+    from dskd_core.store.artifacts import ArtifactStore
 
     source = SourceConfig(kind="wiktextract", uri=str(path))
     config = LexiconConfig(sources=(source,), morphology=())

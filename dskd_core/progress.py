@@ -20,7 +20,7 @@ class StageEstimate:
     """How long a stage is expected to take on this machine.
 
     Attributes:
-        stage: its name, as :mod:`flows.stages` lists them: ``teacher``, ``students``.
+        stage: its name, as :mod:`flows.view.stages` lists them: ``teacher``, ``students``.
         seconds: from its beginning to its end, all shards or students together; 0 where its
             artifacts are there already.
     """

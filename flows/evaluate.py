@@ -3,7 +3,7 @@
 from dskd_core.config import PipelineConfig
 from flows.beginning import begin
 from flows.benchmarks import with_benchmarks
-from flows.runner import DEFAULTS, Made, dskd_flow
+from flows.runners.threads import DEFAULTS, Made, dskd_flow
 from flows.sense_scores import with_sense_scores
 from flows.train import dictionary_of, train_students
 from tasks import evaluation

@@ -5,7 +5,7 @@ from prefect import get_run_logger
 from dskd_core.config import PipelineConfig
 from flows.beginning import begin
 from flows.evaluate import compare_students
-from flows.runner import DEFAULTS, Made, dskd_flow
+from flows.runners.threads import DEFAULTS, Made, dskd_flow
 from flows.train import dictionary_of, train_students
 from tasks.artifacts import show_summary
 

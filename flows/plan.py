@@ -1,8 +1,8 @@
 """What a configuration will take, said before anything runs."""
 
-from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
-from flows.runner import DEFAULTS, dskd_flow
+from dskd_core.store.access import check_settings
+from flows.runners.threads import DEFAULTS, dskd_flow
 from tasks import planning
 
 

@@ -1,8 +1,8 @@
 """The right branch alone: lexicons to words, without embeddings."""
 
-from dskd_core.access import check_settings
 from dskd_core.config import PipelineConfig
-from flows.runner import DEFAULTS, Made, dskd_flow
+from dskd_core.store.access import check_settings
+from flows.runners.threads import DEFAULTS, Made, dskd_flow
 from tasks import embeddings, lexicon, relations, words
 
 

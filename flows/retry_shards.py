@@ -9,7 +9,7 @@ from dskd_core.errors import DskdError
 from flows.activations import capture_activations
 from flows.beginning import begin
 from flows.build_dictionary import cluster_senses, extract_embeddings
-from flows.runner import DEFAULTS, dskd_flow
+from flows.runners.threads import DEFAULTS, dskd_flow
 from flows.train import answer_prompts
 from tasks import lexicon, missing
 from tasks.shards import ShardError

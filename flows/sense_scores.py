@@ -1,7 +1,7 @@
 """Teacher and students to their scores on words whose senses or relations are known."""
 
 from dskd_core.config import PipelineConfig
-from flows.runner import Made
+from flows.runners.threads import Made
 from flows.train import models_of
 from tasks import sense_scores as tasks
 from tasks.shards import in_slots

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 from dskd_core.config import PipelineConfig
 from dskd_core.credentials import NO_CREDENTIALS, check_no_credentials
 from flows.beginning import begin
-from flows.runner import DEFAULTS, Made, dskd_flow
+from flows.runners.threads import DEFAULTS, Made, dskd_flow
 from flows.train import train
 from tasks import evaluation
 

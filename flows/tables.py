@@ -44,7 +44,7 @@ class PrintedProgress:
 
 def print_places(made: dict[str, Any]) -> None:
     """Print where the artifacts of a run lie, and their sizes."""
-    from dskd_core.artifacts import ArtifactStore
+    from dskd_core.store.artifacts import ArtifactStore
     from tasks.artifacts import in_bytes
 
     root = made["report"].rsplit("/", 2)[0]
@@ -61,7 +61,7 @@ def print_places(made: dict[str, Any]) -> None:
 
 def print_comparison(report_uri: str) -> None:
     """Print how teacher and students compare."""
-    from dskd_core.artifacts import ArtifactStore
+    from dskd_core.store.artifacts import ArtifactStore
 
     report = ArtifactStore.open(report_uri).record.report
     if arms := report.get("table"):

@@ -6,7 +6,7 @@ from dskd_core.config import Arm, PipelineConfig
 from flows.activations import capture_activations
 from flows.beginning import begin
 from flows.build_dictionary import build_dictionary
-from flows.runner import DEFAULTS, Made, dskd_flow
+from flows.runners.threads import DEFAULTS, Made, dskd_flow
 from tasks import evaluation, prompts, training
 from tasks.listeners import Planned, tell
 from tasks.shards import in_slots

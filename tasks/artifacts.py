@@ -12,13 +12,13 @@ from prefect import get_run_logger
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run, task_run
 
-from dskd_core import access, storage
-from dskd_core.artifacts import Artifact, ArtifactStore, Record
-from dskd_core.changes import reason
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import DskdError
 from dskd_core.progress import Progress, clock_time, in_words
 from dskd_core.redaction import redact
+from dskd_core.store import access, places
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Record
+from dskd_core.store.rebuild_reason import reason
 from tasks.curves import columns_of, thinned
 from tasks.listeners import Outcome, told
 from tasks.policy import gpu_slot
@@ -304,7 +304,7 @@ def _picture(folder: Path, match: re.Match[str]) -> str:
 
 def link_of(uri: str) -> str:
     """Return ``uri`` as a link: ``file://`` for a folder, itself for ``s3://``."""
-    return uri if storage.is_remote(uri) else Path(uri).as_uri()
+    return uri if places.is_remote(uri) else Path(uri).as_uri()
 
 
 def _run_began() -> datetime:

@@ -13,7 +13,7 @@ from tasks.redacted_pages import create_table_artifact
 @cpu_task(name="benchmark-items", task_run_name="items of {name}")
 def items(config: PipelineConfig, name: str, number: int, protocol: str, model: str) -> str:
     """Write the items of one benchmark in one protocol; return their URI."""
-    from dskd_core.evaluation.benchmarks.asking import build_items
+    from dskd_core.evaluation.benchmarks.items import build_items
 
     benchmark = config.evaluation.benchmarks[number]
     return shown(

@@ -67,7 +67,7 @@ class LiveCurve:
 
 def page_of(title: str, history: Sequence[Row], n_steps: int) -> str:
     """Write the log so far as markdown: its picture, its numbers now and then."""
-    from dskd_core.training.pictures import draw_run
+    from dskd_core.training.loop.curve import draw_run
 
     picture = base64.b64encode(draw_run(history, n_steps)).decode()
     head = f"## {title}: step {history[-1]['steps']:,.0f} of {n_steps:,}"

@@ -15,7 +15,7 @@ Points = dict[str, PipelineConfig]
 @gpu_task(name="scores", task_run_name="scores {subject}")
 def scores(config: PipelineConfig, places: Places, subject: str, student: str | None) -> str:
     """Score one student, or the teacher itself if ``student`` is None; return the scores' URI."""
-    from dskd_core.evaluation.scores import score_student
+    from dskd_core.evaluation.heldout.store import score_student
 
     return shown_on_gpu(
         f"scores {subject}",
@@ -42,7 +42,7 @@ def report(
         students: themselves.
         items: their scores on benchmarks and on words with known senses.
     """
-    from dskd_core.evaluation.report import build_report, costs_as_markdown
+    from dskd_core.evaluation.report.store import build_report, costs_as_markdown
 
     uri = shown(
         "report",
@@ -61,7 +61,7 @@ def report(
 
 def points(config: PipelineConfig, grid: dict[str, list[Any]], design: str) -> Points:
     """Return the settings of every point of a sweep, by what differs; refuse a wrong one first."""
-    from dskd_core.evaluation.points import points_of
+    from dskd_core.evaluation.ablation.grid import points_of
 
     return {point.name: point.config for point in points_of(config, grid, design)}
 
@@ -75,8 +75,8 @@ def sweep(config: PipelineConfig, settings: Sequence[str], scores: dict[str, lis
         settings: what the grid varies, whose values of the base the page says.
         scores: of every point, by its name.
     """
-    from dskd_core.evaluation.points import base_of
-    from dskd_core.evaluation.sweep import PAGE, build_sweep
+    from dskd_core.evaluation.ablation.grid import base_of
+    from dskd_core.evaluation.ablation.store import PAGE, build_sweep
 
     uri = shown(
         "sweep",

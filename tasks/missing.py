@@ -6,11 +6,11 @@ from typing import Any
 
 from prefect import get_run_logger
 
-from dskd_core.artifacts import Artifact
 from dskd_core.config import PipelineConfig
-from dskd_core.lookup import Lookup, NotMade
 from dskd_core.progress import silent
 from dskd_core.shards import Shard
+from dskd_core.store.artifacts import Artifact
+from dskd_core.store.read_only_store import Lookup, NotMade
 from tasks.policy import cpu_task
 from tasks.redacted_pages import create_table_artifact
 from tasks.training import states_of
@@ -243,13 +243,13 @@ def _prompts(
 def _activations(
     store: Lookup, config: PipelineConfig, teacher: Artifact, text: Artifact | None
 ) -> Shards:
-    from dskd_core.training.activations import (
+    from dskd_core.training.activations.store import (
         capture_shard,
         capture_shards,
         collect_activations,
         resolve_mode,
     )
-    from dskd_core.training.student import prepare_student
+    from dskd_core.training.student.shape import prepare_student
 
     if text is None:
         return Shards("activations", waits_for="prompts" if config.prompts.sources else "corpus")

@@ -10,10 +10,10 @@ from tasks.redacted_pages import create_markdown_artifact, create_table_artifact
 @cpu_task(name="plan", task_run_name="plan")
 def plan(config: PipelineConfig) -> list[dict[str, str]]:
     """Plan every stage and show the tables; return the rows of the stages."""
-    from dskd_core.planning.hardware import SHOWN, named_gpu
+    from dskd_core.planning.hours.hardware import SHOWN, named_gpu
+    from dskd_core.planning.hours.probe import this_machine
     from dskd_core.planning.page import hour_rows, sentences, size_rows, stage_rows
     from dskd_core.planning.plan import make_plan
-    from dskd_core.planning.probe import this_machine
 
     devices = [*(named_gpu(name) for name in SHOWN), this_machine()]
     made = make_plan(config)

@@ -15,8 +15,8 @@ def precision(config: PipelineConfig) -> dict[str, dict[str, Any]]:
 
     Artifacts of the same teacher in another precision are named: they stay, and others are made.
     """
+    from dskd_core.decoder.precision import OVERRIDE, processor_on, resolved
     from dskd_core.embeddings.teacher import in_other_precisions
-    from dskd_core.precision import OVERRIDE, processor_on, resolved
 
     logger, named = get_run_logger(), resolved(config)
     logger.info(

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from prefect.runtime import flow_run
 
+from dskd_core import interruption
 from dskd_core.progress import clock_time, rate_text
-from dskd_core.training import interruption
 from tasks.curves import LiveCurve
 from tasks.listeners import Progressed, stage_of, tell
 from tasks.policy import briefly

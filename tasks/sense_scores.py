@@ -7,7 +7,7 @@ from tasks.policy import gpu_task
 
 def name_of(source: TaggedSourceConfig) -> str:
     """Return what reports call a source."""
-    from dskd_core.evaluation.senses.store import name_of
+    from dskd_core.evaluation.word_senses.store import name_of
 
     return name_of(source)
 
@@ -15,7 +15,7 @@ def name_of(source: TaggedSourceConfig) -> str:
 @gpu_task(name="sense-scores", task_run_name="{name}")
 def score(config: PipelineConfig, name: str, number: int, dictionary: str, model: str) -> str:
     """Score one model on the ``number``-th tagged source; return the scores' URI."""
-    from dskd_core.evaluation.senses.store import score_senses
+    from dskd_core.evaluation.word_senses.store import score_senses
 
     return shown_on_gpu(
         name,

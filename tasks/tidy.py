@@ -18,7 +18,7 @@ _WHAT = {
 @cpu_task(name="tidy", task_run_name="tidy {config.root_uri}")
 def tidy(config: PipelineConfig, older_than_hours: float, dry_run: bool) -> list[dict[str, str]]:
     """Delete unfinished work that nobody has written to for long; return one row each."""
-    from dskd_core.garbage import find_garbage, sweep
+    from dskd_core.store.garbage import find_garbage, sweep
 
     found = find_garbage(config.root_uri, older_than_hours=older_than_hours)
     deleted = [] if dry_run else sweep(found)

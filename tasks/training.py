@@ -10,23 +10,23 @@ from tasks.artifacts import opened, shown, shown_on_gpu, shown_shard, store_of
 from tasks.policy import cpu_task, gpu_task
 
 if TYPE_CHECKING:
-    from dskd_core.training.inputs import Inputs
-    from dskd_core.training.reuse import CapturedStates
+    from dskd_core.training.activations.reuse import CapturedStates
+    from dskd_core.training.loop.inputs import Inputs
 
 Places = dict[str, str]
-"""URIs by the names of ``dskd_core.training.inputs.Inputs``."""
+"""URIs by the names of ``dskd_core.training.loop.inputs.Inputs``."""
 
 
 def inputs_of(places: Places) -> "Inputs":
     """Open what a student is made from."""
-    from dskd_core.training.inputs import Inputs
+    from dskd_core.training.loop.inputs import Inputs
 
     return Inputs(**{name: opened(uri) for name, uri in places.items()})
 
 
 def relations_of(arm: Arm) -> str:
     """Return whose relations an arm is trained with: dictionary, own or shuffled."""
-    from dskd_core.training.selection import relations_of
+    from dskd_core.training.candidates.store import relations_of
 
     return relations_of(arm)
 
@@ -37,8 +37,8 @@ def untrained(config: PipelineConfig, teacher: str, dictionary: str | None = Non
 
     A dictionary that another teacher made is refused, where there is one yet.
     """
-    from dskd_core.training.selection import check_same_teacher
-    from dskd_core.training.student import prepare_student
+    from dskd_core.training.candidates.store import check_same_teacher
+    from dskd_core.training.student.shape import prepare_student
 
     store = store_of(config)
     uri = shown(
@@ -52,14 +52,14 @@ def untrained(config: PipelineConfig, teacher: str, dictionary: str | None = Non
 
 def mode_of(config: PipelineConfig, untrained: str, text: str) -> str:
     """Return whether the teacher runs once before training (cached) or beside it (online)."""
-    from dskd_core.training.activations import resolve_mode
+    from dskd_core.training.activations.store import resolve_mode
 
     return resolve_mode(config.training, opened(untrained), opened(text))
 
 
 def shards_of(config: PipelineConfig, text: str, mode: str) -> list[Shard]:
     """Return the shards the windows are captured in."""
-    from dskd_core.training.activations import capture_shards
+    from dskd_core.training.activations.store import capture_shards
 
     return capture_shards(opened(text), config.training, mode)
 
@@ -69,7 +69,7 @@ def capture(
     config: PipelineConfig, teacher: str, untrained: str, text: str, mode: str, shard: Shard
 ) -> str:
     """Keep what training needs of the teacher over one shard; return the shard's URI."""
-    from dskd_core.training.activations import capture_shard
+    from dskd_core.training.activations.store import capture_shard
 
     return shown_shard(
         f"activations shard {shard.name}",
@@ -90,7 +90,7 @@ def capture(
 @gpu_task(name="activations", task_run_name="activations")
 def collect(config: PipelineConfig, untrained: str, text: str, mode: str, parts: list[str]) -> str:
     """Collect the shards; return the activations' URI."""
-    from dskd_core.training.activations import collect_activations
+    from dskd_core.training.activations.store import collect_activations
 
     shards = [opened(part) for part in parts]
     return shown(
@@ -106,7 +106,7 @@ def states_of(
     config: PipelineConfig, teacher: str, corpus: str, activations: str | None
 ) -> "CapturedStates | None":
     """Open the final states of activations of the corpus, where there are any to reuse."""
-    from dskd_core.training.reuse import captured_states
+    from dskd_core.training.activations.reuse import captured_states
 
     if activations is None:
         return None
@@ -116,7 +116,7 @@ def states_of(
 @cpu_task(name="candidates", task_run_name="candidates, relations {relations}")
 def candidates(config: PipelineConfig, activations: str, dictionary: str, relations: str) -> str:
     """Find the candidates of every captured position; return their URI."""
-    from dskd_core.training.selection import margin_sentence, select_candidates
+    from dskd_core.training.candidates.store import margin_sentence, select_candidates
 
     uri = shown(
         f"candidates {relations}",
@@ -136,7 +136,7 @@ def candidates(config: PipelineConfig, activations: str, dictionary: str, relati
 @cpu_task(name="precomputed", task_run_name="precomputed activations")
 def precomputed(config: PipelineConfig) -> Places:
     """Find what an earlier run left, without the teacher; return its places."""
-    from dskd_core.training.precomputed import find_precomputed
+    from dskd_core.training.activations.precomputed import find_precomputed
 
     found = find_precomputed(store_of(config), config)
     return {
@@ -149,7 +149,7 @@ def precomputed(config: PipelineConfig) -> Places:
 @gpu_task(name="student", task_run_name="student {arm} seed {seed}")
 def student(config: PipelineConfig, places: Places, arm: Arm, seed: int) -> str:
     """Distil one student (Eq. 3-5); return its URI."""
-    from dskd_core.training.loop import train_student
+    from dskd_core.training.loop.loop import train_student
 
     return shown_on_gpu(
         f"student {arm} seed {seed}",
@@ -168,7 +168,7 @@ def student(config: PipelineConfig, places: Places, arm: Arm, seed: int) -> str:
 @cpu_task(name="hub", task_run_name="push {student}")
 def push(config: PipelineConfig, student: str, scores: str) -> str:
     """Push a student, its scores in its card, to the hub repository; return its branch."""
-    from dskd_core.training.hub import push_student
+    from dskd_core.training.student.hub import push_student
 
     repository = str(config.training.hub_repository)
     branch = push_student(opened(student), opened(scores), repository)

@@ -7,27 +7,27 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import Arm, PipelineConfig
 from dskd_core.corpus.store import build_corpus
 from dskd_core.dictionary.store import build_dictionary
 from dskd_core.embeddings.store import collect_embeddings, extract_shard, plan_shards
 from dskd_core.embeddings.teacher import prepare_teacher
-from dskd_core.evaluation.scores import score_student
+from dskd_core.evaluation.heldout.store import score_student
 from dskd_core.lexicon.store import build_lexicon
 from dskd_core.relations.tables import build_relations
 from dskd_core.senses.store import cluster_range, collect_senses, plan_ranges
-from dskd_core.training.activations import (
+from dskd_core.store.artifacts import Artifact, ArtifactStore
+from dskd_core.training.activations.store import (
     Mode,
     capture_shard,
     capture_shards,
     collect_activations,
     resolve_mode,
 )
-from dskd_core.training.inputs import Inputs
-from dskd_core.training.loop import train_student
-from dskd_core.training.selection import Relations, relations_of, select_candidates
-from dskd_core.training.student import prepare_student
+from dskd_core.training.candidates.store import Relations, relations_of, select_candidates
+from dskd_core.training.loop.inputs import Inputs
+from dskd_core.training.loop.loop import train_student
+from dskd_core.training.student.shape import prepare_student
 from dskd_core.words.store import build_words
 
 WORDS = [

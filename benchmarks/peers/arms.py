@@ -18,8 +18,8 @@ from benchmarks.peers.scenario import (
     with_relations,
 )
 from dskd_core.config import Arm
-from dskd_core.training.activations import Mode
-from dskd_core.training.run import Run
+from dskd_core.training.activations.store import Mode
+from dskd_core.training.loop.step import Run
 
 
 def train(scenario: Scenario, tick: Tick, mode: Mode = "cached") -> None:

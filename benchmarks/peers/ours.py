@@ -3,8 +3,8 @@
 from benchmarks.peers.process import Tick
 from benchmarks.peers.scenario import PAPER_RELATIONS, Scenario, Stages, changed, with_relations
 from dskd_core.config import Arm
-from dskd_core.training.activations import Mode
-from dskd_core.training.loop import train_student
+from dskd_core.training.activations.store import Mode
+from dskd_core.training.loop.loop import train_student
 
 
 def train(

@@ -12,29 +12,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import PipelineConfig
 from dskd_core.corpus.documents import Reading
 from dskd_core.corpus.readers import read_documents
 from dskd_core.corpus.store import build_corpus, load_windows
+from dskd_core.decoder.precision import resolved_training
 from dskd_core.dictionary.store import build_dictionary, load_dictionary
 from dskd_core.embeddings.store import collect_embeddings, extract_shard, plan_shards
 from dskd_core.embeddings.teacher import prepare_teacher
 from dskd_core.lexicon.store import build_lexicon
-from dskd_core.precision import resolved_training
 from dskd_core.relations.tables import build_relations
 from dskd_core.senses.store import cluster_range, collect_senses, plan_ranges
-from dskd_core.training.activations import (
+from dskd_core.store.artifacts import Artifact, ArtifactStore
+from dskd_core.training.activations.readers import Activations
+from dskd_core.training.activations.store import (
     Mode,
     capture_shard,
     capture_shards,
     collect_activations,
 )
-from dskd_core.training.inputs import Inputs
-from dskd_core.training.selection import select_candidates
-from dskd_core.training.source import Activations
-from dskd_core.training.steps import Schedule
-from dskd_core.training.student import prepare_student
+from dskd_core.training.candidates.store import select_candidates
+from dskd_core.training.loop.inputs import Inputs
+from dskd_core.training.loop.schedule import Schedule
+from dskd_core.training.student.shape import prepare_student
 from dskd_core.words.store import build_words
 
 WINDOW_TOKENS = 256

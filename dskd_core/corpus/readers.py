@@ -14,13 +14,13 @@ from typing import Any, BinaryIO, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dskd_core import access, storage
-from dskd_core.artifacts import fingerprint_of
 from dskd_core.config import CorpusConfig
 from dskd_core.corpus.documents import Document, Reading, Wanted, every
 from dskd_core.corpus.mediawiki import read_mediawiki
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.samples import resolve
+from dskd_core.store import access, places
+from dskd_core.store.artifacts import fingerprint_of
 
 DATASET = "hf:"
 _COMPRESSION = r"(\.(gz|bz2|xz))?$"
@@ -92,7 +92,7 @@ def source_files(source: str) -> dict[str, Path]:
     place = Path(resolve(source)).expanduser()
     if place.is_file():
         return {place.name: place}
-    files = {name: place / name for name in storage.files_under(place)} if place.is_dir() else {}
+    files = {name: place / name for name in places.files_under(place)} if place.is_dir() else {}
     files = {n: p for n, p in files.items() if not any(s.startswith(".") for s in n.split("/"))}
     if not files:
         raise ConfigError(
@@ -110,7 +110,7 @@ def source_fingerprint(config: CorpusConfig) -> str:
         name, revision = _dataset_name(config)
         return f"{DATASET}{name}@{revision}"
     files = source_files(config.source)
-    return fingerprint_of({name: storage.sha256_of_file(path) for name, path in files.items()})
+    return fingerprint_of({name: places.sha256_of_file(path) for name, path in files.items()})
 
 
 def format_of(name: str, head: bytes) -> str | None:

@@ -19,16 +19,16 @@ import pyarrow as pa
 import zarr
 from numpy.typing import NDArray
 
-from dskd_core.arrays import new_array
-from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import CorpusConfig
 from dskd_core.corpus import windows
 from dskd_core.corpus.documents import Reading
 from dskd_core.corpus.readers import source_fingerprint
 from dskd_core.corpus.tokenized import Tokenized, take_documents
+from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.progress import Progress, silent
-from dskd_core.tokenizers import Tokenizer, load_tokenizer
+from dskd_core.store.arrays import new_array
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 
 STAGE = "corpus"
 _CHUNK_ITEMS = 4 << 20  # 16 MiB of token ids

@@ -11,8 +11,8 @@ from dskd_core.config import CorpusConfig
 from dskd_core.corpus.documents import Document, Reading, Wanted, every
 from dskd_core.corpus.readers import read_documents
 from dskd_core.corpus.windows import order_key
+from dskd_core.decoder.tokenizer import Tokenizer
 from dskd_core.progress import Progress, silent
-from dskd_core.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dskd_core.artifacts import Artifact, ArtifactStore
+from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 CARD = "README.md"
 _ATTRIBUTIONS = {

@@ -9,11 +9,11 @@ import zarr
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from dskd_core.arrays import get_array
-from dskd_core.artifacts import Artifact, ArtifactStore
+from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.dictionary.store import GROUP
 from dskd_core.errors import ArtifactError
-from dskd_core.tokenizers import Tokenizer, load_tokenizer
+from dskd_core.store.arrays import get_array
+from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 _BLOCK_ROWS = 32_768
 _QUANTILES = (0.5, 0.9, 0.99)

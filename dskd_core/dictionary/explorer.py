@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from dskd_core.artifacts import Artifact, ArtifactStore
-from dskd_core.dictionary.readings import Reader, load_reader
+from dskd_core.dictionary.top_tokens import Reader, load_reader
 from dskd_core.errors import DataError
 from dskd_core.senses.inventory import SenseInventory, load_senses
+from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 _SENSES = """
 SELECT e.token_id, e.token, e.sense, e.rank, e.left, e.written, e.right, e.document_id

@@ -25,16 +25,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from dskd_core.arrays import get_array, put_array
-from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import DictionaryConfig
 from dskd_core.corpus.store import load_windows
-from dskd_core.dictionary.alignment import compose
-from dskd_core.dictionary.candidates import Csr, neighbour_rows, own_rows
 from dskd_core.dictionary.card import CARD, dictionary_card, provenance
+from dskd_core.dictionary.composition import compose
+from dskd_core.dictionary.neighbours import Csr, neighbour_rows, own_rows
 from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
 from dskd_core.senses.inventory import SenseInventory, load_senses
+from dskd_core.store.arrays import get_array, put_array
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 
 GROUP = "dictionary.zarr"
 LISTS = "lists.safetensors"

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from dskd_core.config import EmbeddingsConfig
 from dskd_core.corpus.store import Windows
-from dskd_core.embeddings.batches import next_tokens, padded, plan_batches
+from dskd_core.decoder.batches import next_tokens, padded, plan_batches
+from dskd_core.decoder.states import require_finite
 from dskd_core.embeddings.census import Census
 from dskd_core.embeddings.sampling import occurrence_hashes
-from dskd_core.embeddings.states import require_finite
 from dskd_core.embeddings.teacher import Teacher
 from dskd_core.progress import Progress
 

@@ -1,6 +1,6 @@
 """Embeddings on disk: one part a shard, rows sorted by token, and an index over all parts.
 
-The parts are ``embeddings-shard`` artifacts (parts.py). The index (``index.zarr`` of the
+The parts are ``embeddings-shard`` artifacts (layout.py). The index (``index.zarr`` of the
 ``embeddings`` artifact) holds
 
     tokens        [t] int32   tokens with rows, ascending
@@ -9,7 +9,7 @@ The parts are ``embeddings-shard`` artifacts (parts.py). The index (``index.zarr
     limits        [t] uint64  the largest hash that is in the sample of all parts together
 
 What a part stores was decided position by position from the limits of the census (census.py),
-before any part was there. Nothing is rewritten when parts are joined, and the sample, which rows.py
+before any part was there. Nothing is rewritten when parts are joined, and the sample, which readers.py
 reads, does not depend on how they were cut.
 """
 
@@ -20,22 +20,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dskd_core.arrays import put_array
-from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import EmbeddingsConfig, TeacherConfig
 from dskd_core.corpus.store import Windows, load_windows
+from dskd_core.decoder.fitting import in_fitting_batches
+from dskd_core.decoder.precision import processor_of
+from dskd_core.decoder.states import encode_states
+from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.embeddings.census import Census, take_census
 from dskd_core.embeddings.extraction import KnownStates, extract, training_batches
-from dskd_core.embeddings.fitting import in_fitting_batches
-from dskd_core.embeddings.parts import PART, all_hashes, all_met, write_part
+from dskd_core.embeddings.layout import PART, all_hashes, all_met, write_part
 from dskd_core.embeddings.sampling import hash_limits, smallest_per_token
-from dskd_core.embeddings.states import encode_states
 from dskd_core.embeddings.teacher import device_lock, load_teacher
 from dskd_core.errors import ArtifactError
-from dskd_core.precision import processor_of
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
-from dskd_core.tokenizers import Tokenizer, load_tokenizer
+from dskd_core.store.arrays import put_array
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 
 INDEX = "index.zarr"
 

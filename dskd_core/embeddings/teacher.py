@@ -13,12 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dskd_core import access, samples, storage
-from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work, fingerprint_of
+from dskd_core import samples
 from dskd_core.config import TeacherConfig
-from dskd_core.embeddings.head import Head, find_head
-from dskd_core.errors import ConfigError
-from dskd_core.model_files import (
+from dskd_core.decoder.head import Head, find_head
+from dskd_core.decoder.model_files import (
     CHAT_TEMPLATE,
     GENERATION,
     check_has_vocabulary,
@@ -26,16 +24,19 @@ from dskd_core.model_files import (
     gguf_view,
     model_view,
 )
-from dskd_core.precision import processor_on, resolved_teacher, torch_device
-from dskd_core.pretrained import (
+from dskd_core.decoder.precision import processor_on, resolved_teacher, torch_device
+from dskd_core.decoder.pretrained import (
     POINTER,
     check_model_folder,
     check_names,
     local_folder,
     pointed_to,
 )
+from dskd_core.decoder.tokenizer import load_gguf_tokenizer, load_tokenizer
+from dskd_core.errors import ConfigError
 from dskd_core.progress import Progress, silent
-from dskd_core.tokenizers import load_gguf_tokenizer, load_tokenizer
+from dskd_core.store import access, places
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work, fingerprint_of
 
 _LOGIT_BYTES = 48 << 20
 
@@ -156,7 +157,7 @@ def prepare_teacher(
     if config.trust_remote_code:
         access.check_code(config.source)
     if path.suffix == ".gguf" and path.is_file():
-        identity = {"gguf": storage.sha256_of_file(path)}
+        identity = {"gguf": places.sha256_of_file(path)}
     elif path.is_dir():
         identity = {"folder": _folder_fingerprint(path)}
     elif path.suffix == ".gguf" or path.is_absolute() or source.startswith("."):
@@ -318,7 +319,7 @@ def _folder_fingerprint(folder: Path) -> str:
     check_model_folder(folder)
     check_has_vocabulary(folder)
     files = files_of(folder, tokenizer=True, weights=True)
-    return fingerprint_of([[name, storage.sha256_of_file(path)] for name, path in files.items()])
+    return fingerprint_of([[name, places.sha256_of_file(path)] for name, path in files.items()])
 
 
 def _hub_commit(source: str, config: TeacherConfig) -> str:

@@ -9,10 +9,10 @@ from typing import BinaryIO, cast
 from isal import igzip
 from isal.igzip_lib import IsalError
 
-from dskd_core import access, storage
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.lexicon.rows import Source
 from dskd_core.samples import resolve
+from dskd_core.store import access, places
 
 BLOCK_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -29,7 +29,7 @@ def local_path(uri: str, files: tuple[str, ...] = ()) -> Path:
         DataError: if it is empty.
     """
     resolved = resolve(uri)
-    if storage.is_remote(resolved):
+    if places.is_remote(resolved):
         raise ConfigError(f"The lexicon file {uri!r} is remote; download it and give its path.")
     path = Path(resolved).expanduser()
     if files:

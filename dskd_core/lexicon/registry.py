@@ -1,6 +1,6 @@
 """The readers by the name a configuration calls them.
 
-A source is one module of this package with one generator function that yields typed rows, made
+A source is one module of ``readers`` with one generator function that yields typed rows, made
 known by the decorator ``reader``. Nothing else names it: the modules are found by looking.
 """
 
@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-import dskd_core.lexicon
 from dskd_core.errors import ConfigError
+from dskd_core.lexicon import readers as package
 from dskd_core.lexicon.rows import Source
 
 Read = Callable[[Source], Iterator[Any]]
@@ -65,8 +65,8 @@ def reader(
 @cache
 def readers() -> dict[str, Reader]:
     """Return all readers by kind, sorted."""
-    for module in pkgutil.iter_modules(dskd_core.lexicon.__path__):
-        importlib.import_module(f"{dskd_core.lexicon.__name__}.{module.name}")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
     return dict(sorted(_READERS.items()))
 
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import msgspec
 
-from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work, fingerprint_of
 from dskd_core.config import LexiconConfig, SourceConfig
 from dskd_core.errors import DataError
 from dskd_core.lexicon.files import byte_ranges, files_of, local_path
-from dskd_core.lexicon.parquet import database, write_query, write_rows
 from dskd_core.lexicon.registry import Reader, reader_of
 from dskd_core.lexicon.rows import SCHEMAS, DerivationRow, PairRow, Report, Source
 from dskd_core.progress import Progress, silent
-from dskd_core.storage import is_remote, sha256_of_file
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work, fingerprint_of
+from dskd_core.store.parquet import database, write_query, write_rows
+from dskd_core.store.places import is_remote, sha256_of_file
 
 PAIRS = "pairs.parquet"
 DERIVATIONS = "derivations.parquet"

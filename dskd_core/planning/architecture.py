@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dskd_core import access, samples
+from dskd_core import samples
 from dskd_core.config import TeacherConfig
+from dskd_core.decoder.gguf_header import read_header
+from dskd_core.decoder.model_files import inside
 from dskd_core.errors import ConfigError
-from dskd_core.model_files import inside
-from dskd_core.planning.gguf_header import read_header
+from dskd_core.store import access
 
 _HUB_SECONDS = 5
 _FILE = "config.json"

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dskd_core import storage
 from dskd_core.config import CorpusConfig, EmbeddingsConfig
 from dskd_core.corpus import windows as cutting
 from dskd_core.corpus.documents import Reading
 from dskd_core.corpus.readers import is_dataset, source_files
 from dskd_core.corpus.store import Windows
 from dskd_core.corpus.tokenized import take_documents
+from dskd_core.decoder.tokenizer import Tokenizer
 from dskd_core.embeddings.census import take_census
 from dskd_core.errors import ConfigError
-from dskd_core.tokenizers import Tokenizer
+from dskd_core.store import places
 
 FloatArray = NDArray[np.float64]
 
@@ -247,4 +247,4 @@ def _tokens_of(config: CorpusConfig) -> tuple[int, str]:
 
 def is_local(config: CorpusConfig) -> bool:
     """Say whether the source is files of this machine, which can be counted."""
-    return not is_dataset(config) and not storage.is_remote(config.source)
+    return not is_dataset(config) and not places.is_remote(config.source)

@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 
 from dskd_core import samples
-from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import PipelineConfig
 from dskd_core.corpus.readers import source_fingerprint
 from dskd_core.corpus.store import load_windows
-from dskd_core.embeddings.rows import load_embeddings
+from dskd_core.decoder.tokenizer import Tokenizer, load_gguf_tokenizer, load_tokenizer
+from dskd_core.embeddings.readers import load_embeddings
 from dskd_core.embeddings.store import INDEX
 from dskd_core.embeddings.teacher import stored_teachers
 from dskd_core.errors import ConfigError
 from dskd_core.planning.census import Census, Corpus, counted, is_local, read_windows
-from dskd_core.tokenizers import Tokenizer, load_gguf_tokenizer, load_tokenizer
+from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from dskd_core.planning.forecast import forecast
-from dskd_core.planning.hardware import Device
+from dskd_core.planning.hours.forecast import forecast
+from dskd_core.planning.hours.hardware import Device
+from dskd_core.planning.hours.probe import Host
 from dskd_core.planning.plan import (
     FEW_SHARDS,
     HOUR,
@@ -12,7 +13,6 @@ from dskd_core.planning.plan import (
     STORE_BYTES_PER_SECOND,
     Plan,
 )
-from dskd_core.planning.probe import Host
 from dskd_core.planning.quantities import KMEANS_ITERATIONS, StagePlan
 
 _SHOWN = 1.0

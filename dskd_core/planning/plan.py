@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import PipelineConfig
+from dskd_core.decoder.precision import Precision
 from dskd_core.errors import CapacityError
 from dskd_core.planning import stages
 from dskd_core.planning.architecture import read_architecture
 from dskd_core.planning.census import census_of, estimated
 from dskd_core.planning.findings import find_what_stands
-from dskd_core.planning.hardware import Device
+from dskd_core.planning.hours.hardware import Device
+from dskd_core.planning.hours.precisions import precision_on, resolved_for
 from dskd_core.planning.quantities import (
     PAPER_COMPOSED_WORDS,
     Quantities,
@@ -18,9 +19,8 @@ from dskd_core.planning.quantities import (
     online_flops,
     state_row_bytes,
 )
-from dskd_core.planning.resolution import precision_on, resolved_for
-from dskd_core.precision import Precision
-from dskd_core.training.parts import position_bytes
+from dskd_core.store.artifacts import ArtifactStore
+from dskd_core.training.activations.layout import position_bytes
 
 STORE_BYTES_PER_SECOND = 400e6
 """What Zarr writes on a plain disk; measured 311 to 431 MB/s without a codec."""

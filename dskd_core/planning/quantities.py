@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dskd_core.config import EmbeddingsConfig, PipelineConfig
 from dskd_core.planning.architecture import Architecture
 from dskd_core.planning.census import Census, Corpus
-from dskd_core.training.student import Shape
+from dskd_core.training.student.shape import Shape
 
 STATE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 KMEANS_ITERATIONS = 20

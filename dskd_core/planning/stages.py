@@ -21,9 +21,9 @@ from dskd_core.planning.quantities import (
     student_flops,
     weight_bytes,
 )
-from dskd_core.training.activations import CALIBRATION_TOKENS, SHARD_TOKENS
-from dskd_core.training.capture import BATCH_TOKENS, chosen_windows
-from dskd_core.training.parts import position_bytes
+from dskd_core.training.activations.capture import BATCH_TOKENS, chosen_windows
+from dskd_core.training.activations.layout import position_bytes
+from dskd_core.training.activations.store import CALIBRATION_TOKENS, SHARD_TOKENS
 
 _LOGIT_BYTES = 64 << 20
 _WORDS_A_TIME = 4096

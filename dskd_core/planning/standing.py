@@ -8,10 +8,10 @@ that was changed in place is taken for the old one: an estimate may be wrong by 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import PipelineConfig, Settings
 from dskd_core.planning.findings import teacher_that_stands
-from dskd_core.training.inputs import is_semantic
+from dskd_core.store.artifacts import Artifact, ArtifactStore
+from dskd_core.training.loop.inputs import is_semantic
 
 
 def share_done(store: ArtifactStore, config: PipelineConfig) -> dict[str, float]:

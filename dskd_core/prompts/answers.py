@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dskd_core.embeddings.batches import padded
+from dskd_core.decoder.batches import padded
 from dskd_core.embeddings.teacher import Teacher
 from dskd_core.progress import Progress, silent
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from dskd_core.artifacts import fingerprint_of
+from dskd_core.decoder.tokenizer import Tokenizer
 from dskd_core.prompts.questions import UNANSWERABLE, Question
-from dskd_core.tokenizers import Tokenizer
+from dskd_core.store.artifacts import fingerprint_of
 
 Message = dict[str, str]
 

@@ -20,13 +20,13 @@ from typing import Any, Literal
 
 import fsspec
 
-from dskd_core import access, storage
-from dskd_core.artifacts import fingerprint_of
 from dskd_core.config import CorpusConfig, PromptSourceConfig
 from dskd_core.corpus.readers import DATASET, source_fingerprint
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.prompts.questions import Account, Question, Task
 from dskd_core.prompts.rows import Row, choice_row, mmlu_row, objects_in, piqa_row, squad_row
+from dskd_core.store import access, places
+from dskd_core.store.artifacts import fingerprint_of
 
 Split = Literal["train", "validation", "test"]
 
@@ -77,7 +77,7 @@ def content_fingerprint(source: PromptSourceConfig, *, split: Split = "train") -
     if source.task == "piqa":
         labels = [_labels_file(source, path) for path in files.values()]
         files |= {f"{path.name} labels": path for path in labels if path is not None}
-    return fingerprint_of({name: storage.sha256_of_file(path) for name, path in files.items()})
+    return fingerprint_of({name: places.sha256_of_file(path) for name, path in files.items()})
 
 
 def question_files(source: PromptSourceConfig, split: Split) -> dict[str, Path]:
@@ -91,7 +91,7 @@ def question_files(source: PromptSourceConfig, split: Split) -> dict[str, Path]:
     if place.is_file():
         return {place.name: place}
     endings = tuple(_EXTENSIONS.get(source.task, ".jsonl") + c for c in _COMPRESSIONS)
-    names = storage.files_under(place) if place.is_dir() else []
+    names = places.files_under(place) if place.is_dir() else []
     names = [name for name in names if name.endswith(endings) and not name.startswith(".")]
     splits = {name: _split_of(name) for name in names}
     chosen = [name for name in names if splits[name] == split]

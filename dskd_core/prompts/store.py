@@ -24,14 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dskd_core.arrays import get_array, get_rows, put_array, put_rows
-from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import PromptsConfig, TeacherConfig
-from dskd_core.embeddings.batches import plan_batches
-from dskd_core.embeddings.fitting import in_fitting_batches
+from dskd_core.decoder.batches import plan_batches
+from dskd_core.decoder.fitting import in_fitting_batches
+from dskd_core.decoder.precision import processor_of
+from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.embeddings.teacher import device_lock, load_teacher
 from dskd_core.errors import ArtifactError, ConfigError, DataError
-from dskd_core.precision import processor_of
 from dskd_core.progress import Progress, silent
 from dskd_core.prompts.answers import answer_batches, end_tokens_of
 from dskd_core.prompts.chat import ChatFormat
@@ -41,7 +40,8 @@ from dskd_core.prompts.sampling import Tally, write_prompts
 from dskd_core.prompts.tables import questions_table, tasks_report, with_answers
 from dskd_core.prompts.windows import write_windows
 from dskd_core.shards import Shard, cut
-from dskd_core.tokenizers import load_tokenizer
+from dskd_core.store.arrays import get_array, get_rows, put_array, put_rows
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 
 STAGE = "prompts"
 _WRITTEN = "prompts.zarr"

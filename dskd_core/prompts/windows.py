@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dskd_core.arrays import put_array, put_rows
-from dskd_core.artifacts import Draft
 from dskd_core.corpus.windows import document_key
+from dskd_core.store.arrays import put_array, put_rows
+from dskd_core.store.artifacts import Draft
 
 
 def write_windows(

@@ -4,8 +4,8 @@ from typing import Any
 
 import duckdb
 
-from dskd_core.artifacts import Artifact
 from dskd_core.lexicon import PAIRS
+from dskd_core.store.artifacts import Artifact
 
 N_SAMPLES = 50
 _CHECKS = {

@@ -3,10 +3,10 @@
     sure    un-, non-, the negative in-/im-/il-/ir-
     likely  dis-, a-/an- before adjectives, -less against -ful, -ed and -y of the same base
     loose   -less against the bare noun (the paper's accurate / fault)
-    never   the locative in-, de-, anti-, counter-, mis-, -free, and the words of ``never.py``
+    never   the locative in-, de-, anti-, counter-, mis-, -free, and the words of ``exceptions.py``
 
 MorphyNet does not tell the negative in- from the locative one; Latinate endings of the base do.
-What no source segments (impatient, unforgettable) is found by ``surface.py``.
+What no source segments (impatient, unforgettable) is found by ``affix_matching.py``.
 """
 
 from collections import defaultdict
@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from dskd_core.lexicon.rows import DerivationRow
-from dskd_core.relations.never import NEVER_PAIRS, NEVER_STEMS, NOUNS_OF_NEGATION
+from dskd_core.relations.exceptions import NEVER_PAIRS, NEVER_STEMS, NOUNS_OF_NEGATION
 
 Tier = Literal["sure", "likely", "loose"]
 
@@ -93,7 +93,7 @@ def find_segmented(rows: Iterable[DerivationRow]) -> set[Negation]:
 
 
 def may_flip(negation: Negation) -> bool:
-    """Say whether no list of ``never.py`` keeps a word and its base apart."""
+    """Say whether no list of ``exceptions.py`` keeps a word and its base apart."""
     word, base = negation.word.lower(), negation.base.lower()
     if negation.affix != "-less" and word.startswith(NEVER_STEMS):
         return False

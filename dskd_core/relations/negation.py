@@ -10,12 +10,12 @@ import unicodedata
 import duckdb
 import pyarrow as pa
 
-from dskd_core.artifacts import Artifact
 from dskd_core.config import RelationsConfig
 from dskd_core.lexicon import DERIVATIONS
 from dskd_core.lexicon.rows import DerivationRow
+from dskd_core.relations.affix_matching import find_negations
 from dskd_core.relations.morphology import Negation, Tier
-from dskd_core.relations.surface import find_negations
+from dskd_core.store.artifacts import Artifact
 
 _RANKS = {"sure": 1, "likely": 2, "loose": 3}
 _LOOSE = _RANKS["loose"]

@@ -5,16 +5,16 @@ from importlib import resources
 import duckdb
 import pyarrow as pa
 
-from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import LexiconConfig, RelationsConfig
 from dskd_core.lexicon import PAIRS, build_lexicon
-from dskd_core.lexicon.parquet import database, write_query
 from dskd_core.lexicon.rows import DerivationRow
 from dskd_core.progress import Progress, silent
 from dskd_core.relations.checks import check, hold_against, quality
 from dskd_core.relations.filters import Counts, count_left_out, resolve_filters
 from dskd_core.relations.negation import expand, fold, load_negations, read_derivations
 from dskd_core.relations.report import as_markdown
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.store.parquet import database, write_query
 
 ORIGINS = "origins.parquet"
 QUALITY = "quality.md"

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dskd_core.decoder.precision import torch_device
 from dskd_core.errors import ConfigError
-from dskd_core.precision import torch_device
 from dskd_core.senses.torch_backend import plus_plus, uniforms
 
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dskd_core.corpus.store import Windows
-from dskd_core.embeddings.rows import TokenRows
+from dskd_core.decoder.tokenizer import Tokenizer
+from dskd_core.embeddings.readers import TokenRows
 from dskd_core.progress import Progress, silent
 from dskd_core.senses.kmeans import Clustering
-from dskd_core.tokenizers import Tokenizer
 
 _ROWS_A_TIME = 1 << 14
 _NEAREST = pa.schema(

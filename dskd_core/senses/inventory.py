@@ -20,9 +20,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from dskd_core.arrays import get_array, new_array, put_array
-from dskd_core.artifacts import Artifact, Draft
 from dskd_core.senses.kmeans import Clustering
+from dskd_core.store.arrays import get_array, new_array, put_array
+from dskd_core.store.artifacts import Artifact, Draft
 
 GROUP = "senses.zarr"
 _CHUNK_BYTES = 16 << 20

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dskd_core.config import SensesConfig
+from dskd_core.decoder.precision import resolved_senses
 from dskd_core.errors import ConfigError, DataError
-from dskd_core.precision import resolved_senses
 from dskd_core.senses import cuml_backend, sklearn_backend, torch_backend
 
 Backend = Literal["torch", "cuml", "sklearn"]

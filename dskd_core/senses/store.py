@@ -11,22 +11,22 @@ import numpy as np
 import pyarrow as pa
 import zarr
 
-from dskd_core.arrays import get_array
-from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import SensesConfig
 from dskd_core.corpus.store import load_windows
-from dskd_core.embeddings.fitting import until_it_fits
-from dskd_core.embeddings.rows import Embeddings, load_embeddings
+from dskd_core.decoder.fitting import until_it_fits
+from dskd_core.decoder.precision import processor_on, resolved_senses
+from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
+from dskd_core.embeddings.readers import Embeddings, load_embeddings
 from dskd_core.errors import ArtifactError
-from dskd_core.precision import processor_on, resolved_senses
 from dskd_core.progress import Progress, silent
+from dskd_core.senses.batching import cluster_rows, read_ahead
+from dskd_core.senses.budget import build_price, price_of
 from dskd_core.senses.examples import nearest_examples, write_examples
 from dskd_core.senses.inventory import GROUP, join_parts, write_part
 from dskd_core.senses.kmeans import Clustering
-from dskd_core.senses.pieces import cluster_rows, read_ahead
-from dskd_core.senses.price import build_price, price_of
 from dskd_core.shards import Shard, cut
-from dskd_core.tokenizers import Tokenizer, load_tokenizer
+from dskd_core.store.arrays import get_array
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 
 EXAMPLES = "examples.parquet"
 _MIN_BATCH_BYTES = 1 << 20

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dskd_core.precision import torch_device
+from dskd_core.decoder.precision import torch_device
 
 _SAMPLE_ROWS = 512
 _COARSE = ((6, 6), (5, 3), (12, 1))

@@ -8,7 +8,7 @@ space, as in running text, and the anchor's own tokens are taken off again.
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from dskd_core.tokenizers import Tokenizer
+from dskd_core.decoder.tokenizer import Tokenizer
 
 ANCHOR = "a"
 _BATCH_WORDS = 8192

@@ -7,12 +7,12 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from dskd_core.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import WordsConfig
-from dskd_core.lexicon.parquet import database, write_query
+from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.progress import Progress, silent
 from dskd_core.relations import PAIRS
-from dskd_core.tokenizers import Tokenizer, load_tokenizer
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
+from dskd_core.store.parquet import database, write_query
 from dskd_core.words.spelling import is_head, map_variants, spell, token_texts
 
 WORDS = "words.parquet"

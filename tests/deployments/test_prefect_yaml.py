@@ -10,7 +10,7 @@ from prefect.utilities.importtools import import_object
 
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
-from flows.steps import enter_home, read_parameters
+from flows.deployment_steps import enter_home, read_parameters
 
 ROOT = Path(__file__).parents[2]
 FILE = yaml.safe_load((ROOT / "deployments/prefect.yaml").read_text())
@@ -70,7 +70,7 @@ def test_schedules_do_not_start_at_the_same_hour():
 def test_parameters_are_those_of_a_file_and_validate(deployment, monkeypatch):
     monkeypatch.chdir(ROOT)
     [step] = FILE["build"]
-    arguments = step["flows.steps.read_parameters"]
+    arguments = step["flows.deployment_steps.read_parameters"]
     name = f"{{{{ {arguments['id']}.config }}}}"
     assert deployment["parameters"] == {"config": name}
     PipelineConfig.model_validate(read_parameters(arguments["path"])["config"])
@@ -84,7 +84,7 @@ def test_the_ui_form_explains_every_setting(deployment):
 
 
 def test_the_pull_step_bakes_in_no_folder():
-    assert FILE["pull"] == [{"flows.steps.enter_home": {}}]
+    assert FILE["pull"] == [{"flows.deployment_steps.enter_home": {}}]
 
 
 def test_a_worker_goes_to_its_own_home(tmp_path, monkeypatch):

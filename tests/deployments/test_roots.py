@@ -11,8 +11,8 @@ import pytest
 import yaml
 from prefect.client.orchestration import get_client
 
-from dskd_core.access import check_readable
 from dskd_core.errors import ConfigError
+from dskd_core.store.access import check_readable
 from tests.served import awaited
 
 ROOT = Path(__file__).parents[2]

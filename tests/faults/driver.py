@@ -11,15 +11,15 @@ from typing import Literal
 
 import torch
 
-from dskd_core.artifacts import ArtifactStore, Draft
 from dskd_core.config import PipelineConfig
 from dskd_core.embeddings.store import extract_shard, plan_shards
-from dskd_core.evaluation.report import build_report
+from dskd_core.evaluation.report.store import build_report
 from dskd_core.lexicon import store as lexicon
 from dskd_core.lexicon.rows import DerivationRow, PairRow
 from dskd_core.senses.store import cluster_range, plan_ranges
-from dskd_core.training import activations, capture
-from dskd_core.training.activations import capture_shard, capture_shards
+from dskd_core.store.artifacts import ArtifactStore, Draft
+from dskd_core.training.activations import capture, store
+from dskd_core.training.activations.store import capture_shard, capture_shards
 from tests.miniature import Built
 
 
@@ -75,7 +75,7 @@ def make_shards(config: PipelineConfig, stage: str, seed: int, share: tuple[int,
 def _settle() -> None:
     # The tensors are so small that a second thread only gets in the way.
     torch.set_num_threads(1)
-    activations.SHARD_TOKENS = capture.BATCH_TOKENS = 400
+    store.SHARD_TOKENS = capture.BATCH_TOKENS = 400
 
 
 def _embeddings_shards(built: Built) -> list[Callable[[], object]]:

@@ -4,9 +4,9 @@ import os
 
 import torch
 
+from dskd_core import interruption
 from dskd_core.config import PipelineConfig
-from dskd_core.training import interruption
-from dskd_core.training.interruption import Interrupted
+from dskd_core.interruption import Interrupted
 from tests.miniature import Built
 
 STOPPED = 143

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dskd_core.arrays import get_array
-from dskd_core.artifacts import RECORD, Artifact, ArtifactStore, Work
 from dskd_core.config import PipelineConfig
-from dskd_core.dictionary.verification import verify
 from dskd_core.errors import ArtifactError, DataError, DskdError
+from dskd_core.store.arrays import get_array
+from dskd_core.store.artifacts import RECORD, Artifact, ArtifactStore, Work
+from dskd_core.store.verification import verify
 from tests.faults.driver import live
 from tests.faults.lives import lives
 from tests.miniature import make

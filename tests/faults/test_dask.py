@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prefect import get_client
 
-from dskd_core.artifacts import ArtifactStore
+from dskd_core.store.artifacts import ArtifactStore
 from flows.build_dictionary import build_dictionary
 from tasks.policy import GPU_LIMIT
 from tests.faults.lives import ROOT

@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 
-from dskd_core.arrays import get_array
-from dskd_core.artifacts import ArtifactStore, Work
-from dskd_core.embeddings.rows import load_embeddings
+from dskd_core.embeddings.readers import load_embeddings
 from dskd_core.errors import ArtifactError, DskdError
-from dskd_core.training.source import Activations
+from dskd_core.store.arrays import get_array
+from dskd_core.store.artifacts import ArtifactStore, Work
+from dskd_core.training.activations.readers import Activations
 from tests.faults.driver import live
 from tests.faults.lives import lives
 from tests.miniature import Built

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dskd_core.artifacts import Artifact, ArtifactStore
+from dskd_core.store.artifacts import Artifact, ArtifactStore
 from flows.build_dictionary import build_dictionary
 from tasks import embeddings, senses
 from tasks.shards import ShardError

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 from safetensors.numpy import save_file
 
-from dskd_core.arrays import put_array
-from dskd_core.artifacts import PARTIAL, Artifact, ArtifactStore, Draft, Work
 from dskd_core.config import PipelineConfig
-from dskd_core.dictionary.verification import verify
+from dskd_core.store.arrays import put_array
+from dskd_core.store.artifacts import PARTIAL, Artifact, ArtifactStore, Draft, Work
+from dskd_core.store.verification import verify
 from tests.faults.disks import mounted
 from tests.faults.driver import live
 from tests.faults.lives import lives

@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dskd_core import storage
-from dskd_core.arrays import get_array, put_array
-from dskd_core.artifacts import RECORD, Artifact, ArtifactStore, Draft, Work
-from dskd_core.dictionary.verification import verify
 from dskd_core.errors import ArtifactError
+from dskd_core.store import places
+from dskd_core.store.arrays import get_array, put_array
+from dskd_core.store.artifacts import RECORD, Artifact, ArtifactStore, Draft, Work
+from dskd_core.store.verification import verify
 from tests.faults.disks import mounted
 from tests.faults.driver import live
 from tests.faults.lives import lives
@@ -75,7 +75,7 @@ def assert_as_calm(artifact: Artifact, folder) -> None:
 @contextmanager
 def at_file(number: int, act: Callable[[], None]) -> Iterator[None]:
     """Act just before an upload puts its n-th file."""
-    fs, _ = storage.filesystem(Weed.uri)
+    fs, _ = places.filesystem(Weed.uri)
     put, n_put = fs.put_file, 0
 
     def watched(local: str, remote: str, **options: object) -> None:
@@ -118,7 +118,7 @@ def test_a_store_killed_during_an_upload_has_nothing_and_the_second_try_the_same
         publish(store, work)
     weed.start()
     assert store.find(work) is None, "same process, same connection pool"
-    assert 0 < len(storage.list_names(storage.join(store.uri(work), "part.zarr"))) <= N_FILES
+    assert 0 < len(places.list_names(places.join(store.uri(work), "part.zarr"))) <= N_FILES
     artifact = publish(store, work)
     assert_as_calm(artifact, tmp_path)
     read(artifact)
@@ -234,7 +234,7 @@ class _Pass(socketserver.BaseRequestHandler):
 def refusing(weed, monkeypatch) -> Iterator[Refusing]:
     port = free_port()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    fs, _ = storage.filesystem(Weed.uri)
+    fs, _ = places.filesystem(Weed.uri)
     type(fs).clear_instance_cache()
     with Refusing(port, weed.port) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -265,7 +265,7 @@ def test_what_another_process_publishes_is_seen_at_once(weed, work):
     store = ArtifactStore(f"{weed.uri}/stale")
     assert store.of_stage(work.stage) == []
     assert store.find(work) is None
-    elsewhere, _ = storage.filesystem(weed.uri)
+    elsewhere, _ = places.filesystem(weed.uri)
     type(elsewhere).clear_instance_cache()  # as in another process
     artifact = publish(ArtifactStore(f"{weed.uri}/stale"), work)
     assert store.find(work) is not None
@@ -276,7 +276,7 @@ def test_what_another_process_publishes_is_seen_at_once(weed, work):
 def test_a_file_lost_in_the_object_store_is_named(weed, work):
     artifact = publish(ArtifactStore(f"{weed.uri}/lost"), work)
     for name in ("part.zarr/states/c/3/0", "rows.parquet"):
-        storage.remove(artifact.file_uri(name))
+        places.remove(artifact.file_uri(name))
     with pytest.raises(ArtifactError, match=r"states/c/3/0 is missing; .*run its stage again"):
         get_array(artifact.group("part.zarr"), "states")
     with pytest.raises(ArtifactError, match=r"rows\.parquet is missing; .*run its stage again"):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dskd_core import artifacts
-from dskd_core.artifacts import PARTIAL, ArtifactStore, Work
+from dskd_core.store import artifacts
+from dskd_core.store.artifacts import PARTIAL, ArtifactStore, Work
 from tests.faults.driver import live, make_shards
 from tests.faults.lives import lives
 from tests.faults.test_twice import contents

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dskd_core.artifacts import ArtifactStore
+from dskd_core.store.artifacts import ArtifactStore
 from flows.pipeline import pipeline
 from tests.faults.lives import ROOT
 from tests.miniature import make

@@ -8,8 +8,8 @@ import psutil
 import pytest
 from prefect.client.orchestration import get_client
 
-from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import PipelineConfig
+from dskd_core.store.artifacts import ArtifactStore
 from tests.miniature import make
 from tests.served import Served, awaited, serving
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dskd_core.artifacts import PARTIAL, RECORD, Artifact, ArtifactStore, Work
 from dskd_core.config import PipelineConfig
+from dskd_core.store.artifacts import PARTIAL, RECORD, Artifact, ArtifactStore, Work
 from tests.faults.driver import Death, live
 from tests.faults.lives import lives
 from tests.miniature import make

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import PipelineConfig
+from dskd_core.store.artifacts import ArtifactStore
 from tests.miniature import Built, make
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ import torch
 from flows.settings import use_own_prefect
 use_own_prefect()
 from dskd_core.config import PipelineConfig
-from dskd_core.training.run import Run
+from dskd_core.training.loop.step import Run
 from flows.pipeline import pipeline
 
 torch.set_num_threads(1)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from dskd_core.artifacts import ArtifactStore
+from dskd_core.store.artifacts import ArtifactStore
 from tests.faults.ends import Started, is_open, seconds_until_gone, start
 from tests.miniature import Built, make
 from tests.served import awaited
@@ -64,7 +64,7 @@ from flows.settings import use_own_prefect
 use_own_prefect()
 from prefect import flow, task
 from dskd_core.training import interruption
-from flows.runner import configured
+from flows.runners.threads import configured
 
 @task
 def work(sign, kind):

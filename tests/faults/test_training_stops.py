@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import PipelineConfig, TrainingConfig
+from dskd_core.store.artifacts import Artifact, ArtifactStore
 from tests.faults.learner import STOPPED, learn
 from tests.faults.lives import lives
 from tests.miniature import Built, make

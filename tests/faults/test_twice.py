@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dskd_core.arrays import put_array
-from dskd_core.artifacts import PARTIAL, RECORD, Artifact, ArtifactStore, Work
 from dskd_core.config import PipelineConfig
-from dskd_core.dictionary.verification import verify
+from dskd_core.store.arrays import put_array
+from dskd_core.store.artifacts import PARTIAL, RECORD, Artifact, ArtifactStore, Work
+from dskd_core.store.verification import verify
 from tests.faults.driver import live, make_shards
 from tests.faults.learner import learn
 from tests.faults.lives import lives

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.shards import Shard
-from dskd_core.training.inputs import Inputs
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.training.loop.inputs import Inputs
 
 N_SHARDS = 3
 Functions = dict[str, dict[str, Callable[..., Any]]]

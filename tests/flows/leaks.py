@@ -118,20 +118,20 @@ def main(folder: Path) -> None:
     for task in (tidying.tidy, planning.plan, training.precomputed, evaluation.report):
         task.retry_delay_seconds, task.retry_jitter_factor = [0, 0, 0], None
     config = make(folder, evaluation={"seeds": [0], "n_resamples": 50})
-    report = "dskd_core.evaluation.report.build_report"
+    report = "dskd_core.evaluation.report.store.build_report"
     fails(lambda: pipeline(config), report, chained())
     made = pipeline(config)
     print(f"made {len(made)} stages", flush=True)
     for name in ("resolve_mode", "capture_shards"):  # in the flow's own body
-        place = f"dskd_core.training.activations.{name}"
+        place = f"dskd_core.training.activations.store.{name}"
         fails(lambda: train(config), place, ConnectionError(everything()))
     precomputed = config.training.model_copy(update={"mode": "precomputed"})
     reused = config.model_copy(update={"training": precomputed})
-    found = "dskd_core.training.precomputed.find_precomputed"
+    found = "dskd_core.training.activations.precomputed.find_precomputed"
     fails(lambda: train(reused), found, KeyError(everything()))
     fails(lambda: plan(config), "dskd_core.planning.plan.make_plan", StubbornError())
     group = ExceptionGroup(everything(), [chained(), ExceptionGroup("b", [StubbornError()])])
-    sweep = "dskd_core.garbage.find_garbage"
+    sweep = "dskd_core.store.garbage.find_garbage"
     fails(lambda: tidy(config), sweep, group)
     for end in (KeyboardInterrupt, SystemExit, asyncio.CancelledError):
         fails(lambda: tidy(config), sweep, end(everything()))
@@ -143,7 +143,7 @@ def main(folder: Path) -> None:
         {"root_uri": NOBODYS[0]},
         {"teacher": {"revision": ENVIRONMENT["GH_TOKEN"], "x": 1}},
     ):
-        fails(lambda values=values: tidy(values), "dskd_core.garbage.sweep", OSError())
+        fails(lambda values=values: tidy(values), "dskd_core.store.garbage.sweep", OSError())
     print("all said", flush=True)
     raise StubbornError
 

@@ -5,7 +5,7 @@ from prefect import flow
 
 from dskd_core.config import PipelineConfig
 from flows.beginning import begin
-from flows.runner import configured
+from flows.runners.threads import configured
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
 

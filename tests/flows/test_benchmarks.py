@@ -3,13 +3,13 @@
 import pytest
 from prefect import flow
 
-from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import EvaluationConfig, PipelineConfig, TeacherConfig
 from dskd_core.embeddings.teacher import prepare_teacher
 from dskd_core.errors import ConfigError
 from dskd_core.evaluation.benchmarks.store import load_items
+from dskd_core.store.artifacts import ArtifactStore
 from flows.benchmarks import benchmarks, with_benchmarks
-from flows.runner import configured
+from flows.runners.threads import configured
 from tests.core.evaluation.benchmarks.conftest import write_files
 from tests.core.prompts.conftest import write_teacher
 

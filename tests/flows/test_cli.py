@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dskd_core.artifacts import ArtifactStore, Work
+from dskd_core.store.artifacts import ArtifactStore, Work
 from flows import settings
 from flows.cli import app
 

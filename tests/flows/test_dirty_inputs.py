@@ -8,12 +8,12 @@ from safetensors.torch import load_file, save_file
 
 from dskd_core.config import LexiconConfig, SourceConfig
 from dskd_core.corpus.store import load_windows
+from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.embeddings.store import extract_shard, plan_shards
 from dskd_core.embeddings.teacher import prepare_teacher
 from dskd_core.errors import ArtifactError
 from dskd_core.lexicon.store import build_lexicon
 from dskd_core.relations.tables import build_relations
-from dskd_core.tokenizers import load_tokenizer
 from flows.train import train_students
 from tests.miniature import WORDS, Built, make, write_teacher
 

@@ -13,13 +13,13 @@ from prefect.exceptions import ParameterTypeError
 import flows
 import tasks
 from dskd_core.config import PipelineConfig
-from flows.runner import RedactedFlow
+from flows.runners.threads import RedactedFlow
 from flows.sweep import sweep
 from flows.tidy import tidy
 from tasks.tidy import tidy as tidy_task
 
 ROOT = Path(__file__).parents[2]
-OPTIONAL = {"flows.ray_runner": "prefect_ray", "flows.dask_runner": "prefect_dask"}
+OPTIONAL = {"flows.runners.ray": "prefect_ray", "flows.runners.dask": "prefect_dask"}
 NAMES = sorted(
     module.name
     for package in (tasks, flows)
@@ -28,7 +28,7 @@ NAMES = sorted(
 MAY_IMPORT = {
     "task": {"tasks.policy"},
     "flow": set(),
-    "Flow": {"flows.runner"},
+    "Flow": {"flows.runners.threads"},
     "artifacts": {"tasks.redacted_pages"},
 }
 """What of Prefect makes tasks, flows and pages, and the modules that wrap it."""

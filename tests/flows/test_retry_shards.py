@@ -2,8 +2,8 @@
 
 import pytest
 
-from dskd_core.artifacts import ArtifactStore
 from dskd_core.errors import ConfigError
+from dskd_core.store.artifacts import ArtifactStore
 from flows.build_dictionary import build_dictionary
 from flows.retry_shards import retry_shards
 from flows.train import train

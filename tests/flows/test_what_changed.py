@@ -15,11 +15,11 @@ from prefect.client.schemas.filters import (
 )
 from prefect.context import FlowRunContext
 
-from dskd_core.artifacts import ArtifactStore, Work
 from dskd_core.errors import ConfigError
 from dskd_core.redaction import redacting
+from dskd_core.store.artifacts import ArtifactStore, Work
 from flows.build_dictionary import build_dictionary
-from flows.steps import take_credentials
+from flows.deployment_steps import take_credentials
 from flows.tidy import tidy
 from tasks.artifacts import shown
 

@@ -8,8 +8,8 @@ import torch
 
 import dskd_core.embeddings.store as extraction
 import dskd_core.embeddings.teacher as preparation
-from dskd_core.artifacts import ArtifactStore
-from dskd_core.training.loop import Run
+from dskd_core.store.artifacts import ArtifactStore
+from dskd_core.training.loop.loop import Run
 from flows.evaluate import evaluate
 from flows.pipeline import pipeline
 from flows.sweep import sweep

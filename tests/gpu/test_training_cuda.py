@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dskd_core.training.head import head_pass, kd_loss
-from dskd_core.training.targets import teacher_targets
+from dskd_core.training.losses.targets import teacher_targets
+from dskd_core.training.losses.vocabulary import head_pass, kd_loss
 from tests.miniature import Built, make
 
 pytestmark = [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dskd_core.config import WordsConfig
-from dskd_core.dictionary.alignment import compose
+from dskd_core.dictionary.composition import compose
 
 
 def test_neighbours_have_at_most_three_tokens_by_default():

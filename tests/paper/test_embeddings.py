@@ -6,9 +6,9 @@ import torch
 
 from dskd_core.config import EmbeddingsConfig
 from dskd_core.corpus.store import load_windows
-from dskd_core.embeddings.batches import next_tokens
+from dskd_core.decoder.batches import next_tokens
 from dskd_core.embeddings.census import take_census
-from dskd_core.embeddings.rows import load_embeddings
+from dskd_core.embeddings.readers import load_embeddings
 from dskd_core.embeddings.sampling import occurrence_hashes
 from dskd_core.embeddings.teacher import load_teacher
 

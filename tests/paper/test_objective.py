@@ -6,9 +6,9 @@ import torch
 
 from dskd_core.config import DictionaryConfig, TrainingConfig
 from dskd_core.dictionary.store import load_dictionary
-from dskd_core.training.head import kd_loss
-from dskd_core.training.losses import Weights, mean_square, reference_terms
-from dskd_core.training.semantic import semantic_terms
+from dskd_core.training.losses.senses import semantic_terms
+from dskd_core.training.losses.terms import Weights, mean_square, reference_terms
+from dskd_core.training.losses.vocabulary import kd_loss
 
 
 def test_the_defaults_are_the_paper_s_numbers_for_llama_3():

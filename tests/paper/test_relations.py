@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import LexiconConfig, RelationsConfig, SourceConfig, WordsConfig
+from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.errors import ConfigError
 from dskd_core.lexicon import build_lexicon
 from dskd_core.lexicon.rows import DerivationRow
 from dskd_core.relations import PAIRS, build_relations
-from dskd_core.relations.surface import find_negations
+from dskd_core.relations.affix_matching import find_negations
 from dskd_core.samples import resolve
-from dskd_core.tokenizers import load_tokenizer
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.words import HEADS, NEIGHBOURS, WORDS, build_words
 
 TABLE_1 = """quit,discontinue,synonym

@@ -7,8 +7,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from dskd_core.config import StudentConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.embeddings.teacher import load_teacher
-from dskd_core.training.span import capturing
-from dskd_core.training.student import Shape
+from dskd_core.training.student.shape import Shape
+from dskd_core.training.student.tail import capturing
 
 LLAMA_3_8B = LlamaConfig(
     vocab_size=128256,

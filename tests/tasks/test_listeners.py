@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from dskd_core.training.interruption import Interrupted
+from dskd_core.interruption import Interrupted
 from tasks import progress as progress_module
 from tasks import shards
 from tasks.listeners import Begun, Ended, Planned, Progressed, listening, tell, told

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from dskd_core.artifacts import ArtifactStore, Work
 from dskd_core.config import PipelineConfig
-from dskd_core.lookup import Lookup, NotMade
+from dskd_core.store.artifacts import ArtifactStore, Work
+from dskd_core.store.read_only_store import Lookup, NotMade
 from tasks.missing import Shards, survey_of
 from tests.miniature import Built
 

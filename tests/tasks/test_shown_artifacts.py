@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dskd_core.artifacts import ArtifactStore, Work
+from dskd_core.store.artifacts import ArtifactStore, Work
 from tasks import artifacts as module
 from tasks.artifacts import found_or_made, link_of, show_page, show_terms, summary_line
 

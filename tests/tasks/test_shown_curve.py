@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 from PIL import Image
 
-from dskd_core.training import interruption
-from dskd_core.training.interruption import Interrupted
+from dskd_core import interruption
+from dskd_core.interruption import Interrupted
 from tasks import curves as module
 from tasks import redacted_pages
 from tasks.curves import CURVE_SECONDS, FIRST_SECONDS, LiveCurve, page_of, table_of

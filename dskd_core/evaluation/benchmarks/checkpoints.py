@@ -3,17 +3,17 @@
 from itertools import product
 from pathlib import Path
 
-from dskd_core.artifacts import RECORD, Artifact, ArtifactStore
 from dskd_core.config import EvaluationConfig, TeacherConfig
 from dskd_core.embeddings.teacher import prepare_teacher
 from dskd_core.errors import ConfigError
-from dskd_core.evaluation.benchmarks.asking import build_items
+from dskd_core.evaluation.benchmarks.items import build_items
 from dskd_core.evaluation.benchmarks.store import (
     collect_scores,
     plan_scoring,
     score_shard,
 )
 from dskd_core.progress import Progress, silent
+from dskd_core.store.artifacts import RECORD, Artifact, ArtifactStore
 
 
 def open_checkpoint(store: ArtifactStore, config: TeacherConfig, place: str) -> Artifact:

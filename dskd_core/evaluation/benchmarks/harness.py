@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dskd_core.errors import ConfigError
 from dskd_core.evaluation.benchmarks.answers import squad_scores
-from dskd_core.evaluation.benchmarks.items import Item
+from dskd_core.evaluation.benchmarks.layout import Item
 from dskd_core.evaluation.benchmarks.questions import Benchmark, apart, by_subject, unique
 from dskd_core.progress import Progress
 from dskd_core.prompts.questions import UNANSWERABLE, Question, Task

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dskd_core.embeddings.batches import padded, plan_batches
-from dskd_core.embeddings.head import Head
+from dskd_core.decoder.batches import padded, plan_batches
+from dskd_core.decoder.head import Head
 from dskd_core.embeddings.teacher import Teacher
-from dskd_core.evaluation.benchmarks.items import Requests
+from dskd_core.evaluation.benchmarks.layout import Requests
 
 _LOGIT_BYTES = 256 << 20
 _WORTH = 16

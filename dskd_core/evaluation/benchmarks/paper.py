@@ -9,7 +9,7 @@ import numpy as np
 
 from dskd_core.config import BenchmarkConfig
 from dskd_core.evaluation.benchmarks.answers import label_in, passage_scores
-from dskd_core.evaluation.benchmarks.items import Item
+from dskd_core.evaluation.benchmarks.layout import Item
 from dskd_core.evaluation.benchmarks.questions import Benchmark
 from dskd_core.progress import Progress
 from dskd_core.prompts.chat import ChatFormat, messages

@@ -4,12 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dskd_core.artifacts import fingerprint_of
 from dskd_core.config import BenchmarkConfig, PromptSourceConfig
 from dskd_core.corpus.windows import hash64
 from dskd_core.errors import DataError
 from dskd_core.prompts.questions import Account, Question, Task
 from dskd_core.prompts.readers import Split, content_fingerprint, read_questions
+from dskd_core.store.artifacts import fingerprint_of
 
 _ITEMS: dict[Task, Split] = {
     "arc": "test",

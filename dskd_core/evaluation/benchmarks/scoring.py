@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dskd_core.artifacts import Artifact
 from dskd_core.config import TeacherConfig
-from dskd_core.embeddings.batches import plan_batches
-from dskd_core.embeddings.head import find_head
+from dskd_core.decoder.batches import plan_batches
+from dskd_core.decoder.head import find_head
+from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.embeddings.teacher import Teacher, load_decoder
 from dskd_core.evaluation.benchmarks import harness, paper
-from dskd_core.evaluation.benchmarks.items import TABLE, Requests
+from dskd_core.evaluation.benchmarks.layout import TABLE, Requests
 from dskd_core.evaluation.benchmarks.likelihoods import (
     Batch,
     Likelihood,
@@ -22,11 +22,11 @@ from dskd_core.evaluation.benchmarks.likelihoods import (
     can_share,
     plan_shared,
 )
-from dskd_core.evaluation.subjects import context_tokens, model_config, model_folder
+from dskd_core.evaluation.models import context_tokens, model_config, model_folder
 from dskd_core.progress import Progress
 from dskd_core.prompts.answers import end_tokens_of, greedy_answers
 from dskd_core.prompts.questions import Task
-from dskd_core.tokenizers import Tokenizer, load_tokenizer
+from dskd_core.store.artifacts import Artifact
 
 Protocol = Literal["paper", "harness"]
 Row = dict[str, Any]

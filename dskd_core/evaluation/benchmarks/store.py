@@ -8,7 +8,7 @@
 ``benchmark-scores`` artifact, of one model and all benchmarks and protocols:
 
     items.parquet   item, task, protocol, subject, group, fingerprint, gold, exemplars,
-                    prompt_fingerprint, n_prompt_tokens (items.py), and what became of each:
+                    prompt_fingerprint, n_prompt_tokens (layout.py), and what became of each:
         score         0 to 1: accuracy, or F1 of squad
         score_norm    acc_norm of lm-evaluation-harness, where the task has it; else null
         exact         exact match of squad; else null
@@ -25,18 +25,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dskd_core.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.config import EvaluationConfig, TeacherConfig
+from dskd_core.decoder.precision import processor_on, resolved_teacher
+from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.embeddings.teacher import device_lock
 from dskd_core.errors import ArtifactError
-from dskd_core.evaluation.benchmarks.items import TABLE, read_requests
+from dskd_core.evaluation.benchmarks.layout import TABLE, read_requests
 from dskd_core.evaluation.benchmarks.scoring import batches_of, run
 from dskd_core.evaluation.benchmarks.summary import accuracies
-from dskd_core.evaluation.subjects import model_folder
-from dskd_core.precision import processor_on, resolved_teacher
+from dskd_core.evaluation.models import model_folder
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
-from dskd_core.tokenizers import load_tokenizer
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 
 STAGE = "benchmark-scores"
 _PART = "part.parquet"

@@ -7,12 +7,12 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from dskd_core.arrays import put_array
-from dskd_core.artifacts import ArtifactStore, Work
 from dskd_core.config import CorpusConfig
 from dskd_core.corpus import build_corpus, load_windows, windows
 from dskd_core.corpus import store as corpus_store
 from dskd_core.errors import ConfigError, DataError
+from dskd_core.store.arrays import put_array
+from dskd_core.store.artifacts import ArtifactStore, Work
 
 WORDS = [f"w{i}" for i in range(50)]
 
@@ -161,7 +161,7 @@ def test_a_corpus_without_usable_documents_is_refused_and_leaves_nothing(store, 
 
 def test_a_window_without_room_is_refused(store, tmp_path, monkeypatch):
     teacher = make_teacher(store, bos=True)
-    monkeypatch.setattr("dskd_core.tokenizers.Tokenizer.prefix", list(range(7)))
+    monkeypatch.setattr("dskd_core.decoder.tokenizer.Tokenizer.prefix", list(range(7)))
     with pytest.raises(ConfigError, match="window_tokens 8 leaves 1"):
         build_corpus(store, write_corpus(tmp_path / "c", [20]), teacher)
 

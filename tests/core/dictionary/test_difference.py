@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import zarr
 
-from dskd_core.artifacts import ArtifactStore
 from dskd_core.dictionary.difference import compare, matched_distances
 from dskd_core.errors import ArtifactError
+from dskd_core.store.artifacts import ArtifactStore
 from tests.miniature import PAIRS, Built, make
 
 

@@ -9,12 +9,12 @@ import pytest
 import zarr
 from safetensors.numpy import load_file
 
-from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import DictionaryConfig
-from dskd_core.dictionary.alignment import compose
+from dskd_core.dictionary.composition import compose
 from dskd_core.dictionary.store import build_dictionary, load_dictionary
 from dskd_core.errors import ArtifactError
 from dskd_core.senses.inventory import load_senses
+from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 
 def _words(artifact: Artifact) -> dict[str, dict]:

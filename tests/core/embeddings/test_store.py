@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import EmbeddingsConfig, PipelineConfig
 from dskd_core.corpus.store import load_windows
+from dskd_core.decoder.states import decode_states, encode_states
 from dskd_core.embeddings import store as embeddings_store
-from dskd_core.embeddings.rows import load_embeddings
+from dskd_core.embeddings.readers import load_embeddings
 from dskd_core.embeddings.sampling import occurrence_hashes
-from dskd_core.embeddings.states import decode_states, encode_states
 from dskd_core.embeddings.store import collect_embeddings, extract_shard, plan_shards
 from dskd_core.embeddings.teacher import Teacher, load_teacher
 from dskd_core.errors import ArtifactError, DataError
+from dskd_core.store.artifacts import ArtifactStore
 
 ROOT = Path(__file__).parents[3]
 

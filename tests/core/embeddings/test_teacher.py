@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import TeacherConfig
+from dskd_core.decoder.precision import torch_device
 from dskd_core.embeddings import teacher as teacher_module
 from dskd_core.embeddings.teacher import in_other_precisions, load_teacher, prepare_teacher
 from dskd_core.errors import ConfigError
-from dskd_core.precision import torch_device
+from dskd_core.store.artifacts import ArtifactStore
 
 
 def test_states_are_the_last_hidden_states_after_the_final_norm(miniature):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dskd_core.artifacts import Artifact
+from dskd_core.store.artifacts import Artifact
 from tests.miniature import Built, make
 
 STUDENTS = [(arm, seed) for arm in ("kd", "dskd", "kd_mse") for seed in (0, 1)]

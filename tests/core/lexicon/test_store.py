@@ -2,11 +2,11 @@ import gzip
 
 import pytest
 
-from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import LexiconConfig, SourceConfig
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.lexicon import build_lexicon
 from dskd_core.lexicon import store as lexicon_store
+from dskd_core.store.artifacts import ArtifactStore
 
 
 def config_of(path, kind="antonym_pairs"):

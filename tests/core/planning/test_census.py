@@ -3,9 +3,9 @@ import pytest
 
 from dskd_core.config import CorpusConfig, EmbeddingsConfig
 from dskd_core.corpus.store import load_windows
+from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.errors import ConfigError
 from dskd_core.planning.census import LAWS, Census, census_of, counted, estimated, read_windows
-from dskd_core.tokenizers import load_tokenizer
 
 
 @pytest.mark.parametrize("key", LAWS)

@@ -5,13 +5,13 @@ import pytest
 from dskd_core.config import PipelineConfig, load_config
 from dskd_core.corpus.store import load_windows
 from dskd_core.embeddings.census import take_census
-from dskd_core.embeddings.rows import load_embeddings
+from dskd_core.embeddings.readers import load_embeddings
 from dskd_core.errors import CapacityError
 from dskd_core.planning import architecture
-from dskd_core.planning.hardware import Device, named_gpu
+from dskd_core.planning.hours.hardware import Device, named_gpu
 from dskd_core.planning.page import hour_rows, sentences, size_rows, stage_rows
 from dskd_core.planning.plan import Plan, check, make_plan, misfits
-from dskd_core.training.capture import chosen_windows
+from dskd_core.training.activations.capture import chosen_windows
 from tests.miniature import Built
 
 PARAMETERS = Path(__file__).parents[3] / "deployments/parameters"

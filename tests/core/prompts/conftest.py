@@ -7,9 +7,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import PromptsConfig, PromptSourceConfig, TeacherConfig
 from dskd_core.embeddings.teacher import prepare_teacher
+from dskd_core.store.artifacts import ArtifactStore
 
 TEMPLATE = (
     "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}<end>{% endfor %}"

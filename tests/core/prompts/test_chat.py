@@ -1,9 +1,9 @@
 import pytest
 
+from dskd_core.decoder.tokenizer import Tokenizer
 from dskd_core.prompts.chat import ChatFormat, messages, wording
 from dskd_core.prompts.exemplars import Pool
 from dskd_core.prompts.questions import Question
-from dskd_core.tokenizers import Tokenizer
 from tests.core.prompts.conftest import TEMPLATE, make_tokenizer
 
 

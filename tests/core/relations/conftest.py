@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import LexiconConfig, RelationsConfig, SourceConfig
 from dskd_core.lexicon import build_lexicon
 from dskd_core.relations import build_relations
+from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 DERIVATIONS = """kind\tunkind\tJ\tJ\tun\tprefix
 friendly\tunfriendly\tJ\tJ\tun\tprefix

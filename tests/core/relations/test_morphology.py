@@ -1,7 +1,7 @@
 import pytest
 
 from dskd_core.lexicon.rows import DerivationRow
-from dskd_core.relations.surface import find_negations
+from dskd_core.relations.affix_matching import find_negations
 
 
 def prefix(affix, base, pos="adj", sense="", word=""):

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dskd_core.arrays import put_array
-from dskd_core.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.store.arrays import put_array
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 
 WORDS = ["the", "bank", "river", "money", "old", "lends", "floods", "a"]
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import zarr
 
-from dskd_core.artifacts import ArtifactStore, Work
 from dskd_core.senses import inventory
 from dskd_core.senses.inventory import SenseInventory, join_parts, load_senses, write_part
 from dskd_core.senses.kmeans import Clustering
+from dskd_core.store.artifacts import ArtifactStore, Work
 
 
 def joined(folder: Path, parts: list[np.ndarray]) -> SenseInventory:

@@ -3,12 +3,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from dskd_core.artifacts import Work
 from dskd_core.config import SensesConfig
 from dskd_core.errors import ArtifactError, ConfigError, DataError
+from dskd_core.senses.budget import _runs
 from dskd_core.senses.inventory import load_senses
-from dskd_core.senses.price import _runs
 from dskd_core.senses.store import cluster_range, collect_senses, plan_ranges
+from dskd_core.store.artifacts import Work
 
 from .conftest import make_miniature, published, write_corpus, write_embeddings
 
@@ -59,7 +59,7 @@ def test_small_reads_give_the_same_bytes(tmp_path):
 
 
 def test_examples_are_the_nearest_occurrences_with_their_text(miniature):
-    from dskd_core.tokenizers import load_tokenizer
+    from dskd_core.decoder.tokenizer import load_tokenizer
 
     artifact = build(miniature)
     inventory, decode = load_senses(artifact), load_tokenizer(miniature.teacher.folder()).decode
@@ -79,7 +79,7 @@ def test_examples_are_the_nearest_occurrences_with_their_text(miniature):
 
 def test_under_the_key_input_the_token_is_where_the_state_stands(tmp_path):
     m = make_miniature(tmp_path, key="input")
-    from dskd_core.tokenizers import load_tokenizer
+    from dskd_core.decoder.tokenizer import load_tokenizer
 
     decode = load_tokenizer(m.teacher.folder()).decode
     for row in build(m).table("examples.parquet").to_pylist():

@@ -1,4 +1,4 @@
-from dskd_core.tokenizers import load_tokenizer
+from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.words.spelling import map_variants, spell, token_texts
 
 

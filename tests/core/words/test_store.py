@@ -4,8 +4,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from dskd_core.artifacts import ArtifactStore, Work
 from dskd_core.config import WordsConfig
+from dskd_core.store.artifacts import ArtifactStore, Work
 from dskd_core.words import HEADS, NEIGHBOURS, WORDS, build_words
 
 PAIRS = [

@@ -14,8 +14,8 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from dskd_core.config import WordsConfig
+from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.lexicon.cleaning import fault_of, tidy
-from dskd_core.tokenizers import Tokenizer, load_tokenizer
 from dskd_core.words.spelling import map_variants, token_texts
 from dskd_core.words.store import coverage, load_spellings
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import pytest
 
-from dskd_core.artifacts import Artifact, ArtifactStore
 from dskd_core.config import BenchmarkConfig, EvaluationConfig, TeacherConfig
 from dskd_core.embeddings.teacher import prepare_teacher
 from dskd_core.evaluation.benchmarks import scoring
-from dskd_core.evaluation.benchmarks.asking import build_items
+from dskd_core.evaluation.benchmarks.items import build_items
 from dskd_core.evaluation.benchmarks.store import (
     collect_scores,
     plan_scoring,
     score_shard,
 )
+from dskd_core.store.artifacts import Artifact, ArtifactStore
 from tests.core.prompts.conftest import write_teacher
 
 THINGS = ["tin", "wood", "stone", "cork", "iron", "wool", "salt", "wax", "clay"]

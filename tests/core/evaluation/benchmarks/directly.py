@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from dskd_core.artifacts import ArtifactStore
 from dskd_core.config import BenchmarkConfig, EvaluationConfig, TeacherConfig
 from dskd_core.embeddings.teacher import prepare_teacher
-from dskd_core.evaluation.benchmarks.asking import build_items
+from dskd_core.evaluation.benchmarks.items import build_items
 from dskd_core.evaluation.benchmarks.store import (
     collect_scores,
     load_items,
     plan_scoring,
     score_shard,
 )
+from dskd_core.store.artifacts import ArtifactStore
 
 SUBJECTS = ("anatomy", "college_physics", "jurisprudence", "marketing")
 TASKS = ("arc", "commonsense_qa", "mmlu", "piqa", "squad")

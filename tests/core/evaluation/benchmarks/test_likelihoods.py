@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from dskd_core.embeddings.head import find_head
-from dskd_core.evaluation.benchmarks.items import Requests
+from dskd_core.decoder.head import find_head
+from dskd_core.evaluation.benchmarks.layout import Requests
 from dskd_core.evaluation.benchmarks.likelihoods import Reader, can_share, plan_shared
 from tests.core.prompts.test_answers import make_model
 

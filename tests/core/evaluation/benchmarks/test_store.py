@@ -6,19 +6,19 @@ import pyarrow as pa
 import pytest
 import torch
 
-from dskd_core.artifacts import ArtifactStore, Work
+from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import ArtifactError, ConfigError, DataError
-from dskd_core.evaluation.benchmarks.asking import build_items
 from dskd_core.evaluation.benchmarks.checkpoints import open_checkpoint, score_checkpoint
-from dskd_core.evaluation.benchmarks.items import read_requests
+from dskd_core.evaluation.benchmarks.items import build_items
+from dskd_core.evaluation.benchmarks.layout import read_requests
 from dskd_core.evaluation.benchmarks.store import (
     collect_scores,
     load_items,
     plan_scoring,
     score_shard,
 )
-from dskd_core.tokenizers import load_tokenizer
+from dskd_core.store.artifacts import ArtifactStore, Work
 from tests.core.evaluation.benchmarks.conftest import choice_row, write_lines
 
 
@@ -139,9 +139,9 @@ def test_squads_exemplar_shares_the_passage(bench, tmp_path):
 
 
 def test_prompts_beyond_the_context_lose_exemplars_and_are_counted(bench, tmp_path, monkeypatch):
-    from dskd_core.evaluation.benchmarks import asking
+    from dskd_core.evaluation.benchmarks import items
 
-    monkeypatch.setattr(asking, "context_tokens", lambda _: 150)
+    monkeypatch.setattr(items, "context_tokens", lambda _: 150)
     (items,) = bench.items(tmp_path, bench.config("arc"))
     table = items.table("items.parquet")
     assert items.record.report["counts"]["shortened"] > 0

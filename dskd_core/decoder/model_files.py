@@ -1,0 +1,299 @@
+"""What is read of a model's folder: a fixed list of files, all of them in the folder itself.
+
+transformers reads whatever it finds beside a model and whatever the model's settings name. So it
+is never given the folder itself, but a view of it: a temporary folder of links to the files listed
+here, with the JSON files written anew from the keys that may stand in them
+(model_settings.py). Code, pickles, adapters and everything unknown are not in it.
+"""
+
+import json
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dskd_core.decoder.model_settings import (
+    added_tokens,
+    check_vocabulary,
+    model_settings,
+    tokenizer_settings,
+)
+from dskd_core.errors import ConfigError
+
+CONFIG = "config.json"
+GENERATION = "generation_config.json"
+TOKENIZER = "tokenizer.json"
+CHAT_TEMPLATE = "chat_template.jinja"
+WEIGHTS = "model.safetensors"
+INDEX_ENDING = ".safetensors.index.json"
+INDEX = f"model{INDEX_ENDING}"
+TEMPLATES = "additional_chat_templates"
+VOCABULARIES = (
+    TOKENIZER,
+    "vocab.json",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "sentencepiece.model",
+    "spm.model",
+    "tekken.json",
+    "tiktoken.model",
+    "source.spm",
+    "prophetnet.tokenizer",
+    "byte_maps.json",
+)
+"""Files that hold a vocabulary; a folder without any of them has no tokenizer."""
+
+_MERGES = ("merges.txt", "bpe.codes", "target.spm", "emoji.json", "normalizer.json", "dict.txt")
+_TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
+_ADDED_TOKENS = "added_tokens.json"
+SMALL = (
+    CONFIG,
+    GENERATION,
+    CHAT_TEMPLATE,
+    _ADDED_TOKENS,
+    *_TOKENIZER_SETTINGS,
+    *VOCABULARIES,
+    *_MERGES,
+)
+"""All that is read of a model besides its weights and its additional chat templates."""
+
+_SHARD = re.compile(r"[A-Za-z0-9][\w.-]*\.safetensors")
+_JSON_BYTES = 64 << 20
+_VOCABULARY_BYTES = 512 << 20
+
+
+@contextmanager
+def model_view(
+    folder: Path, *, tokenizer: bool = False, weights: bool = False, code: bool | None = False
+) -> Iterator[Path]:
+    """Make the checked view of a model's folder that transformers may read, for as long as it does.
+
+    Args:
+        folder: of a transformers model.
+        tokenizer: with the files of its tokenizer.
+        weights: with its weights.
+        code: with its Python files, for a model whose code may run; without them a model that needs
+            them is refused, but None reads what else there is of it.
+
+    Yields:
+        A temporary folder of the same name.
+
+    Raises:
+        ConfigError: if a file lies elsewhere, is too large or is no file, or says what it may not.
+    """
+    if tokenizer:
+        check_has_vocabulary(folder)
+    files = files_of(folder, tokenizer=tokenizer, weights=weights)
+    if code:
+        files |= {path.name: inside(path, folder) for path in sorted(folder.glob("*.py"))}
+    written = {
+        name: checked_json(name, path, folder / name, code=code) for name, path in files.items()
+    }
+    with tempfile.TemporaryDirectory(prefix="dskd-model-") as place:
+        view = Path(place) / (folder.resolve().name or "model")
+        view.mkdir()
+        for name, content in written.items():
+            (view / name).parent.mkdir(exist_ok=True)
+            if content is None:
+                (view / name).symlink_to(files[name])
+            else:
+                (view / name).write_text(json.dumps(content), "utf-8")
+        yield view
+
+
+@contextmanager
+def gguf_view(path: Path) -> Iterator[Path]:
+    """Make a view that holds a GGUF file and nothing that lies beside it.
+
+    Yields:
+        The file in a temporary folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="dskd-model-") as place:
+        link = Path(place) / path.name
+        link.symlink_to(path.resolve())
+        yield link
+
+
+def files_of(folder: Path, *, tokenizer: bool, weights: bool) -> dict[str, Path]:
+    """Return the files that are read of a model, by their names in its folder.
+
+    Args:
+        folder: of a transformers model.
+        tokenizer: with the files of its tokenizer.
+        weights: with its weights: ``model.safetensors``, else the index and what it names.
+
+    Raises:
+        ConfigError: if one of them lies elsewhere, or there are no weights.
+    """
+    names = list(SMALL if tokenizer else (CONFIG, GENERATION))
+    if tokenizer:
+        names += [f"{TEMPLATES}/{path.name}" for path in (folder / TEMPLATES).glob("*.jinja")]
+    if weights:
+        names += [] if (folder / WEIGHTS).exists() else [INDEX]
+        names += [path.name for path in weight_files(folder)]
+    return {
+        name: inside(folder / name, folder)
+        for name in sorted(names)
+        if os.path.lexists(folder / name)
+    }
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that transformers loads a model's weights from, and no others.
+
+    Every index in the folder is checked, also one that is not used.
+
+    Raises:
+        ConfigError: if an index names what is no ``*.safetensors`` beside it, if one of them lies
+            elsewhere, or if there is neither ``model.safetensors`` nor an index.
+    """
+    indices = sorted(folder.glob(f"*{INDEX_ENDING}"))
+    indexed = {path.name: indexed_weights(path) for path in indices}
+    names = [WEIGHTS] if os.path.lexists(folder / WEIGHTS) else indexed.get(INDEX, {}).values()
+    weights = [folder / name for name in sorted(set(names))]
+    for path in weights:
+        inside(path, folder)
+    if weights:
+        return weights
+    raise ConfigError(
+        f"{folder} has neither {WEIGHTS} nor {INDEX}; copy the whole checkpoint, or save it again "
+        "with save_pretrained(...)."
+    )
+
+
+def indexed_weights(index: Path) -> dict[str, str]:
+    """Return the file of every tensor, out of an index of weights.
+
+    Raises:
+        ConfigError: if it is none, or names anything but a ``*.safetensors`` beside it.
+    """
+    places, there = weight_map(index), {path.name for path in index.parent.glob("*.safetensors")}
+    if strangers := [name for name in places.values() if name not in there]:
+        raise _is_not_beside(index, strangers[0])
+    return places
+
+
+def weight_map(index: Path) -> dict[str, str]:
+    """Return the file of every tensor, out of an index whose files may not be here yet.
+
+    Raises:
+        ConfigError: if it is none, or names what can be no ``*.safetensors`` beside it.
+    """
+    content = _read_json(inside(index, index.parent), index)
+    places = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(places, dict):
+        raise ConfigError(f"{index} is no index of weights; copy it again.")
+    for name in places.values():
+        if not isinstance(name, str) or not _SHARD.fullmatch(name):
+            raise _is_not_beside(index, name)
+    return places
+
+
+def _is_not_beside(index: Path, name: Any) -> ConfigError:
+    return ConfigError(
+        f"{index} names {name!r}, which is no *.safetensors beside it; copy the whole checkpoint."
+    )
+
+
+def check_has_vocabulary(folder: Path) -> None:
+    """Check that a folder holds a vocabulary.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    if not any((folder / name).exists() for name in VOCABULARIES):
+        raise ConfigError(
+            f"{folder} has no vocabulary of its own, neither {TOKENIZER} nor another file of one; "
+            "save its tokenizer there with save_pretrained(...)."
+        )
+
+
+def check_links(folder: Path) -> None:
+    """Check that no link in a folder, at whatever depth, leads out of it.
+
+    Raises:
+        ConfigError: if one does.
+    """
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if (path := Path(place, name)).is_symlink():
+                inside(path, folder, plain=False)
+
+
+def inside(path: Path, folder: Path, *, plain: bool = True) -> Path:
+    """Return where a file of a model's folder is, without links, if it lies in that folder.
+
+    The files of a model in the hub's cache are links to ``blobs`` beside its ``snapshots``.
+
+    Args:
+        path: the file.
+        folder: the model's.
+        plain: refuse what is no plain file, such as a pipe, which would be waited for.
+
+    Raises:
+        ConfigError: if it lies elsewhere.
+    """
+    home = folder.resolve()
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"{path} leads nowhere ({error}); copy the file anew.") from error
+    homes = [home, home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [home]
+    if not any(target.is_relative_to(place) for place in homes):
+        raise ConfigError(
+            f"{path} leads to {target}, out of the model's folder; put the file itself there."
+        )
+    if plain and not stat.S_ISREG(target.stat().st_mode):
+        raise ConfigError(f"{path} is no plain file; put one there or take it out.")
+    return target
+
+
+def checked_json(name: str, path: Path, shown: Path, *, code: bool | None = False) -> Any:
+    """Return the checked content of a model's JSON file; None for a file that is taken as it is.
+
+    Args:
+        name: in the model's folder; it says what may stand in the file.
+        path: where the file is.
+        shown: where it seems to be, for messages.
+        code: keep what names Python code; None to leave it out unasked.
+
+    Raises:
+        ConfigError: if it says what it may not.
+    """
+    if name in _TOKENIZER_SETTINGS:
+        return tokenizer_settings(_read_json(path, shown), shown)
+    if name in {CONFIG, GENERATION}:
+        return model_settings(_read_json(path, shown), shown, code=code)
+    if name == _ADDED_TOKENS:
+        return added_tokens(_read_json(path, shown), shown)
+    if name == INDEX:
+        return {"metadata": {}, "weight_map": indexed_weights(shown)}
+    if name == TOKENIZER:
+        found = path.stat()
+        _check_tokenizer(path, shown, found.st_size, found.st_mtime_ns, found.st_ino)
+    return None
+
+
+@lru_cache(maxsize=32)
+def _check_tokenizer(path: Path, shown: Path, *_identity: int) -> None:
+    """Check a tokenizer.json once as long as it stays what it is: it has up to 30 MB."""
+    check_vocabulary(_read_json(path, shown, _VOCABULARY_BYTES), shown)
+
+
+def _read_json(path: Path, shown: Path, limit: int = _JSON_BYTES) -> Any:
+    if (n_bytes := path.stat().st_size) > limit:
+        raise ConfigError(
+            f"{shown} has {n_bytes} bytes, more than the {limit} of any such file; copy it again."
+        )
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        what = "is no index of weights" if shown.name.endswith(".index.json") else "is no JSON"
+        raise ConfigError(f"{shown} {what} ({error}); copy it again.") from error

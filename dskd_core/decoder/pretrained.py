@@ -1,0 +1,138 @@
+"""A transformers folder is data, and is read as data: safetensors, a configuration, a tokenizer.
+
+Weights in other files (``pytorch_model.bin``) are pickles, and unpickling runs what is written in
+them. There is no setting that allows it: a model is converted once, by whoever trusts it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dskd_core.decoder.model_files import (
+    INDEX,
+    INDEX_ENDING,
+    SMALL,
+    TEMPLATES,
+    WEIGHTS,
+    check_links,
+    files_of,
+    indexed_weights,
+    weight_files,
+    weight_map,
+)
+from dskd_core.errors import ConfigError
+from dskd_core.store import access
+
+POINTER = "weights.json"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_CURE = "load it where you trust it and save_pretrained(...) it, which writes safetensors"
+
+
+def check_model_folder(folder: Path) -> list[Path]:
+    """Return the files that a model's weights are loaded from, if all of it is data of its own.
+
+    Raises:
+        ConfigError: if it lacks config.json or safetensors, or is an adapter of another model; or
+            if a file of it at any depth, or one its index names, lies elsewhere.
+    """
+    access.check_readable(str(folder), "teacher.source")
+    for file in folder.iterdir():
+        access.check_readable(str(file), "teacher.source")
+    check_links(folder)
+    check_names([file.name for file in folder.iterdir()], f"The teacher folder {folder}")
+    weights = weight_files(folder)
+    files_of(folder, tokenizer=True, weights=True)
+    return weights
+
+
+def check_index(folder: Path) -> None:
+    """Check that every index of weights in a folder names files of the folder.
+
+    Raises:
+        ConfigError: if one names any other.
+    """
+    for index in sorted(folder.glob(f"*{INDEX_ENDING}")):
+        indexed_weights(index)
+
+
+def check_names(names: list[str], what: str) -> None:
+    """Check by the names of its files that a model can be read as data.
+
+    Args:
+        names: of the files of a folder or hub repository.
+        what: begins the message.
+
+    Raises:
+        ConfigError: if there is no configuration or no safetensors, or an adapter in their place.
+    """
+    if "adapter_config.json" in names:
+        raise ConfigError(
+            f"{what} has adapter_config.json: it is an adapter, which would load another model; "
+            "merge it into its model and save that."
+        )
+    if any(name.endswith(".safetensors") for name in names) and "config.json" in names:
+        return
+    if pickled := sorted(name for name in names if name.endswith(_PICKLES)):
+        raise ConfigError(
+            f"{what} has its weights as pickles ({pickled[0]}), which could run code, and lacks "
+            f"config.json or *.safetensors; {_CURE}."
+        )
+    raise ConfigError(f"{what} lacks config.json or *.safetensors; {_CURE}.")
+
+
+def pointed_to(folder: Path) -> tuple[str, str | None] | None:
+    """Return the folder or hub id, and the commit, where the weights of a teacher artifact are.
+
+    None if they are in ``folder`` itself. What a record says is not believed but checked again.
+
+    Raises:
+        ConfigError: if it points to what this process may not read, or to no model.
+    """
+    pointer = folder / POINTER
+    if not pointer.exists():
+        check_index(folder)
+        return None
+    target: dict[str, Any] = json.loads(pointer.read_text("utf-8"))
+    source, revision = target.get("source"), target.get("revision")
+    if not isinstance(source, str) or not isinstance(revision, str | None):
+        raise ConfigError(f"{pointer} names no place; delete {folder} and run the stage again.")
+    access.check_source(source, str(pointer))
+    access.check_revision(revision)
+    if Path(source).is_dir():
+        check_model_folder(Path(source))
+    return source, revision
+
+
+def local_folder(source: str, revision: str | None, *, weights: bool, code: bool = False) -> Path:
+    """Return where a model is on this machine: its folder, or what is fetched of it from the hub.
+
+    Only files that are read of a model are fetched: no pickle, and Python code only if it may run.
+
+    Args:
+        source: a folder or a hub id.
+        revision: the commit, for the hub.
+        weights: whether its weights are needed.
+        code: whether its Python code may run.
+
+    Raises:
+        ConfigError: if the hub's model has no weights as safetensors.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    names = [*SMALL, INDEX, f"{TEMPLATES}/*.jinja", *(["*.py"] if code else [])]
+    folder = _fetched(source, revision, names)
+    index = folder / INDEX
+    shards = sorted(set(weight_map(index).values())) if index.exists() else []
+    if not weights:
+        return folder
+    _fetched(source, revision, [WEIGHTS])
+    if not (folder / WEIGHTS).exists() and shards:
+        _fetched(source, revision, shards)
+    weight_files(folder)
+    return folder
+
+
+def _fetched(source: str, revision: str | None, names: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(source, revision=revision, allow_patterns=names))

@@ -1,0 +1,114 @@
+"""What a sense makes the teacher say: the vocabulary items nearest to it through the head.
+
+A sense is a mean of final states, so W s + b are the logits it gives. Only the output matrix is
+read, not the model. Scales and soft caps of a head keep the order of the logits.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from dskd_core.decoder.model_files import weight_files
+from dskd_core.decoder.pretrained import pointed_to
+from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
+from dskd_core.errors import ConfigError
+from dskd_core.store.artifacts import Artifact
+
+_HEADS = ("lm_head.weight", "output.weight", "embed_out.weight")
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "tok_embeddings.weight")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The teacher's head, and the texts of its rows.
+
+    Attributes:
+        weight: [V, d], W.
+        bias: [V], or None.
+        tokenizer: the teacher's.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    tokenizer: Tokenizer
+
+    def nearest(self, rows: np.ndarray, n_tokens: int = 8) -> list[list[str]]:
+        """Return the texts of the tokens of largest logit, the largest first.
+
+        Args:
+            rows: [n, d], senses.
+            n_tokens: how many of each.
+        """
+        known = self.weight[: self.tokenizer.n_tokens].float()
+        logits = torch.from_numpy(rows.astype(np.float32)) @ known.T
+        if self.bias is not None:
+            logits += self.bias[: len(known)].float()
+        top = logits.topk(min(n_tokens, len(known)), dim=1).indices.tolist()
+        return [[readable(self.tokenizer.decode([token])) for token in row] for row in top]
+
+
+def readable(text: str) -> str:
+    """Return a token's text without its leading space, a part of a word with a dash before it.
+
+    >>> readable(" bank"), readable("ing"), readable("("), readable(" ")
+    ('bank', '-ing', '(', "' '")
+    """
+    if not text.strip() or not text.isprintable():
+        return repr(text)
+    return text[1:] if text.startswith(" ") else f"-{text}" if text[0].isalpha() else text
+
+
+def load_reader(teacher: Artifact) -> Reader | str:
+    """Read the head of a teacher from its safetensors files, or say why it cannot be."""
+    folder = teacher.folder(weights=True)
+    place = _weights_folder(folder)
+    if place is None:
+        return "the teacher's weights are not on this machine"
+    names = dict(_tensors(place))
+    bias = next((names[n] for n in names if n == "lm_head.bias"), None)
+    for wanted in (_HEADS, _EMBEDDINGS):
+        for name, file in names.items():
+            if name.endswith(wanted):
+                return Reader(
+                    _read(file, name),
+                    _read(bias, "lm_head.bias") if bias else None,
+                    load_tokenizer(folder),
+                )
+    return f"{place} has no output matrix among its *.safetensors"
+
+
+def _weights_folder(folder: Path) -> Path | None:
+    target = pointed_to(folder)
+    if target is None or Path(target[0]).is_dir():
+        return Path(target[0]) if target else folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(
+            target[0],
+            revision=target[1],
+            allow_patterns=["*.safetensors", "*.json"],
+            local_files_only=True,
+        )
+        weight_files(Path(found))
+    except (LocalEntryNotFoundError, HFValidationError, ConfigError):  # or not all of it is here
+        return None
+    return Path(found)
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield every tensor's name with the file that holds it and that the model is loaded from."""
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as weights:
+            yield from ((name, file) for name in weights.keys())  # noqa: SIM118 - not a dict
+
+
+def _read(file: Path, name: str) -> Tensor:
+    with safe_open(file, framework="pt") as weights:
+        return weights.get_tensor(name)  # type: ignore[no-any-return]

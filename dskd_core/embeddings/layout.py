@@ -1,0 +1,71 @@
+"""Parts: what a shard stores, rows sorted by token.
+
+``part.zarr`` of an ``embeddings-shard`` artifact holds
+
+    tokens     [t]     int32    tokens with rows in this part, ascending
+    offsets    [t + 1] int64    rows of token i are offsets[i]:offsets[i + 1]
+    states     [n, d]  16 bits  final states (after the norm); attribute ``dtype`` says which bits
+    documents  [n]     int32    index into the corpus' documents
+    positions  [n]     int32    token position in the document at which the state stands
+    hashes     [n]     uint64   see sampling.py; ascending within a token
+    met_tokens [m]     int32    tokens that some position run was filed under, ascending
+    n_met      [m]     int64    how many positions, kept or not
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from dskd_core.embeddings.extraction import Occurrences
+from dskd_core.store.arrays import get_array, put_array
+from dskd_core.store.artifacts import Artifact
+
+PART = "part.zarr"
+_CHUNK_BYTES = 8 << 20  # a run of tokens is read in whole chunks: larger ones, more for nothing
+
+
+def write_part(
+    group: zarr.Group,
+    states: np.ndarray,
+    occurrences: Occurrences,
+    met: NDArray[np.int64],
+    dtype: str,
+) -> None:
+    """Write a part.
+
+    Args:
+        group: an empty group.
+        states: [n, d], the bits that are stored (decoder/states.py), sorted by token and then by hash.
+        occurrences: what each row is.
+        met: [v] int64, positions filed under each token.
+        dtype: which bits ``states`` are.
+    """
+    tokens, counts = np.unique(occurrences.tokens, return_counts=True)
+    met_tokens = np.flatnonzero(met)
+    put_array(group, "tokens", tokens.astype(np.int32))
+    put_array(group, "offsets", np.concatenate(([0], np.cumsum(counts))).astype(np.int64))
+    put_array(group, "met_tokens", met_tokens.astype(np.int32))
+    put_array(group, "n_met", met[met_tokens])
+    put_array(group, "states", states, chunk_bytes=_CHUNK_BYTES)
+    put_array(group, "documents", occurrences.documents)
+    put_array(group, "positions", occurrences.positions)
+    put_array(group, "hashes", occurrences.hashes)
+    group.attrs["dtype"] = dtype
+
+
+def all_hashes(parts: Sequence[Artifact]) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
+    """Return the token and the hash of every row of all parts."""
+    groups = [part.group(PART) for part in parts]
+    tokens = [np.repeat(get_array(g, "tokens"), np.diff(get_array(g, "offsets"))) for g in groups]
+    return np.concatenate(tokens), np.concatenate([get_array(g, "hashes") for g in groups])
+
+
+def all_met(parts: Sequence[Artifact]) -> NDArray[np.int64]:
+    """Return [v] int64: positions of all parts filed under each token, kept or not."""
+    groups = [part.group(PART) for part in parts]
+    tokens = np.concatenate([get_array(g, "met_tokens") for g in groups])
+    met = np.zeros(int(tokens.max(initial=-1)) + 1, dtype=np.int64)
+    np.add.at(met, tokens, np.concatenate([get_array(g, "n_met") for g in groups]))
+    return met

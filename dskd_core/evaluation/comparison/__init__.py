@@ -1,0 +1,1 @@
+"""Models compared on the same items: paired differences and their intervals."""

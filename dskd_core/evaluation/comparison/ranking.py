@@ -1,0 +1,84 @@
+"""How well similarities rank items of two kinds: the AUC, and two arms compared by it.
+
+An AUC is no mean over items, so it is formed anew in every resample of the bootstrap that
+``statistics.py`` describes.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dskd_core.evaluation.comparison.statistics import (
+    Comparison,
+    FloatArray,
+    concluded,
+    resamples,
+    seed_weights,
+)
+
+
+def compare_auc(
+    arm: FloatArray,
+    yardstick: FloatArray,
+    is_more: NDArray[np.bool_],
+    clusters: NDArray[np.integer],
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two arms by how well their similarities rank items of two kinds.
+
+    Args:
+        arm: [n_seeds, n_items] float64, similarities.
+        yardstick: likewise, of the same seeds and items.
+        is_more: [n_items], whether an item should be among the more similar ones.
+        clusters: [n_items], what is drawn together, numbered from 0.
+        confidence: level of both intervals.
+        n_resamples: of the bootstrap: clusters and seeds.
+        seed: of the bootstrap.
+    """
+    once = np.ones((1, len(is_more)))
+    by_seed = np.array(
+        [
+            (weighted_auc(a, is_more, once) - weighted_auc(b, is_more, once))[0]
+            for a, b in zip(arm, yardstick, strict=True)
+        ]
+    )
+    rng = np.random.default_rng(seed)
+    gaps = []
+    for drawn in resamples(rng, int(clusters.max()) + 1, n_resamples):
+        weights = drawn[:, clusters]
+        pairs = zip(arm, yardstick, strict=True)
+        both = [[weighted_auc(s, is_more, weights) for s in pair] for pair in pairs]
+        gaps.append(np.stack([a - b for a, b in both], axis=1))
+    draws = (np.concatenate(gaps) * seed_weights(rng, len(arm), n_resamples)).sum(axis=1)
+    return concluded(by_seed, draws[~np.isnan(draws)], confidence)
+
+
+def weighted_auc(
+    similarity: FloatArray, is_more: NDArray[np.bool_], weights: NDArray[np.floating]
+) -> FloatArray:
+    """Return the AUC for each line of weights; NaN where a kind has none.
+
+    >>> weighted_auc(np.array([0.1, 0.5, 0.5]), np.array([False, True, False]), np.ones((1, 3)))
+    array([0.75])
+
+    Args:
+        similarity: [n_items].
+        is_more: [n_items].
+        weights: [n_lines, n_items], how often each item counts.
+
+    Returns:
+        [n_lines]: of pairs of one item of each kind, the share in which the more-labelled is the
+        more similar one, ties half.
+    """
+    order = np.argsort(similarity, kind="stable")
+    starts = np.unique(similarity[order], return_index=True)[1]
+    more, less = (
+        np.add.reduceat(np.where(kind[order], weights[:, order], 0.0), starts, axis=1)
+        for kind in (is_more, ~is_more)
+    )
+    below = np.cumsum(less, axis=1) - less
+    pairs = more.sum(axis=1) * less.sum(axis=1)
+    won = (more * (below + less / 2.0)).sum(axis=1)
+    return np.asarray(np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0))

@@ -1,0 +1,1 @@
+"""The report: what was compared, what was found, and how one can tell."""

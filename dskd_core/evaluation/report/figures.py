@@ -1,0 +1,185 @@
+"""The pictures of a report: differences with their intervals, and how the students trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dskd_core.evaluation.report.labels import NAMES
+
+COLOURS = {
+    "kd": "#4477aa",
+    "dskd": "#cc3311",
+    "kd_mse": "#228833",
+    "dskd_own": "#ee7733",
+    "dskd_shuffled": "#aa3377",
+    "dskd_no_hinge": "#009988",
+}
+_VERDICTS = {"better": "#1b7837", "worse": "#b2182b"}
+_PANELS = (("ce", "CE of the batch (nats)"), ("active_share", "hinge active share"))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One student's log.
+
+    Attributes:
+        arm, seed: whose.
+        history: column -> [n_steps].
+    """
+
+    arm: str
+    seed: int
+    history: dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One difference with its two intervals.
+
+    Attributes:
+        label: on the left.
+        figures: on the right.
+        value, low, high: the difference and its bootstrap interval, in the picture's unit.
+        seed_low, seed_high: its interval over seeds, None with one seed.
+        by_seed: the difference of each seed.
+        verdict: in words; better and worse have a colour.
+    """
+
+    label: str
+    figures: str
+    value: float
+    low: float
+    high: float
+    seed_low: float | None
+    seed_high: float | None
+    by_seed: tuple[float, ...]
+    verdict: str
+
+
+def draw_forest(bars: Sequence[Bar], unit: str, path: Path) -> None:
+    """Draw differences and intervals, one below the other, around zero.
+
+    The interval over seeds may be many times as wide as the other; it is cut at three times the
+    widest bootstrap interval, with an arrow where it goes on.
+
+    Args:
+        bars: from the top down.
+        unit: of all of them, under the axis.
+        path: a PNG whose bytes depend on the bars alone.
+    """
+    figure, axes = _figure((8.4, 0.62 + 0.34 * len(bars)), n_rows=1)
+    axis = axes[0]
+    reach = 1.15 * max((max(abs(b.low), abs(b.high), abs(b.value)) for b in bars), default=1.0)
+    reach = max(reach, 1e-9)
+    widest = max((abs(end) for b in bars for end in (b.seed_low, b.seed_high) if end), default=0.0)
+    reach = max(reach, min(1.06 * widest, 3.0 * reach))
+    axis.axvline(0.0, color="#1b1b1b", linewidth=0.8)
+    for place, bar in enumerate(reversed(bars)):
+        colour = _VERDICTS.get(bar.verdict, "#7a7a7a")
+        _draw_over_seeds(axis, bar, place, reach, colour)
+        axis.plot(
+            [bar.low, bar.high],
+            [place, place],
+            color=colour,
+            linewidth=5.0,
+            alpha=0.4,
+            solid_capstyle="butt",
+        )
+        face = colour if bar.verdict in _VERDICTS else "white"
+        inside = [value for value in bar.by_seed if abs(value) <= reach]
+        axis.plot(inside, [place - 0.27] * len(inside), "|", color=colour, markersize=4.0)
+        axis.plot([bar.value], [place], "o", color=colour, markerfacecolor=face, markersize=5.5)
+        axis.annotate(
+            bar.figures,
+            (1.02, place),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=8.2,
+            color="#333333",
+        )
+    axis.set_yticks(range(len(bars)), [bar.label for bar in reversed(bars)])
+    axis.set_xlim(-reach, reach)
+    axis.set_ylim(-0.6, len(bars) - 0.4)
+    axis.set_xlabel(unit)
+    axis.tick_params(axis="y", length=0)
+    axis.spines["left"].set_visible(False)
+    axis.grid(axis="x", alpha=0.22)
+    _save(figure, path)
+
+
+def _draw_over_seeds(axis: Any, bar: Bar, place: int, reach: float, colour: str) -> None:
+    if bar.seed_low is None or bar.seed_high is None:
+        return
+    ends = [max(bar.seed_low, -reach), min(bar.seed_high, reach)]
+    axis.plot(ends, [place, place], color=colour, linewidth=1.0)
+    for end, whole, cut in ((ends[0], bar.seed_low, "<"), (ends[1], bar.seed_high, ">")):
+        marker = "|" if end == whole else cut
+        axis.plot([end], [place], marker, color=colour, markersize=6.0, clip_on=False)
+
+
+def smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Return the mean of the last ``width`` values (fewer at the start) at each place.
+
+    >>> smoothed(np.array([1.0, 3.0, 5.0]), 2).tolist()
+    [1.0, 2.0, 4.0]
+    """
+    sums = np.concatenate(([0.0], np.cumsum(values)))
+    stop = np.arange(1, len(values) + 1)
+    start = np.maximum(0, stop - width)
+    return (sums[stop] - sums[start]) / (stop - start)  # type: ignore[no-any-return]
+
+
+def draw_loss(curves: Sequence[Curve], path: Path) -> None:
+    """Draw every student's log as a PNG whose bytes depend on the curves alone."""
+    figure, axes = _figure((8.4, 5.2), n_rows=2)
+    for axis, (column, label) in zip(axes, _PANELS, strict=True):
+        for curve in curves:
+            _draw(axis, curve, column)
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.22)
+    axes[0].legend(frameon=False)
+    axes[1].set_ylim(-0.02, 1.02)
+    axes[1].set_xlabel("step")
+    _save(figure, path)
+
+
+def _figure(size: tuple[float, float], *, n_rows: int) -> tuple[Any, list[Any]]:
+    """Return a figure and its axes, one below the other, without a display."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    mpl.rcParams["font.family"] = "DejaVu Serif"  # ships with matplotlib
+    figure = Figure(figsize=size, dpi=160, layout="constrained")
+    FigureCanvasAgg(figure)
+    ratios = (2, 1) if n_rows == 2 else (1,)
+    axes = figure.subplots(n_rows, 1, sharex=True, height_ratios=ratios, squeeze=False)[:, 0]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8.6)
+        axis.xaxis.label.set_size(9.0)
+        axis.yaxis.label.set_size(9.0)
+    return figure, list(axes)
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path, metadata={"Software": None, "Date": None})
+
+
+def _draw(axis: Any, curve: Curve, column: str) -> None:
+    values = curve.history.get(column)
+    if values is None:  # KD has no hinge
+        return
+    style = {"color": COLOURS.get(curve.arm, "#666666")}
+    steps = np.arange(1, len(values) + 1)
+    axis.plot(steps, values, alpha=0.2, linewidth=0.8, **style)
+    labelled = {line.get_label() for line in axis.get_lines()}
+    name = NAMES.get(curve.arm, curve.arm)
+    label = f"_{name}" if name in labelled else name
+    axis.plot(
+        steps, smoothed(values, max(1, len(values) // 20)), linewidth=1.3, label=label, **style
+    )

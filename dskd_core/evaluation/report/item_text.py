@@ -1,0 +1,291 @@
+"""What the report says of benchmarks and of words with known senses; no file is written here."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dskd_core.config import EvaluationConfig
+from dskd_core.decoder.tokenizer import load_tokenizer
+from dskd_core.errors import ArtifactError
+from dskd_core.evaluation.benchmarks.layout import STAGE as BENCHMARK_ITEMS
+from dskd_core.evaluation.benchmarks.layout import TABLE as ITEMS
+from dskd_core.evaluation.benchmarks.layout import read_requests
+from dskd_core.evaluation.benchmarks.store import STAGE as BENCHMARK_SCORES
+from dskd_core.evaluation.comparison.item_board import ItemBoard, PairedTask, Sheet
+from dskd_core.evaluation.models import model_folder
+from dskd_core.evaluation.report.labels import NAMES, interval, signed
+from dskd_core.evaluation.report.page import Cell, Section, Table
+from dskd_core.evaluation.word_senses import STAGE as SENSE_SCORES
+from dskd_core.evaluation.word_senses.measures import MEASURES
+from dskd_core.store.artifacts import Artifact, ArtifactStore
+
+N_SHOWN = 10
+_TITLES = {measure.name: measure.title for measure in MEASURES}
+_TASKS = {
+    "arc": "ARC-Challenge",
+    "commonsense_qa": "CommonsenseQA",
+    "mmlu": "MMLU",
+    "piqa": "PIQA",
+    "squad": "SQuAD v2",
+}
+_TEXT_CHARACTERS = 260
+_PROMPT_TOKENS = 90
+Asked = Callable[[str, str, str], str]
+"""(task, protocol, item) -> the text of a question, empty where it is not known."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The scores of one stage: of benchmarks, or of words with known senses.
+
+    Attributes:
+        stage: of the artifacts.
+        board: what they hold.
+        pairs: every arm against KD on every task.
+        artifacts: themselves.
+    """
+
+    stage: str
+    board: ItemBoard
+    pairs: tuple[PairedTask, ...]
+    artifacts: tuple[Artifact, ...]
+
+    @property
+    def title(self) -> str:
+        """The heading of its sections."""
+        return {BENCHMARK_SCORES: "Benchmarks", SENSE_SCORES: "Words with known senses"}[self.stage]
+
+
+def groups_of(
+    artifacts: Sequence[Artifact], yardstick: str, config: EvaluationConfig
+) -> tuple[Group, ...]:
+    """Read the artifacts of each stage and compare every arm with the yardstick."""
+    groups = []
+    for stage in (BENCHMARK_SCORES, SENSE_SCORES):
+        mine = tuple(a for a in artifacts if a.record.stage == stage)
+        if not mine:
+            continue
+        board = ItemBoard.of(mine)
+        pairs = [
+            pair
+            for name in board.sheets
+            for arm in board.arms
+            if arm not in ("teacher", yardstick) and name[1] != "static"
+            if (pair := board.compare(name, arm, yardstick, config)) is not None
+        ]
+        pairs.sort(key=lambda pair: board.arms.index(pair.arm))
+        groups.append(Group(stage, board, tuple(pairs), mine))
+    return tuple(groups)
+
+
+def task_title(task: str, protocol: str) -> str:
+    """Name a task and how it was asked, for people.
+
+    >>> task_title("arc", "paper"), task_title("my-words", "nearest_sense")
+    ('ARC-Challenge (paper)', 'my-words: nearest sense')
+    """
+    if protocol in _TITLES:
+        return f"{task}: {_TITLES[protocol]}"
+    return f"{_TASKS.get(task, task)} ({protocol})"
+
+
+def score_section(group: Group) -> Section:
+    """Return the table of all scores of a stage, a column for each arm."""
+    better = {(p.arm, p.task, p.protocol) for p in group.pairs if p.verdict == "better"}
+    rows = []
+    for name, subjects in group.board.sheets.items():
+        cells = [
+            Cell(_points(group.board.values(name, arm)), (arm, *name) in better)
+            for arm in group.board.arms
+        ]
+        n_items = len(next(iter(subjects.values())).items)
+        rows.append((Cell(task_title(*name)), Cell(f"{n_items:,}"), *cells))
+    for task, measure, values in _clustered(group):
+        cells = [Cell(_points(values.get(arm, []))) for arm in group.board.arms]
+        rows.append((Cell(f"{task}: {measure}"), Cell("–"), *cells))
+    caption = (
+        "Percent, ± standard deviation between seeds. Accuracy; F1 of SQuAD v2; MMLU is the mean "
+        "over its subjects. Bold: better than KD, both intervals below leave zero out."
+        if group.stage == BENCHMARK_SCORES
+        else "Percent, ± standard deviation between seeds. A state is held against the "
+        "dictionary's senses of its word (nearest sense; senses are labelled by the majority of "
+        "the train part), or against the mean states of the train part. AUC: how often the more "
+        "alike of two pairs is the more similar one; of senses it depends on the dictionary alone. "
+        "Purity and V-measure: of the clusters that the nearest senses make, mean over words. "
+        "Bold: better than KD, both intervals below leave zero out."
+    )
+    headers = ("", "items", *(NAMES[arm] for arm in group.board.arms))
+    return Section(group.title, _read(group), Table(headers, tuple(rows), caption))
+
+
+def _clustered(group: Group) -> list[tuple[str, str, dict[str, list[float]]]]:
+    """Return purity and V-measure of every source that has them: by arm, a value a seed."""
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for artifact in group.artifacts:
+        report = artifact.record.report
+        for key, name in (("purity", "purity"), ("v_measure", "V-measure")):
+            if group.stage == SENSE_SCORES and key in report["means"]:
+                by_arm = found.setdefault((report["task"], name), {})
+                by_arm.setdefault(report["arm"], []).append(report["means"][key])
+    return [(task, name, values) for (task, name), values in found.items()]
+
+
+def _read(group: Group) -> tuple[str, ...]:
+    """Say what was left out, and what was met in training."""
+    lines = []
+    for artifact in group.artifacts:
+        report, counts = artifact.record.report, artifact.record.counts
+        if group.stage == SENSE_SCORES and report["arm"] == "kd":
+            dirty = ", ".join(f"{n} {code}" for code, n in report["dirty"].items())
+            common = report["most_frequent"]
+            line = (
+                f"{report['task']}: {counts['items']:,} items scored and {counts['train_items']:,} "
+                f"in the train part, {counts['words']:,} words, of which "
+                f"{counts['words_without_senses']:,} have no senses in the dictionary; states "
+                f"{report['state']} a token."
+                + (f" The commonest sense alone has {common:.1%} right." if common else "")
+                + (f" Left out: {dirty}." if dirty else "")
+            )
+            if line not in lines:
+                lines.append(line)
+    if group.stage == BENCHMARK_SCORES:
+        counts = group.artifacts[0].record.counts
+        trained = group.artifacts[0].record.report["trained_on"]
+        lines.append(
+            f"Of {counts['items']:,} items, {counts['items_in_training']:,} are questions that the "
+            f"students were trained on, and {counts['passages_in_training']:,} share a passage with"
+            f" one (training questions: {trained or 'none, students trained on text'})."
+        )
+    return tuple(lines)
+
+
+def _points(values: Sequence[float]) -> str:
+    """Write the mean over seeds in percent, and its deviation between seeds."""
+    if not values:
+        return "–"
+    text = f"{100 * float(np.mean(values)):.2f}"
+    return text if len(values) < 2 else f"{text} ± {100 * float(np.std(values, ddof=1)):.2f}"
+
+
+def pair_table(pairs: Sequence[PairedTask], config: EvaluationConfig) -> Table:
+    """Return one arm against another on every task: difference, intervals, McNemar's test."""
+    headers = (
+        *("", "difference", "bootstrap", "t over seeds", "detectable"),
+        *("right / wrong", "McNemar p", ""),
+    )
+    rows = []
+    for pair in pairs:
+        found, test = pair.found, pair.test
+        bounds = [(found.low, found.high), (found.seed_low, found.seed_high)]
+        rows.append(
+            (
+                Cell(task_title(pair.task, pair.protocol)),
+                Cell(signed(100 * found.difference, 2), pair.verdict in ("better", "worse")),
+                *(Cell(interval(_in_points(low), _in_points(high), 2)) for low, high in bounds),
+                Cell(f"{100 * found.detectable:.2f}"),
+                Cell(f"{test.n_better} / {test.n_worse}" if test else "–"),
+                Cell(f"{test.p_value:.3g}" if test else "–"),
+                Cell(pair.verdict),
+            )
+        )
+    caption = (
+        f"Points; intervals at {config.confidence:.0%}, of a bootstrap over items (words or "
+        "passages where there are ten; within its subjects for MMLU) and seeds, and of Student's t "
+        "over seeds. Right / wrong: items that this arm has right in more seeds than the other, "
+        "and in fewer; McNemar's exact test over those speaks of other items, not of other seeds."
+    )
+    return Table(headers, tuple(rows), caption)
+
+
+def _in_points(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def differing_items(group: Group, arm: str, yardstick: str, asked: Asked) -> Table | None:
+    """Return ten items on which two arms differ, taking turns: one arm better, then the other.
+
+    Of those that differ in most seeds, some of every task. None where no item differs.
+    """
+    candidates = []
+    for name, subjects in group.board.sheets.items():
+        seeds = sorted(set(group.board.seeds(name, arm)) & set(group.board.seeds(name, yardstick)))
+        if not seeds or next(iter(subjects.values())).is_more is not None:
+            continue
+        mine, theirs = ([subjects[a, seed] for seed in seeds] for a in (arm, yardstick))
+        gaps = np.mean([m.scores - t.scores for m, t in zip(mine, theirs, strict=True)], axis=0)
+        order = sorted(
+            np.flatnonzero(gaps).tolist(),
+            key=lambda i: (-abs(gaps[i]), _hash(mine[0].items[i])),
+        )
+        for sign in (1.0, -1.0):
+            signs = [i for i in order if gaps[i] * sign > 0][:N_SHOWN]
+            candidates.append([(mine[0], theirs[0], i, float(gaps[i])) for i in signs])
+    chosen: list[tuple[Sheet, Sheet, int, float]] = []
+    while len(chosen) < N_SHOWN and any(candidates):
+        chosen += [queue.pop(0) for queue in candidates if queue]
+    rows = [_item_row(*place, asked) for place in chosen[:N_SHOWN]]
+    if not rows:
+        return None
+    headers = ("task", "item", "gold", NAMES[yardstick], NAMES[arm], "difference")
+    caption = (
+        "Items on which the two differ, in turn one better and then the other, those first that "
+        "differ with every seed; answers of the first seed. Difference: of the scores, mean over "
+        "seeds, in points."
+    )
+    return Table(headers, tuple(tuple(map(Cell, row)) for row in rows), caption, is_words=True)
+
+
+def prompt_ends(store: ArtifactStore, scores: Artifact) -> dict[tuple[str, str, str], str]:
+    """Return the last words of every prompt of benchmark scores, by task, protocol and item.
+
+    Empty where the items are not under this root.
+    """
+    names = [name for name in scores.record.inputs if name.startswith("items-")]
+    model = scores.record.report["model"]
+    found = {}
+    try:
+        items = [store.get(BENCHMARK_ITEMS, scores.record.inputs[name]) for name in names]
+        tokenizer = load_tokenizer(model_folder(store.get(model["stage"], model["fingerprint"])))
+    except ArtifactError:
+        return {}
+    for artifact in items:
+        columns = ["task", "protocol", "item"]
+        rows = artifact.table(ITEMS).select(columns).to_pylist()
+        for row, requests in zip(rows, read_requests(artifact).ids, strict=True):
+            end = requests[0][-_PROMPT_TOKENS:].tolist()
+            found[tuple(row[c] for c in columns)] = str(
+                tokenizer.hf.decode(end, skip_special_tokens=True)
+            )
+    return found
+
+
+def _item_row(arm: Sheet, yardstick: Sheet, i: int, gap: float, asked: Asked) -> tuple[str, ...]:
+    row, other = (sheet.table.slice(i, 1).to_pylist()[0] for sheet in (arm, yardstick))
+    text = row.get("text") or asked(arm.task, arm.protocol, arm.items[i])
+    gold = row.get("gold") or ""
+    return (
+        task_title(arm.task, arm.protocol),
+        _short(text) or arm.items[i],
+        _short(gold if isinstance(gold, str) else " | ".join(gold), 60),
+        _answer(other),
+        _answer(row),
+        signed(100 * gap, 0),
+    )
+
+
+def _answer(row: dict[str, Any]) -> str:
+    """Return what a subject said, or whether it was right where choices are compared."""
+    text = row.get("predicted") or row.get("answer")
+    return _short(text, 60) if text else f"score {row['score']:.2f}"
+
+
+def _short(text: str, n: int = _TEXT_CHARACTERS) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= n else f"… {words[-n:]}"
+
+
+def _hash(item: str) -> str:
+    return hashlib.sha256(item.encode()).hexdigest()

@@ -1,0 +1,249 @@
+"""Sense-tagged data in the formats their authors publish.
+
+    wic         X.data.txt: word, pos, index-index, sentence, sentence (tabs; the indices count the
+                words between spaces from 0); X.gold.txt: T or F, a line each
+    coarse_wsd  a folder for each word: classes_map.txt (JSON, number -> sense), X.data.txt: index,
+                sentence (words between spaces); X.gold.txt: the number of the sense, a line each
+    in_context  a table (tabs; .csv commas; with a header) or .jsonl with word, sense and sentence;
+                the word's place as start and stop, as <b>word</b> or [[word]], or found by itself
+                where it stands there once; optionally id and split
+    pairs       a table: word_a, word_b, synonym or antonym
+    wordnet_*   a WordNet folder, see ``wordnet.py``
+
+Which files of a folder are read, and what for, is said in ``files.py``.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from dskd_core.config import TaggedSourceConfig
+from dskd_core.errors import DataError
+from dskd_core.evaluation.word_senses import wordnet
+from dskd_core.evaluation.word_senses.files import CLASSES, files_of, gold_of
+from dskd_core.evaluation.word_senses.items import Context, Dirt, Item, Part, settled
+
+_MARKED = re.compile(r"<b>(.+?)</b>|\[\[(.+?)\]\]", re.DOTALL)
+_NAMES = {
+    "word": ("word", "lemma", "target"),
+    "sense": ("sense", "label", "sense_id", "gold"),
+    "sentence": ("sentence", "text", "context"),
+    "start": ("start",),
+    "stop": ("stop", "end"),
+    "id": ("id", "item"),
+    "split": ("split", "part"),
+    "word_a": ("word_a", "word1"),
+    "word_b": ("word_b", "word2"),
+    "label": ("label", "relation"),
+}
+_RELATIONS = {"syn": "synonym", "ant": "antonym"}
+Row = dict[str, Any]
+
+
+def read_items(source: TaggedSourceConfig) -> tuple[list[Item], Dirt]:
+    """Read a source whole: its items, each in its part, and what was left out.
+
+    Raises:
+        ConfigError: if the place holds no file of the format.
+        DataError: if two files that belong together do not fit, or nothing usable is left.
+    """
+    dirt = Dirt()
+    share, limit = 0.0 if source.kind == "pairs" else source.train_share, source.max_items
+    if source.kind in wordnet.KINDS:
+        found = wordnet.read_wordnet(source, dirt)
+        share, limit = 0.0, None  # it divides senses and draws words itself
+    else:
+        found = [
+            item
+            for name, (path, part) in files_of(source).items()
+            for item in _READERS[source.kind](path, name, part, dirt)
+        ]
+    items = settled(found, train_share=share, max_items=limit, dirt=dirt)
+    if not any(item.part == "test" for item in items):
+        left_out = ", ".join(f"{code} {n}" for code, n in dirt.counts.items()) or "no row at all"
+        raise DataError(
+            f"The {source.kind} source {source.uri!r} has 0 items to score ({left_out}); compare "
+            "a line of it with the format in docs/evaluation.md, or lower train_share."
+        )
+    return items, dirt
+
+
+def _labelled_lines(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Yield (line number, line, label) of a data file and its file of labels."""
+    lines, labels = (p.read_text("utf-8-sig").splitlines() for p in (path, gold_of(path)))
+    if len(lines) != len(labels):
+        raise DataError(
+            f"{gold_of(path)} has {len(labels)} labels for the {len(lines)} lines of {path.name}; "
+            "give the file that belongs to it."
+        )
+    for number, (line, label) in enumerate(zip(lines, labels, strict=True), start=1):
+        if line.strip():
+            yield number, line, label.strip()
+
+
+def _word_at(word: str, sentence: str, index: str) -> Context | None:
+    """Return the context of the ``index``-th of the words between spaces, None if there is none."""
+    words = list(re.finditer(r"\S+", sentence))
+    if not index.isdecimal() or int(index) >= len(words):
+        return None
+    found = words[int(index)]
+    return Context(word, sentence, found.start(), found.end())
+
+
+def _read_wic(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]:
+    for number, line, label in _labelled_lines(path):
+        place, cells = f"{name}:{number}", line.split("\t")
+        indices = cells[2].split("-") if len(cells) == 5 else []
+        if len(cells) != 5:
+            dirt.note("wrong_columns", place)
+        elif label not in {"T", "F"}:
+            dirt.note("unknown_label" if label else "no_label", place)
+        else:
+            pairs = zip(cells[3:], indices, strict=False)
+            contexts = [_word_at(cells[0].strip(), text, index) for text, index in pairs]
+            whole = tuple(context for context in contexts if context is not None)
+            if len(indices) == len(whole) == 2:
+                yield Item(place, cells[0].strip(), label, whole, part)
+            else:
+                dirt.note("bad_index", place)
+
+
+def _read_coarse(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]:
+    word, map_path = path.parent.name, path.with_name(CLASSES)
+    try:
+        classes = {str(k): str(v) for k, v in json.loads(map_path.read_text("utf-8-sig")).items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{map_path} is no JSON object of numbers and senses ({error}); give CoarseWSD-20's."
+        ) from error
+    for number, line, label in _labelled_lines(path):
+        place, (index, _, sentence) = f"{word}/{name}:{number}", line.partition("\t")
+        if name.startswith(f"{word}/"):
+            place = f"{name}:{number}"
+        context = _word_at(word, sentence, index.strip())
+        if not sentence:
+            dirt.note("wrong_columns", place)
+        elif label not in classes:
+            dirt.note("unknown_label" if label else "no_label", place)
+        elif context is None:
+            dirt.note("bad_index", place)
+        else:
+            yield Item(place, word, classes[label], (context,), part)
+
+
+def _rows(path: Path, name: str, dirt: Dirt, columns: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
+    """Yield (place, row) of a table or JSONL file, columns under our names for them."""
+    known = {alias: own for own in columns for alias in _NAMES[own]}
+    with fsspec.open(
+        str(path), "rt", compression="infer", encoding="utf-8-sig", errors="replace", newline=""
+    ) as file:
+        if ".jsonl" in path.name.lower():
+            for number, line in enumerate(file, start=1):
+                row = _json_object(line)
+                if row is not None:
+                    yield f"{name}:{number}", {known.get(k, k): v for k, v in row.items()}
+                elif line.strip():
+                    dirt.note("broken_line", f"{name}:{number}")
+            return
+        is_csv = ".csv" in path.name.lower()
+        lines = csv.reader(
+            file, delimiter="," if is_csv else "\t", quoting=csv.QUOTE_MINIMAL if is_csv else 3
+        )
+        names: list[str] = []
+        for cells in lines:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if not names:
+                header = [known.get(cell.strip().lower(), "") for cell in cells]
+                names = header if any(header) else list(columns)
+                if any(header):
+                    continue
+            # A row that is too short lacks its last columns.
+            yield f"{name}:{lines.line_num}", dict(zip(names, cells, strict=False))
+
+
+def _json_object(line: str) -> Row | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _read_in_context(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]:
+    columns = ("word", "sense", "sentence", "start", "stop", "id", "split")
+    for place, row in _rows(path, name, dirt, columns):
+        word, sense = (str(row.get(key, "") or "").strip() for key in ("word", "sense"))
+        sentence = str(row.get("sentence", "") or "")
+        if not word or not sentence:
+            dirt.note("wrong_columns", place)
+            continue
+        if not sense:
+            dirt.note("no_label", place)
+            continue
+        context = _placed(word, sentence, row, dirt, place)
+        if context is not None:
+            own: Part = "train" if str(row.get("split", "") or part).lower() == "train" else "test"
+            yield Item(str(row.get("id") or place), word, sense, (context,), own)
+
+
+def _placed(word: str, sentence: str, row: Row, dirt: Dirt, place: str) -> Context | None:
+    """Return a word where its row says, where it is marked, or where it stands; None if dirty."""
+    start, stop = (
+        str(row.get(key, "") if row.get(key) is not None else "").strip()
+        for key in ("start", "stop")
+    )
+    if start or stop:
+        if start.isdecimal() and stop.isdecimal() and int(start) < int(stop) <= len(sentence):
+            return Context(word, sentence, int(start), int(stop))
+        dirt.note("bad_index", place)
+        return None
+    if marked := _MARKED.search(sentence):
+        shown = marked[1] or marked[2]
+        before, after = sentence[: marked.start()], sentence[marked.end() :]
+        return Context(word, before + shown + after, len(before), len(before) + len(shown))
+    found = list(re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", sentence, re.IGNORECASE))
+    if len(found) != 1:
+        dirt.note("word_ambiguous" if found else "word_not_found", place)
+        return None
+    return Context(word, sentence, found[0].start(), found[0].end())
+
+
+def _read_pairs(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]:
+    for place, row in _rows(path, name, dirt, ("word_a", "word_b", "label")):
+        cells = [str(row.get(key, "") or "").strip() for key in ("word_a", "word_b", "label")]
+        words, label = sorted(cells[:2]), cells[2].lower()
+        relation = _RELATIONS.get(label[:3])
+        if not all(words):
+            dirt.note("wrong_columns", place)
+        elif relation is None:
+            dirt.note("unknown_label" if label else "no_label", place)
+        elif words[0].lower() == words[1].lower():
+            dirt.note("same_word", place)
+        else:
+            yield Item(place, " / ".join(words), relation, tuple(map(in_neutral, words)), "test")
+
+
+NEUTRAL = "The word "
+
+
+def in_neutral(word: str) -> Context:
+    """Return a word where nothing but itself says what it means.
+
+    >>> in_neutral("light").text
+    'The word light'
+    """
+    return Context(word, NEUTRAL + word, len(NEUTRAL), len(NEUTRAL) + len(word))
+
+
+_READERS: dict[str, Callable[[Path, str, Part, Dirt], Iterator[Item]]] = {
+    "wic": _read_wic,
+    "coarse_wsd": _read_coarse,
+    "in_context": _read_in_context,
+    "pairs": _read_pairs,
+}

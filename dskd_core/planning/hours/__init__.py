@@ -1,0 +1,1 @@
+"""How long stages take, on named devices and on this machine."""

@@ -1,0 +1,132 @@
+"""What names a piece of work before it is done, and what says how it was made."""
+
+import contextlib
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from typing import Any
+
+from dskd_core.store import places
+from dskd_core.store.integrity import damage
+
+RECORD = "record.json"
+_VERSIONS = range(1, 33)
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+_TOOLS = ("torch", "transformers", "zarr", "duckdb", "numpy", "scikit-learn")
+
+
+def fingerprint_of(value: Any) -> str:
+    """Return 16 hexadecimal digits that change when ``value`` (JSON-like) changes.
+
+    >>> fingerprint_of({"a": 1, "b": 2}) == fingerprint_of({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One piece of work, described well enough to name its result before it is done.
+
+    Attributes:
+        stage: the noun of the house (``senses``), or ``stage-shard`` for a part of one.
+        config: the settings that change the bytes of the result, and no others.
+        inputs: name -> fingerprint of what it reads.
+        version: raised by hand when the code of a stage changes its result.
+    """
+
+    stage: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    version: int = 1
+
+    @property
+    def fingerprint(self) -> str:
+        """The address of the result under its stage."""
+        return fingerprint_of([self.stage, self.version, self.config, self.inputs])
+
+
+@dataclass(frozen=True)
+class Record:
+    """What stands in ``record.json``.
+
+    ``counts`` are whole numbers a person asks for first; ``report`` is anything else worth
+    telling. ``seconds``, ``created_at``, ``versions`` and
+    ``processor`` describe the run, not the content.
+    """
+
+    stage: str
+    fingerprint: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    counts: dict[str, int]
+    report: dict[str, Any]
+    files: dict[str, dict[str, Any]]
+    seconds: float
+    created_at: str
+    versions: dict[str, str]
+    seal: str = ""
+    """A hash of all other fields; records of older versions have none."""
+    precision: str = ""
+    """Of the matrix products behind the result; empty where there are none."""
+    processor: str = ""
+    """What multiplied: device, class of instructions, and its name; empty likewise."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all files of the artifact."""
+        return sum(int(entry["bytes"]) for entry in self.files.values())
+
+    @property
+    def content(self) -> str:
+        """A hash of the content alone: equal for equal bytes, whenever and wherever made."""
+        return fingerprint_of({name: entry["sha256"] for name, entry in self.files.items()})
+
+    def sealed(self) -> "Record":
+        """Return the record with its seal."""
+        # As JSON would give them back: tuples become lists, keys become strings.
+        others = json.loads(json.dumps(asdict(self) | {"seal": ""}))
+        for name in ("precision", "processor"):  # which records of older versions do not have
+            if not others[name]:
+                del others[name]
+        return replace(self, seal=fingerprint_of(others))
+
+    def names_itself(self) -> bool:
+        """Say whether its stage, config and inputs give its fingerprint."""
+        return any(
+            Work(self.stage, self.config, self.inputs, version).fingerprint == self.fingerprint
+            for version in _VERSIONS
+        )
+
+
+def contradictions(record: Record) -> Iterator[str]:
+    """Say in what a record contradicts itself: its seal, its name."""
+    if record.seal and record.sealed().seal != record.seal:
+        yield f"is damaged: its seal {record.seal} does not match"
+    if not record.names_itself():
+        yield f"names itself {record.fingerprint}, which its config and inputs do not give"
+
+
+def check_record(uri: str, record: Record) -> None:
+    """Refuse a record that was altered, contradicts itself, or is of another artifact."""
+    place = uri.rpartition("/")[2]
+    for name in record.files:
+        places.join_path(uri, name)  # refuses one that could climb out
+    for what in contradictions(record):
+        raise damage(uri, RECORD, what)
+    if _FINGERPRINT.fullmatch(place) and place != record.fingerprint:
+        raise damage(uri, RECORD, f"is of another build, {record.stage}/{record.fingerprint}")
+
+
+def tool_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries whose results end up in artifacts."""
+    versions = {"python": platform.python_version()}
+    for tool in (*_TOOLS, "dskd"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[tool] = metadata.version(tool)
+    return versions

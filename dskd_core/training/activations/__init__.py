@@ -1,0 +1,1 @@
+"""What the teacher leaves for training, captured once or made beside it."""

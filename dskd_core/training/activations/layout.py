@@ -1,0 +1,155 @@
+"""Parts of the activations: what a shard stores, whole windows.
+
+``part.zarr`` of an ``activations-shard`` artifact holds, of P positions with the prefix,
+
+    windows    [w]      int32    window numbers of the corpus
+    documents  [w]      uint64   hash of each window's document
+    heldout    [w]      bool     kept for evaluation
+    offsets    [w + 1]  int64    positions of window i are offsets[i]:offsets[i + 1]
+    labels     [P]      int32    x_(t+1), -1 where there is none or it is not scored
+    roles      [P]      int8     what the label is: 0 text, 1 of a prompt, 2 of an answer
+    entering   [P, d]            h, the state that enters the first trainable layer
+    states     [P, d]            m_t, the teacher's final state
+    expected   [P, d]   float16  e_t = W^T softmax(W m_t / T), see losses/vocabulary.py
+    entropy    [P]      float32  of the teacher at T, in nats
+    predicted  [P]      int32    argmax of the teacher
+
+The bits of ``entering`` and ``states`` are those of the teacher's dtype, the attribute ``dtype``.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+from numpy.typing import NDArray
+
+from dskd_core.corpus.store import Windows
+from dskd_core.decoder.states import decode_states, encode_states
+from dskd_core.store.arrays import get_array, put_array
+from dskd_core.training.activations.capture import WindowActivations
+
+PART = "part.zarr"
+_CHUNK_BYTES = 1 << 20
+_BY_WINDOW = ("windows", "documents", "heldout", "offsets")
+_BY_POSITION = {
+    "labels": torch.int32,
+    "roles": torch.int8,
+    "entering": None,
+    "states": None,
+    "expected": torch.float16,
+    "entropy": torch.float32,
+    "predicted": torch.int32,
+}
+"""What is stored of each position, in this order, and as what: states (None) as their bits."""
+_WIDE = ("entering", "states", "expected")
+"""The arrays that may be too large for memory."""
+
+
+def position_bytes(hidden_size: int) -> int:
+    """Return the bytes of one position: h, m_t and e_t in 16 bits, and 13 of ids and entropy."""
+    return 3 * 2 * hidden_size + 13
+
+
+def write_part(
+    group: zarr.Group,
+    windows: Windows,
+    captured: list[WindowActivations],
+    dtype: str,
+    shard_name: str = "",
+) -> int:
+    """Write the arrays of a part in window order; return its number of positions.
+
+    Args:
+        group: an empty group.
+        windows: the text.
+        captured: of some of its windows, with their targets.
+        dtype: the teacher's, in which the states are stored.
+        shard_name: for the message of an error.
+
+    Raises:
+        DataError: if a state is NaN or infinite.
+    """
+    captured = sorted(captured, key=lambda piece: piece.window)
+    numbers = np.array([piece.window for piece in captured], dtype=np.int32)
+    lengths = [len(piece.labels) for piece in captured]
+    put_array(group, "windows", numbers)
+    put_array(group, "documents", windows.document_keys[windows.documents[numbers]])
+    put_array(group, "heldout", windows.heldout[numbers])
+    put_array(group, "offsets", np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
+    for name, stored in _BY_POSITION.items():
+        whole = torch.cat([getattr(piece, name) for piece in captured])
+        if stored:
+            values = whole.to(stored).cpu().numpy()
+        else:
+            values = encode_states(whole, dtype, shard_name, cure="set teacher.dtype to float32")
+        put_array(group, name, values, chunk_bytes=_CHUNK_BYTES)
+    group.attrs["dtype"] = dtype
+    return sum(lengths)
+
+
+class Part:
+    """The windows of a part, read one by one.
+
+    Attributes:
+        windows: [w] int32, their numbers in the corpus, ascending.
+        documents: [w] uint64, hashes of their documents.
+        heldout: [w] bool, kept for evaluation.
+        dtype: the teacher's, whose bits ``entering`` and ``states`` are.
+    """
+
+    def __init__(self, group: zarr.Group, *, in_memory: bool) -> None:
+        """Open a part.
+
+        Args:
+            group: written by :func:`write_part`.
+            in_memory: whether its states are read now, or window by window when asked for.
+        """
+        self._arrays = {
+            name: group[name] if name in _WIDE and not in_memory else get_array(group, name)
+            for name in (*_BY_POSITION, *_BY_WINDOW)
+        }
+        self.dtype = str(group.attrs["dtype"])
+        self.windows: NDArray[np.int32] = self._arrays["windows"]
+        self.documents: NDArray[np.uint64] = self._arrays["documents"]
+        self.heldout: NDArray[np.bool_] = self._arrays["heldout"]
+
+    def length(self, index: int) -> int:
+        """Return the positions of the window ``windows[index]``."""
+        start, stop = self._span(index)
+        return stop - start
+
+    def rows(self, index: int, name: str) -> NDArray[Any]:
+        """Return what an array holds at the positions of the window ``windows[index]``."""
+        start, stop = self._span(index)
+        return np.asarray(self._arrays[name][start:stop])
+
+    def read(self, index: int) -> WindowActivations:
+        """Return the activations of the window ``windows[index]``, states as float32."""
+        decoded = {
+            name: torch.from_numpy(decode_states(self.rows(index, name), self.dtype))
+            for name in ("entering", "states")
+        }
+        ids = {
+            name: torch.from_numpy(self.rows(index, name).astype(np.int64))
+            for name in ("labels", "roles", "predicted")
+        }
+        return WindowActivations(
+            int(self.windows[index]),
+            expected=torch.from_numpy(self.rows(index, "expected").astype(np.float32)),
+            entropy=torch.from_numpy(self.rows(index, "entropy")),
+            **decoded,
+            **ids,
+        )
+
+    def _span(self, index: int) -> tuple[int, int]:
+        start, stop = self._arrays["offsets"][index : index + 2]
+        return int(start), int(stop)
+
+
+def places_of(parts: Sequence[Part]) -> dict[int, tuple[Part, int]]:
+    """Return the part of every window, and its index there."""
+    return {
+        int(window): (part, index) for part in parts for index, window in enumerate(part.windows)
+    }

@@ -1,0 +1,161 @@
+"""Where a run gets the activations of a window from: the store, or the teacher beside it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from dskd_core.config import TeacherConfig, TrainingConfig
+from dskd_core.corpus.store import Windows, load_windows
+from dskd_core.errors import ConfigError
+from dskd_core.store.artifacts import Artifact, ArtifactStore
+from dskd_core.training.activations.capture import (
+    Capturer,
+    WindowActivations,
+    chosen_windows,
+    labels_of,
+    roles_of,
+)
+from dskd_core.training.activations.layout import PART, Part, places_of
+
+_MEMORY_SHARE = 0.25
+
+
+class Source(Protocol):
+    """Where a run gets the activations of a window from."""
+
+    @property
+    def training(self) -> Sequence[int]:
+        """Windows to train on, ascending."""
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Positions of each window to train on, the prefix counted."""
+
+    def labels(self, window: int) -> NDArray[np.int64]:
+        """Return x_(t+1) at every position of a window, -1 where there is none."""
+
+    def roles(self, window: int) -> NDArray[np.int64]:
+        """Return what the label of every position of a window is."""
+
+    def read(self, windows: Sequence[int]) -> list[WindowActivations]:
+        """Return the activations of windows."""
+
+
+class Activations:
+    """All captured windows; the states in memory where they take less than a quarter of it."""
+
+    def __init__(
+        self, artifact: Artifact, store: ArtifactStore, *, validation_share: float = 0.0
+    ) -> None:
+        """Open the parts of an ``activations`` artifact.
+
+        Args:
+            artifact: the activations.
+            store: with their parts.
+            validation_share: share of the held-out documents that is for validation.
+
+        Raises:
+            ArtifactError: if a part is gone.
+            ConfigError: if documents are wanted for validation and fewer than two are held out.
+        """
+        names = artifact.record.report["parts"]
+        shards = [store.get("activations-shard", name) for name in names]
+        n_bytes = sum(shard.record.n_bytes for shard in shards)
+        in_memory = n_bytes < _MEMORY_SHARE * psutil.virtual_memory().total
+        parts = [Part(shard.group(PART), in_memory=in_memory) for shard in shards]
+        places = places_of(parts)
+        self._places = {window: places[window] for window in sorted(places)}
+        is_kept = {window: part.heldout[index] for window, (part, index) in self._places.items()}
+        kept = [window for window in is_kept if is_kept[window]]
+        self.training = [window for window in is_kept if not is_kept[window]]
+        validation = self._validation(kept, validation_share)
+        self.validation = [window for window in kept if self.document(window) in validation]
+        self.heldout = [window for window in kept if self.document(window) not in validation]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Positions of each window to train on, the prefix counted."""
+        places = (self._places[window] for window in self.training)
+        return np.array([part.length(index) for part, index in places])
+
+    def document(self, window: int) -> int:
+        """Return the hash of a window's document."""
+        part, index = self._places[window]
+        return int(part.documents[index])
+
+    def labels(self, window: int) -> NDArray[np.int64]:
+        """Return x_(t+1) at every position of a window, -1 where there is none."""
+        return self._rows(window, "labels").astype(np.int64)
+
+    def roles(self, window: int) -> NDArray[np.int64]:
+        """Return what the label of every position of a window is."""
+        return self._rows(window, "roles").astype(np.int64)
+
+    def read(self, windows: Sequence[int]) -> list[WindowActivations]:
+        """Return the activations of windows, states as float32."""
+        places = [self._places[window] for window in windows]
+        return [part.read(index) for part, index in places]
+
+    def _rows(self, window: int, name: str) -> NDArray[Any]:
+        part, index = self._places[window]
+        return part.rows(index, name)
+
+    def _validation(self, heldout: list[int], share: float) -> set[int]:
+        """Choose held-out documents for validation, at least one: those of the smallest hashes."""
+        if not share:
+            return set()
+        documents = sorted({self.document(window) for window in heldout})
+        if len(documents) < 2:
+            raise ConfigError(
+                f"training.validation_steps needs two held-out documents, one to validate on and "
+                f"one to score on; there are {len(documents)}: raise corpus.heldout_share."
+            )
+        return set(documents[: min(len(documents) - 1, max(1, int(share * len(documents))))])
+
+
+@dataclass(frozen=True)
+class Online:
+    """The teacher beside the student: the activations of a window, made when they are needed."""
+
+    capturer: Capturer
+    windows: Windows
+    training: list[int]
+
+    @classmethod
+    def load(
+        cls,
+        config: TrainingConfig,
+        teacher_config: TeacherConfig,
+        teacher: Artifact,
+        untrained: Artifact,
+        text: Artifact,
+    ) -> "Online":
+        """Load the teacher and choose the windows to train on."""
+        windows = load_windows(text)
+        training = chosen_windows(windows, heldout=False, budget=config.max_train_tokens)
+        capturer = Capturer.load(teacher, untrained, teacher_config)
+        source = cls(capturer, windows, training.tolist())
+        if not config.compile_layers:
+            return source
+        return replace(source, capturer=capturer.compiled(int(source.lengths.max())))
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Positions of each window to train on, the prefix counted."""
+        return len(self.windows.prefix) + self.windows.lengths[self.training]
+
+    def labels(self, window: int) -> NDArray[np.int64]:
+        """Return x_(t+1) at every position of a window, -1 where there is none."""
+        return labels_of(self.windows, window)
+
+    def roles(self, window: int) -> NDArray[np.int64]:
+        """Return what the label of every position of a window is."""
+        return roles_of(self.windows, window)
+
+    def read(self, windows: Sequence[int]) -> list[WindowActivations]:
+        """Run the teacher over windows; its targets are formed with the loss."""
+        return self.capturer.run(self.windows, np.asarray(windows), temperature=None)

@@ -1,0 +1,205 @@
+"""What training needs of the teacher, computed once for all epochs, seeds, arms and weights.
+
+The shards (layout.py) depend on the teacher, the text, the student's layers and T, and on no
+dictionary: senses may change, and the teacher does not run again. An ``activations`` artifact names
+its shards; readers.py reads them.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dskd_core.config import TeacherConfig, TrainingConfig
+from dskd_core.corpus.store import Windows, load_windows
+from dskd_core.decoder.fitting import in_fitting_batches
+from dskd_core.decoder.precision import processor_on, resolved_teacher
+from dskd_core.embeddings.teacher import device_lock
+from dskd_core.errors import ArtifactError, CapacityError
+from dskd_core.progress import Progress, silent
+from dskd_core.shards import Shard, cut
+from dskd_core.store.arrays import get_array
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.training.activations.capture import (
+    Capturer,
+    WindowActivations,
+    chosen_windows,
+    length_sorted_batches,
+)
+from dskd_core.training.activations.layout import PART, position_bytes, write_part
+
+Mode = Literal["cached", "online"]
+
+SHARD_TOKENS = 32768
+"""Tokens of a shard, in whole batches: a plan counts shards with it."""
+CALIBRATION_TOKENS = 8192
+
+
+def resolve_mode(config: TrainingConfig, untrained: Artifact, text: Artifact) -> Mode:
+    """Say whether the teacher runs once before training, or beside it.
+
+    Raises:
+        CapacityError: if ``cached`` was asked for and the activations exceed their budget.
+    """
+    if config.mode == "online":
+        return "online"
+    needed, n_positions = activation_bytes(config, untrained, text)
+    if needed <= config.max_activation_bytes:
+        return "cached"
+    if config.mode == "auto":
+        return "online"
+    raise CapacityError(
+        f"Activations of {n_positions} positions take {needed / 2**30:.1f} GiB, more than "
+        f"training.max_activation_bytes ({config.max_activation_bytes / 2**30:.1f} GiB); raise "
+        "it, lower training.max_train_tokens, or set training.mode to auto or online."
+    )
+
+
+def activation_bytes(
+    config: TrainingConfig, untrained: Artifact, text: Artifact
+) -> tuple[int, int]:
+    """Return the bytes that cached activations take, and their number of positions."""
+    windows = load_windows(text)
+    members = _captured(windows, config, "cached")
+    n_positions = int(windows.lengths[members].sum()) + len(windows.prefix) * len(members)
+    return n_positions * position_bytes(int(untrained.record.report["hidden_size"])), n_positions
+
+
+def capture_shards(text: Artifact, config: TrainingConfig, mode: Mode) -> list[Shard]:
+    """Cut the batches of the windows to capture into shards."""
+    windows = load_windows(text)
+    batches = length_sorted_batches(windows, _captured(windows, config, mode))
+    return cut([int(windows.lengths[batch].sum()) for batch in batches], SHARD_TOKENS)
+
+
+def capture_shard(
+    store: ArtifactStore,
+    config: TrainingConfig,
+    teacher_config: TeacherConfig,
+    teacher: Artifact,
+    untrained: Artifact,
+    text: Artifact,
+    mode: Mode,
+    shard: Shard,
+    *,
+    progress: Progress = silent,
+) -> Artifact:
+    """Run the teacher once over the windows of a shard and keep what training needs.
+
+    Raises:
+        ArtifactError: if the text was cut with another tokenizer than the teacher's.
+        DataError: if the teacher gives a NaN or an infinity; the message names the shard.
+        CapacityError: if the device has no memory for one window.
+    """
+    _check_same_tokenizer(untrained, text)
+    teacher_config = resolved_teacher(teacher_config)
+    work = Work(
+        "activations-shard",
+        _content_settings(config, mode) | {"batches": [shard.start, shard.stop]},
+        _inputs(untrained, text),
+        version=2,
+    )
+    if found := store.find(work):
+        return found
+    windows = load_windows(text)
+    with device_lock, store.publish(work) as draft:
+        draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
+        capturer = Capturer.load(teacher, untrained, teacher_config)
+        batches = length_sorted_batches(windows, _captured(windows, config, mode))
+        batches = batches[shard.start : shard.stop]
+        fitted = in_fitting_batches(
+            lambda fine: _capture(capturer, windows, fine, config, progress),
+            batches,
+            windows.lengths,
+            setting="tokens",
+            cure="corpus.window_tokens or prompts.max_prompt_tokens",
+        )
+        captured = fitted.value
+        group = draft.write_group(PART)
+        n_positions = write_part(group, windows, captured, teacher_config.dtype, shard.name)
+        draft.counts |= {"windows": len(captured), "positions": n_positions}
+        draft.report |= fitted.report("batch_tokens")
+    return store.get(work.stage, work.fingerprint)
+
+
+def _capture(
+    capturer: Capturer,
+    windows: Windows,
+    batches: Sequence[NDArray[np.int64]],
+    config: TrainingConfig,
+    progress: Progress,
+) -> list[WindowActivations]:
+    captured: list[WindowActivations] = []
+    n_total, n_done = sum(int(windows.lengths[batch].sum()) for batch in batches), 0
+    for batch in batches:
+        captured += capturer.run(
+            windows, batch, temperature=config.temperature, compiled=config.compile_head
+        )
+        n_done += int(windows.lengths[batch].sum())
+        progress(n_done, n_total, "tokens")
+    return captured
+
+
+def collect_activations(
+    store: ArtifactStore,
+    config: TrainingConfig,
+    untrained: Artifact,
+    text: Artifact,
+    mode: Mode,
+    parts: Sequence[Artifact],
+) -> Artifact:
+    """Join the shards; the record says what they were captured from, in words."""
+    work = Work("activations", _content_settings(config, mode), _inputs(untrained, text), version=2)
+    if found := store.find(work):
+        return found
+    with store.publish(work) as draft:
+        draft.computed_as(parts)
+        heldout = np.concatenate([get_array(part.group(PART), "heldout") for part in parts])
+        draft.counts |= {
+            "windows": len(heldout),
+            "heldout_windows": int(heldout.sum()),
+            "positions": sum(part.record.counts["positions"] for part in parts),
+        }
+        draft.report |= {
+            "parts": [part.fingerprint for part in parts],
+            "teacher": untrained.record.report["source"],
+            "tokenizer": untrained.record.report["tokenizer"],
+            "text": {"stage": text.record.stage} | text.record.config,
+        }
+    return store.get(work.stage, work.fingerprint)
+
+
+def _captured(windows: Windows, config: TrainingConfig, mode: Mode) -> NDArray[np.int64]:
+    """Return the windows to capture: online, of the training ones a sample to calibrate on."""
+    budget = config.max_train_tokens
+    if mode == "online":
+        budget = min(budget or CALIBRATION_TOKENS, CALIBRATION_TOKENS)
+    return np.concatenate(
+        [
+            chosen_windows(windows, heldout=False, budget=budget),
+            chosen_windows(windows, heldout=True, budget=config.max_heldout_tokens),
+        ]
+    )
+
+
+def _content_settings(config: TrainingConfig, mode: Mode) -> dict[str, object]:
+    kept = {"temperature", "max_train_tokens", "max_heldout_tokens"}
+    return config.model_dump(mode="json", include=kept) | {"mode": mode}
+
+
+def _inputs(untrained: Artifact, text: Artifact) -> dict[str, str]:
+    return {
+        "teacher": untrained.record.inputs["teacher"],
+        "untrained-student": untrained.fingerprint,
+        "text": text.fingerprint,
+    }
+
+
+def _check_same_tokenizer(untrained: Artifact, text: Artifact) -> None:
+    mine, theirs = untrained.record.report["tokenizer"], text.record.inputs["tokenizer"]
+    if mine != theirs:
+        raise ArtifactError(
+            f"The {text.record.stage} {text.fingerprint} was cut with tokenizer {theirs}, but the "
+            f"teacher {untrained.record.report['source']} has {mine}; build it for this teacher."
+        )

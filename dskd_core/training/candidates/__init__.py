@@ -1,0 +1,1 @@
+"""The kappa nearest rows of the dictionary at every position (Eq. 4)."""

@@ -1,0 +1,108 @@
+"""The kappa senses nearest to the teacher's state, among positives and among negatives (Eq. 4)."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dskd_core.dictionary.neighbours import Csr, expand_ranges
+from dskd_core.dictionary.store import Dictionary
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Rows of the dictionary per position, -1 where there are fewer than kappa.
+
+    Attributes:
+        positives: [n, kappa] int32, nearest first.
+        negatives: [n, kappa] int32, nearest first.
+        push: [n, kappa] float32, MSE(m_t, a) of the negatives, infinite where there is none.
+    """
+
+    positives: NDArray[np.int32]
+    negatives: NDArray[np.int32]
+    push: NDArray[np.float32]
+
+
+def nearest_rows(
+    states: NDArray[np.float32],
+    labels: NDArray[np.integer],
+    dictionary: Dictionary,
+    *,
+    n_candidates: int,
+) -> Nearest:
+    """Return P^kappa and A^kappa of every position.
+
+    The candidates depend on the next token alone and m_t is frozen, so positions are taken token
+    by token: one small product for each token that occurs, once for all epochs.
+
+    Args:
+        states: [n, d], the teacher's final states m_t.
+        labels: [n], next tokens; -1 has no candidates.
+        dictionary: where the rows are.
+        n_candidates: kappa.
+    """
+    shape = (len(labels), n_candidates)
+    found = Nearest(
+        np.full(shape, -1, dtype=np.int32),
+        np.full(shape, -1, dtype=np.int32),
+        np.full(shape, np.inf, dtype=np.float32),
+    )
+    order = np.argsort(labels, kind="stable")
+    tokens, starts = np.unique(labels[order], return_index=True)
+    for token, positions in zip(tokens, np.split(order, starts[1:]), strict=True):
+        if token < 0:
+            continue
+        own, synonyms = dictionary.own.of(token), dictionary.positives.of(token)
+        rows, _ = _nearest(states[positions], dictionary, np.append(own, synonyms), n_candidates)
+        found.positives[positions, : rows.shape[1]] = rows
+        antonyms = dictionary.negatives.of(token)
+        rows, squared = _nearest(states[positions], dictionary, antonyms, n_candidates)
+        found.negatives[positions, : rows.shape[1]] = rows
+        found.push[positions, : rows.shape[1]] = squared / states.shape[1]
+    return found
+
+
+def own_senses_only(dictionary: Dictionary) -> Dictionary:
+    """Return a dictionary without relations: the control without a lexicon."""
+    none = Csr(np.zeros(dictionary.n_tokens + 1, dtype=np.int64), np.empty(0, dtype=np.int64))
+    return replace(dictionary, positives=none, negatives=none)
+
+
+def shuffled_relations(dictionary: Dictionary, *, seed: int) -> Dictionary:
+    """Return a dictionary in which tokens with relations have swapped them: the shuffled control.
+
+    Lists keep their sizes and the set of related tokens stays, only whose they are is random; a
+    row that is one of the token's own senses is left out.
+    """
+    related = np.flatnonzero(dictionary.has_relations())
+    giver = np.arange(dictionary.n_tokens)
+    giver[related] = np.random.default_rng(seed).permutation(related)
+    return replace(
+        dictionary,
+        positives=_given(dictionary.positives, giver, dictionary.own),
+        negatives=_given(dictionary.negatives, giver, dictionary.own),
+    )
+
+
+def _given(lists: Csr, giver: NDArray[np.int64], own: Csr) -> Csr:
+    """Return the lists of ``giver[t]`` as those of t, without t's own rows."""
+    places, owner = expand_ranges(lists.offsets[giver], lists.offsets[giver + 1])
+    rows = lists.rows[places]
+    keep = (rows < own.offsets[owner]) | (rows >= own.offsets[owner + 1])
+    counts = np.bincount(owner[keep], minlength=len(giver))
+    return Csr(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), rows[keep])
+
+
+def _nearest(
+    states: NDArray[np.float32], dictionary: Dictionary, rows: NDArray[np.int64], n_candidates: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the nearest of ``rows`` to each state, [n, <= kappa], and the squared distances."""
+    candidates = dictionary.rows[rows].astype(np.float32)
+    squared = (
+        (states**2).sum(axis=1)[:, None]
+        - 2.0 * (states @ candidates.T)
+        + (candidates**2).sum(axis=1)[None, :]
+    )
+    nearest = np.argsort(squared, axis=1, kind="stable")[:, :n_candidates]
+    return rows[nearest], np.take_along_axis(squared, nearest, axis=1)

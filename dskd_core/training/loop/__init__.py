@@ -1,0 +1,1 @@
+"""Training one student: schedule, step, validation, checkpoint."""

@@ -1,0 +1,94 @@
+"""What a student is made from, and where its run reads that."""
+
+from dataclasses import dataclass
+
+from dskd_core.config import Arm, TeacherConfig, TrainingConfig
+from dskd_core.dictionary.store import Dictionary
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.training.activations.readers import Activations, Online, Source
+from dskd_core.training.candidates.store import (
+    Selected,
+    Selecting,
+    Selector,
+    controlled,
+    relations_of,
+)
+
+_NOT_CONTENT = {
+    "seed",
+    "mode",
+    "max_activation_bytes",
+    "checkpoint_steps",
+    "n_checkpoints",
+    "hub_repository",
+}
+_SEMANTIC = {
+    "n_candidates",
+    "positive_weight",
+    "negative_weight",
+    "margin",
+    "margin_quantile",
+    "semantic_positions",
+    "related_share",
+    "min_related",
+}
+
+
+def is_semantic(arm: Arm) -> bool:
+    """Say whether an arm has L_sem; without it, a student depends on no dictionary."""
+    return arm.startswith("dskd")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a student is made from.
+
+    Attributes:
+        untrained: the student before training.
+        activations: captured states: all windows', or online the held-out ones and a sample.
+        dictionary: the senses.
+        candidates: of the activations, for the relations of the arm.
+        teacher: run beside the student in online mode; None otherwise.
+        text: the windows themselves, in online mode; None otherwise.
+    """
+
+    untrained: Artifact
+    activations: Artifact
+    dictionary: Artifact
+    candidates: Artifact
+    teacher: Artifact | None = None
+    text: Artifact | None = None
+
+    def work(self, config: TrainingConfig, arm: Arm, seed: int) -> Work:
+        """Describe the training of one arm; KD does not depend on senses, so does not name any."""
+        semantic = is_semantic(arm)
+        senses = {
+            "dictionary": self.dictionary.fingerprint,
+            "candidates": self.candidates.fingerprint,
+        }
+        left_out = _NOT_CONTENT if semantic else _NOT_CONTENT | _SEMANTIC
+        return Work(
+            "student",
+            config.model_dump(mode="json", exclude=left_out) | {"arm": arm, "seed": seed},
+            {
+                "untrained-student": self.untrained.fingerprint,
+                "activations": self.activations.fingerprint,
+            }
+            | (senses if semantic else {}),
+            version=3,
+        )
+
+    def source(
+        self, store: ArtifactStore, config: TrainingConfig, teacher_config: TeacherConfig
+    ) -> Source:
+        """Return where activations come from: the store, or the teacher."""
+        if self.teacher is None or self.text is None:
+            return Activations(self.activations, store, validation_share=config.validated_share)
+        return Online.load(config, teacher_config, self.teacher, self.untrained, self.text)
+
+    def selector(self, config: TrainingConfig, dictionary: Dictionary, arm: Arm) -> Selector:
+        """Return where candidates come from: the store, or the dictionary."""
+        if self.teacher is None or self.text is None:
+            n_parts = len(self.activations.record.report["parts"])
+            return Selected(self.candidates, n_parts)
+        return Selecting(controlled(dictionary, relations_of(arm)), config.n_candidates)

@@ -1,0 +1,188 @@
+"""One student: steps, checkpoints and validation on the way, and what is published at the end."""
+
+import resource
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from dskd_core import interruption
+from dskd_core.config import Arm, TeacherConfig, TrainingConfig
+from dskd_core.decoder.precision import processor_on, resolved_training, torch_device
+from dskd_core.decoder.tokenizer import load_tokenizer
+from dskd_core.embeddings.teacher import device_lock
+from dskd_core.interruption import Interrupted
+from dskd_core.progress import Progress, silent
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
+from dskd_core.training.loop import checkpoint
+from dskd_core.training.loop.checkpoint import Best
+from dskd_core.training.loop.inputs import Inputs
+from dskd_core.training.loop.ranks import Ranks, together
+from dskd_core.training.loop.step import Row, Run
+from dskd_core.training.student.card import model_card
+from dskd_core.training.student.shape import MODEL, export, shape_of
+
+HISTORY = "history.parquet"
+
+
+def train_student(
+    store: ArtifactStore,
+    config: TrainingConfig,
+    teacher_config: TeacherConfig,
+    inputs: Inputs,
+    *,
+    arm: Arm,
+    seed: int,
+    progress: Progress = silent,
+) -> Artifact:
+    """Distil one student (Eq. 3-5) and publish it as a plain transformers checkpoint.
+
+    Every arm starts from the same copy of the teacher and, for one seed, sees the same windows in
+    the same order; only the weights of the objective differ.
+
+    Args:
+        store: where the student, and checkpoints on the way to it, are kept.
+        config: of the training.
+        teacher_config: the device, and online how the teacher is loaded.
+        inputs: what the student is made from.
+        arm: of the objective, see ``EvaluationConfig.arms``.
+        seed: fixes the order of the windows and the choice of the positions with L_sem.
+        progress: told steps done, with the terms of the loss.
+
+    Raises:
+        DataError: if a term of the loss is not a number or explodes; the last checkpoint stays.
+        Interrupted: if the run was asked to stop; its last step is in a checkpoint.
+    """
+    config = resolved_training(config, teacher_config.device)
+    work = inputs.work(config, arm, seed)
+    if found := store.find(work):
+        checkpoint.drop(store, work)  # left by a run that was killed between publishing and this
+        return found
+    settings = (store, config, teacher_config, inputs, arm, seed)
+    device = torch_device(teacher_config.device).type
+    with device_lock:
+        started = time.monotonic()
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        with together(config.n_ranks, _be_rank, *settings, device=device) as ranks:
+            run = Run.prepare(*settings, ranks)
+            trained = train(run, store, work, progress)
+        with interruption.finishing(), store.publish(work, started=started) as draft:
+            draft.computed(config.compute_dtype, processor_on(teacher_config.device))
+            _export(run, work, draft, inputs, trained)
+            draft.report["peak_bytes"] = _peak_bytes(device)  # of the run, as its seconds are
+    checkpoint.drop(store, work)
+    return store.get(work.stage, work.fingerprint)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run leaves beside the weights of its last step.
+
+    Attributes:
+        history: a row a step; ``validation_ce`` and ``validation_kl`` in some of them.
+        best: the weights of the lowest validation CE, where they are to be exported.
+    """
+
+    history: list[Row]
+    best: Best | None
+
+
+@interruption.finishing()
+def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Trained:
+    """Train from the last checkpoint, or the start, to the last step.
+
+    Args:
+        run: of any rank; the first alone validates, saves and reports.
+        store: where checkpoints are kept.
+        work: the student they belong to.
+        progress: told steps done, with the terms of the loss.
+
+    Raises:
+        DataError: see :meth:`Run.step`.
+        Interrupted: if the process of the first rank was asked to stop.
+    """
+    config, n_steps = run.config, run.n_steps
+    resumed = checkpoint.resume(store, work, run.tail, run.optimizer)
+    history, best = resumed.history, resumed.best
+    for number in range(resumed.step, n_steps):
+        row, n_done = run.step(number, history), number + 1
+        if run.validation and run.validation.is_due(n_done, n_steps, config):
+            scored = run.validation.score(run.objective)
+            row |= {f"validation_{name}": value for name, value in scored.items()}
+            if config.keep == "best" and (best is None or row["validation_ce"] < best.ce):
+                best = Best.of(n_done, row["validation_ce"], run.tail)
+        history.append({"step": float(number), **row})
+        stops = run.ranks.any(interruption.is_requested())
+        due = n_done % config.checkpoint_steps == 0 and n_done < n_steps
+        if run.ranks.is_first and (stops or due):
+            checkpoint.save(
+                *(store, work, n_done, run.tail, run.optimizer, history),
+                best=best,
+                n_kept=config.n_checkpoints,
+            )
+        if stops:
+            raise Interrupted(
+                f"Stopped after step {n_done} of {n_steps}, as asked; its checkpoint is kept: run "
+                "again to go on from there."
+            )
+        progress(n_done, n_steps, "steps", **row)
+    return Trained(history, best)
+
+
+def _be_rank(
+    ranks: Ranks,
+    store: ArtifactStore,
+    config: TrainingConfig,
+    teacher_config: TeacherConfig,
+    inputs: Inputs,
+    arm: Arm,
+    seed: int,
+) -> None:
+    """Take the steps of another rank than the first, in a process of its own."""
+    run = Run.prepare(store, config, teacher_config, inputs, arm, seed, ranks)
+    train(run, store, inputs.work(config, arm, seed), silent)
+
+
+def _export(run: Run, work: Work, draft: Draft, inputs: Inputs, trained: Trained) -> None:
+    folder, history, best = draft.path(MODEL), trained.history, trained.best
+    untrained = inputs.untrained
+    folder.mkdir()
+    if best:
+        run.tail.layers.load_state_dict(best.weights, strict=False)
+    n_parameters = export(run.student, run.entry, run.tail.layers.state_dict(), folder)
+    load_tokenizer(untrained.folder() / MODEL).hf.save_pretrained(folder)
+    draft.write_table(HISTORY, _table(history))
+    last: dict[str, Any] = {name: round(value, 6) for name, value in history[-1].items()}
+    draft.counts |= {
+        "steps": len(history),
+        "layers": shape_of(untrained).n_layers,
+        "parameters": n_parameters,
+        "trainable_parameters": sum(p.numel() for p in run.tail.layers.parameters()),
+    }
+    draft.report |= {
+        "arm": work.config["arm"],
+        "seed": work.config["seed"],
+        "margin": run.objective.weights.margin,
+        "last_step": last,
+        "kept_step": best.step if best else len(history),
+    }
+    card = model_card(work, inputs, draft)
+    (folder / "README.md").write_text(card, "utf-8")
+
+
+def _peak_bytes(device: str) -> int:
+    """Return the most memory held: on the GPU by this run, else by this process since it began."""
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _table(history: list[Row]) -> pa.Table:
+    """Return the log as a table; what a step was not scored on is null there."""
+    names = dict.fromkeys(name for row in history for name in row)
+    return pa.table(
+        {name: pa.array([row.get(name) for row in history], pa.float64()) for name in names}
+    )

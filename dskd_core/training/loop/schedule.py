@@ -1,0 +1,150 @@
+"""Which windows a step takes, which of their positions count, and by how much.
+
+All of it follows from the seed, the epoch and the window's number: so a resumed run, another
+number of ranks or accumulated batches, and another arm of the objective see the same.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dskd_core.config import TrainingConfig
+from dskd_core.training.activations.capture import ANSWER, PROMPT
+from dskd_core.training.activations.readers import Source
+from dskd_core.training.loop.positions import choose_positions
+
+
+@dataclass(frozen=True)
+class Step:
+    """The windows of a step, or of a rank's or an accumulated batch's share of it.
+
+    Attributes:
+        windows: numbers of the windows.
+        weights: for each window [n] float64, weights of its positions in CE and KL, 0 where there
+            is no label.
+        chosen: for each window [s] int64, its positions with L_sem.
+    """
+
+    windows: tuple[int, ...]
+    weights: tuple[NDArray[np.float64], ...]
+    chosen: tuple[NDArray[np.int64], ...]
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of all positions' weights: what CE and KL are divided by; 1 where none is scored.
+
+        So windows of one token each, which have no label, make a step of zeros.
+        """
+        return float(sum(weights.sum() for weights in self.weights)) or 1.0
+
+    @property
+    def n_chosen(self) -> int:
+        """Positions with L_sem: what its terms are divided by."""
+        return sum(len(chosen) for chosen in self.chosen)
+
+    def share(self, members: Sequence[int]) -> "Step":
+        """Return the step with some of its windows only."""
+        return Step(
+            tuple(self.windows[i] for i in members),
+            tuple(self.weights[i] for i in members),
+            tuple(self.chosen[i] for i in members),
+        )
+
+    def dealt(self, n_shares: int) -> list["Step"]:
+        """Deal the windows out into shares, as even as can be; an empty share is left out."""
+        shares = [self.share(range(i, len(self.windows), n_shares)) for i in range(n_shares)]
+        return [share for share in shares if share.windows]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """All steps of a run.
+
+    Attributes:
+        config: of the training.
+        source: which windows there are, and their labels.
+        related: [V] bool, tokens with synonyms or antonyms; None where nothing gets L_sem.
+        sensed: [V] bool, tokens with any positives, their own senses too; None likewise.
+        seed: of the run.
+    """
+
+    config: TrainingConfig
+    source: Source
+    related: NDArray[np.bool_] | None
+    sensed: NDArray[np.bool_] | None
+    seed: int
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of the whole run, at least one."""
+        n_windows = self.config.n_epochs * len(self.source.training)
+        return max(1, int(n_windows // self.config.batch_windows))
+
+    def step(self, number: int) -> Step:
+        """Return the windows of a step: a new order each epoch, fixed by the seed."""
+        members, n_windows = self.source.training, self.config.batch_windows
+        places = [divmod(number * n_windows + i, len(members)) for i in range(n_windows)]
+        orders = {epoch: self._order_of(epoch) for epoch in {epoch for epoch, _ in places}}
+        windows = [(epoch, members[orders[epoch][i]]) for epoch, i in places]
+        return Step(
+            tuple(window for _, window in windows),
+            tuple(self.weights(window) for _, window in windows),
+            tuple(self.chosen(epoch, window) for epoch, window in windows),
+        )
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Return the places of all training windows in the order of an epoch.
+
+        Blocks of ``length_sorted_steps`` steps are sorted by length, and their steps shuffled, so
+        that the windows of one step are of about one length and no step knows its neighbours.
+        """
+        rng = np.random.default_rng((self.seed, epoch))
+        order, n_windows = rng.permutation(len(self.source.training)), self.config.batch_windows
+        if self.config.length_sorted_steps == 1:
+            return order
+        # The epoch's first windows may end the step that the epoch before began.
+        first = -epoch * len(order) % n_windows
+        for start in range(first, len(order), n_windows * self.config.length_sorted_steps):
+            block = order[start : start + n_windows * self.config.length_sorted_steps]
+            block = block[np.argsort(self._lengths[block], kind="stable")]
+            n_whole = len(block) // n_windows
+            steps = block[: n_whole * n_windows].reshape(n_whole, n_windows)
+            order[start : start + steps.size] = rng.permutation(steps).ravel()
+            order[start + steps.size : start + len(block)] = block[steps.size :]
+        return order
+
+    @cached_property
+    def _order_of(self) -> Callable[[int], NDArray[np.int64]]:
+        return lru_cache(maxsize=2)(self.order)  # a step is in two epochs at most
+
+    @cached_property
+    def _lengths(self) -> NDArray[np.int64]:
+        return np.asarray(self.source.lengths)
+
+    def weights(self, window: int) -> NDArray[np.float64]:
+        """Return the weight in CE and KL of each position of a window."""
+        roles = self.source.roles(window)
+        weights = np.ones(len(roles))
+        weights[roles == PROMPT] = self.config.prompt_weight
+        weights[roles == ANSWER] = self.config.answer_weight
+        weights[self.source.labels(window) < 0] = 0.0
+        return weights
+
+    def chosen(self, epoch: int, window: int) -> NDArray[np.int64]:
+        """Return the positions of a window that get L_sem in an epoch."""
+        if self.related is None or self.sensed is None:
+            return np.empty(0, dtype=np.int64)
+        labels = self.source.labels(window)
+        eligible = self.sensed[labels] & (labels >= 0)
+        if self.config.semantic_positions == "all":
+            return np.flatnonzero(eligible)
+        return choose_positions(
+            self.related[labels],
+            eligible,
+            share=self.config.related_share,
+            at_least=self.config.min_related,
+            seed=(self.seed, epoch, window),
+        )

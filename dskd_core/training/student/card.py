@@ -1,0 +1,100 @@
+"""The model card of a student: what it is, what made it, and under which licences."""
+
+from typing import Any
+
+from dskd_core.store.artifacts import Artifact, Draft, Work
+from dskd_core.training.loop.inputs import Inputs
+
+_TEMPLATE = """---
+library_name: transformers
+tags: [distillation, dskd]
+---
+# A {n_layers}-layer student of {source}
+
+Made by [dskd](https://arxiv.org/abs/2602.22351) (arm `{arm}`, seed {seed}): {n_layers} of the
+teacher's {n_teacher_layers} layers ({layers}), of which the last {n_trainable} were trained for
+{steps} steps; the rest, embeddings and head too, is the teacher's. {parameters:,} parameters,
+{trainable:,} trained.
+
+It is a plain transformers checkpoint and needs nothing of dskd:
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    model = AutoModelForCausalLM.from_pretrained("this folder")
+
+| made from | fingerprint |
+|---|---|
+{inputs}
+
+| last training step | |
+|---|---|
+{terms}
+
+Trained with products in {precision} on {processor}. Settings: `{config}`
+
+## Data and licences
+
+Trained on {text}, whose licence holds for what is learnt from it (Wikipedia: CC BY-SA 4.0). The
+teacher's own licence holds for the weights copied from it.
+{sources}
+
+    @article{{dskd2026, title={{Decoder-based Sense Knowledge Distillation}},
+      author={{Wang and Zaki and Kollias and Kalantzis}},
+      journal={{arXiv:2602.22351}}, year={{2026}}}}
+"""
+
+
+def model_card(work: Work, inputs: Inputs, draft: Draft) -> str:
+    """Return the Markdown of a student's card.
+
+    Args:
+        work: the student's training.
+        inputs: what it was made from.
+        draft: of the student: what its record will say.
+    """
+    counts, report = draft.counts, draft.report
+    start, text = inputs.untrained.record.report, inputs.activations.record.report["text"]
+    return _TEMPLATE.format(
+        source=start["source"],
+        n_layers=len(start["layers"]),
+        n_teacher_layers=start["teacher_layers"],
+        layers=", ".join(str(layer) for layer in start["layers"]),
+        n_trainable=len(start["layers"]) - start["entry"],
+        arm=work.config["arm"],
+        seed=work.config["seed"],
+        steps=counts["steps"],
+        parameters=counts["parameters"],
+        trainable=counts["trainable_parameters"],
+        inputs="\n".join(f"| {name} | `{value}` |" for name, value in work.inputs.items()),
+        terms=_rows(report["last_step"]),
+        text=text.get("source", "benchmark questions answered by the teacher"),
+        sources=_sources(inputs.dictionary) if "dictionary" in work.inputs else "",
+        config=work.config,
+        precision=draft.precision,
+        processor=draft.processor,
+    )
+
+
+def with_scores(card: str, scores: Artifact) -> str:
+    """Return a card with the student's scores on held-out text.
+
+    Args:
+        card: of :func:`model_card`, which is written before the student is scored.
+        scores: a ``scores`` artifact of the same student.
+    """
+    report, counts = scores.record.report, scores.record.counts
+    means = {name: round(value, 4) for name, value in report["means"].items()}
+    title = f"| on {counts['positions']:,} held-out positions, mean (ce, kl in nats) | |"
+    return f"{card}\n{title}\n|---|---|\n{_rows(means)}\n"
+
+
+def _rows(values: dict[str, Any]) -> str:
+    return "\n".join(f"| {name} | {value} |" for name, value in values.items()) or "| none | |"
+
+
+def _sources(dictionary: Artifact) -> str:
+    """List the lexicons behind the senses' relations."""
+    rows = [
+        f"| {source['kind']} ({source['file']}) | {source['licence']} |"
+        for source in dictionary.record.report["sources"]
+    ]
+    return "\n".join(["", "| relations from | licence |", "|---|---|", *rows])

@@ -1,0 +1,225 @@
+"""The student: some layers of the teacher, of which only the last few train.
+
+Student and teacher agree bit for bit in their longest *shared* prefix: the student's first layers
+that are the teacher's first ones and do not train. So whatever the teacher does there is done for
+both, and training runs only the *tail*: the trainable layers and the final norm, entered with the
+state h that arrives there. Before training the whole student is published once as it starts
+(stage ``untrained-student``): training and scoring read that, and never the teacher.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from dskd_core.config import StudentConfig, TeacherConfig
+from dskd_core.decoder.precision import processor_of, resolved_teacher
+from dskd_core.decoder.tokenizer import load_tokenizer
+from dskd_core.embeddings.teacher import (
+    Teacher,
+    decoder_layers,
+    device_lock,
+    load_decoder,
+    load_teacher,
+    quiet_transformers,
+)
+from dskd_core.errors import ConfigError
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.training.student.tail import config_of_layers
+
+STAGE = "untrained-student"
+MODEL = "model"
+_LAYER_NAME = re.compile(r"(^|\.)(layers|h|blocks)\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Which layers of the teacher make the student, and which of them train.
+
+    Attributes:
+        layers: the teacher's layer behind each of the student's, ascending.
+        entry: the student's first trainable layer; later ones train too.
+    """
+
+    layers: tuple[int, ...]
+    entry: int
+
+    @classmethod
+    def of(cls, config: StudentConfig, n_teacher_layers: int) -> "Shape":
+        """Resolve the settings against a teacher.
+
+        >>> Shape.of(StudentConfig(n_layers=4, layers="first_last"), 8)
+        Shape(layers=(0, 1, 6, 7), entry=2)
+        >>> Shape.of(StudentConfig(n_layers=4, layers="spaced"), 8).layers
+        (0, 2, 5, 7)
+
+        Raises:
+            ConfigError: if the student would have more layers than the teacher.
+        """
+        listed = None if isinstance(config.layers, str) else config.layers
+        n_layers = len(listed) if listed else config.n_layers or n_teacher_layers // 2
+        if not 0 < n_layers <= n_teacher_layers:
+            raise ConfigError(
+                f"student.n_layers {n_layers} does not fit a teacher of {n_teacher_layers} layers; "
+                "choose fewer."
+            )
+        if config.n_trainable_layers > n_layers:
+            raise ConfigError(
+                f"student.n_trainable_layers {config.n_trainable_layers} exceeds the student's "
+                f"{n_layers} layers; choose fewer."
+            )
+        entry = n_layers - config.n_trainable_layers
+        if listed:
+            layers = listed
+        elif config.layers == "first":
+            layers = tuple(range(n_layers))
+        elif config.layers == "first_last":
+            last = range(n_teacher_layers - config.n_trainable_layers, n_teacher_layers)
+            layers = (*range(entry), *last)
+        else:
+            spaced = np.linspace(0, n_teacher_layers - 1, n_layers).round().astype(int)
+            layers = tuple(spaced.tolist())
+        if layers[-1] >= n_teacher_layers:
+            raise ConfigError(
+                f"student.layers {list(layers)} names layer {layers[-1]}, but the teacher's last "
+                f"is {n_teacher_layers - 1}; choose among those."
+            )
+        return cls(layers, entry)
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of the student."""
+        return len(self.layers)
+
+    @property
+    def shared(self) -> int:
+        """Length of the longest prefix that is the teacher's own and does not train."""
+        own = [number == layer for number, layer in enumerate(self.layers[: self.entry])]
+        return own.index(False) if False in own else self.entry
+
+
+def prepare_student(
+    store: ArtifactStore, config: StudentConfig, teacher_config: TeacherConfig, teacher: Artifact
+) -> Artifact:
+    """Publish the student as it is before training: a plain transformers checkpoint.
+
+    Training and scoring need nothing else of the teacher's weights: they run where the teacher
+    never was.
+    """
+    teacher_config = resolved_teacher(teacher_config)
+    work = Work(
+        STAGE,
+        config.model_dump(mode="json") | {"dtype": teacher_config.dtype},
+        {"teacher": teacher.fingerprint},
+    )
+    if found := store.find(work):
+        return found
+    with device_lock, store.publish(work) as draft:
+        decoder = load_teacher(teacher, teacher_config)
+        shape = Shape.of(config, len(decoder.layers))
+        draft.computed(decoder.precision, processor_of(decoder.device))
+        draft.path(MODEL).mkdir()
+        tokenizer = load_tokenizer(teacher.folder())
+        tokenizer.hf.save_pretrained(draft.path(MODEL))
+        n_parameters = write_untrained(decoder, shape, draft.path(MODEL))
+        draft.counts |= {"layers": shape.n_layers, "parameters": n_parameters}
+        draft.report |= {
+            "source": teacher.record.report["source"],
+            "teacher_source": teacher_config.source,
+            "tokenizer": tokenizer.fingerprint,
+            "layers": list(shape.layers),
+            "entry": shape.entry,
+            "shared_layers": shape.shared,
+            "hidden_size": decoder.head.shape[1],
+            "teacher_layers": len(decoder.layers),
+            "teacher_parameters": int(decoder.model.num_parameters()),
+        }
+    return store.get(work.stage, work.fingerprint)
+
+
+def shape_of(untrained: Artifact) -> Shape:
+    """Return the shape an untrained student was published with."""
+    report = untrained.record.report
+    return Shape(tuple(report["layers"]), int(report["entry"]))
+
+
+def load_student(untrained: Artifact, config: TeacherConfig) -> Teacher:
+    """Load an untrained student onto the teacher's device, once a process."""
+    return load_decoder(untrained.folder(weights=True) / MODEL, config)
+
+
+def write_untrained(teacher: Teacher, shape: Shape, folder: Path) -> int:
+    """Write the teacher's chosen layers as a checkpoint; return its number of parameters."""
+    place = {layer: number for number, layer in enumerate(shape.layers)}
+    weights = {}
+    for name, value in teacher.model.state_dict().items():
+        match = _LAYER_NAME.search(name)
+        if match and int(match[3]) not in place:
+            continue
+        new = _LAYER_NAME.sub(lambda m: f"{m[1]}{m[2]}.{place[int(m[3])]}.", name, count=1)
+        weights[new] = value
+    config = config_of_layers(teacher.model.config, shape.layers)
+    return _save(config, weights, getattr(teacher.model, "generation_config", None), folder)
+
+
+def export(student: Teacher, entry: int, trained: dict[str, Tensor], folder: Path) -> int:
+    """Write a trained student as a plain transformers checkpoint; return its parameters.
+
+    Args:
+        student: as it was before training; it stays as it is.
+        entry: its first trainable layer.
+        trained: state dict of the tail's layers, ``0.`` being the first trainable one.
+        folder: where ``config.json`` and ``model.safetensors`` go.
+    """
+    model = student.model
+    weights = model.state_dict()
+    dtype = next(iter(model.parameters())).dtype
+    layers = decoder_layers(model)
+    prefix = next(name for name, module in model.named_modules() if module is layers)
+    for name, value in trained.items():
+        number, rest = name.split(".", 1)
+        weights[f"{prefix}.{int(number) + entry}.{rest}"] = value.detach().to(dtype)
+    return _save(model.config, weights, getattr(model, "generation_config", None), folder)
+
+
+def read_layers(folder: Path, *, first: int) -> dict[str, Tensor]:
+    """Read the decoder layers from ``first`` on out of a transformers checkpoint.
+
+    Args:
+        folder: with one or several ``.safetensors`` files.
+        first: number of the first layer wanted; it comes back as layer 0.
+
+    Returns:
+        State dict of a list of layers (``0.mlp.up_proj.weight``), whatever the family calls it
+        (``model.layers.13...``, ``transformer.h.13...``).
+    """
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 (not a dict)
+                match = _LAYER_NAME.search(key)
+                if match and int(match[3]) >= first:
+                    found[f"{int(match[3]) - first}.{key[match.end() :]}"] = file.get_tensor(key)
+    return found
+
+
+def _save(config: Any, weights: dict[str, Tensor], generation: Any, folder: Path) -> int:
+    """Write weights through a model that holds no memory of its own."""
+    from transformers import AutoModelForCausalLM
+
+    dtype = next(iter(weights.values())).dtype
+    with quiet_transformers(), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model.to_empty(device="cpu")
+    model.load_state_dict(weights, assign=True)
+    model.tie_weights()
+    if generation is not None:
+        model.generation_config = generation
+    with quiet_transformers():
+        model.save_pretrained(folder)
+    return int(model.num_parameters())

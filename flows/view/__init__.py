@@ -1,0 +1,1 @@
+"""What a person sees while a run is under way, in a terminal or a log."""

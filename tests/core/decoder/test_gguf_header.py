@@ -1,0 +1,61 @@
+import struct
+
+import pytest
+
+from dskd_core.config import TeacherConfig
+from dskd_core.decoder.gguf_header import read_header
+from dskd_core.errors import ConfigError
+from dskd_core.planning.architecture import read_architecture
+
+
+def _string(text: str) -> bytes:
+    return struct.pack("<Q", len(text)) + text.encode()
+
+
+def _uint(key: str, value: int) -> bytes:
+    return _string(key) + struct.pack("<II", 4, value)
+
+
+def _strings(key: str, values: list[str]) -> bytes:
+    listed = b"".join(_string(value) for value in values)
+    return _string(key) + struct.pack("<IIQ", 9, 8, len(values)) + listed
+
+
+def _write(path, tensors: list[str]) -> None:
+    values = [
+        _string("general.architecture") + struct.pack("<I", 8) + _string("llama"),
+        _uint("llama.embedding_length", 48),
+        _uint("llama.block_count", 6),
+        _uint("llama.attention.head_count", 6),
+        _uint("llama.attention.head_count_kv", 2),
+        _uint("llama.feed_forward_length", 80),
+        _strings("tokenizer.ggml.tokens", ["a", "bc", "", "def"]),
+        _string("some.floats") + struct.pack("<IIQ3f", 9, 6, 3, 1.0, 2.0, 3.0),
+    ]
+    named = [_string(name) + struct.pack("<IQQIQ", 2, 48, 4, 0, 0) for name in tensors]
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(named), len(values))
+    path.write_bytes(head + b"".join(values) + b"".join(named))
+
+
+def test_sizes_of_a_gguf_file_are_read_from_its_header(tmp_path):
+    path = tmp_path / "small.gguf"
+    _write(path, ["token_embd.weight", "blk.0.ffn_gate.weight"])
+    found = read_architecture(TeacherConfig(source=str(path)))
+    assert (found.hidden_size, found.n_layers, found.n_heads, found.n_key_heads) == (48, 6, 6, 2)
+    assert (found.head_size, found.intermediate_size, found.n_vocabulary) == (8, 80, 4)
+    assert (found.tied_head, found.gated, found.origin) == (True, True, "small.gguf")
+
+
+def test_a_gguf_file_with_an_output_matrix_has_a_head_of_its_own(tmp_path):
+    path = tmp_path / "untied.gguf"
+    _write(path, ["token_embd.weight", "output.weight", "blk.0.ffn_up.weight"])
+    found = read_architecture(TeacherConfig(source=str(path)))
+    assert (found.tied_head, found.gated) == (False, False)
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights at all", b"GGUF\x03\x00\x00\x00\x01"])
+def test_a_file_that_is_no_gguf_or_breaks_off_is_refused_with_a_cure(tmp_path, content):
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"no readable GGUF file.*--config-json"):
+        read_header(path)

@@ -1,0 +1,62 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dskd_core.dictionary.explorer import describe
+from dskd_core.dictionary.top_tokens import Reader, load_reader, readable
+from dskd_core.embeddings.teacher import load_teacher
+from dskd_core.senses.inventory import load_senses
+from dskd_core.store import places
+from dskd_core.store.artifacts import Artifact
+
+
+def test_a_sense_reads_as_the_tokens_of_largest_logit(nexted):
+    teacher = nexted.teacher()
+    rows = load_senses(nexted.senses()).centroids[:5]
+    reader = load_reader(teacher)
+    assert isinstance(reader, Reader)
+    model = load_teacher(teacher, nexted.config.teacher)
+    n_tokens = reader.tokenizer.n_tokens
+    with torch.inference_mode():
+        head = model.model.get_output_embeddings()
+        logits = head(torch.from_numpy(rows.astype(np.float32)))[:, :n_tokens]
+    for row, said in zip(logits, reader.nearest(rows), strict=True):
+        best = row.argsort(descending=True)[:8].tolist()
+        assert said == [readable(reader.tokenizer.decode([token])) for token in best]
+
+
+@pytest.fixture
+def without_weights(nexted, tmp_path) -> Artifact:
+    """The teacher as an artifact that points to weights that are not here."""
+    teacher = nexted.teacher()
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    for file in Path(teacher.uri).iterdir():
+        if file.is_file() and not file.name.endswith(".safetensors"):
+            (folder / file.name).write_bytes(file.read_bytes())
+    pointer = {"source": "nobody/nothing-at-all", "revision": "0" * 40}
+    (folder / "weights.json").write_text(json.dumps(pointer))
+    files = places.described(folder, flushed=False)
+    return Artifact(str(folder), replace(teacher.record, files=files))
+
+
+def test_weights_that_are_not_here_are_said_to_be_absent(without_weights):
+    assert load_reader(without_weights) == "the teacher's weights are not on this machine"
+
+
+def test_a_word_is_shown_without_the_weights_too(nexted, without_weights, monkeypatch):
+    get = type(nexted.store).get
+
+    def teacher_elsewhere(store, stage, fingerprint):
+        return without_weights if stage == "teacher" else get(store, stage, fingerprint)
+
+    dictionary = nexted.dictionary()
+    monkeypatch.setattr(type(nexted.store), "get", teacher_elsewhere)
+    text = describe(nexted.store, dictionary, "light")
+    assert "is not shown: the teacher's weights are not on this machine" in text
+    assert "sense 0" in text
+    assert "dark" in text

@@ -1,0 +1,203 @@
+"""Scores of a random llama's students, against the exported checkpoint and naive loops."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dskd_core.corpus.store import load_windows
+from dskd_core.decoder.batches import next_tokens
+from dskd_core.dictionary.store import load_dictionary
+from dskd_core.embeddings.teacher import load_teacher
+from dskd_core.errors import ArtifactError
+from dskd_core.evaluation.heldout.store import read_layers, score_student, student_tail
+from dskd_core.training.activations.readers import Activations
+from dskd_core.training.losses.objective import padded_entering, run_tail
+from dskd_core.training.student.shape import load_student, shape_of
+
+
+def checkpoint(student):
+    from transformers import AutoModelForCausalLM
+
+    folder = student.folder() / "model"
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def loaded(miniature):
+    return load_teacher(miniature.teacher(), miniature.config.teacher)
+
+
+def mse(a, b):
+    return sum((float(x) - float(y)) ** 2 for x, y in zip(a, b, strict=True)) / len(a)
+
+
+@torch.no_grad()
+def naive_window(miniature, model, teacher, window):
+    """Score one window from token ids alone, in float64, position by position."""
+    corpus, dictionary = load_windows(miniature.corpus()), load_dictionary(miniature.dictionary())
+    ids = torch.from_numpy(corpus.window(window).astype(np.int64))[None]
+    labels = next_tokens(corpus, window)
+    n_t = model.base_model(ids).last_hidden_state[0].double()
+    m_t = teacher.base_model(ids).last_hidden_state[0].double()
+    # Without the rows that pad the vocabulary.
+    head = model.get_output_embeddings().weight[: dictionary.n_tokens].double()
+    rows = dictionary.rows.astype(np.float64)
+    n_candidates = miniature.config.training.n_candidates
+    sums = dict.fromkeys(
+        ("n_positions", "ce", "kl", "top1_agreement", "accuracy", "state_mse", "n_with_positives",
+         "own_synonym_mse", "n_with_negatives", "antonym_mse", "n_with_both", "n_synonym_nearer"),
+        0.0,
+    )  # fmt: skip
+    for n, m, label in zip(n_t, m_t, labels, strict=True):
+        if label < 0:
+            continue
+        z, taught = head @ n, head @ m
+        p, q = torch.softmax(taught / 2.0, 0), torch.softmax(z / 2.0, 0)
+        sums["n_positions"] += 1
+        sums["ce"] -= math.log(torch.softmax(z, 0)[label])
+        sums["kl"] += float((p * (p / q).log()).sum())
+        sums["top1_agreement"] += float(z.argmax() == taught.argmax())
+        sums["accuracy"] += float(z.argmax() == label)
+        sums["state_mse"] += mse(n, m)
+        own, synonyms, antonyms = (
+            [rows[r] for r in csr.of(label)]
+            for csr in (dictionary.own, dictionary.positives, dictionary.negatives)
+        )
+        near = sorted(own + synonyms, key=lambda row: mse(m, row))[:n_candidates]
+        if near:
+            sums["n_with_positives"] += 1
+            sums["own_synonym_mse"] += np.mean([mse(n, row) for row in near])
+        near = sorted(antonyms, key=lambda row: mse(m, row))[:n_candidates]
+        if near:
+            sums["n_with_negatives"] += 1
+            sums["antonym_mse"] += np.mean([mse(n, row) for row in near])
+        if synonyms and antonyms:
+            sums["n_with_both"] += 1
+            nearer = min(mse(n, r) for r in synonyms) < min(mse(n, r) for r in antonyms)
+            sums["n_synonym_nearer"] += nearer
+    return sums
+
+
+@pytest.mark.parametrize("arm", ["kd", "dskd"])
+def test_scores_equal_the_exported_checkpoint_run_by_transformers(miniature, arm):
+    scores = miniature.score(arm)
+    rows = scores.table("windows.parquet").to_pylist()
+    model = checkpoint(miniature.student(arm))
+    teacher = loaded(miniature).model
+    for row in rows[:6]:
+        expected = naive_window(miniature, model, teacher, row["window"])
+        for name, value in expected.items():
+            assert row[name] == pytest.approx(value, abs=2e-2, rel=2e-3), name
+    assert any(row["n_with_both"] for row in rows[:6])
+
+
+def test_the_tail_read_from_safetensors_gives_the_checkpoints_own_states(miniature):
+    student, untrained = miniature.student("dskd"), miniature.untrained()
+    cached = Activations(miniature.activations(), miniature.store)
+    windows = cached.read(cached.heldout[:3])
+    decoder, entry = load_student(untrained, miniature.config.teacher), shape_of(untrained).entry
+    with torch.no_grad():
+        tail = student_tail(decoder, entry, student)
+        states = run_tail(tail, *padded_entering(windows), "float32")
+    corpus, model = load_windows(miniature.corpus()), checkpoint(student)
+    expected = [
+        model.base_model(torch.from_numpy(corpus.window(w.window).astype(np.int64))[None])
+        for w in windows
+    ]
+    flat = torch.cat([out.last_hidden_state[0] for out in expected])
+    assert torch.allclose(states, flat, atol=1e-5)
+
+
+def test_layers_are_found_under_the_names_of_llama_and_of_gpt2(tmp_path):
+    from safetensors.torch import save_file
+
+    ones = torch.ones(2)
+    save_file(
+        {"model.layers.0.a": ones, "model.layers.3.mlp.b": 2 * ones}, tmp_path / "1.safetensors"
+    )
+    save_file(
+        {"transformer.h.12.attn.c": 3 * ones, "lm_head.weight": ones}, tmp_path / "2.safetensors"
+    )
+    found = read_layers(tmp_path, first=3)
+    assert {name: float(value[0]) for name, value in found.items()} == {"0.mlp.b": 2, "9.attn.c": 3}
+
+
+def test_the_teacher_agrees_with_itself_and_has_no_distance_to_itself(miniature):
+    scores = miniature.score("teacher")
+    means = scores.record.report["means"]
+    assert scores.record.report["arm"] == "teacher"
+    assert scores.record.report["seed"] is None
+    assert scores.record.counts["layers"] == 4
+    assert means["top1_agreement"] == 1.0
+    assert means["state_mse"] == 0.0
+    assert abs(means["kl"]) < 1e-3
+    assert scores.record.report["perplexity"] == pytest.approx(math.exp(means["ce"]))
+
+
+def test_kl_is_never_noticeably_negative(miniature):
+    for arm in ("teacher", "kd", "dskd", "kd_mse"):
+        table = miniature.score(arm).table("windows.parquet")
+        kl = table["kl"].to_numpy() / table["n_positions"].to_numpy()
+        assert kl.min() > -1e-3
+
+
+def test_every_heldout_window_has_one_row_with_its_document(miniature):
+    corpus = load_windows(miniature.corpus())
+    table = miniature.score("kd").table("windows.parquet")
+    heldout = np.flatnonzero(corpus.heldout)
+    assert table["window"].to_pylist() == heldout.tolist()
+    keys = corpus.document_keys[corpus.documents[heldout]]
+    assert table["document"].to_pylist() == keys.tolist()
+    labelled = [int((next_tokens(corpus, int(w)) >= 0).sum()) for w in heldout]
+    assert table["n_positions"].to_pylist() == labelled
+
+
+def test_means_are_sums_over_sums_not_means_of_window_means(miniature):
+    scores = miniature.score("kd")
+    table = scores.table("windows.parquet")
+    total = sum(table["ce"].to_pylist()) / sum(table["n_positions"].to_pylist())
+    assert scores.record.report["means"]["ce"] == pytest.approx(total)
+    shares = sum(table["n_synonym_nearer"].to_pylist()) / sum(table["n_with_both"].to_pylist())
+    assert scores.record.report["means"]["synonym_nearer"] == pytest.approx(shares)
+
+
+def test_scoring_again_gives_the_same_bytes(miniature):
+    first = miniature.score("dskd", 1)
+    miniature.store.discard(first)
+    assert miniature.score("dskd", 1).record.content == first.record.content
+
+
+def score_with(miniature, student=None, **changed):
+    config, inputs = miniature.config, replace(miniature.inputs(), **changed)
+    return score_student(miniature.store, config.training, config.teacher, inputs, student)
+
+
+def test_artifacts_that_were_not_made_from_one_another_are_refused_by_name(miniature):
+    for name, told in (
+        ("untrained", "untrained-student"),
+        ("activations", "activations"),
+        ("dictionary", "dictionary"),
+    ):
+        given = getattr(miniature.inputs(), name)
+        given = replace(given, record=replace(given.record, fingerprint="0" * 16))
+        with pytest.raises(ArtifactError, match=f"was made with {told} .*, not {'0' * 16}"):
+            score_with(miniature, **{name: given})
+
+
+def test_activations_without_heldout_windows_are_refused(miniature, monkeypatch):
+    def nothing_held_out(self, *arguments, **options):
+        self.heldout = []
+
+    monkeypatch.setattr(Activations, "__init__", nothing_held_out)
+    stored = miniature.dictionary()
+    record = replace(stored.record, fingerprint="0" * 16)
+    chosen = miniature.candidates()
+    inputs = chosen.record.inputs | {"dictionary": "0" * 16}
+    with pytest.raises(ArtifactError, match="0 held-out windows"):
+        score_with(
+            miniature,
+            dictionary=replace(stored, record=record),
+            candidates=replace(chosen, record=replace(chosen.record, inputs=inputs)),
+        )

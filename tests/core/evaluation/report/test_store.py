@@ -1,0 +1,228 @@
+"""The report of a random llama's students, and of scores written by hand."""
+
+import math
+import re
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dskd_core.config import EvaluationConfig
+from dskd_core.errors import ArtifactError
+from dskd_core.evaluation.comparison.score_board import ScoreBoard
+from dskd_core.evaluation.heldout.metrics import METRICS
+from dskd_core.evaluation.report.figures import smoothed
+from dskd_core.evaluation.report.page import Cell, Page, Section, Table, to_html, to_markdown
+from dskd_core.evaluation.report.store import build_report
+from dskd_core.store.artifacts import ArtifactStore, Work
+
+CONFIG = EvaluationConfig(n_resamples=200)
+N_WINDOWS = 24
+
+
+def write_scores(store, arm, seed, *, ce=3.0, window_shift=0):
+    """Write scores of 24 windows in 12 documents, 10 positions each, CE ``ce`` at all of them."""
+    columns = {name: np.full(N_WINDOWS, 5.0) for m in METRICS for name in (m.total, m.count)}
+    columns |= {
+        "n_positions": np.full(N_WINDOWS, 10, np.int32),
+        "ce": 10.0 * ce + np.linspace(-0.01, 0.01, N_WINDOWS),
+        "window": np.arange(N_WINDOWS, dtype=np.int32) + window_shift,
+        "document": np.arange(N_WINDOWS, dtype=np.int32) // 2,
+    }
+    sums = {name: float(values.sum()) for name, values in columns.items()}
+    work = Work("scores", {"ce": ce, "shift": window_shift}, {"student": f"{arm} {seed}"})
+    with store.publish(work) as draft:
+        draft.write_table("windows.parquet", pa.table(columns))
+        draft.counts |= {"layers": 15, "parameters": 81_000_000, "windows": N_WINDOWS}
+        draft.counts |= {"documents": 12, "positions": 240}
+        draft.counts["positions_with_synonyms_and_antonyms"] = 120
+        means = {m.name: sums[m.total] / sums[m.count] for m in METRICS}
+        draft.report |= {"arm": arm, "seed": seed, "teacher": "a teacher", "means": means}
+        draft.report["perplexity"] = math.exp(means["ce"])
+    return store.get(work.stage, work.fingerprint)
+
+
+def write_student(store, arm, seed, *, active=0.0):
+    work = Work("student", {"active": active}, {"student": f"{arm} {seed}"})
+    with store.publish(work) as draft:
+        history = {"step": [0.0, 1.0], "ce": [4.0, 3.0], "active_share": [active, active]}
+        draft.write_table("history.parquet", pa.table(history))
+        draft.counts |= {"steps": 2, "trainable_parameters": 7_000_000}
+        draft.report |= {"arm": arm, "seed": seed, "margin": 1.0, "last_step": {"ce": 3.0}}
+    return store.get(work.stage, work.fingerprint)
+
+
+def report_of(root, ce_by_arm, *, active=0.0):
+    store = ArtifactStore(str(root))
+    scores, students = [write_scores(store, "teacher", None, ce=2.0)], []
+    for arm, by_seed in ce_by_arm.items():
+        for seed, ce in enumerate(by_seed):
+            scores.append(write_scores(store, arm, seed, ce=ce))
+            students.append(write_student(store, arm, seed, active=active))
+    return build_report(store, CONFIG, scores, students)
+
+
+@pytest.fixture(scope="module")
+def real(miniature, students):
+    scores = [miniature.score("teacher")]
+    scores += [miniature.score(arm, seed) for arm, seed in students]
+    return build_report(miniature.store, CONFIG, scores, list(students.values()))
+
+
+def test_the_table_has_a_row_for_each_arm_in_the_papers_order(real):
+    table = real.record.report["table"]
+    assert [row["arm"] for row in table] == ["teacher", "kd", "dskd", "kd_mse"]
+    assert [row["seeds"] for row in table] == [0, 2, 2, 2]
+    assert [row["layers"] for row in table] == [4, 3, 3, 3]
+    for row in table:
+        assert {"CE", "perplexity", "KL to teacher", "top-1 agreement"} < set(row)
+
+
+def test_means_and_deviations_over_seeds_are_those_of_the_scores(real, miniature):
+    means = [miniature.score("dskd", seed).record.report["means"]["ce"] for seed in (0, 1)]
+    row, spread = (real.record.report[name][2] for name in ("means", "sd"))
+    assert row["ce"] == pytest.approx(sum(means) / 2, abs=1e-6)
+    assert spread["ce"] == pytest.approx(abs(means[0] - means[1]) / math.sqrt(2), abs=1e-6)
+
+
+def test_every_arm_is_compared_with_kd_in_every_metric(real):
+    report = real.record.report
+    arms = [row["arms"] for row in report["comparison"]]
+    assert arms == ["dskd - kd"] * len(METRICS) + ["kd_mse - kd"] * len(METRICS)
+    assert {row["arms"] for row in report["control"]} == {"dskd - kd_mse"}
+    kd, dskd = report["means"][1], report["means"][2]
+    first = report["comparison"][0]
+    assert first["metric"] == "CE"
+    assert first["difference"] == pytest.approx(dskd["ce"] - kd["ce"], abs=2e-6)
+    assert first["low"] <= first["difference"] <= first["high"]
+
+
+def test_the_page_stands_alone(real):
+    page = (real.folder() / "report.html").read_text("utf-8")
+    assert not re.search(r"https?://|<script|<link|@import", page)
+    pictures = re.findall(r'src="([^,"]+),', page)
+    assert pictures == ["data:image/png;base64"] * 4, "training, and three pairs of arms"
+    assert (real.folder() / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_both_pages_show_the_same_figures(real):
+    figures = {f"{row['CE']:.4f}" for row in real.record.report["table"]}
+    for name in ("report.md", "report.html"):
+        text = (real.folder() / name).read_text("utf-8")
+        assert all(figure in text for figure in figures)
+        assert real.record.inputs["student dskd 0"] in text
+
+
+def test_a_report_made_again_in_another_order_has_the_same_bytes(real, miniature, students):
+    subjects = [("teacher", 0), *students]
+    scores = [miniature.score(*subject) for subject in reversed(subjects)]
+    students = list(reversed(students.values()))
+    again = build_report(miniature.store, CONFIG, scores, students)
+    assert again.fingerprint == real.fingerprint
+    miniature.store.discard(again)
+    shutil.rmtree(again.uri, ignore_errors=True)
+    assert build_report(miniature.store, CONFIG, scores, students).record.content == (
+        real.record.content
+    )
+
+
+def test_seconds_stand_in_the_record_and_not_in_the_page(real, students):
+    costs = real.record.report["students"]
+    assert costs[0]["seconds"] == students["kd", 0].record.seconds
+    assert costs[0]["bytes"] == students["kd", 0].record.n_bytes
+    assert [(c["arm"], c["seed"]) for c in costs[:3]] == [("kd", 0), ("kd", 1), ("dskd", 0)]
+
+
+def test_a_clear_difference_is_bold_and_called_better(tmp_path):
+    report = report_of(tmp_path, {"kd": [3.0, 3.01, 3.02], "dskd": [2.9, 2.91, 2.925]})
+    first = report.record.report["comparison"][0]
+    # Differences -0.1, -0.1, -0.095; every window alike.
+    assert first["difference"] == pytest.approx(-0.295 / 3, abs=1e-6)
+    assert (first["excludes_zero"], first["verdict"]) == ("yes", "better")
+    text = (report.folder() / "report.md").read_text("utf-8")
+    assert "DSKD is better than KD in CE (−0.0983)" in text
+    assert re.search(r"\| CE \(nats\) ↓ \| [^|*]+ \| [^|*]+ \| \*\*2\.9117 ± 0\.0126\*\* \|", text)
+
+
+def test_nothing_is_bold_where_seeds_disagree(tmp_path):
+    report = report_of(tmp_path, {"kd": [3.0, 3.0], "dskd": [2.8, 3.1]})
+    text = (report.folder() / "report.md").read_text("utf-8")
+    assert "**" not in text
+    assert "No arm is told apart from KD" in text
+
+
+def test_one_seed_calls_nothing_better(tmp_path):
+    report = report_of(tmp_path, {"kd": [3.0], "dskd": [2.0]})
+    assert report.record.report["comparison"][0]["verdict"] == "one seed"
+    text = (report.folder() / "report.md").read_text("utf-8")
+    assert "**" not in text
+    assert "With one seed" in text
+
+
+def test_a_margin_that_did_nothing_is_said_so(tmp_path):
+    for active, words in ((0.0, "practically off"), (1.0, "always on"), (0.4, "40.0% lay inside")):
+        report = report_of(tmp_path / str(active), {"kd": [3.0], "dskd": [2.0]}, active=active)
+        assert words in (report.folder() / "report.md").read_text("utf-8")
+        assert report.record.report["active_share"]["dskd seed 0"] == active
+
+
+def test_text_documents_are_drawn_where_there_are_enough(tmp_path):
+    report = report_of(tmp_path, {"kd": [3.0], "dskd": [2.0]})
+    assert report.record.report["clusters"] == "documents"
+    assert "draw documents and seeds" in (report.folder() / "report.md").read_text("utf-8")
+
+
+def test_scores_without_kd_are_refused(tmp_path):
+    store = ArtifactStore(str(tmp_path))
+    with pytest.raises(ArtifactError, match="none of arm 'kd'"):
+        ScoreBoard([write_scores(store, "dskd", 0)])
+
+
+def test_a_subject_that_comes_twice_is_refused(tmp_path):
+    store = ArtifactStore(str(tmp_path))
+    twice = [write_scores(store, "kd", 0), write_scores(store, "kd", 0, ce=2.0)]
+    with pytest.raises(ArtifactError, match="'kd', seed 0"):
+        ScoreBoard(twice)
+
+
+def test_scores_of_other_windows_are_refused(tmp_path):
+    store = ArtifactStore(str(tmp_path))
+    others = [write_scores(store, "kd", 0), write_scores(store, "dskd", 0, window_shift=1)]
+    with pytest.raises(ArtifactError, match="different held-out windows"):
+        ScoreBoard(others)
+
+
+def test_only_seeds_of_both_arms_are_paired(tmp_path):
+    report = report_of(tmp_path, {"kd": [3.0, 3.0, 3.0], "dskd": [2.0, 2.5]})
+    first = report.record.report["comparison"][0]
+    assert first["seeds"] == 2
+    assert first["difference"] == pytest.approx(-0.75)
+    assert report.record.report["intervals"][0]["by_seed"] == {"0": -1.0, "1": -0.5}
+
+
+def test_the_page_escapes_what_could_break_it(tmp_path):
+    table = Table(("a|b",), ((Cell("<i>x|y"),),))
+    page = Page("<b>", (Section("s", ("p & q",), table),))
+    assert "<i>x|y" not in to_html(page, tmp_path)
+    assert "&lt;i&gt;x|y" in to_html(page, tmp_path)
+    assert "| a\\|b |" in to_markdown(page)
+
+
+def without(column, sums):
+    def zeroed(self, arm, seeds, name):
+        return sums(self, arm, seeds, name) * (name != column)
+
+    return zeroed
+
+
+def test_a_metric_that_no_position_has_is_not_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(ScoreBoard, "sums", without("n_with_negatives", ScoreBoard.sums))
+    report = report_of(tmp_path, {"kd": [3.0], "dskd": [2.0]})
+    assert "antonym MSE" not in {row["metric"] for row in report.record.report["comparison"]}
+
+
+def test_smoothing_is_a_running_mean():
+    values = np.array([4.0, 0.0, 2.0, 6.0])
+    naive = [np.mean(values[max(0, i - 2) : i + 1]) for i in range(4)]
+    assert smoothed(values, 3).tolist() == pytest.approx(naive)

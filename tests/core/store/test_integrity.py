@@ -1,0 +1,276 @@
+"""Forged artifacts: links, files the record does not name, arrays that dskd does not write."""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zarr
+from zarr.codecs import BytesCodec, GzipCodec, ShardingCodec
+
+from dskd_core.errors import ArtifactError, ConfigError
+from dskd_core.store import places
+from dskd_core.store.arrays import get_array, put_array
+from dskd_core.store.artifacts import RECORD, Artifact, ArtifactStore, Record, Work
+from dskd_core.store.verification import verify
+
+WORK = Work("senses", {"k": 5}, {})
+VALUES = np.arange(40, dtype=np.float32).reshape(20, 2)
+CURE = "delete .* and run its stage again"
+
+
+@pytest.fixture
+def artifact(tmp_path) -> Artifact:
+    store = ArtifactStore(str(tmp_path / "root"))
+    with store.publish(WORK) as draft:
+        put_array(draft.write_group("x.zarr"), "rows", VALUES, chunk_bytes=40)
+        draft.write_table("t.parquet", pa.table({"a": [1, 2]}))
+        draft.path("model").mkdir()
+        draft.path("model/facts.json").write_text("{}")
+        draft.path("model/model.safetensors").write_bytes(b"weights")
+    return store.get(WORK.stage, WORK.fingerprint)
+
+
+def reopened(artifact: Artifact) -> Artifact:
+    return ArtifactStore.open(artifact.uri)
+
+
+def forge(artifact: Artifact, *, without: str = "", described: bool = False) -> Artifact:
+    """Write the record anew, its seal too, as whoever may write below a root can.
+
+    Args:
+        artifact: to be opened again.
+        without: names that hold this leave the record.
+        described: let it say what the files are now.
+    """
+    record = Record(**json.loads((Path(artifact.uri) / RECORD).read_text()))
+    files = places.described(Path(artifact.uri), flushed=False) if described else record.files
+    files = {n: e for n, e in files.items() if n != RECORD and not (without and without in n)}
+    forged = replace(record, files=files).sealed()
+    (Path(artifact.uri) / RECORD).write_text(json.dumps(asdict(forged)))
+    return reopened(artifact)
+
+
+def lead_away(path: Path, content: bytes | None = None) -> Path:
+    """Put a link in the place of a file, or of a folder, to one elsewhere with its content."""
+    away = next(folder for folder in path.parents if folder.name == "root").with_name("elsewhere")
+    away.mkdir(exist_ok=True)
+    target = away / path.name
+    if path.is_dir():
+        shutil.copytree(path, target)
+        shutil.rmtree(path)
+    else:
+        target.write_bytes(path.read_bytes() if content is None else content)
+        path.unlink(missing_ok=True)
+    path.symlink_to(target)
+    return target
+
+
+def read_whole(artifact: Artifact) -> np.ndarray:
+    return get_array(artifact.group("x.zarr"), "rows")
+
+
+def read_through_zarr(artifact: Artifact) -> np.ndarray:
+    return np.asarray(artifact.group("x.zarr")["rows"][...])
+
+
+READERS = pytest.mark.parametrize("read", [read_whole, read_through_zarr])
+PLACES = ["c/0/0", "c/1", "c", "zarr.json", "."]
+
+
+@READERS
+@pytest.mark.parametrize("place", PLACES)
+def test_a_link_in_an_array_is_refused_even_to_a_copy(artifact, read, place):
+    np.testing.assert_array_equal(read(artifact), VALUES)
+    lead_away(Path(artifact.uri) / "x.zarr/rows" / place)
+    with pytest.raises(ArtifactError, match=rf"is or lies in a link to .*elsewhere.*{CURE}"):
+        read(reopened(artifact))
+    assert any("is a link to" in problem.what for problem in verify(artifact.uri).problems)
+
+
+@READERS
+def test_a_group_that_is_a_link_is_refused(artifact, read):
+    lead_away(Path(artifact.uri) / "x.zarr")
+    with pytest.raises(ArtifactError, match=r"link to .*elsewhere"):
+        read(reopened(artifact))
+
+
+@READERS
+def test_a_chunk_that_is_a_link_absent_from_the_record_is_not_returned_as_data(artifact, read):
+    secret = np.full((5, 2), 7, np.float32).tobytes()
+    secret += google_crc32c.value(secret).to_bytes(4, "little")
+    lead_away(Path(artifact.uri) / "x.zarr/rows/c/0/0", secret)
+    forged = forge(artifact, without="rows/c/0/0")
+    with pytest.raises(ArtifactError, match=rf"rows/c/0/0 is not in its record; {CURE}"):
+        read(forged)
+
+
+@READERS
+@pytest.mark.parametrize("present", [True, False])
+def test_a_chunk_the_record_does_not_name_is_neither_data_nor_zeros(artifact, read, present):
+    if not present:
+        (Path(artifact.uri) / "x.zarr/rows/c/3/0").unlink()
+    with pytest.raises(ArtifactError, match=r"rows/c/3/0 is not in its record"):
+        read(forge(artifact, without="rows/c/3/0"))
+
+
+@READERS
+@pytest.mark.parametrize("name", ["x.zarr/rows/zarr.json", "x.zarr/zarr.json"])
+def test_metadata_the_record_does_not_name_is_refused(artifact, read, name):
+    with pytest.raises(ArtifactError, match=f"{name} is not in its record"):
+        read(forge(artifact, without=name))
+
+
+def test_an_array_laid_beside_those_of_the_record_is_refused(artifact):
+    put_array(zarr.open_group(f"{artifact.uri}/x.zarr", mode="r+"), "more", VALUES)
+    group = reopened(artifact).group("x.zarr")
+    np.testing.assert_array_equal(get_array(group, "rows"), VALUES)
+    with pytest.raises(ArtifactError, match=r"more/zarr\.json is not in its record"):
+        get_array(group, "more")
+    with pytest.raises(ArtifactError, match=r"more/zarr\.json is not in its record"):
+        list(group.arrays())
+    with pytest.raises(KeyError):
+        group["absent"]
+
+
+CODECS = {
+    "gzip": {"compressors": [GzipCodec()]},
+    "none": {"compressors": None},
+    "sharded": {"serializer": ShardingCodec(chunk_shape=(5, 2), codecs=[BytesCodec()])},
+}
+
+
+@READERS
+@pytest.mark.parametrize("codecs", CODECS.values(), ids=CODECS)
+def test_codecs_that_dskd_does_not_write_are_refused(artifact, read, codecs):
+    group = zarr.open_group(f"{artifact.uri}/x.zarr", mode="r+")
+    options = {"compressors": None} | codecs
+    array = group.create_array("rows", shape=(20, 2), dtype="f4", overwrite=True, **options)
+    array[...] = VALUES
+    with pytest.raises(ArtifactError, match=r"rows/zarr\.json has the codecs .*dskd writes"):
+        read(forge(artifact, described=True))
+
+
+@READERS
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"codecs": [{"name": "bytes"}, {"name": "numcodecs.pickle"}]},
+        {"codecs": [{"name": "crc32c"}]},
+        {"codecs": []},
+        {"codecs": "bytes"},
+        {"zarr_format": 2},
+        {"node_type": "elsewhere"},
+        {"chunk_key_encoding": {"name": "v2"}},
+        {"chunk_grid": {"name": "rectilinear"}},
+        {"storage_transformers": [{"name": "indirection"}]},
+        {"chunk_grid": None},
+    ],
+    ids=str,
+)
+def test_metadata_of_another_kind_is_refused_before_zarr_acts_on_it(artifact, read, change):
+    path = Path(artifact.uri) / "x.zarr/rows/zarr.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ArtifactError, match=rf"rows/zarr\.json .*{CURE}"):
+        read(forge(artifact, described=True))
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+@READERS
+def test_metadata_of_arrays_inside_that_of_their_group_is_refused(artifact, read):
+    zarr.consolidate_metadata(f"{artifact.uri}/x.zarr")
+    with pytest.raises(ArtifactError, match=r"x\.zarr/zarr\.json holds the metadata of its arrays"):
+        read(forge(artifact, described=True))
+
+
+@READERS
+def test_an_array_of_zarr_2_is_never_opened(artifact, read):
+    shutil.rmtree(Path(artifact.uri) / "x.zarr")
+    group = zarr.create_group(f"{artifact.uri}/x.zarr", zarr_format=2)
+    group.create_array("rows", data=VALUES)
+    with pytest.raises(ConfigError, match=r"'\.z\w+' is not a plain name"):
+        forge(artifact, described=True)
+    with pytest.raises(ArtifactError, match=r"x\.zarr is missing"):
+        read(forge(artifact, described=True, without="/.z"))
+
+
+def test_an_array_of_zarr_2_in_a_group_of_zarr_3_is_not_seen(artifact):
+    shutil.rmtree(Path(artifact.uri) / "x.zarr/rows")
+    zarr.create_array(f"{artifact.uri}/x.zarr/rows", data=VALUES, zarr_format=2)
+    with pytest.raises(KeyError):
+        read_whole(forge(artifact, described=True, without="/.z"))
+
+
+def test_tables_and_files_the_record_does_not_name_are_refused(artifact):
+    pq.write_table(pa.table({"a": [3]}), f"{artifact.uri}/more.parquet")
+    (Path(artifact.uri) / "more.json").write_text("{}")
+    opened = reopened(artifact)
+    for read in (lambda: opened.table("more.parquet"), lambda: opened.read_bytes("more.json")):
+        with pytest.raises(ArtifactError, match=rf"more\.\w+ is not in its record; {CURE}"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "model/facts.json", "model"])
+def test_tables_and_files_that_are_links_are_refused_even_to_a_copy(artifact, name):
+    lead_away(Path(artifact.uri) / name)
+    opened = reopened(artifact)
+    full = "model/facts.json" if name == "model" else name
+    read = opened.table if name.endswith("parquet") else opened.read_bytes
+    with pytest.raises(ArtifactError, match=rf"{full} is or lies in a link to .*{CURE}"):
+        read(full)
+    for weights in (True, False):
+        with pytest.raises(ArtifactError, match=f"{name} is a link to"):
+            opened.folder(weights=weights)
+
+
+@pytest.mark.parametrize("name", ["model/chat_template.jinja", "model/deep/er/a.json", "x.bin"])
+def test_a_folder_with_a_file_the_record_does_not_name_is_given_to_no_library(artifact, name):
+    path = Path(artifact.uri) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}")
+    with pytest.raises(ArtifactError, match=f"{name} is not in its record; {CURE}"):
+        reopened(artifact).folder()
+
+
+def test_what_file_managers_leave_behind_does_no_harm_unless_it_is_a_link(artifact):
+    hidden = Path(artifact.uri) / "model/.DS_Store"
+    hidden.write_text("x")
+    assert artifact.folder() == Path(artifact.uri)
+    lead_away(hidden)
+    with pytest.raises(ArtifactError, match="is a link to"):
+        artifact.folder()
+
+
+def test_a_pipe_in_an_artifact_is_refused_and_not_waited_for(artifact):
+    path = Path(artifact.uri) / "model/facts.json"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ArtifactError, match=r"facts\.json is no plain file"):
+        artifact.folder()
+    said = [(problem.where, problem.what) for problem in verify(artifact.uri).problems]
+    assert ("model/facts.json", "is no plain file") in said
+
+
+def test_a_record_that_is_a_link_is_refused(artifact):
+    lead_away(Path(artifact.uri) / RECORD)
+    with pytest.raises(ArtifactError, match=r"record\.json is or lies in a link to"):
+        reopened(artifact)
+
+
+def test_a_root_and_a_stage_may_be_links(artifact, tmp_path):
+    root = Path(artifact.uri).parents[1]
+    root.rename(tmp_path / "disk")
+    root.symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/senses").rename(tmp_path / "disk/other-disk")
+    (tmp_path / "disk/senses").symlink_to(tmp_path / "disk/other-disk")
+    found = ArtifactStore(str(root)).get(WORK.stage, WORK.fingerprint)
+    np.testing.assert_array_equal(read_whole(found), VALUES)
+    np.testing.assert_array_equal(read_through_zarr(found), VALUES)
+    assert found.table("t.parquet").num_rows == 2
+    assert found.folder() == Path(found.uri)

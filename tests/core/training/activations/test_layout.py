@@ -1,0 +1,60 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from dskd_core.corpus.store import Windows
+from dskd_core.errors import DataError
+from dskd_core.training.activations.capture import WindowActivations
+from dskd_core.training.activations.layout import Part, position_bytes, write_part
+
+WINDOWS = Windows(
+    token_ids=np.arange(9, dtype=np.int32),
+    offsets=np.array([0, 4, 6, 9]),
+    documents=np.array([0, 0, 1], np.int32),
+    starts=np.array([0, 4, 0], np.int32),
+    heldout=np.array([False, False, True]),
+    document_keys=np.array([11, 2**64 - 1], np.uint64),
+    prefix=(),
+)
+
+
+def captured(window: int, d: int = 3) -> WindowActivations:
+    n = int(WINDOWS.lengths[window])
+    states = window + torch.arange(n * d).view(n, d) / 8  # bfloat16 and float16 hold them exactly
+    ids = torch.arange(n)
+    return WindowActivations(
+        window, ids - 1, ids % 3, states, states + 1, states + 2, ids / 4 + window, ids + 70_000
+    )
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_windows_come_back_as_they_were_captured(tmp_path, dtype, in_memory):
+    group = zarr.create_group(str(tmp_path / "part.zarr"))
+    assert write_part(group, WINDOWS, [captured(2), captured(0)], dtype) == 3 + 4
+    part = Part(group, in_memory=in_memory)
+    assert part.windows.tolist() == [0, 2]
+    assert part.documents.tolist() == [11, 2**64 - 1]
+    assert part.heldout.tolist() == [False, True]
+    for index, window in enumerate((0, 2)):
+        for name, expected in vars(captured(window)).items():
+            found = getattr(part.read(index), name)
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_a_position_takes_the_bytes_that_are_planned_for_it(tmp_path):
+    group = zarr.create_group(str(tmp_path / "part.zarr"))
+    n_positions = write_part(group, WINDOWS, [captured(0, d=64)], "bfloat16")
+    by_window = {"windows", "documents", "heldout", "offsets"}
+    stored = sum(array.nbytes for name, array in group.arrays() if name not in by_window)
+    assert stored == n_positions * position_bytes(64)
+
+
+def test_a_nan_is_refused_with_the_name_of_its_shard(tmp_path):
+    bad = dataclasses.replace(captured(1), states=torch.full((2, 3), torch.nan))
+    group = zarr.create_group(str(tmp_path / "part.zarr"))
+    with pytest.raises(DataError, match=r"Shard '3-of-4' has .*; set teacher\.dtype to float32"):
+        write_part(group, WINDOWS, [bad], "float32", "3-of-4")

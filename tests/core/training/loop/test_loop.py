@@ -1,0 +1,373 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from safetensors import safe_open
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
+
+from dskd_core.corpus.store import load_windows
+from dskd_core.dictionary.store import load_dictionary
+from dskd_core.embeddings.teacher import load_teacher
+from dskd_core.errors import ArtifactError, CapacityError, DataError
+from dskd_core.training.activations.readers import Activations
+from dskd_core.training.activations.store import resolve_mode
+from dskd_core.training.candidates.store import (
+    calibrated_margin,
+    margin_sentence,
+    select_candidates,
+)
+from dskd_core.training.loop.loop import Run, train_student
+from dskd_core.training.losses.objective import run_tail
+from dskd_core.training.losses.terms import Weights
+from tests.miniature import Built, make
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Built:
+    built = Built(make(tmp_path_factory.mktemp("training"), embeddings={"key": "next"}))
+    built.activations()
+    return built
+
+
+def _run(built: Built, arm: str = "dskd", seed: int = 0) -> Run:
+    config = built.config
+    return Run.prepare(built.store, config.training, config.teacher, built.inputs(arm), arm, seed)
+
+
+def _loss(run: Run, number: int = 0) -> tuple[torch.Tensor, dict[str, float]]:
+    step = run.schedule.step(number)
+    return run.objective.of(run.batch(step), step)
+
+
+def _naive_loss(run: Run, built: Built) -> float:
+    """Eq. 3-5 over the windows of step 0: whole models, full logits, a loop over positions."""
+    teacher = load_teacher(built.teacher(), built.config.teacher)
+    windows, senses = load_windows(built.corpus()), run.objective.senses.double()
+    dictionary, weights = load_dictionary(built.dictionary()), run.objective.weights
+    batch = run.batch(run.schedule.step(0))
+    student_states, teacher_states, labels, terms, start = [], [], [], [], 0
+    chosen = set(batch.chosen.tolist())
+    for cached in batch.windows:
+        ids = torch.tensor(windows.window(cached.window).tolist())[None]
+        with torch.no_grad():
+            out = teacher.model(ids, output_hidden_states=True)
+        m = out.hidden_states[-1][0].double()
+        n = run.tail(out.hidden_states[run.entry]).detach()[0].double()
+        for t in range(ids.shape[1]):
+            document = windows.document(int(windows.documents[cached.window]))
+            place = int(windows.starts[cached.window]) + t + 1
+            if place >= len(document):
+                continue
+            label = int(document[place])
+            student_states.append(n[t])
+            teacher_states.append(m[t])
+            labels.append(label)
+            if start + t in chosen:
+                terms.append(_naive_position(n[t], m[t], label, dictionary, senses, weights))
+        start += ids.shape[1]
+    head, temperature = teacher.head.double(), weights.temperature
+    z, taught = torch.stack(student_states) @ head.T, torch.stack(teacher_states) @ head.T
+    ce = functional.cross_entropy(z, torch.tensor(labels))
+    p, log_q = (taught / temperature).softmax(1), (z / temperature).log_softmax(1)
+    kl = (p * (p.log() - log_q)).sum(1).mean()
+    assert len(terms) == len(chosen)
+    return float(ce + weights.kl * weights.temperature**2 * kl + sum(terms) / len(terms))
+
+
+def _naive_position(n, m, label, dictionary, senses, weights: Weights) -> float:
+    def nearest(rows):
+        ordered = sorted(rows.tolist(), key=lambda r: float((senses[r] - m).norm()))
+        return [float((senses[r] - n).square().mean()) for r in ordered[:2]]  # kappa = 2
+
+    pull = nearest(np.append(dictionary.own.of(label), dictionary.positives.of(label)))
+    push = [max(0.0, weights.margin - mse) for mse in nearest(dictionary.negatives.of(label))]
+    return weights.positive * np.mean(pull) + weights.negative * (np.mean(push) if push else 0.0)
+
+
+def test_the_loss_of_a_step_equals_the_paper_s_equations_computed_naively(built):
+    run = _run(built)
+    loss, terms = _loss(run)
+    assert terms["negative"] > 0.0
+    assert loss.item() == pytest.approx(_naive_loss(run, built), rel=2e-3)  # e_t is float16
+
+
+def test_kd_differs_from_dskd_only_by_the_sense_terms(built):
+    loss_kd, _ = _loss(_run(built, "kd"))
+    loss_dskd, terms = _loss(_run(built, "dskd"))
+    difference = terms["positive"] + terms["negative"]
+    assert (loss_dskd - loss_kd).item() == pytest.approx(difference, rel=1e-5)
+
+
+def test_training_lowers_the_loss(built):
+    run = _run(built)
+    losses = [run.step(step)["loss"] for step in range(8)]
+    assert losses[-1] < losses[0]
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(built):
+    undisturbed = built.student("dskd", 3)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(n_done, n_total, unit, **measures):
+        if n_done == 6:
+            raise KilledError
+
+    built.store.discard(undisturbed)
+    with pytest.raises(KilledError):
+        built.student("dskd", 3, progress=kill)
+    steps = []
+    resumed = built.student("dskd", 3, progress=lambda n, *_, **__: steps.append(n))
+    assert steps[0] == 5  # the checkpoint of step 4 was found
+    assert resumed.record.files == undisturbed.record.files
+
+
+def test_a_student_s_record_says_its_peak_memory_and_its_files_do_not(built):
+    student = built.student("kd", 0)
+    weights = sum(entry["bytes"] for entry in student.record.files.values())
+    assert weights < student.record.report["peak_bytes"] < psutil.virtual_memory().total
+    assert "peak_bytes" not in (student.folder() / "model/README.md").read_text()
+
+
+def test_a_finished_run_leaves_no_checkpoints(built):
+    built.student("dskd", 4)
+    assert built.store.of_stage("checkpoint") == []
+
+
+def test_another_seed_is_another_order(built):
+    one, other = _run(built, seed=0), _run(built, seed=1)
+    assert one.schedule.step(0).windows != other.schedule.step(0).windows
+
+
+def test_arms_of_one_seed_see_the_same_windows_and_positions(built):
+    kd, *others = (_run(built, arm).schedule.step(3) for arm in ("kd", "dskd", "dskd_own"))
+    assert all(step.windows == kd.windows for step in others)
+    dskd, own = ([chosen.tolist() for chosen in step.chosen] for step in others)
+    assert dskd == own
+    assert kd.n_chosen == 0
+
+
+def test_every_window_is_seen_once_an_epoch(built):
+    schedule = _run(built).schedule
+    n = len(schedule.source.training)
+    seen = [window for step in range(n // 4) for window in schedule.step(step).windows]
+    assert len(set(seen)) == len(seen) == n // 4 * 4
+
+
+def test_heldout_windows_are_never_trained_on(built):
+    activations = Activations(built.activations(), built.store)
+    heldout = load_windows(built.corpus()).heldout
+    assert not heldout[activations.training].any()
+    assert heldout[activations.heldout].all()
+    assert len(activations.heldout) > 0
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(built):
+    run = _run(built)
+    with torch.no_grad():
+        next(iter(run.tail.layers.parameters())).fill_(float("nan"))
+    with pytest.raises(DataError, match=r"Step 2 .*learning_rate"):
+        run.step(2)
+
+
+def test_the_student_generates_in_a_python_that_has_no_dskd(built):
+    folder = built.student().file_uri("model")
+    program = f"""
+import sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained({folder!r})
+tokenizer = AutoTokenizer.from_pretrained({folder!r})
+ids = tokenizer("the kind man", return_tensors="pt")
+out = model.generate(**{{k: ids[k] for k in ("input_ids", "attention_mask")}}, max_new_tokens=3)
+assert "dskd_core" not in sys.modules
+print(model.config.num_hidden_layers, out.shape[1] - ids["input_ids"].shape[1])
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["3", "3"]
+
+
+def test_only_the_trainable_layers_of_the_student_differ_from_the_teacher(built):
+    student = AutoModelForCausalLM.from_pretrained(built.student().file_uri("model")).state_dict()
+    teacher = AutoModelForCausalLM.from_pretrained(built.config.teacher.source).state_dict()
+    differing = {name for name, value in student.items() if not value.equal(teacher[name])}
+    assert differing
+    assert all(name.startswith(("model.layers.1.", "model.layers.2.")) for name in differing)
+
+
+def test_a_dictionary_of_another_teacher_is_refused_by_name(built, monkeypatch):
+    dictionary = built.dictionary()
+    monkeypatch.setitem(dictionary.record.report, "tokenizer", "feedfeedfeedfeed")
+    with pytest.raises(ArtifactError, match=r"feedfeedfeedfeed.*teacher"):
+        select_candidates(built.store, built.config.training, built.activations(), dictionary)
+
+
+def test_activations_beyond_their_budget_are_refused_or_made_beside_the_student(built):
+    small = built.config.training.model_copy(update={"max_activation_bytes": 1000})
+    inputs = built.untrained(), built.corpus()
+    with pytest.raises(CapacityError, match=r"max_activation_bytes.*online"):
+        resolve_mode(small.model_copy(update={"mode": "cached"}), *inputs)
+    assert resolve_mode(small, *inputs) == "online"
+    assert resolve_mode(built.config.training, *inputs) == "cached"
+
+
+def test_a_found_student_is_not_trained_again(built, monkeypatch):
+    first = built.student("kd", 0)
+    monkeypatch.setattr(Run, "prepare", lambda *_: pytest.fail("trained again"))
+    config = built.config
+    again = train_student(
+        built.store, config.training, config.teacher, built.inputs("kd"), arm="kd", seed=0
+    )
+    assert again == first
+
+
+def test_kd_is_not_trained_again_where_only_senses_changed(built):
+    first = built.student("kd", 0)
+    inputs, training = built.inputs("kd"), built.config.training
+    other = training.model_copy(update={"n_candidates": 1, "positive_weight": 0.3, "margin": 9.0})
+    assert inputs.work(other, "kd", 0).fingerprint == first.fingerprint
+    works = {inputs.work(config, "dskd", 0).fingerprint for config in (training, other)}
+    assert len(works) == 2
+
+
+def test_online_training_takes_the_steps_of_cached_training(built):
+    config = built.config
+    online = Built(
+        config.model_copy(
+            update={"training": config.training.model_copy(update={"mode": "online"})}
+        )
+    )
+    here, there = (_run(one, "dskd") for one in (built, online))
+    for number in range(3):
+        expected, found = here.step(number), there.step(number)
+        for name, value in expected.items():
+            assert found[name] == pytest.approx(value, rel=5e-3, abs=2e-3), name  # e_t is float16
+    assert online.student("dskd").fingerprint != built.student("dskd").fingerprint
+
+
+@pytest.mark.parametrize("mode", ["cached", "online"])
+def test_layers_are_compiled_for_windows_of_full_length_alone(built, mode, monkeypatch):
+    lengths = []
+
+    def counting(eager, **_options):
+        def call(states, *args, **kwargs):
+            lengths.append(states.shape[1])
+            return eager(states, *args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", counting)
+    runs = []
+    for compiled in (False, True):
+        changed = {"mode": mode, "compile_layers": compiled, "batch_windows": 1}
+        training = built.config.training.model_copy(update=changed)
+        runs.append(_run(Built(built.config.model_copy(update={"training": training})), "kd"))
+    n_full, longest = 0, runs[1].source.lengths.max()
+    for number in range(8):
+        expected, found = (run.step(number) for run in runs)
+        assert found == expected
+        step = runs[1].schedule.step(number)
+        n_full += len(runs[1].source.labels(step.windows[0])) == longest
+    n_layers = 2 + (4 if mode == "online" else 0)
+    assert 0 < n_full < 8
+    assert lengths == [longest] * (n_full * n_layers)
+
+
+def test_accumulated_batches_add_up_to_the_step(built):
+    whole, cut = _run(built), _run(built)
+    cut.config = cut.config.model_copy(update={"n_accumulated": 3})
+    for number in range(3):
+        expected, found = whole.step(number), cut.step(number)
+        for name in ("loss", "ce", "kl", "positive", "negative", "kd_gradient", "grad_norm"):
+            assert found[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), name
+
+
+def test_controls_change_the_candidates_and_nothing_else(built):
+    terms = {arm: _loss(_run(built, arm))[1] for arm in ("dskd", "dskd_own", "dskd_shuffled")}
+    assert terms["dskd_own"]["negative"] == 0.0
+    assert len({round(term["positive"], 6) for term in terms.values()}) == 3
+    assert len({term["ce"] for term in terms.values()}) == 1
+    unhinged = _loss(_run(built, "dskd_no_hinge"))[1]
+    assert unhinged["negative"] == 0.0
+    assert unhinged["positive"] == terms["dskd"]["positive"]
+
+
+def test_the_margin_is_a_quantile_of_the_distances_to_antonyms(built):
+    margins = [calibrated_margin(built.candidates(), q) for q in (0.0, 0.5, 1.0)]
+    assert margins == sorted(margins)
+    calibrated = built.config.training.model_copy(
+        update={"margin": "calibrated", "margin_quantile": 1.0}
+    )
+    weights = Weights.of(calibrated, "dskd", margins[2])
+    assert weights.margin == margins[2] > margins[0]
+    told = margin_sentence(built.candidates(), calibrated)
+    assert f"{margins[1]:.3g} in the median" in told
+    assert f"at the calibrated {margins[2]:.3g} 100%" in told
+
+
+def test_a_teacher_with_a_soft_cap_is_distilled_by_its_own_logits(tmp_path):
+    config = make(tmp_path, embeddings={"key": "next"})
+    torch.manual_seed(0)
+    tokenizer_size = load_config_of(config)["vocab_size"]
+    teacher = Gemma2ForCausalLM(
+        Gemma2Config(
+            vocab_size=tokenizer_size,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=8,
+            final_logit_softcapping=3.0,
+        )
+    )
+    for parameter in teacher.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    teacher.save_pretrained(config.teacher.source)
+    built = Built(config)
+    run = _run(built, "kd")
+    batch = run.batch(run.schedule.step(0))
+    logits, labels = [], []
+    for cached in batch.windows:
+        ids = torch.tensor(load_windows(built.corpus()).window(cached.window).tolist())[None]
+        with torch.no_grad():
+            logits.append(teacher.eval()(ids).logits[0].double())
+        labels.append(cached.labels)
+    n = run_tail(run.tail, batch.entering, batch.real, "float32").detach()
+    n_tokens = run.objective.head.weight.shape[0]
+    taught = torch.cat(logits)[:, :n_tokens]
+    z = 3.0 * torch.tanh(n.double() @ run.objective.head.weight.double().T / 3.0)
+    keep = torch.cat(labels) >= 0
+    ce = functional.cross_entropy(z[keep], torch.cat(labels)[keep])
+    p, log_q = (taught[keep] / 2).softmax(1), (z[keep] / 2).log_softmax(1)
+    _, terms = _loss(run)
+    assert terms["ce"] == pytest.approx(float(ce), rel=1e-4)
+    assert terms["kl"] == pytest.approx(float((p * (p.log() - log_q)).sum(1).mean()), rel=1e-3)
+
+
+def load_config_of(config) -> dict:
+    return json.loads((Path(config.teacher.source) / "config.json").read_text())
+
+
+def test_a_server_that_reads_config_and_weights_alone_finds_a_plain_llama(built):
+    folder = built.student().folder() / "model"
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == ["LlamaForCausalLM"]
+    assert config["model_type"] == "llama"
+    assert not {"auto_map", "quantization_config"} & set(config), "no code of ours, no codec"
+    assert config["num_hidden_layers"] == 3
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        layers = {name.split(".")[2] for name in file.keys() if ".layers." in name}  # noqa: SIM118
+    assert layers == {"0", "1", "2"}
+    names = {path.name for path in folder.iterdir()}
+    assert {"generation_config.json", "tokenizer.json", "tokenizer_config.json"} <= names
+    assert not {name for name in names if name.endswith((".bin", ".pt", ".pkl", ".py"))}

@@ -1,0 +1,177 @@
+import shutil
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GemmaConfig,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from dskd_core.config import StudentConfig
+from dskd_core.decoder.compilation import Compiled, CompiledLayers, run_compiled
+from dskd_core.embeddings.teacher import Teacher
+from dskd_core.errors import ConfigError
+from dskd_core.training.student.shape import Shape, export, write_untrained
+from dskd_core.training.student.tail import Span, Tail, capturing
+
+_COMMON = {
+    "vocab_size": 101,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+FAMILIES = {
+    "llama": LlamaConfig(**_COMMON, tie_word_embeddings=False),
+    "llama tied": LlamaConfig(**_COMMON, tie_word_embeddings=True),
+    "mistral": MistralConfig(**_COMMON, sliding_window=6),
+    "qwen2": Qwen2Config(**_COMMON),
+    "qwen3": Qwen3Config(**_COMMON),
+    "gemma": GemmaConfig(**_COMMON),
+    "gemma3": Gemma3TextConfig(**_COMMON, sliding_window=5),
+    "gpt2": GPT2Config(
+        vocab_size=101,
+        n_embd=32,
+        n_layer=6,
+        n_head=4,
+        n_positions=64,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    ),
+}
+SHAPE = Shape((0, 1, 2, 3), entry=2)
+
+
+def _teacher(family: str) -> Teacher:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(FAMILIES[family]).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return Teacher(model, 101)
+
+
+def _untrained(teacher: Teacher, shape: Shape, folder) -> Teacher:
+    write_untrained(teacher, shape, folder)
+    return Teacher(AutoModelForCausalLM.from_pretrained(folder).eval().requires_grad_(False), 101)
+
+
+@pytest.mark.parametrize("layers", [(0, 1, 2, 3), (0, 1, 4, 5), (0, 2, 3, 5)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_tail_entered_with_h_equals_the_exported_checkpoint(family, layers, tmp_path):
+    teacher, shape = _teacher(family), Shape(layers, entry=2)
+    start = _untrained(teacher, shape, tmp_path / "untrained")
+    ids = torch.randint(3, 100, (2, 11))
+    tail = Tail(start, shape.entry)
+    with torch.no_grad():
+        for parameter in tail.layers.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+        with capturing(teacher.layers[shape.shared]) as caught:
+            teacher.states(ids)
+        entering = caught[0]
+        if shape.shared < shape.entry:
+            entering = Span(start, shape.shared, shape.entry, torch.float32).before_norm(entering)
+        states = tail(entering)
+        export(start, shape.entry, tail.layers.state_dict(), tmp_path / "trained")
+        student = AutoModelForCausalLM.from_pretrained(tmp_path / "trained").eval()
+        out = student(ids, output_hidden_states=True)
+    torch.testing.assert_close(states, out.hidden_states[-1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(states @ teacher.head.T, out.logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama tied", "gpt2"])
+def test_the_untrained_student_is_the_chosen_layers_of_the_teacher(family, tmp_path):
+    teacher = _teacher(family)
+    start = _untrained(teacher, Shape((0, 3, 5), entry=1), tmp_path)
+    for mine, theirs in ((0, 0), (1, 3), (2, 5)):
+        expected = teacher.layers[theirs].state_dict()
+        for name, value in start.layers[mine].state_dict().items():
+            torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+    torch.testing.assert_close(start.head, teacher.head, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", ["llama tied", "gpt2"])
+def test_neither_training_nor_export_changes_the_student_as_it_was(family, tmp_path):
+    teacher = _teacher(family)
+    start = _untrained(teacher, SHAPE, tmp_path / "untrained")
+    before = {name: value.clone() for name, value in start.model.state_dict().items()}
+    tail = Tail(start, SHAPE.entry)
+    with torch.no_grad():
+        for parameter in tail.layers.parameters():
+            parameter.fill_(1.0)
+    export(start, SHAPE.entry, tail.layers.state_dict(), tmp_path / "trained")
+    for name, value in start.model.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+    assert len(teacher.layers) == 6
+    assert teacher.model.config.num_hidden_layers == 6
+
+
+def test_only_the_last_layers_train(tmp_path):
+    tail = Tail(_untrained(_teacher("llama"), SHAPE, tmp_path), SHAPE.entry)
+    trained = {n for n, p in tail.named_parameters() if p.requires_grad}
+    assert trained
+    assert len(tail.layers) == 2
+    assert not any("norm.weight" in n and "layernorm" not in n for n in trained)
+    assert not any("embed" in n for n in trained)
+
+
+@pytest.mark.parametrize(
+    ("layers", "shared"),
+    [((0, 1, 2, 3), 2), ((0, 1, 4, 5), 2), ((0, 2, 3, 5), 1), ((1, 2, 3, 4), 0)],
+)
+def test_the_shared_prefix_is_the_longest_that_is_the_teacher_s_and_does_not_train(layers, shared):
+    assert Shape(layers, entry=2).shared == shared
+
+
+def test_layers_may_be_the_first_and_the_last_spaced_or_listed():
+    def layers(config: StudentConfig) -> tuple[int, ...]:
+        return Shape.of(config, 6).layers
+
+    assert layers(StudentConfig(layers="first_last")) == (0, 4, 5)
+    assert layers(StudentConfig(layers="spaced")) == (0, 2, 5)
+    assert layers(StudentConfig(layers=(0, 3, 4, 5))) == (0, 3, 4, 5)
+    with pytest.raises(ConfigError, match="names layer 6, but the teacher's last is 5"):
+        layers(StudentConfig(layers=(0, 6)))
+
+
+def test_half_of_the_teacher_s_layers_is_the_default():
+    assert Shape.of(StudentConfig(), 32) == Shape(tuple(range(16)), 14)
+    assert Shape.of(StudentConfig(), 30) == Shape(tuple(range(15)), 13)
+
+
+@pytest.mark.parametrize(
+    "config", [StudentConfig(n_layers=7), StudentConfig(n_layers=2, n_trainable_layers=3)]
+)
+def test_a_student_that_does_not_fit_is_refused(config):
+    with pytest.raises(ConfigError, match="choose fewer"):
+        Shape.of(config, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler here")
+def test_layers_of_several_families_run_compiled_in_one_process(monkeypatch):
+    monkeypatch.setattr(Compiled, "failed", set())
+    for family in ("llama", "qwen3", "gemma3", "gpt2"):
+        teacher, ids = _teacher(family), torch.randint(0, 101, (3, 16))
+        entering = torch.randn(3, 16, teacher.head.shape[1])
+        tail = Tail(teacher, 2)
+        for layers, run in (
+            (tail.layers, lambda tail=tail, entering=entering: tail(entering)),
+            (teacher.layers, lambda teacher=teacher, ids=ids: teacher.states(ids)),
+        ):
+            with run_compiled(CompiledLayers(layers, 16), ids):
+                found = run()
+            torch.testing.assert_close(found, run(), rtol=1e-3, atol=1e-3)
+    assert not Compiled.failed
