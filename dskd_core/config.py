@@ -156,12 +156,6 @@ class EmbeddingsConfig(Settings):
     """Corpus tokens a shard: the unit of work and of retry."""
     batch_tokens: Count = 4096
     """Tokens (padding included) of one teacher batch."""
-    reuse_activations: bool = False
-    """One teacher pass for both: capture the activations that students are trained from first, and
-    run the teacher over the other windows only. In mode online these are a sample of 8,192 tokens,
-    in precomputed those of the run they come from. Refused with prompts.sources, whose windows are
-    not the corpus's. In 16 bits states depend a little on the batch they were run in, so these
-    embeddings have an address of their own."""
     seed: Seed = 0
     """Seed of the sample."""
 
@@ -526,12 +520,6 @@ class PipelineConfig(Settings):
             raise ValueError(
                 f"embeddings.batch_tokens {self.embeddings.batch_tokens} is less than one window "
                 f"of corpus.window_tokens {self.corpus.window_tokens}; raise the first"
-            )
-        if self.embeddings.reuse_activations and self.prompts.sources:
-            raise ValueError(
-                "embeddings.reuse_activations true finds nothing to reuse: students are trained on "
-                f"the {len(self.prompts.sources)} sources of prompts and not on the corpus; set it "
-                "to false"
             )
         n_layers = self.student.n_layers
         if n_layers is not None and self.student.n_trainable_layers > n_layers:

@@ -1,4 +1,4 @@
-"""What training needs of the teacher, captured before the dictionary is built or after it."""
+"""What training needs of the teacher, captured shard by shard."""
 
 from collections.abc import Mapping
 
@@ -6,15 +6,6 @@ from dskd_core.config import PipelineConfig
 from flows.runners.threads import Made
 from tasks import training
 from tasks.shards import in_slots
-
-
-def capture_corpus(config: PipelineConfig, made: Made) -> training.Places:
-    """Capture the windows of the corpus that students train on, for the embeddings to reuse."""
-    teacher, text = made["teacher"], made["corpus"]
-    untrained = training.untrained.submit(config, teacher).result()
-    mode = training.mode_of(config, untrained, text)
-    inputs = {"teacher": teacher, "untrained": untrained, "text": text, "mode": mode}
-    return {"untrained": untrained, "activations": capture_activations(config, inputs)}
 
 
 def capture_activations(

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from dskd_core.config import PipelineConfig
-from flows.activations import capture_corpus
 from flows.beginning import begin
 from flows.runners.threads import DEFAULTS, Made, dskd_flow
 from tasks import corpus, dictionary, embeddings, lexicon, relations, senses, words
@@ -30,8 +29,6 @@ def build_dictionary(config: PipelineConfig = DEFAULTS) -> Made:
     spelled = words.words.submit(config, related, teacher)
 
     made: Made = {"teacher": teacher.result(), "corpus": windows.result()}
-    if config.embeddings.reuse_activations:
-        made |= capture_corpus(config, made)
     made["embeddings"] = extract_embeddings(config, made)
     made["senses"] = cluster_senses(config, made)
     made["lexicon"], made["relations"] = pairs.result(), related.result()
@@ -48,17 +45,16 @@ def extract_embeddings(
 ) -> str:
     """Read the teacher's states shard by shard; ``done`` are URIs of shards not to run."""
     inputs = made["teacher"], made["corpus"]
-    reused = made["activations"] if config.embeddings.reuse_activations else None
     parts = in_slots(
         "embeddings",
         embeddings.extract,
         {
-            f"embeddings shard {shard.name}": (config, *inputs, shard, reused)
-            for shard in embeddings.shards_of(config, *inputs, reused)
+            f"embeddings shard {shard.name}": (config, *inputs, shard)
+            for shard in embeddings.shards_of(config, made["corpus"])
         },
         done,
     )
-    return embeddings.collect.submit(config, *inputs, parts, reused).result()
+    return embeddings.collect.submit(config, *inputs, parts).result()
 
 
 def cluster_senses(

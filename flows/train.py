@@ -102,10 +102,9 @@ def _captured(config: PipelineConfig, made: Made) -> training.Places:
     text = _prompts(config, teacher) if config.prompts.sources else made["corpus"]
     mode = training.mode_of(config, untrained, text)
     inputs = {"teacher": teacher, "untrained": untrained, "text": text, "mode": mode}
-    reused = config.embeddings.reuse_activations  # then they stood before the dictionary did
     places = {
         "untrained": untrained,
-        "activations": made["activations"] if reused else capture_activations(config, inputs),
+        "activations": capture_activations(config, inputs),
         "dictionary": made["dictionary"],
     }
     return places | ({"teacher": teacher, "text": text} if mode == "online" else {})

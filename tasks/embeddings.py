@@ -4,7 +4,6 @@ from dskd_core.config import PipelineConfig
 from dskd_core.shards import Shard
 from tasks.artifacts import opened, shown, shown_shard, store_of
 from tasks.policy import gpu_task
-from tasks.training import states_of
 
 
 @gpu_task(name="teacher", task_run_name="teacher {config.teacher.source}")
@@ -22,20 +21,15 @@ def teacher(config: PipelineConfig) -> str:
     )
 
 
-def shards_of(
-    config: PipelineConfig, teacher: str, corpus: str, activations: str | None = None
-) -> list[Shard]:
+def shards_of(config: PipelineConfig, corpus: str) -> list[Shard]:
     """Return the shards the corpus is read in."""
     from dskd_core.embeddings.store import plan_shards
 
-    known = states_of(config, teacher, corpus, activations)
-    return plan_shards(opened(corpus), config.embeddings, known)
+    return plan_shards(opened(corpus), config.embeddings)
 
 
 @gpu_task(name="embeddings", task_run_name="embeddings shard {shard.name}")
-def extract(
-    config: PipelineConfig, teacher: str, corpus: str, shard: Shard, activations: str | None = None
-) -> str:
+def extract(config: PipelineConfig, teacher: str, corpus: str, shard: Shard) -> str:
     """Read the teacher's states over one shard of the corpus; return the shard's URI."""
     from dskd_core.embeddings.store import extract_shard
 
@@ -48,20 +42,13 @@ def extract(
             opened(teacher),
             opened(corpus),
             shard,
-            known=states_of(config, teacher, corpus, activations),
             progress=progress,
         ),
     )
 
 
 @gpu_task(name="embeddings", task_run_name="embeddings")
-def collect(
-    config: PipelineConfig,
-    teacher: str,
-    corpus: str,
-    parts: list[str],
-    activations: str | None = None,
-) -> str:
+def collect(config: PipelineConfig, teacher: str, corpus: str, parts: list[str]) -> str:
     """Collect the shards, grouped by token; return the embeddings' URI."""
     from dskd_core.embeddings.store import collect_embeddings
 
@@ -74,7 +61,6 @@ def collect(
             opened(teacher),
             opened(corpus),
             shards,
-            known=states_of(config, teacher, corpus, activations),
         ),
         parts=shards,
     )

@@ -13,7 +13,6 @@ from dskd_core.store.artifacts import Artifact
 from dskd_core.store.read_only_store import Lookup, NotMade
 from tasks.policy import cpu_task
 from tasks.redacted_pages import create_table_artifact
-from tasks.training import states_of
 
 
 @dataclass(frozen=True)
@@ -87,16 +86,10 @@ def survey_of(config: PipelineConfig) -> list[Shards]:
     if config.prompts.sources:
         text, prompts = _prompts(store, config, teacher)
     activations = _activations(store, config, teacher, text)
-    reuses = config.embeddings.reuse_activations
     if corpus is None:
         stages = [Shards(stage, waits_for="corpus") for stage in ("embeddings", "senses")]
-    elif reuses and not activations.is_whole:
-        stages = [Shards(stage, waits_for="activations") for stage in ("embeddings", "senses")]
     else:
-        reused = store.open(str(activations.collected)) if reuses else None
-        stages = _embeddings_and_senses(store, config, teacher, corpus, reused)
-    if reuses:  # what comes first is made first
-        return [lexicon, activations, *stages]
+        stages = _embeddings_and_senses(store, config, teacher, corpus)
     return [lexicon, *stages, *prompts, activations]
 
 
@@ -147,11 +140,10 @@ def _embeddings_and_senses(
     config: PipelineConfig,
     teacher: Artifact,
     corpus: Artifact,
-    activations: Artifact | None,
 ) -> list[Shards]:
     from dskd_core.senses.store import cluster_range, collect_senses, plan_ranges
 
-    first = _embeddings(store, config, teacher, corpus, activations)
+    first = _embeddings(store, config, teacher, corpus)
     if not first.is_whole:
         return [first, Shards("senses", waits_for="embeddings")]
     embeddings = store.open(str(first.collected))
@@ -183,16 +175,13 @@ def _embeddings(
     config: PipelineConfig,
     teacher: Artifact,
     corpus: Artifact,
-    activations: Artifact | None,
 ) -> Shards:
     from dskd_core.embeddings.store import collect_embeddings, extract_shard, plan_shards
 
     wanted = config.embeddings
-    reused = {"activations": activations} if activations else {}
-    known = states_of(config, teacher.uri, corpus.uri, activations.uri if activations else None)
     return _shards(
         "embeddings",
-        plan_shards(corpus, wanted, known),
+        plan_shards(corpus, wanted),
         lambda shard: _found(
             extract_shard,
             store,
@@ -201,15 +190,11 @@ def _embeddings(
             teacher,
             corpus,
             shard,
-            known=known,
             progress=silent,
         ),
-        lambda parts: _found(
-            collect_embeddings, store, wanted, teacher, corpus, parts, known=known
-        ),
+        lambda parts: _found(collect_embeddings, store, wanted, teacher, corpus, parts),
         teacher=teacher,
         corpus=corpus,
-        **reused,
     )
 
 

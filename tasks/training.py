@@ -10,7 +10,6 @@ from tasks.artifacts import opened, shown, shown_on_gpu, shown_shard, store_of
 from tasks.policy import cpu_task, gpu_task
 
 if TYPE_CHECKING:
-    from dskd_core.training.activations.reuse import CapturedStates
     from dskd_core.training.loop.inputs import Inputs
 
 Places = dict[str, str]
@@ -100,17 +99,6 @@ def collect(config: PipelineConfig, untrained: str, text: str, mode: str, parts:
         ),
         parts=shards,
     )
-
-
-def states_of(
-    config: PipelineConfig, teacher: str, corpus: str, activations: str | None
-) -> "CapturedStates | None":
-    """Open the final states of activations of the corpus, where there are any to reuse."""
-    from dskd_core.training.activations.reuse import captured_states
-
-    if activations is None:
-        return None
-    return captured_states(store_of(config), opened(activations), opened(teacher), opened(corpus))
 
 
 @cpu_task(name="candidates", task_run_name="candidates, relations {relations}")

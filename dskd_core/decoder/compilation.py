@@ -1,8 +1,9 @@
 """Functions that run compiled where there is a compiler, and as they are written where none is.
 
-Compiled are the element-wise part of the vocabulary pass (training/losses/kernels.py), the layers that train and,
-while the teacher runs beside the student, the teacher's: between matrix products a dozen passes
-over memory become three. Shapes are fixed, so one process builds the very code another does.
+Compiled are the element-wise part of the vocabulary pass (training/losses/kernels.py), the layers
+that train and, while the teacher runs beside the student, the teacher's: between matrix products a
+dozen passes over memory become three. Shapes are fixed, so one process builds the very code
+another does.
 """
 
 import logging

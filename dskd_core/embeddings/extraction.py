@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,47 +41,9 @@ class Occurrences:
         )
 
 
-class KnownStates(Protocol):
-    """The teacher's final states in some windows, from a pass that had to be made anyway."""
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of all that is read here."""
-
-    @property
-    def windows(self) -> NDArray[np.int64]:
-        """Numbers of the windows, of which any may be held out."""
-
-    def read(self, window: int, positions: slice) -> tuple[Tensor, NDArray[np.int64]]:
-        """Return the states of a run of positions, and the token predicted after each.
-
-        Args:
-            window: its number.
-            positions: in the window as the teacher read it, the prefix counted.
-
-        Returns:
-            (states [n, d] in the teacher's dtype on the CPU, tokens [n] int64).
-        """
-
-
-def training_batches(
-    windows: Windows,
-    census: Census,
-    config: EmbeddingsConfig,
-    known: KnownStates | None = None,
-) -> list[NDArray[np.int64]]:
-    """Return the batches of all windows with something to keep, the same for every sharding.
-
-    No batch mixes windows that the teacher must run with known ones, which come last.
-    """
-    is_known = np.zeros(windows.n_windows, dtype=bool)
-    is_known[known.windows if known else []] = True
-    needed = census.lengths > 0
-    return [
-        batch
-        for members in (needed & ~is_known, needed & is_known)
-        for batch in plan_batches(census.lengths, np.flatnonzero(members), config.batch_tokens)
-    ]
+def training_batches(census: Census, config: EmbeddingsConfig) -> list[NDArray[np.int64]]:
+    """Return the batches of all windows with something to keep, the same for every sharding."""
+    return plan_batches(census.lengths, np.flatnonzero(census.lengths > 0), config.batch_tokens)
 
 
 def extract(
@@ -93,7 +55,6 @@ def extract(
     special: frozenset[int],
     progress: Progress,
     shard_name: str = "",
-    known: KnownStates | None = None,
 ) -> tuple[Tensor, Occurrences, NDArray[np.int64]]:
     """Return the states that the census admits, what they are, and what was met on the way.
 
@@ -106,7 +67,6 @@ def extract(
         special: tokens that are no text; nothing is filed under them.
         progress: told tokens.
         shard_name: for the message of an error.
-        known: states that need no run of the teacher.
 
     Returns:
         (states [n, d] in the teacher's dtype on the CPU, occurrences of n rows, [v] int64 how
@@ -122,7 +82,7 @@ def extract(
     n_done = 0
     excluded = np.append(np.fromiter(special, dtype=np.int64, count=len(special)), -1)
     for batch in batches:
-        found, occurrences = _read_batch(model, windows, census, batch, config, known)
+        found, occurrences = _read_batch(model, windows, census, batch, config)
         require_finite(found, shard_name)
         text = ~np.isin(occurrences.tokens, excluded)
         met += np.bincount(occurrences.tokens[text], minlength=len(met))
@@ -146,17 +106,13 @@ def _read_batch(
     census: Census,
     batch: NDArray[np.int64],
     config: EmbeddingsConfig,
-    known: KnownStates | None,
 ) -> tuple[Tensor, Occurrences]:
     """Return the states [n, d] of a batch without its padding, and under what each is filed."""
     lengths = census.lengths[batch]
     rows = [windows.window(int(w))[:n] for w, n in zip(batch, lengths, strict=True)]
-    if known and batch[0] in known.windows:
-        states, predicted = _look_up(known, batch, lengths, len(windows.prefix))
-    else:
-        states, predicted = _run(model, rows, windows.prefix), None
+    states = _run(model, rows, windows.prefix)
     if config.key == "predicted":
-        tokens = model.predictions(states).cpu().numpy() if predicted is None else predicted
+        tokens = model.predictions(states).cpu().numpy()
     elif config.key == "next":
         tokens = np.concatenate(
             [next_tokens(windows, int(w))[:n] for w, n in zip(batch, lengths, strict=True)]
@@ -177,14 +133,3 @@ def _run(model: Teacher, rows: Sequence[NDArray[np.int32]], prefix: Sequence[int
     if all(len(row) == states.shape[1] for row in rows):
         return states.flatten(0, 1)
     return torch.cat([line[: len(row)] for line, row in zip(states, rows, strict=True)])
-
-
-def _look_up(
-    known: KnownStates, batch: NDArray[np.int64], lengths: NDArray[np.int64], n_prefix: int
-) -> tuple[Tensor, NDArray[np.int64]]:
-    """Return the known states [n, d] of windows' first tokens, end to end, and predictions."""
-    pieces = [
-        known.read(int(window), slice(n_prefix, n_prefix + int(length)))
-        for window, length in zip(batch, lengths, strict=True)
-    ]
-    return torch.cat([s for s, _ in pieces]), np.concatenate([tokens for _, tokens in pieces])

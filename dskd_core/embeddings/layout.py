@@ -37,7 +37,7 @@ def write_part(
 
     Args:
         group: an empty group.
-        states: [n, d], the bits that are stored (decoder/states.py), sorted by token and then by hash.
+        states: [n, d], the bits that are stored (decoder/states.py), sorted by token, then by hash.
         occurrences: what each row is.
         met: [v] int64, positions filed under each token.
         dtype: which bits ``states`` are.

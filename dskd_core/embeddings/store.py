@@ -9,8 +9,8 @@ The parts are ``embeddings-shard`` artifacts (layout.py). The index (``index.zar
     limits        [t] uint64  the largest hash that is in the sample of all parts together
 
 What a part stores was decided position by position from the limits of the census (census.py),
-before any part was there. Nothing is rewritten when parts are joined, and the sample, which readers.py
-reads, does not depend on how they were cut.
+before any part was there. Nothing is rewritten when parts are joined, and the sample, which
+readers.py reads, does not depend on how they were cut.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dskd_core.config import EmbeddingsConfig, TeacherConfig
 from dskd_core.corpus.store import Windows, load_windows
@@ -27,7 +26,7 @@ from dskd_core.decoder.precision import processor_of
 from dskd_core.decoder.states import encode_states
 from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.embeddings.census import Census, take_census
-from dskd_core.embeddings.extraction import KnownStates, extract, training_batches
+from dskd_core.embeddings.extraction import extract, training_batches
 from dskd_core.embeddings.layout import PART, all_hashes, all_met, write_part
 from dskd_core.embeddings.sampling import hash_limits, smallest_per_token
 from dskd_core.embeddings.teacher import device_lock, load_teacher
@@ -40,12 +39,10 @@ from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 INDEX = "index.zarr"
 
 
-def plan_shards(
-    corpus: Artifact, config: EmbeddingsConfig, known: KnownStates | None = None
-) -> list[Shard]:
+def plan_shards(corpus: Artifact, config: EmbeddingsConfig) -> list[Shard]:
     """Cut the batches of the windows with something to keep into shards of ``shard_tokens``."""
-    windows, census = _census(corpus.uri, _sample_settings(config))
-    batches = training_batches(windows, census, config, known)
+    _, census = _census(corpus.uri, _sample_settings(config))
+    batches = training_batches(census, config)
     return cut([int(census.lengths[batch].sum()) for batch in batches], config.shard_tokens)
 
 
@@ -57,13 +54,9 @@ def extract_shard(
     corpus: Artifact,
     shard: Shard,
     *,
-    known: KnownStates | None = None,
     progress: Progress = silent,
 ) -> Artifact:
     """Run the teacher over the batches of a shard and keep what the census admits.
-
-    What is ``known`` of the teacher's states is not run again, and is part of the address: in 16
-    bits a window's states depend on the batch they were run in.
 
     Several GPUs: one process each, with ``teacher.device`` cuda:0, cuda:1, ... (or cuda:0 in each
     and CUDA_VISIBLE_DEVICES), and any division of the shards among them; the shards do not know of
@@ -84,7 +77,7 @@ def extract_shard(
     work = Work(
         "embeddings-shard",
         _content_settings(config) | {"batches": [shard.start, shard.stop]},
-        _inputs(teacher, corpus, known),
+        _inputs(teacher, corpus),
     )
     if found := store.find(work):
         return found
@@ -93,12 +86,11 @@ def extract_shard(
         windows, census = _census(corpus.uri, _sample_settings(config))
         model = load_teacher(teacher, teacher_config)
         draft.computed(model.precision, processor_of(model.device))
-        batches = training_batches(windows, census, config, known)[shard.start : shard.stop]
+        batches = training_batches(census, config)[shard.start : shard.stop]
         fitted = in_fitting_batches(
             lambda fine: extract(
                 *(model, windows, census, fine, config, tokenizer.special_ids, progress),
                 shard.name,
-                known,
             ),
             batches,
             census.lengths,
@@ -115,7 +107,7 @@ def extract_shard(
             "positions": sum(int(census.lengths[batch].sum()) for batch in batches),
             "occurrences": int(met.sum()),
             "rows": len(kept),
-        } | _reused(census, np.concatenate(batches), known)
+        }
         draft.report |= fitted.report("batch_tokens")
     return store.get(work.stage, work.fingerprint)
 
@@ -126,8 +118,6 @@ def collect_embeddings(
     teacher: Artifact,
     corpus: Artifact,
     parts: Sequence[Artifact],
-    *,
-    known: KnownStates | None = None,
 ) -> Artifact:
     """Index all parts: which tokens have embeddings, how many, and the cap over all parts.
 
@@ -135,7 +125,7 @@ def collect_embeddings(
     token of ``short_tokens`` would have under a higher limit (census.py says when; never for the
     keys next and input).
     """
-    work = Work("embeddings", _content_settings(config), _inputs(teacher, corpus, known))
+    work = Work("embeddings", _content_settings(config), _inputs(teacher, corpus))
     if found := store.find(work):
         return found
     with store.publish(work) as draft:
@@ -170,23 +160,13 @@ def collect_embeddings(
             "skipped_windows": int((training & ~run).sum()),
             "positions": int(census.lengths.sum()),
             "skipped_positions": int((windows.lengths - census.lengths)[training].sum()),
-        } | _reused(census, np.flatnonzero(run), known)
+        }
         draft.report["parts"] = [part.fingerprint for part in parts]
     return store.get(work.stage, work.fingerprint)
 
 
-def _reused(
-    census: Census, members: NDArray[np.int64], known: KnownStates | None
-) -> dict[str, int]:
-    """Count the positions of some windows whose states were known already."""
-    if known is None:
-        return {}
-    return {"reused_positions": int(census.lengths[np.intersect1d(members, known.windows)].sum())}
-
-
-def _inputs(teacher: Artifact, corpus: Artifact, known: KnownStates | None) -> dict[str, str]:
-    inputs = {"teacher": teacher.fingerprint, "corpus": corpus.fingerprint}
-    return inputs | ({"final-states": known.fingerprint} if known else {})
+def _inputs(teacher: Artifact, corpus: Artifact) -> dict[str, str]:
+    return {"teacher": teacher.fingerprint, "corpus": corpus.fingerprint}
 
 
 def _shared_tokenizer(teacher: Artifact, corpus: Artifact) -> Tokenizer:
@@ -215,9 +195,6 @@ def _sample_settings(config: EmbeddingsConfig) -> EmbeddingsConfig:
 
 
 def _content_settings(config: EmbeddingsConfig) -> dict[str, object]:
-    """Settings that change the sample; how it is cut into shards does not.
-
-    Whether states are reused is told by the inputs.
-    """
+    """Settings that change the sample; how it is cut into shards does not."""
     exact = set() if config.key == "predicted" else {"safety"}
-    return config.model_dump(mode="json", exclude={"shard_tokens", "reuse_activations"} | exact)
+    return config.model_dump(mode="json", exclude={"shard_tokens"} | exact)

@@ -114,11 +114,7 @@ def _embeddings(
     for artifact in reversed(store.of_stage("embeddings")):
         settings, inputs = artifact.record.config, artifact.record.inputs
         same = all(wanted.get(name) == value for name, value in settings.items() if name in wanted)
-        of_these = (
-            inputs["teacher"] == teacher.fingerprint
-            and inputs["corpus"] == corpus.fingerprint
-            and ("final-states" in inputs) == config.embeddings.reuse_activations
-        )
+        of_these = inputs == {"teacher": teacher.fingerprint, "corpus": corpus.fingerprint}
         if same and of_these:
             return artifact
     return None

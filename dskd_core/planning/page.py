@@ -136,7 +136,6 @@ def sentences(plan: Plan, devices: Sequence[Device]) -> list[str]:
         _precision_sentence(plan),
         *(f"{note[0].upper()}{note[1:]}." for note in notes),
         saving,
-        _one_pass(plan, devices),
         *_unplanned(plan),
         *_shard_sentences(plan, devices),
         "Times: " + "; ".join(_rate(device) for device in devices) + "; writing at "
@@ -144,20 +143,6 @@ def sentences(plan: Plan, devices: Sequence[Device]) -> list[str]:
         f"{KMEANS_ITERATIONS} iterations. Lexicon, relations and words need minutes and no "
         "GPU; only their time on this machine is said.",
     ]
-
-
-def _one_pass(plan: Plan, devices: Sequence[Device]) -> str:
-    """Return what it saves to run the teacher once for embeddings and activations."""
-    config = plan.of.config
-    if config.prompts.sources:
-        return "Embeddings and activations share no window: students are trained on prompts."
-    n_tokens = plan.of.census.n_run_tokens or plan.of.corpus.n_training_tokens
-    spent = ", ".join(f"{in_time(plan.one_pass_saving(d) * HOUR)} on {d.name}" for d in devices)
-    return (
-        f"One teacher pass for embeddings and activations saves {plan.n_shared_tokens:,} of the "
-        f"{n_tokens:,} tokens that embeddings need, {plan.one_pass_flops:.2g} FLOPs, {spent}: "
-        f"embeddings.reuse_activations is {'on' if config.embeddings.reuse_activations else 'off'}."
-    )
 
 
 def _unplanned(plan: Plan) -> list[str]:

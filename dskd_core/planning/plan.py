@@ -42,14 +42,12 @@ class Plan:
         of: what the plan rests on; its settings name their precisions.
         asked: the settings as they were given, whose precisions may be ``auto``.
         cached: whether students train from stored activations.
-        n_shared_tokens: whose final states embeddings and activations both need.
         stages: in the order in which they run; the right branch needs no plan.
     """
 
     of: Quantities
     asked: PipelineConfig
     cached: bool
-    n_shared_tokens: int
     stages: tuple[StagePlan, ...]
 
     @property
@@ -82,15 +80,6 @@ class Plan:
         """
         flops = online_flops(self.of, self.of.n_training_positions)
         return device.seconds(flops, 0.0, 0.0, self.teaching_on(device)) / HOUR
-
-    @property
-    def one_pass_flops(self) -> float:
-        """FLOPs that one teacher pass for embeddings and activations saves."""
-        return stages.extraction_flops(self.of, self.n_shared_tokens)
-
-    def one_pass_saving(self, device: Device) -> float:
-        """Return the hours of them."""
-        return device.seconds(self.one_pass_flops, 0.0, 0.0, self.teaching_on(device)) / HOUR
 
     @property
     def sizes(self) -> dict[str, float]:
@@ -141,22 +130,19 @@ def make_plan(
     n_composed = PAPER_COMPOSED_WORDS if found.n_composed is None else found.n_composed
     basis = "as in the paper's dictionaries" if found.n_composed is None else "counted"
     of = Quantities(config, teacher, corpus, census, n_composed, basis, found.n_part_rows)
-    cached, reuses = _is_cached(of), config.embeddings.reuse_activations
-    n_shared = stages.shared_tokens(of, cached=cached)
-    captured = (stages.untrained_student(of), stages.activations(of, cached=cached))
+    cached = _is_cached(of)
     return Plan(
         of,
         asked,
         cached,
-        n_shared,
         (
             stages.teacher(of),
             stages.corpus(of),
-            *(captured if reuses else ()),
-            stages.embeddings(of, n_reused=n_shared if reuses else 0),
+            stages.embeddings(of),
             stages.senses(of),
             stages.dictionary(of),
-            *(() if reuses else captured),
+            stages.untrained_student(of),
+            stages.activations(of, cached=cached),
             stages.candidates(of, cached=cached),
             stages.students(of, cached=cached),
         ),

@@ -21,7 +21,7 @@ from dskd_core.planning.quantities import (
     student_flops,
     weight_bytes,
 )
-from dskd_core.training.activations.capture import BATCH_TOKENS, chosen_windows
+from dskd_core.training.activations.capture import BATCH_TOKENS
 from dskd_core.training.activations.layout import position_bytes
 from dskd_core.training.activations.store import CALIBRATION_TOKENS, SHARD_TOKENS
 
@@ -61,33 +61,8 @@ def corpus(of: Quantities) -> StagePlan:
     )
 
 
-def shared_tokens(of: Quantities, *, cached: bool) -> int:
-    """Return the tokens whose final states embeddings and activations both need.
-
-    They are those of the windows to train on that have something to keep; students of prompts
-    train on none of the corpus.
-    """
-    windows = of.corpus.windows
-    if of.config.prompts.sources:
-        return 0
-    n_captured = _captured_training_tokens(of, cached=cached)
-    if windows is None:
-        return n_captured
-    lengths = windows.lengths if of.census.lengths is None else of.census.lengths
-    return int(lengths[chosen_windows(windows, heldout=False, budget=n_captured)].sum())
-
-
-def extraction_flops(of: Quantities, n_tokens: int) -> float:
-    """Return the FLOPs of extracting the states of some tokens, and of their predictions."""
-    heads = 1.0 if of.config.embeddings.key == "predicted" else 0.0
-    return n_tokens * forward_flops(of, of.teacher.n_layers, heads=heads)
-
-
-def embeddings(of: Quantities, *, n_reused: int) -> StagePlan:
-    """Plan the embeddings: a forward of the windows with something to keep, a part a shard.
-
-    The states of ``n_reused`` of these tokens are read from the activations.
-    """
+def embeddings(of: Quantities) -> StagePlan:
+    """Plan the embeddings: a forward of the windows with something to keep, a part a shard."""
     config, size = of.config.embeddings, of.corpus
     n_tokens = of.census.n_run_tokens or size.n_training_tokens
     n_shards = max(1, -(-n_tokens // config.shard_tokens))
@@ -97,21 +72,20 @@ def embeddings(of: Quantities, *, n_reused: int) -> StagePlan:
     # A token met in a part has an id, an offset and a count there; the index has four numbers.
     index = 20 * of.census.rows(n_shards) + 28 * of.census.n_covered
     state = of.teacher.hidden_size * STATE_BYTES[of.config.teacher.dtype]
-    n_run, n_windows = n_tokens - n_reused, of.census.n_run_windows or size.n_training_windows
-    reused = f"; the states of {n_reused:,} tokens are those of the activations" if n_reused else ""
+    heads = 1.0 if config.key == "predicted" else 0.0
     return StagePlan(
         "embeddings",
-        n_run,
-        int(n_windows * n_run / max(1, n_tokens)),
+        n_tokens,
+        of.census.n_run_windows or size.n_training_windows,
         n_shards,
         stored_bytes=_parts_bytes(rows, n_shards, of) + 16 * rows + index,
         # The windows and the census; the kept states of the shard, twice while they are sorted.
         host_bytes=12 * size.n_tokens + 2 * per_shard * state,
         device_bytes=weight_bytes(of) + _batch_bytes(of, config.batch_tokens) + _LOGIT_BYTES,
         fixed_bytes=weight_bytes(of) + _LOGIT_BYTES,
-        flops=extraction_flops(of, n_run),
+        flops=n_tokens * forward_flops(of, of.teacher.n_layers, heads=heads),
         basis="counted" if of.census.exact else "estimated",
-        note=f"{rows:,} rows in the parts, of which {used:,} are in the sample{reused}",
+        note=f"{rows:,} rows in the parts, of which {used:,} are in the sample",
         host_setting="embeddings.shard_tokens",
         disk_setting="embeddings.max_occurrences or embeddings.safety",
         device_setting="embeddings.batch_tokens",

@@ -52,15 +52,11 @@ def stages_of(config: PipelineConfig) -> list[Stage]:
         return [Stage(START), Stage("precomputed"), *_students(config)]
     left = [Stage("teacher", branch="left"), Stage("corpus", branch="left")]
     captured = [Stage("untrained-student"), Stage("activations", is_sharded=True)]
-    if config.embeddings.reuse_activations:
-        left += [Stage(s.name, is_sharded=s.is_sharded, branch="left") for s in captured]
     right = [Stage(name, branch="right") for name in ("lexicon", "relations", "words")]
     made = [Stage(name, is_sharded=True, branch="left") for name in ("embeddings", "senses")]
-    joined = [Stage("dictionary")]
-    if not config.embeddings.reuse_activations:
-        joined += captured
-        if config.prompts.sources:
-            joined[2:2] = [Stage("questions"), Stage("prompts", is_sharded=True)]
+    joined = [Stage("dictionary"), *captured]
+    if config.prompts.sources:
+        joined[2:2] = [Stage("questions"), Stage("prompts", is_sharded=True)]
     return [Stage(START), *left, *right, *made, *joined, *_students(config)]
 
 

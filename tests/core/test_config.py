@@ -25,11 +25,6 @@ from dskd_core.errors import ConfigError
             r"n_trainable_layers 4 exceeds student\.n_layers 2; lower",
         ),
         ({"corpus": {"heldout_share": 0}}, r"heldout_share 0\.0 leaves no text.*set it above 0"),
-        (
-            {"embeddings": {"reuse_activations": True}}
-            | {"prompts": {"sources": [{"task": "arc", "uri": "x.jsonl"}]}},
-            r"reuse_activations true finds nothing to reuse.* 1 sources of prompts.*to false",
-        ),
         ({"evaluation": {"arms": ["dskd"]}}, r"lack 'kd'.*add it"),
         ({"evaluation": {"arms": ["kd", "kd"]}}, r"name one twice; name each once"),
         ({"lexicon": {"sources": []}}, r"sources is empty; name at least one"),

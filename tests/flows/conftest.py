@@ -48,7 +48,7 @@ class Core:
                 draft.report["table"] = [{"subject": "teacher", "ce": 3.5}]
         return store.find(work)
 
-    def shards(self, corpus, config, known=None) -> list[Shard]:
+    def shards(self, corpus, config) -> list[Shard]:
         return [Shard(i, N_SHARDS, i, i + 1) for i in range(N_SHARDS)]
 
 
@@ -80,16 +80,15 @@ def _left_branch(core: Core) -> Functions:
         },
         "embeddings.store": {
             "plan_shards": core.shards,
-            "extract_shard": lambda store, e, t, teacher, corpus, shard, *, known, progress: make(
+            "extract_shard": lambda store, e, t, teacher, corpus, shard, *, progress: make(
                 "embeddings-shard",
                 store,
                 corpus,
-                known,
                 call=f"embeddings {shard.name}",
                 shard=shard.index,
             ),
-            "collect_embeddings": lambda store, e, teacher, corpus, parts, *, known: make(
-                "embeddings", store, corpus, *parts, known
+            "collect_embeddings": lambda store, e, teacher, corpus, parts: make(
+                "embeddings", store, corpus, *parts
             ),
         },
         "senses.store": {
@@ -134,12 +133,12 @@ def _right_branch(core: Core) -> Functions:
 def _training(core: Core) -> Functions:
     make = core.artifact
     return {
-        "training.student": {
+        "training.student.shape": {
             "prepare_student": lambda store, s, t, teacher: make(
                 "untrained-student", store, teacher
             ),
         },
-        "training.selection": {
+        "training.candidates.store": {
             "check_same_teacher": lambda store, untrained, dictionary: None,
             "relations_of": lambda arm: "dictionary",
             "margin_sentence": lambda candidates, t: "a margin",
@@ -147,8 +146,8 @@ def _training(core: Core) -> Functions:
                 "candidates", store, activations, d
             ),
         },
-        "training.inputs": {"Inputs": Inputs},
-        "training.activations": {
+        "training.loop.inputs": {"Inputs": Inputs},
+        "training.activations.store": {
             "resolve_mode": lambda t, untrained, text: "cached",
             "capture_shards": lambda text, t, mode: core.shards(text, t),
             "capture_shard": lambda store, t, tc, teacher, u, text, mode, shard, *, progress: make(
@@ -162,22 +161,19 @@ def _training(core: Core) -> Functions:
                 "activations", store, text, *parts
             ),
         },
-        "training.reuse": {
-            "captured_states": lambda store, activations, teacher, corpus: activations,
-        },
-        "training.loop": {"train_student": _train_student(core)},
+        "training.loop.loop": {"train_student": _train_student(core)},
     }
 
 
 def _evaluation(core: Core) -> Functions:
     make = core.artifact
     return {
-        "evaluation.scores": {
+        "evaluation.heldout.store": {
             "score_student": lambda store, t, tc, inputs, student, *, progress: make(
                 "scores", store, inputs.activations, student
             ),
         },
-        "evaluation.report": {
+        "evaluation.report.store": {
             "build_report": lambda store, c, scores, students, *, items, progress: make(
                 "report", store, *scores, *students, *items
             ),

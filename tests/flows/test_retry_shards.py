@@ -7,7 +7,7 @@ from dskd_core.store.artifacts import ArtifactStore
 from flows.build_dictionary import build_dictionary
 from flows.retry_shards import retry_shards
 from flows.train import train
-from tasks import embeddings, training
+from tasks import embeddings
 from tasks.shards import ShardError
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
@@ -55,30 +55,6 @@ def test_a_lost_shard_of_a_finished_run_is_made_again(core, config):
     rows = retry_shards(config)
     assert [name.partition(" ")[0] for name in core.made] == ["activations"]
     assert set(states(rows).values()) == {"collected"}
-
-
-@pytest.mark.slow
-def test_embeddings_that_reuse_activations_wait_for_them(core, config, impatient, monkeypatch):
-    monkeypatch.setattr(training.capture, "retry_delay_seconds", [0, 0, 0])
-    monkeypatch.setattr(training.capture, "retry_jitter_factor", None)
-    reusing = config.embeddings.model_copy(update={"reuse_activations": True})
-    config = config.model_copy(update={"embeddings": reusing})
-    core.broken["activations 1-of-3"] = [OSError("bad sector")] * 4
-    with pytest.raises(ShardError):
-        build_dictionary(config)
-    core.made.clear()
-    rows = retry_shards(config)
-    assert core.made == ["activations 1-of-3", "activations"]
-    assert [row["stage"] for row in rows] == ["lexicon", "activations", "embeddings", "senses"]
-    assert states(rows)["embeddings"] == "to be collected"
-    core.made.clear()
-    retry_shards(config)
-    assert core.made == [*(f"embeddings {i}-of-3" for i in range(3)), "embeddings"]
-    core.calls.clear()
-    made = train(config)
-    assert {"untrained", "activations"} < set(made)
-    assert core.calls.count("activations") == 1, "found before the dictionary, and not asked again"
-    assert core.calls.index("activations") < core.calls.index("embeddings")
 
 
 def test_a_root_elsewhere_is_refused_before_any_work(core, config, monkeypatch, tmp_path):

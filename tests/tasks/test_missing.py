@@ -4,7 +4,6 @@ import shutil
 
 import pytest
 
-from dskd_core.config import PipelineConfig
 from dskd_core.store.artifacts import ArtifactStore, Work
 from dskd_core.store.read_only_store import Lookup, NotMade
 from tasks.missing import Shards, survey_of
@@ -51,19 +50,6 @@ def test_other_settings_lack_everything_that_depends_on_them(finished):
     assert stages["embeddings"].is_whole
     assert not stages["senses"].done
     assert stages["senses"].row()["state"] == "to be collected"
-
-
-def test_embeddings_that_reuse_activations_come_after_them_and_are_others(finished):
-    values = finished.config.model_dump(mode="json")
-    values["embeddings"]["reuse_activations"] = True
-    built = Built(PipelineConfig.model_validate(values))
-    stages = surveyed(built)
-    assert list(stages) == ["lexicon", "activations", "embeddings", "senses"]
-    assert stages["activations"].is_whole
-    assert not stages["embeddings"].done, "those that stand are of the ordinary run"
-    assert stages["embeddings"].inputs["activations"] == stages["activations"].collected
-    built.store.discard(built.store.of_stage("activations-shard")[0])
-    assert surveyed(built)["embeddings"].waits_for == "activations"
 
 
 def test_an_empty_root_has_nothing_and_stays_empty(miniature, tmp_path):

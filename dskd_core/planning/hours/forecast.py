@@ -133,21 +133,17 @@ def forecast(
     left: dict[str, Callable[[Plan, _Rates], float]] = {
         "teacher": _teacher,
         "corpus": _corpus,
-        "untrained-student": _untrained,
-        "activations": _activations,
         "embeddings": _embeddings,
         "senses": _senses,
         "dictionary": _dictionary,
+        "untrained-student": _untrained,
+        "activations": _activations,
         "candidates": _candidates,
         "students": _students,
         "scores": _scores,
         "report": lambda _, of: of.core(REPORT_SECONDS),
     }
-    order = ["teacher", "corpus", "embeddings", "senses", "dictionary"]
-    captured = ["untrained-student", "activations"]
-    order[2:2] = captured if config.embeddings.reuse_activations else []
-    order += [] if config.embeddings.reuse_activations else captured
-    order += ["candidates", "students", "scores", "report"]
+    order = list(left)
     if config.training.mode == "precomputed":
         order = order[-4:]
     seconds = {stage: left[stage](plan, rates) * (1.0 - done.get(stage, 0.0)) for stage in order}

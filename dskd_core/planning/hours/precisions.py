@@ -33,7 +33,7 @@ def precision_on(device: Device, asked: str, *, trains: bool) -> Precision:
     Args:
         device: where they run.
         asked: the setting, which may be ``auto``.
-        trains: whether float16 is refused, as it is in training and k-means (see decoder/precision.py).
+        trains: whether float16 is refused, as in training and k-means (decoder/precision.py).
 
     >>> t4 = Device("T4", 65e12, 8e12, 16 * 10**9, 3e11, precision="float16")
     >>> precision_on(t4, "auto", trains=False), precision_on(t4, "auto", trains=True)

@@ -33,8 +33,8 @@ class WindowActivations:
         roles: [n] int64, what the *label* is: TEXT, or of a PROMPT or an ANSWER.
         entering: [n, d], h, the state that enters the student's first trainable layer.
         states: [n, d], m_t, the teacher's final state.
-        expected: [n, d], e_t = W^T softmax(W m_t / T), see losses/vocabulary.py; None where the teacher is at
-            hand and its logits are formed again.
+        expected: [n, d], e_t = W^T softmax(W m_t / T), see losses/vocabulary.py; None where the
+            teacher is at hand and its logits are formed again.
         entropy: [n] float32, of the teacher at T, in nats; None likewise.
         predicted: [n] int64, argmax of the teacher; None likewise.
     """

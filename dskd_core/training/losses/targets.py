@@ -1,7 +1,7 @@
 """The teacher's side of the vocabulary pass: what it left behind, or its states.
 
-Where e_t and the entropy say all of it (see vocabulary.py), nothing of the teacher is computed again;
-else its logits are formed from its states, chunk by chunk, beside the student's.
+Where e_t and the entropy say all of it (see vocabulary.py), nothing of the teacher is computed
+again; else its logits are formed from its states, chunk by chunk, beside the student's.
 """
 
 from dataclasses import dataclass

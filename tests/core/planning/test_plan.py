@@ -3,16 +3,12 @@ from pathlib import Path
 import pytest
 
 from dskd_core.config import PipelineConfig, load_config
-from dskd_core.corpus.store import load_windows
-from dskd_core.embeddings.census import take_census
 from dskd_core.embeddings.readers import load_embeddings
 from dskd_core.errors import CapacityError
 from dskd_core.planning import architecture
 from dskd_core.planning.hours.hardware import Device, named_gpu
 from dskd_core.planning.page import hour_rows, sentences, size_rows, stage_rows
 from dskd_core.planning.plan import Plan, check, make_plan, misfits
-from dskd_core.training.activations.capture import chosen_windows
-from tests.miniature import Built
 
 PARAMETERS = Path(__file__).parents[3] / "deployments/parameters"
 
@@ -145,47 +141,6 @@ def test_what_is_planned_from_a_corpus_is_what_is_then_stored(nexted):
     corpus = nexted.corpus()
     planned = stages["corpus"].stored_bytes - 40 * corpus.record.counts["n_documents"]
     assert planned == pytest.approx(_chunks(corpus, "windows.zarr"), rel=0.01)
-
-
-def test_one_pass_for_both_saves_the_tokens_that_both_need(nexted):
-    values = nexted.config.model_dump(mode="json")
-    values["training"]["max_train_tokens"] = 300
-    off = PipelineConfig.model_validate(values)
-    values["embeddings"]["reuse_activations"] = True
-    on = Built(PipelineConfig.model_validate(values))
-    windows = load_windows(on.corpus())
-    plan, gpu = make_plan(on.config), named_gpu("H100-80GB")
-    trained_on = chosen_windows(windows, heldout=False, budget=300)
-    lengths = take_census(windows, on.config.embeddings).lengths
-    assert plan.n_shared_tokens == lengths[trained_on].sum() > 0
-    stages = [stage.stage for stage in plan.stages]
-    assert stages[2:5] == ["untrained-student", "activations", "embeddings"]
-    stage = plan.stages[4]
-    assert stage.n_tokens == lengths.sum() - plan.n_shared_tokens
-    # Four layers of 32 with 4 heads of 8, 2 of them keys and values, and 64 wide: two FLOPs a
-    # weight, and for each of the 8 positions that a token sees on average two products of d.
-    layer = 2 * (2 * 32 * 8 * (4 + 2) + 3 * 32 * 64) + 2 * 2 * 32 * 8
-    assert plan.one_pass_flops == pytest.approx(4 * layer * plan.n_shared_tokens, rel=0.01)
-    assert stage.flops == pytest.approx(4 * layer * stage.n_tokens, rel=0.01)
-    # In float32, which the miniature asks for: 66.9 TFLOPS.
-    seconds = plan.one_pass_flops / (0.4 * 66.9e12)
-    assert plan.one_pass_saving(gpu) == pytest.approx(seconds / 3600)
-    told = f"saves {plan.n_shared_tokens} of the {lengths.sum()} tokens that embeddings need, "
-    assert any(told in s for s in sentences(plan, [gpu]) if s.startswith("One teacher pass"))
-    for made, switch in ((plan, "on"), (make_plan(off), "off")):
-        end = f"<1 s on H100-80GB: embeddings.reuse_activations is {switch}."
-        assert any(s.endswith(end) for s in sentences(made, [gpu]))
-
-
-def test_one_pass_is_estimated_from_the_budget_and_nothing_for_prompts(planned):
-    prompts, budget = {"sources": []}, {"max_train_tokens": 30_000}
-    assert planned("llama3-8b", prompts=prompts, training=budget).n_shared_tokens == 30_000
-    online = planned("llama3-8b", prompts=prompts, training=budget | {"mode": "online"})
-    assert online.n_shared_tokens == 8192
-    prompted = planned("llama3-8b")
-    assert prompted.n_shared_tokens == 0
-    told = "Embeddings and activations share no window: students are trained on prompts."
-    assert told in sentences(prompted, [named_gpu("H100-80GB")])
 
 
 def _chunks(artifact, folder: str) -> int:
