@@ -39,7 +39,7 @@ class Sources:
     teacher: Artifact
 
     @classmethod
-    def of(cls, store: ArtifactStore, dictionary: Artifact) -> "Sources":
+    def from_dictionary(cls, store: ArtifactStore, dictionary: Artifact) -> "Sources":
         """Follow the inputs of a dictionary.
 
         Raises:
@@ -68,7 +68,7 @@ def describe(
         DataError: if the dictionary knows neither senses nor relations of the word.
     """
     word = word.casefold().strip()
-    sources = Sources.of(store, dictionary)
+    sources = Sources.from_dictionary(store, dictionary)
     examples = sources.senses.query(
         _SENSES,
         {"word": word},

@@ -20,7 +20,7 @@ class Csr:
     offsets: IntArray
     rows: IntArray
 
-    def of(self, token: int) -> IntArray:
+    def rows_of(self, token: int) -> IntArray:
         """Return the row ids of one token."""
         return self.rows[self.offsets[token] : self.offsets[token + 1]]
 

@@ -215,10 +215,10 @@ def census_of(corpus: Corpus, config: EmbeddingsConfig, n_vocabulary: int) -> Ce
         counts = taken.counts[taken.counts > 0].astype(np.float64)
         return Census(counts, "counted in the corpus", exact=True, lengths=taken.lengths)
     n_usable = PAPER_COVERED.get(n_vocabulary, n_vocabulary)
-    of = f"{n_usable:,} of {n_vocabulary:,} tokens"
+    quantities = f"{n_usable:,} of {n_vocabulary:,} tokens"
     source = "as many as the paper covered" if n_vocabulary in PAPER_COVERED else "the vocabulary"
     expected = corpus.n_training_tokens * LAWS[key].shares(n_usable)
-    basis = f"a two-part Zipf law for key {key} over {of} ({source})"
+    basis = f"a two-part Zipf law for key {key} over {quantities} ({source})"
     return Census(expected, basis, exact=False)
 
 

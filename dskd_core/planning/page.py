@@ -82,14 +82,14 @@ def _precisions_on(plan: Plan, device: Device) -> str:
 
 
 def _precision(plan: Plan, stage: StagePlan) -> str:
-    config = plan.of.config
+    config = plan.quantities.config
     if stage.trains:
         return config.training.compute_dtype
     return config.teacher.dtype if stage.flops or stage.stage == "teacher" else ""
 
 
 def _precision_sentence(plan: Plan) -> str:
-    config = plan.of.config
+    config = plan.quantities.config
     return (
         f"Precision: the teacher in {config.teacher.dtype}, training in "
         f"{config.training.compute_dtype}, coarse rounds of k-means in "
@@ -100,8 +100,8 @@ def _precision_sentence(plan: Plan) -> str:
 
 def size_rows(plan: Plan) -> list[dict[str, str]]:
     """Return the sizes a paper would state."""
-    sizes, of = plan.sizes, plan.of
-    cap = of.config.embeddings.max_occurrences
+    sizes, quantities = plan.sizes, plan.quantities
+    cap = quantities.config.embeddings.max_occurrences
     return [
         {"what": name, "value": value}
         for name, value in (
@@ -118,7 +118,7 @@ def size_rows(plan: Plan) -> list[dict[str, str]]:
 
 def sentences(plan: Plan, devices: Sequence[Device]) -> list[str]:
     """Return what the numbers rest on, and what stored activations save."""
-    of = plan.of
+    quantities = plan.quantities
     spent = ", ".join(f"{in_time(plan.cached_saving(d) * HOUR)} on {d.name}" for d in devices)
     if plan.cached:
         saving = f"Stored activations save, in each further epoch, seed or arm: {spent}."
@@ -130,9 +130,9 @@ def sentences(plan: Plan, devices: Sequence[Device]) -> list[str]:
     told = [stage for stage in plan.stages if stage.note and stage.stage != "corpus"]
     notes = [f"{stage.stage}: {stage.note}" for stage in told]
     return [
-        f"Sizes of the teacher: {of.teacher.origin}.",
-        f"Corpus: {of.corpus.n_tokens:,} tokens, {of.corpus.basis}.",
-        f"Occurrences: {of.census.basis}.",
+        f"Sizes of the teacher: {quantities.teacher.origin}.",
+        f"Corpus: {quantities.corpus.n_tokens:,} tokens, {quantities.corpus.basis}.",
+        f"Occurrences: {quantities.census.basis}.",
         _precision_sentence(plan),
         *(f"{note[0].upper()}{note[1:]}." for note in notes),
         saving,
@@ -146,7 +146,7 @@ def sentences(plan: Plan, devices: Sequence[Device]) -> list[str]:
 
 
 def _unplanned(plan: Plan) -> list[str]:
-    if not plan.of.config.prompts.sources:
+    if not plan.quantities.config.prompts.sources:
         return []
     return [
         "Prompts are not planned: how many tokens they have is known once they are read; students "

@@ -45,7 +45,7 @@ class Plan:
         stages: in the order in which they run; the right branch needs no plan.
     """
 
-    of: Quantities
+    quantities: Quantities
     asked: PipelineConfig
     cached: bool
     stages: tuple[StagePlan, ...]
@@ -78,25 +78,26 @@ class Plan:
 
         It is one teacher pass over the training text, which online training repeats.
         """
-        flops = online_flops(self.of, self.of.n_training_positions)
+        flops = online_flops(self.quantities, self.quantities.n_training_positions)
         return device.seconds(flops, 0.0, 0.0, self.teaching_on(device)) / HOUR
 
     @property
     def sizes(self) -> dict[str, float]:
         """The numbers a paper would state, in tokens, bytes and parameters."""
-        of, config = self.of, self.of.config
-        covered, shape = of.census.n_covered, of.shape
-        cap, row = config.embeddings.max_occurrences, state_row_bytes(of)
+        quantities, config = self.quantities, self.quantities.config
+        covered, shape = quantities.census.n_covered, quantities.shape
+        cap, row = config.embeddings.max_occurrences, state_row_bytes(quantities)
         return {
             "tokens_covered": covered,
             "embeddings_at_the_cap_bytes": covered * cap * (row - 16),
-            "embeddings_used_bytes": of.census.rows(cap) * row,
+            "embeddings_used_bytes": quantities.census.rows(cap) * row,
             "dictionary_bytes": next(
                 s for s in self.stages if s.stage == "dictionary"
             ).stored_bytes,
-            "teacher_parameters": of.teacher.parameters(),
-            "student_parameters": of.teacher.parameters(shape.n_layers),
-            "trainable_parameters": (shape.n_layers - shape.entry) * of.teacher.layer_parameters,
+            "teacher_parameters": quantities.teacher.parameters(),
+            "student_parameters": quantities.teacher.parameters(shape.n_layers),
+            "trainable_parameters": (shape.n_layers - shape.entry)
+            * quantities.teacher.layer_parameters,
         }
 
 
@@ -129,22 +130,22 @@ def make_plan(
     census = found.census or census_of(corpus, config.embeddings, teacher.n_vocabulary)
     n_composed = PAPER_COMPOSED_WORDS if found.n_composed is None else found.n_composed
     basis = "as in the paper's dictionaries" if found.n_composed is None else "counted"
-    of = Quantities(config, teacher, corpus, census, n_composed, basis, found.n_part_rows)
-    cached = _is_cached(of)
+    quantities = Quantities(config, teacher, corpus, census, n_composed, basis, found.n_part_rows)
+    cached = _is_cached(quantities)
     return Plan(
-        of,
+        quantities,
         asked,
         cached,
         (
-            stages.teacher(of),
-            stages.corpus(of),
-            stages.embeddings(of),
-            stages.senses(of),
-            stages.dictionary(of),
-            stages.untrained_student(of),
-            stages.activations(of, cached=cached),
-            stages.candidates(of, cached=cached),
-            stages.students(of, cached=cached),
+            stages.teacher(quantities),
+            stages.corpus(quantities),
+            stages.embeddings(quantities),
+            stages.senses(quantities),
+            stages.dictionary(quantities),
+            stages.untrained_student(quantities),
+            stages.activations(quantities, cached=cached),
+            stages.candidates(quantities, cached=cached),
+            stages.students(quantities, cached=cached),
         ),
     )
 
@@ -196,19 +197,19 @@ def check(plan: Plan, found: list[str]) -> None:
         CapacityError: naming everything that does not.
     """
     if found:
-        name = plan.of.config.teacher.source
+        name = plan.quantities.config.teacher.source
         raise CapacityError(f"The plan for {name} does not fit. " + ". ".join(found) + ".")
 
 
-def _is_cached(of: Quantities) -> bool:
+def _is_cached(quantities: Quantities) -> bool:
     """Say whether students train from stored activations.
 
     Raises:
         CapacityError: if that was asked for and they exceed their budget.
     """
-    config = of.config.training
-    n_positions = of.n_training_positions + of.n_heldout_positions
-    needed = n_positions * position_bytes(of.teacher.hidden_size)
+    config = quantities.config.training
+    n_positions = quantities.n_training_positions + quantities.n_heldout_positions
+    needed = n_positions * position_bytes(quantities.teacher.hidden_size)
     fits = needed <= config.max_activation_bytes
     if config.mode == "cached" and not fits:
         raise CapacityError(

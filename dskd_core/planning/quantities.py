@@ -57,7 +57,7 @@ class Quantities:
     @property
     def shape(self) -> Shape:
         """The student's layers."""
-        return Shape.of(self.config.student, self.teacher.n_layers)
+        return Shape.from_config(self.config.student, self.teacher.n_layers)
 
     @property
     def n_training_positions(self) -> int:
@@ -125,14 +125,16 @@ def array_bytes(n_rows: int, row_bytes: int) -> int:
     return -(-n_rows // chunk_rows) * (chunk_rows * row_bytes + 4)
 
 
-def weight_bytes(of: Quantities) -> int:
+def weight_bytes(quantities: Quantities) -> int:
     """Return the bytes of the teacher's weights as they are loaded."""
-    return of.teacher.parameters() * STATE_BYTES[of.config.teacher.dtype]
+    return quantities.teacher.parameters() * STATE_BYTES[quantities.config.teacher.dtype]
 
 
-def state_row_bytes(of: Quantities) -> int:
+def state_row_bytes(quantities: Quantities) -> int:
     """Return the bytes of one stored embedding: a state, document, position and hash."""
-    return of.teacher.hidden_size * STATE_BYTES[of.config.embeddings.state_dtype] + 16
+    return (
+        quantities.teacher.hidden_size * STATE_BYTES[quantities.config.embeddings.state_dtype] + 16
+    )
 
 
 def stored_embedding_rows(census: Census, config: EmbeddingsConfig, n_shards: int) -> int:
@@ -152,44 +154,46 @@ def candidate_position_bytes(n_candidates: int) -> int:
     return 2 * 4 * n_candidates
 
 
-def forward_flops(of: Quantities, n_layers: int, *, heads: float = 0.0) -> float:
+def forward_flops(quantities: Quantities, n_layers: int, *, heads: float = 0.0) -> float:
     """Return FLOPs a token of a forward through layers, with ``heads`` passes over the vocabulary.
 
     A token of a window of n sees n / 2 others on average.
     """
-    context = of.config.corpus.window_tokens / 2
-    return n_layers * of.teacher.layer_flops(context) + heads * of.teacher.head_flops
+    context = quantities.config.corpus.window_tokens / 2
+    return (
+        n_layers * quantities.teacher.layer_flops(context) + heads * quantities.teacher.head_flops
+    )
 
 
-def dictionary_rows(of: Quantities) -> int:
+def dictionary_rows(quantities: Quantities) -> int:
     """Return the rows of a dictionary: all senses, and those of composed words.
 
     A composed word has as many senses as its first token, most often the full k.
     """
-    n_senses = of.config.senses.n_senses
-    own = of.census.rows(n_senses)
-    mean = own / max(1, of.census.n_covered)
-    return own + int(of.n_composed * (mean + n_senses) / 2)
+    n_senses = quantities.config.senses.n_senses
+    own = quantities.census.rows(n_senses)
+    mean = own / max(1, quantities.census.n_covered)
+    return own + int(quantities.n_composed * (mean + n_senses) / 2)
 
 
-def capture_flops(of: Quantities, n_tokens: int) -> float:
+def capture_flops(quantities: Quantities, n_tokens: int) -> float:
     """Return the FLOPs of one teacher pass over tokens, with its targets."""
-    return n_tokens * forward_flops(of, of.teacher.n_layers, heads=2.0)
+    return n_tokens * forward_flops(quantities, quantities.teacher.n_layers, heads=2.0)
 
 
-def online_flops(of: Quantities, n_tokens: int) -> float:
+def online_flops(quantities: Quantities, n_tokens: int) -> float:
     """Return the FLOPs of the teacher beside a student: a forward, and its logits once."""
-    return n_tokens * forward_flops(of, of.teacher.n_layers, heads=1.0)
+    return n_tokens * forward_flops(quantities, quantities.teacher.n_layers, heads=1.0)
 
 
-def student_flops(of: Quantities) -> float:
+def student_flops(quantities: Quantities) -> float:
     """Return the FLOPs of all epochs of one student from h and the teacher's targets.
 
     Trainable layers cost three forwards; the frozen head two passes: logits, and W^T p.
     """
-    n_trainable = of.shape.n_layers - of.shape.entry
-    per_token = 3 * forward_flops(of, n_trainable) + 2 * of.teacher.head_flops
-    return of.config.training.n_epochs * of.n_training_positions * per_token
+    n_trainable = quantities.shape.n_layers - quantities.shape.entry
+    per_token = 3 * forward_flops(quantities, n_trainable) + 2 * quantities.teacher.head_flops
+    return quantities.config.training.n_epochs * quantities.n_training_positions * per_token
 
 
 def _within(n_tokens: int, budget: int | None) -> int:

@@ -29,23 +29,23 @@ _LOGIT_BYTES = 64 << 20
 _WORDS_A_TIME = 4096
 
 
-def teacher(of: Quantities) -> StagePlan:
+def teacher(quantities: Quantities) -> StagePlan:
     """Plan the teacher: converted once where it is a GGUF file, else pointed to."""
-    converts = of.teacher.origin.endswith(".gguf")
-    parameters = of.teacher.parameters()
+    converts = quantities.teacher.origin.endswith(".gguf")
+    parameters = quantities.teacher.parameters()
     return StagePlan(
         "teacher",
-        stored_bytes=TOKENIZER_BYTES + (weight_bytes(of) if converts else 0),
+        stored_bytes=TOKENIZER_BYTES + (weight_bytes(quantities) if converts else 0),
         # Read in float32, copied into a model of its own dtype, and written from there.
-        host_bytes=parameters * 4 + 2 * weight_bytes(of) if converts else 0,
+        host_bytes=parameters * 4 + 2 * weight_bytes(quantities) if converts else 0,
         basis="counted",
         note=f"{parameters / 1e9:.3g} B parameters" + ("" if converts else ", left where they are"),
     )
 
 
-def corpus(of: Quantities) -> StagePlan:
+def corpus(quantities: Quantities) -> StagePlan:
     """Plan the corpus: 4 bytes a token, 17 a window, and a row a document."""
-    size, limited = of.corpus, of.config.corpus.max_tokens is not None
+    size, limited = quantities.corpus, quantities.config.corpus.max_tokens is not None
     return StagePlan(
         "corpus",
         size.n_tokens,
@@ -61,30 +61,32 @@ def corpus(of: Quantities) -> StagePlan:
     )
 
 
-def embeddings(of: Quantities) -> StagePlan:
+def embeddings(quantities: Quantities) -> StagePlan:
     """Plan the embeddings: a forward of the windows with something to keep, a part a shard."""
-    config, size = of.config.embeddings, of.corpus
-    n_tokens = of.census.n_run_tokens or size.n_training_tokens
+    config, size = quantities.config.embeddings, quantities.corpus
+    n_tokens = quantities.census.n_run_tokens or size.n_training_tokens
     n_shards = max(1, -(-n_tokens // config.shard_tokens))
-    rows = of.n_part_rows or stored_embedding_rows(of.census, config, n_shards)
-    used = of.census.rows(config.max_occurrences)
+    rows = quantities.n_part_rows or stored_embedding_rows(quantities.census, config, n_shards)
+    used = quantities.census.rows(config.max_occurrences)
     per_shard = min(config.shard_tokens, n_tokens)
     # A token met in a part has an id, an offset and a count there; the index has four numbers.
-    index = 20 * of.census.rows(n_shards) + 28 * of.census.n_covered
-    state = of.teacher.hidden_size * STATE_BYTES[of.config.teacher.dtype]
+    index = 20 * quantities.census.rows(n_shards) + 28 * quantities.census.n_covered
+    state = quantities.teacher.hidden_size * STATE_BYTES[quantities.config.teacher.dtype]
     heads = 1.0 if config.key == "predicted" else 0.0
     return StagePlan(
         "embeddings",
         n_tokens,
-        of.census.n_run_windows or size.n_training_windows,
+        quantities.census.n_run_windows or size.n_training_windows,
         n_shards,
-        stored_bytes=_parts_bytes(rows, n_shards, of) + 16 * rows + index,
+        stored_bytes=_parts_bytes(rows, n_shards, quantities) + 16 * rows + index,
         # The windows and the census; the kept states of the shard, twice while they are sorted.
         host_bytes=12 * size.n_tokens + 2 * per_shard * state,
-        device_bytes=weight_bytes(of) + _batch_bytes(of, config.batch_tokens) + _LOGIT_BYTES,
-        fixed_bytes=weight_bytes(of) + _LOGIT_BYTES,
-        flops=n_tokens * forward_flops(of, of.teacher.n_layers, heads=heads),
-        basis="counted" if of.census.exact else "estimated",
+        device_bytes=weight_bytes(quantities)
+        + _batch_bytes(quantities, config.batch_tokens)
+        + _LOGIT_BYTES,
+        fixed_bytes=weight_bytes(quantities) + _LOGIT_BYTES,
+        flops=n_tokens * forward_flops(quantities, quantities.teacher.n_layers, heads=heads),
+        basis="counted" if quantities.census.exact else "estimated",
         note=f"{rows:,} rows in the parts, of which {used:,} are in the sample",
         host_setting="embeddings.shard_tokens",
         disk_setting="embeddings.max_occurrences or embeddings.safety",
@@ -92,21 +94,21 @@ def embeddings(of: Quantities) -> StagePlan:
     )
 
 
-def _parts_bytes(rows: int, n_shards: int, of: Quantities) -> int:
+def _parts_bytes(rows: int, n_shards: int, quantities: Quantities) -> int:
     """Return the bytes of the states of all parts, of which the last is what is left over."""
-    share = of.config.embeddings.shard_tokens / max(1, of.corpus.n_training_tokens)
+    share = quantities.config.embeddings.shard_tokens / max(1, quantities.corpus.n_training_tokens)
     full = min(rows, int(rows * share))
-    row_bytes = state_row_bytes(of) - 16
+    row_bytes = state_row_bytes(quantities) - 16
     last = rows - (n_shards - 1) * full
     return (n_shards - 1) * array_bytes(full, row_bytes) + array_bytes(last, row_bytes)
 
 
-def senses(of: Quantities) -> StagePlan:
+def senses(quantities: Quantities) -> StagePlan:
     """Plan the senses (Eq. 1): k centroids a token, once in parts (float32) and once joined."""
-    config, d = of.config.senses, of.teacher.hidden_size
-    used = of.census.rows(of.config.embeddings.max_occurrences)
-    rows = of.census.rows(config.n_senses)
-    tokens = of.census.n_covered
+    config, d = quantities.config.senses, quantities.teacher.hidden_size
+    used = quantities.census.rows(quantities.config.embeddings.max_occurrences)
+    rows = quantities.census.rows(config.n_senses)
+    tokens = quantities.census.n_covered
     index = 4 * rows + 20 * tokens
     examples = min(rows * config.n_examples, used)
     n_shards = max(1, -(-used // config.shard_rows))
@@ -121,11 +123,11 @@ def senses(of: Quantities) -> StagePlan:
         "senses",
         n_shards=n_shards,
         stored_bytes=centroids + 2 * index + int(1.2 * EXAMPLE_BYTES * examples),
-        host_bytes=2 * piece + 4 * d * (-(-rows // n_shards)) + 4 * of.corpus.n_tokens,
+        host_bytes=2 * piece + 4 * d * (-(-rows // n_shards)) + 4 * quantities.corpus.n_tokens,
         device_bytes=2 * piece,
         float32_flops=products,
         moved_bytes=2.0 * 4 * used * d * iterations * reads,
-        basis="counted" if of.census.exact else "estimated",
+        basis="counted" if quantities.census.exact else "estimated",
         note=f"{tokens:,} tokens, {rows:,} senses of {used:,} embeddings",
         host_setting="senses.batch_bytes",
         disk_setting="senses.n_senses",
@@ -133,32 +135,35 @@ def senses(of: Quantities) -> StagePlan:
     )
 
 
-def dictionary(of: Quantities) -> StagePlan:
+def dictionary(quantities: Quantities) -> StagePlan:
     """Plan the dictionary (Eq. 2): rows in float16, and lists of them for every token."""
-    d, rows = of.teacher.hidden_size, dictionary_rows(of)
-    covered, config = of.census.n_covered, of.config.dictionary
+    d, rows = quantities.teacher.hidden_size, dictionary_rows(quantities)
+    covered, config = quantities.census.n_covered, quantities.config.dictionary
     links = covered * min(LINKS_PER_TOKEN, config.max_synonyms + config.max_antonyms)
-    lists = 4 * int(links * rows / max(1, covered + of.n_composed))
-    offsets = 3 * 8 * (of.teacher.n_vocabulary + 1)
-    words = WORD_BYTES * 2 * (covered + of.n_composed)
-    composing = 3 * min(_WORDS_A_TIME, of.n_composed) * of.config.senses.n_senses * d * 4
+    lists = 4 * int(links * rows / max(1, covered + quantities.n_composed))
+    offsets = 3 * 8 * (quantities.teacher.n_vocabulary + 1)
+    words = WORD_BYTES * 2 * (covered + quantities.n_composed)
+    composing = (
+        3 * min(_WORDS_A_TIME, quantities.n_composed) * quantities.config.senses.n_senses * d * 4
+    )
     return StagePlan(
         "dictionary",
         stored_bytes=array_bytes(rows, 2 * d) + lists + offsets + words,
-        host_bytes=rows * d * 2 + composing + 4 * of.corpus.n_tokens,
-        float32_flops=2.0 * rows * of.config.senses.n_senses * d,
-        note=f"{rows:,} rows; {of.n_composed:,} composed words ({of.composed_basis})",
+        host_bytes=rows * d * 2 + composing + 4 * quantities.corpus.n_tokens,
+        float32_flops=2.0 * rows * quantities.config.senses.n_senses * d,
+        note=f"{rows:,} rows; {quantities.n_composed:,} composed words "
+        f"({quantities.composed_basis})",
         host_setting="senses.n_senses",
     )
 
 
-def activations(of: Quantities, *, cached: bool) -> StagePlan:
+def activations(quantities: Quantities, *, cached: bool) -> StagePlan:
     """Plan the activations: one teacher forward with two passes over the vocabulary (logits, e_t).
 
     Online only the held-out text is captured, and a sample to calibrate the margin on.
     """
-    d, size = of.teacher.hidden_size, of.corpus
-    tokens = _captured_tokens(of, cached=cached)
+    d, size = quantities.teacher.hidden_size, quantities.corpus
+    tokens = _captured_tokens(quantities, cached=cached)
     n_windows = int(tokens * size.n_windows / max(1, size.n_tokens))
     shard = min(SHARD_TOKENS, tokens)
     return StagePlan(
@@ -168,8 +173,10 @@ def activations(of: Quantities, *, cached: bool) -> StagePlan:
         max(1, -(-tokens // SHARD_TOKENS)),
         stored_bytes=tokens * position_bytes(d),
         host_bytes=4 * size.n_tokens + 2 * shard * position_bytes(d),
-        device_bytes=weight_bytes(of) + _batch_bytes(of, BATCH_TOKENS) + 3 * _LOGIT_BYTES,
-        flops=capture_flops(of, tokens),
+        device_bytes=weight_bytes(quantities)
+        + _batch_bytes(quantities, BATCH_TOKENS)
+        + 3 * _LOGIT_BYTES,
+        flops=capture_flops(quantities, tokens),
         basis="counted" if size.windows is not None else "estimated",
         note="of training and held-out text"
         if cached
@@ -180,14 +187,14 @@ def activations(of: Quantities, *, cached: bool) -> StagePlan:
     )
 
 
-def candidates(of: Quantities, *, cached: bool) -> StagePlan:
+def candidates(quantities: Quantities, *, cached: bool) -> StagePlan:
     """Plan the candidates: the kappa rows nearest to every state, ids only."""
-    tokens = _captured_tokens(of, cached=cached)
-    rows = dictionary_rows(of) * of.teacher.hidden_size * 2
+    tokens = _captured_tokens(quantities, cached=cached)
+    rows = dictionary_rows(quantities) * quantities.teacher.hidden_size * 2
     return StagePlan(
         "candidates",
         tokens,
-        stored_bytes=tokens * candidate_position_bytes(of.config.training.n_candidates),
+        stored_bytes=tokens * candidate_position_bytes(quantities.config.training.n_candidates),
         host_bytes=rows + (1 << 30),
         device_bytes=rows,
         note="row ids in the dictionary",
@@ -196,47 +203,53 @@ def candidates(of: Quantities, *, cached: bool) -> StagePlan:
     )
 
 
-def untrained_student(of: Quantities) -> StagePlan:
+def untrained_student(quantities: Quantities) -> StagePlan:
     """Plan the student before training, published once: a copy of some of the teacher's layers."""
-    parameters = of.teacher.parameters(of.shape.n_layers)
-    trained = (of.shape.n_layers - of.shape.entry) * of.teacher.layer_parameters
+    parameters = quantities.teacher.parameters(quantities.shape.n_layers)
+    trained = (
+        quantities.shape.n_layers - quantities.shape.entry
+    ) * quantities.teacher.layer_parameters
     return StagePlan(
         "untrained-student",
-        stored_bytes=parameters * STATE_BYTES[of.config.teacher.dtype] + TOKENIZER_BYTES,
-        host_bytes=weight_bytes(of),
-        device_bytes=weight_bytes(of),
-        fixed_bytes=weight_bytes(of),
+        stored_bytes=parameters * STATE_BYTES[quantities.config.teacher.dtype] + TOKENIZER_BYTES,
+        host_bytes=weight_bytes(quantities),
+        device_bytes=weight_bytes(quantities),
+        fixed_bytes=weight_bytes(quantities),
         basis="counted",
-        note=f"{of.shape.n_layers} layers, {parameters / 1e9:.3g} B parameters of which "
+        note=f"{quantities.shape.n_layers} layers, {parameters / 1e9:.3g} B parameters of which "
         f"{trained / 1e9:.2g} B train",
     )
 
 
-def students(of: Quantities, *, cached: bool) -> StagePlan:
+def students(quantities: Quantities, *, cached: bool) -> StagePlan:
     """Plan the students: one a seed and arm, from stored activations or beside the teacher."""
-    evaluation, training, shape = of.config.evaluation, of.config.training, of.shape
+    evaluation, training, shape = (
+        quantities.config.evaluation,
+        quantities.config.training,
+        quantities.shape,
+    )
     n_students = len(evaluation.arms) * len(evaluation.seeds)
-    trained = (shape.n_layers - shape.entry) * of.teacher.layer_parameters
-    parameters = of.teacher.parameters(shape.n_layers)
-    student_bytes = parameters * STATE_BYTES[of.config.teacher.dtype]
-    epochs = training.n_epochs * of.n_training_positions
-    beside = 0.0 if cached else epochs * online_flops(of, 1)
-    batch = training.batch_windows * of.config.corpus.window_tokens
+    trained = (shape.n_layers - shape.entry) * quantities.teacher.layer_parameters
+    parameters = quantities.teacher.parameters(shape.n_layers)
+    student_bytes = parameters * STATE_BYTES[quantities.config.teacher.dtype]
+    epochs = training.n_epochs * quantities.n_training_positions
+    beside = 0.0 if cached else epochs * online_flops(quantities, 1)
+    batch = training.batch_windows * quantities.config.corpus.window_tokens
     micro = -(-batch // (training.n_accumulated * training.n_ranks))
-    rows = dictionary_rows(of) * of.teacher.hidden_size * 2
+    rows = dictionary_rows(quantities) * quantities.teacher.hidden_size * 2
     optimizer = trained * (4 + 4 + 8)  # weights, gradients and two moments, float32
-    models = student_bytes + (0 if cached else weight_bytes(of))
-    fixed = models + optimizer + of.teacher.head_parameters * 2 + rows
+    models = student_bytes + (0 if cached else weight_bytes(quantities))
+    fixed = models + optimizer + quantities.teacher.head_parameters * 2 + rows
     return StagePlan(
         "students",
         int(epochs) * n_students,
         n_shards=n_students,
         stored_bytes=n_students * (student_bytes + TOKENIZER_BYTES),
         host_bytes=rows + student_bytes,
-        device_bytes=fixed + _training_bytes(of, micro),
+        device_bytes=fixed + _training_bytes(quantities, micro),
         fixed_bytes=fixed,
-        flops=n_students * (student_flops(of) + beside),
-        basis="counted" if of.corpus.windows is not None else "estimated",
+        flops=n_students * (student_flops(quantities) + beside),
+        basis="counted" if quantities.corpus.windows is not None else "estimated",
         note=f"{n_students} of {student_bytes / 1e9:.3g} GB each; activations are held in memory "
         "where they take less than a quarter of it",
         host_setting="senses.n_senses",
@@ -247,24 +260,28 @@ def students(of: Quantities, *, cached: bool) -> StagePlan:
     )
 
 
-def _captured_tokens(of: Quantities, *, cached: bool) -> int:
-    return of.n_heldout_positions + _captured_training_tokens(of, cached=cached)
+def _captured_tokens(quantities: Quantities, *, cached: bool) -> int:
+    return quantities.n_heldout_positions + _captured_training_tokens(quantities, cached=cached)
 
 
-def _captured_training_tokens(of: Quantities, *, cached: bool) -> int:
-    n_tokens = of.n_training_positions
+def _captured_training_tokens(quantities: Quantities, *, cached: bool) -> int:
+    n_tokens = quantities.n_training_positions
     return n_tokens if cached else min(CALIBRATION_TOKENS, n_tokens)
 
 
-def _batch_bytes(of: Quantities, n_tokens: int) -> int:
+def _batch_bytes(quantities: Quantities, n_tokens: int) -> int:
     """Return the memory of a forward without gradients: a layer's widest states, and its own."""
-    widest = 3 * of.teacher.intermediate_size + 8 * of.teacher.hidden_size
-    return n_tokens * widest * STATE_BYTES[of.config.teacher.dtype]
+    widest = 3 * quantities.teacher.intermediate_size + 8 * quantities.teacher.hidden_size
+    return n_tokens * widest * STATE_BYTES[quantities.config.teacher.dtype]
 
 
-def _training_bytes(of: Quantities, n_tokens: int) -> int:
+def _training_bytes(quantities: Quantities, n_tokens: int) -> int:
     """Return what a step keeps for its backward pass, and a chunk of logits in float32."""
-    n_trainable = of.shape.n_layers - of.shape.entry
-    kept = n_trainable * (4 * of.teacher.intermediate_size + 12 * of.teacher.hidden_size) * 2
-    chunk = min(n_tokens, 1024) * of.teacher.n_vocabulary * (4 + 2)
-    return n_tokens * (kept + 5 * 4 * of.teacher.hidden_size) + chunk
+    n_trainable = quantities.shape.n_layers - quantities.shape.entry
+    kept = (
+        n_trainable
+        * (4 * quantities.teacher.intermediate_size + 12 * quantities.teacher.hidden_size)
+        * 2
+    )
+    chunk = min(n_tokens, 1024) * quantities.teacher.n_vocabulary * (4 + 2)
+    return n_tokens * (kept + 5 * 4 * quantities.teacher.hidden_size) + chunk

@@ -57,13 +57,13 @@ class Place:
     n_slots: int | None = 1
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Self:
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Read the place from the environment.
 
         Raises:
             ConfigError: if a value is wrong, or a cluster has no address.
 
-        >>> Place.of({"DSKD_RUNNER": "dask", "DSKD_DASK_ADDRESS": "tcp://gpu1:8786"}).n_slots
+        >>> Place.from_environment({"DSKD_RUNNER": "dask", "DSKD_DASK_ADDRESS": "tcp://gpu1:8786"}).n_slots
         """
         runner = environment.get("DSKD_RUNNER") or "threads"
         slots = _slots(environment.get("DSKD_GPU_SLOTS"))
@@ -143,7 +143,7 @@ class Configured(TaskRunner[PrefectFuture[Any]]):
         Raises:
             ConfigError: if the environment names no runner that can work here.
         """
-        place = Place.of(os.environ)
+        place = Place.from_environment(os.environ)
         if place.runner == "threads":
             # Both branches, and a task that waits for both. More threads would not help: one
             # device runs one teacher, and PyTorch uses all cores by itself.

@@ -87,7 +87,7 @@ def test_antonyms_never_include_own_senses(miniature):
     dictionary = load_dictionary(miniature.dictionary())
     assert len(dictionary.negatives.rows)
     for token in range(dictionary.n_tokens):
-        assert not set(dictionary.own.of(token)) & set(dictionary.negatives.of(token))
+        assert not set(dictionary.own.rows_of(token)) & set(dictionary.negatives.rows_of(token))
 
 
 def test_tokens_have_at_most_25_synonyms_and_25_antonyms(miniature):

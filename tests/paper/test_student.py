@@ -28,7 +28,7 @@ def _n_parameters(n_layers: int) -> int:
 
 
 def test_the_student_is_the_first_sixteen_of_thirty_two_layers_the_last_two_trainable():
-    assert Shape.of(StudentConfig(), 32) == Shape(tuple(range(16)), entry=14)
+    assert Shape.from_config(StudentConfig(), 32) == Shape(tuple(range(16)), entry=14)
 
 
 def test_the_llama_student_has_about_4_5_billion_parameters_and_trains_0_44():

@@ -206,7 +206,7 @@ class ItemBoard:
                 )
 
     @classmethod
-    def of(cls, artifacts: Sequence[Artifact]) -> "ItemBoard":
+    def from_scores(cls, artifacts: Sequence[Artifact]) -> "ItemBoard":
         """Read the tables of ``benchmark-scores`` and ``sense-scores`` artifacts."""
         sheets: dict[Subject, list[Sheet]] = {}
         for artifact in artifacts:

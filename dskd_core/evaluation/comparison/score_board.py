@@ -82,7 +82,7 @@ class ScoreBoard:
         """Return the seeds of an arm, ascending; the teacher has none."""
         return sorted(seed for name, seed in self.artifacts if name == arm and seed is not None)
 
-    def of(self, arm: str) -> list[Artifact]:
+    def scores_of(self, arm: str) -> list[Artifact]:
         """Return the scores of an arm, by seed."""
         seeds: list[int | None] = [*self.seeds(arm)]
         return [self.artifacts[arm, seed] for seed in seeds or [None]]
@@ -92,7 +92,7 @@ class ScoreBoard:
 
         A standard deviation of one seed is None, and so is a metric without positions.
         """
-        scores = self.of(arm)
+        scores = self.scores_of(arm)
         row: dict[str, Any] = {
             "arm": arm,
             "seeds": len(self.seeds(arm)),

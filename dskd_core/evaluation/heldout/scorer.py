@@ -40,7 +40,7 @@ class Judge:
     buffers: Buffers = field(default_factory=Buffers)
 
     @classmethod
-    def of(cls, student: Teacher, inputs: Inputs, compute_dtype: str) -> "Judge":
+    def from_student(cls, student: Teacher, inputs: Inputs, compute_dtype: str) -> "Judge":
         """Put the head, which is the teacher's, and the senses on the student's device."""
         dictionary, taught = load_dictionary(inputs.dictionary), inputs.activations.record
         return cls(
@@ -80,7 +80,7 @@ class Judge:
         )
         assert head.predicted is not None
         gap = (n - m).square().mean(dim=1)
-        positives, negatives = self.selected.of(window, scored)
+        positives, negatives = self.selected.read(window, scored)
         n_positives, positive = self._mse(n, positives.to(device))
         n_negatives, negative = self._mse(n, negatives.to(device))
         n_both, n_nearer = self.nearer(n, window.labels[scored].numpy())
@@ -111,8 +111,8 @@ class Judge:
         """
         n_both = n_nearer = 0
         for token in np.unique(labels):
-            synonyms = self.dictionary.positives.of(int(token))
-            antonyms = self.dictionary.negatives.of(int(token))
+            synonyms = self.dictionary.positives.rows_of(int(token))
+            antonyms = self.dictionary.negatives.rows_of(int(token))
             if len(synonyms) and len(antonyms):
                 here = states[torch.from_numpy(np.flatnonzero(labels == token)).to(states.device)]
                 nearer = self._least(here, synonyms) < self._least(here, antonyms)

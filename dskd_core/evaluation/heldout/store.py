@@ -98,7 +98,7 @@ def score_student(
         untrained, tail = load_student(inputs.untrained, teacher_config), None
         if student is not None:
             tail = student_tail(untrained, shape_of(inputs.untrained).entry, student)
-        judge = Judge.of(untrained, inputs, config.compute_dtype)
+        judge = Judge.from_student(untrained, inputs, config.compute_dtype)
         windows, positions = _judged(judge, tail, cached, config.compute_dtype, progress)
         draft.write_table(TABLE, windows)
         draft.write_table(POSITIONS, positions)

@@ -68,7 +68,7 @@ def groups_of(
         mine = tuple(a for a in artifacts if a.record.stage == stage)
         if not mine:
             continue
-        board = ItemBoard.of(mine)
+        board = ItemBoard.from_scores(mine)
         pairs = [
             pair
             for name in board.sheets

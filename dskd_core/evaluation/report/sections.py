@@ -151,7 +151,7 @@ def _forest_caption(arm: str, yardstick: str, unit: str, config: EvaluationConfi
 
 def _relative(pair: Pair, board: ScoreBoard) -> Bar | None:
     """Return a difference in percent of the yardstick's mean; None where that is 0."""
-    scores = [a for a in board.of(pair.yardstick) if a.record.report["seed"] in pair.seeds]
+    scores = [a for a in board.scores_of(pair.yardstick) if a.record.report["seed"] in pair.seeds]
     level = sum(a.record.report["means"][pair.metric.name] for a in scores) / len(scores)
     if not level:
         return None

@@ -100,7 +100,7 @@ def build_report(
         page = page_of(content, work, config, draft.path)
         draft.path("report.md").write_text(to_markdown(page), "utf-8")
         draft.path("report.html").write_text(to_html(page, draft.folder), "utf-8")
-        any_score = board.of(YARDSTICK)[0].record.counts
+        any_score = board.scores_of(YARDSTICK)[0].record.counts
         draft.counts |= {key: any_score[key] for key in ("windows", "documents", "positions")}
         draft.counts |= {"students": len(students), "arms": len(board.arms)}
         draft.report |= _numbers(content)

@@ -162,7 +162,7 @@ def senses_of_words(
     senses: dict[str, FloatArray] = {}
     for variants in (words, [word[:1].upper() + word[1:] for word in words]):
         for word, (_, ids) in zip(words, spell(tokenizer, variants), strict=True):
-            own = [dictionary.own.of(token) for token in ids or ()]
+            own = [dictionary.own.rows_of(token) for token in ids or ()]
             if word not in senses and own and all(map(len, own)):
                 rows = dictionary.rows[np.concatenate(own)].astype(np.float32)
                 offsets = np.cumsum([0, *map(len, own)]).astype(np.int64)

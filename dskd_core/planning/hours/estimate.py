@@ -48,7 +48,7 @@ def estimate_run(config: PipelineConfig, *, first_start: bool = False) -> RunEst
         return RunEstimate((), (f"No estimate: {error}",))
     try:
         plan = make_plan(config)
-        done = share_done(ArtifactStore(config.root_uri), plan.of.config)
+        done = share_done(ArtifactStore(config.root_uri), plan.quantities.config)
         stages = forecast(plan, host, done, first_start=first_start)
     except Exception as error:  # whatever it is, the run itself meets it and says it better
         told = f"Only the start and the lexicon's branch are estimated, not the rest: {error}"

@@ -65,44 +65,46 @@ class _Rates:
         host: this machine.
     """
 
-    of: Quantities
+    quantities: Quantities
     host: Host
 
     @property
     def teacher(self) -> Precision:
         """The precision of the teacher's products."""
-        return self.of.config.teacher.dtype  # type: ignore[return-value]
+        return self.quantities.config.teacher.dtype  # type: ignore[return-value]
 
     @property
     def training(self) -> Precision:
         """The precision of training's products."""
-        return self.of.config.training.compute_dtype  # type: ignore[return-value]
+        return self.quantities.config.training.compute_dtype  # type: ignore[return-value]
 
     @cached_property
     def body(self) -> float:
         """A teacher's forward of one token, without its head."""
-        flops = forward_flops(self.of, self.of.teacher.n_layers)
+        flops = forward_flops(self.quantities, self.quantities.teacher.n_layers)
         return flops / (self.host.rate(self.teacher) * FORWARD)
 
     def tail(self, *, trained: bool) -> float:
         """One token through the layers that train, or forward and back."""
-        flops = forward_flops(self.of, self.of.shape.n_layers - self.of.shape.entry)
+        flops = forward_flops(
+            self.quantities, self.quantities.shape.n_layers - self.quantities.shape.entry
+        )
         rate = self.host.rate(self.training)
         return 3 * flops / (rate * TRAINING) if trained else flops / (rate * FORWARD)
 
     def head(self, precision: Precision) -> float:
         """One product of a position with the vocabulary head."""
-        return self.of.teacher.head_flops / self.host.head_rate(precision)
+        return self.quantities.teacher.head_flops / self.host.head_rate(precision)
 
     @property
     def maximum(self) -> float:
         """The largest of one position's logits."""
-        return self.of.teacher.n_vocabulary / self.host.max_values
+        return self.quantities.teacher.n_vocabulary / self.host.max_values
 
     def kernel(self, *, compiled: bool) -> float:
         """Softmax, divergence and their gradient of one position's logits."""
         passes = COMPILED if compiled else EAGER
-        return passes * self.of.teacher.n_vocabulary / self.host.softmax_values
+        return passes * self.quantities.teacher.n_vocabulary / self.host.softmax_values
 
     def core(self, seconds: float) -> float:
         """Seconds of one core here, that the reference machine takes ``seconds`` for."""
@@ -128,8 +130,8 @@ def forecast(
         done: of stages with finished work, which share of it stands already; 0 where unnamed.
         first_start: whether Prefect's database is still to be made.
     """
-    done, config = done or {}, plan.of.config
-    rates = _Rates(plan.of, host)
+    done, config = done or {}, plan.quantities.config
+    rates = _Rates(plan.quantities, host)
     left: dict[str, Callable[[Plan, _Rates], float]] = {
         "teacher": _teacher,
         "corpus": _corpus,
@@ -141,7 +143,7 @@ def forecast(
         "candidates": _candidates,
         "students": _students,
         "scores": _scores,
-        "report": lambda _, of: of.core(REPORT_SECONDS),
+        "report": lambda _, quantities: quantities.core(REPORT_SECONDS),
     }
     order = list(left)
     if config.training.mode == "precomputed":
@@ -209,34 +211,38 @@ def _written(stage: StagePlan) -> float:
 
 
 def _teacher(plan: Plan, rates: _Rates) -> float:
-    of = plan.of.teacher
+    quantities = plan.quantities.teacher
     if not _planned(plan, "teacher").host_bytes:  # left where it is
         return rates.core(IMPORT_SECONDS)
-    converted = of.parameters() / CONVERTED_PARAMETERS_A_SECOND
-    strings = of.n_vocabulary / GGUF_TOKENS_A_SECOND
+    converted = quantities.parameters() / CONVERTED_PARAMETERS_A_SECOND
+    strings = quantities.n_vocabulary / GGUF_TOKENS_A_SECOND
     return rates.core(IMPORT_SECONDS + strings + converted)
 
 
 def _corpus(plan: Plan, rates: _Rates) -> float:
-    return rates.core(corpus_seconds(plan.of.config.corpus, plan.of.corpus.n_tokens))
+    return rates.core(
+        corpus_seconds(plan.quantities.config.corpus, plan.quantities.corpus.n_tokens)
+    )
 
 
 def _embeddings(plan: Plan, rates: _Rates) -> float:
     stage = _planned(plan, "embeddings")
     token = rates.body
-    if plan.of.config.embeddings.key == "predicted":
+    if plan.quantities.config.embeddings.key == "predicted":
         token += rates.head(rates.teacher) + rates.maximum
-    load = rates.core(plan.of.teacher.parameters() / LOADED_PARAMETERS_A_SECOND)
+    load = rates.core(plan.quantities.teacher.parameters() / LOADED_PARAMETERS_A_SECOND)
     return stage.n_tokens * token + load + _written(stage) + _tasks(stage.n_shards + 1, rates)
 
 
 def _senses(plan: Plan, rates: _Rates) -> float:
-    config, stage = plan.of.config.senses, _planned(plan, "senses")
-    rows = plan.of.census.rows(plan.of.config.embeddings.max_occurrences)
+    config, stage = plan.quantities.config.senses, _planned(plan, "senses")
+    rows = plan.quantities.census.rows(plan.quantities.config.embeddings.max_occurrences)
     # The arithmetic grows with k, restarts and d; on the reference machine it is bound by both.
-    scale = config.n_senses / 5 * config.n_restarts / 10 * plan.of.teacher.hidden_size / 576
+    scale = config.n_senses / 5 * config.n_restarts / 10 * plan.quantities.teacher.hidden_size / 576
     clustering = rows * scale / CLUSTERED_ROWS_A_SECOND
-    shown = plan.of.census.rows(config.n_senses) * config.n_examples / SHOWN_EXAMPLES_A_SECOND
+    shown = (
+        plan.quantities.census.rows(config.n_senses) * config.n_examples / SHOWN_EXAMPLES_A_SECOND
+    )
     # Half of the time is taken to be coarse rounds, the other polishing in float32: not measured.
     coarse: Precision = config.coarse_dtype  # type: ignore[assignment]
     slower = sum(REFERENCE_FLOPS / rates.host.rate(p) / 2 for p in (coarse, "float32"))
@@ -244,11 +250,13 @@ def _senses(plan: Plan, rates: _Rates) -> float:
 
 
 def _dictionary(plan: Plan, rates: _Rates) -> float:
-    return rates.core(dictionary_rows(plan.of) / DICTIONARY_ROWS_A_SECOND) + _tasks(1, rates)
+    return rates.core(dictionary_rows(plan.quantities) / DICTIONARY_ROWS_A_SECOND) + _tasks(
+        1, rates
+    )
 
 
 def _untrained(plan: Plan, rates: _Rates) -> float:
-    parameters = plan.of.teacher.parameters(plan.of.shape.n_layers)
+    parameters = plan.quantities.teacher.parameters(plan.quantities.shape.n_layers)
     return rates.core(parameters / WRITTEN_PARAMETERS_A_SECOND) + _tasks(1, rates)
 
 
@@ -261,13 +269,13 @@ def _activations(plan: Plan, rates: _Rates) -> float:
 
 
 def _candidates(plan: Plan, rates: _Rates) -> float:
-    n = len({"dictionary", *(relations_of(arm) for arm in plan.of.config.evaluation.arms)})
+    n = len({"dictionary", *(relations_of(arm) for arm in plan.quantities.config.evaluation.arms)})
     positions = _planned(plan, "candidates").n_tokens
     return n * (rates.core(positions / CANDIDATES_A_SECOND) + _tasks(1, rates))
 
 
 def _students(plan: Plan, rates: _Rates) -> float:
-    training, of = plan.of.config.training, plan.of
+    training, quantities = plan.quantities.config.training, plan.quantities
     n_students = _planned(plan, "students").n_shards
     compiled = _compiles(plan)
     plain = plan.cached and training.divergence == "forward_kl"
@@ -276,39 +284,43 @@ def _students(plan: Plan, rates: _Rates) -> float:
     position = rates.tail(trained=True) + head
     if not plan.cached:
         position += rates.body + rates.head(rates.teacher)
-    steps = training.n_epochs * of.n_training_positions * position
-    validated = of.n_heldout_positions * _validations(plan) * (rates.tail(trained=False) + head)
-    exported = rates.core(of.teacher.parameters(of.shape.n_layers) / WRITTEN_PARAMETERS_A_SECOND)
+    steps = training.n_epochs * quantities.n_training_positions * position
+    validated = (
+        quantities.n_heldout_positions * _validations(plan) * (rates.tail(trained=False) + head)
+    )
+    exported = rates.core(
+        quantities.teacher.parameters(quantities.shape.n_layers) / WRITTEN_PARAMETERS_A_SECOND
+    )
     each = steps + validated + exported + rates.core(STUDENT_SECONDS) + _tasks(1, rates)
     once = COMPILATION_SECONDS["head"] / 2 if compiled else 0.0  # a second kernel is faster
     if training.compile_layers and has_compiler():
-        once += COMPILATION_SECONDS["layers"] * (of.shape.n_layers - of.shape.entry)
+        once += COMPILATION_SECONDS["layers"] * (quantities.shape.n_layers - quantities.shape.entry)
     return n_students * each + rates.core(once)
 
 
 def _validations(plan: Plan) -> float:
     """Return how often as many positions as are held out are scored while a student trains."""
-    training, corpus = plan.of.config.training, plan.of.config.corpus
+    training, corpus = plan.quantities.config.training, plan.quantities.config.corpus
     if training.validation_steps is None:
         return 0.0
     step = training.batch_windows * corpus.window_tokens
-    n_steps = training.n_epochs * plan.of.n_training_positions / step
+    n_steps = training.n_epochs * plan.quantities.n_training_positions / step
     return training.validation_share * n_steps / training.validation_steps
 
 
 def _scores(plan: Plan, rates: _Rates) -> float:
-    of = plan.of
+    quantities = plan.quantities
     n_students = _planned(plan, "students").n_shards
     judged = rates.head(rates.training) + rates.maximum + rates.kernel(compiled=False)
     judged += rates.core(1.0 / JUDGED_A_SECOND)
-    positions = of.n_heldout_positions
+    positions = quantities.n_heldout_positions
     tails = n_students * positions * rates.tail(trained=False)
     each = rates.core(SCORE_SECONDS) + _tasks(1, rates)
     return (n_students + 1) * (positions * judged + each) + tails
 
 
 def _compiles(plan: Plan) -> bool:
-    return plan.of.config.training.compile_head and has_compiler()
+    return plan.quantities.config.training.compile_head and has_compiler()
 
 
 def has_compiler() -> bool:

@@ -53,10 +53,10 @@ def nearest_rows(
     for token, positions in zip(tokens, np.split(order, starts[1:]), strict=True):
         if token < 0:
             continue
-        own, synonyms = dictionary.own.of(token), dictionary.positives.of(token)
+        own, synonyms = dictionary.own.rows_of(token), dictionary.positives.rows_of(token)
         rows, _ = _nearest(states[positions], dictionary, np.append(own, synonyms), n_candidates)
         found.positives[positions, : rows.shape[1]] = rows
-        antonyms = dictionary.negatives.of(token)
+        antonyms = dictionary.negatives.rows_of(token)
         rows, squared = _nearest(states[positions], dictionary, antonyms, n_candidates)
         found.negatives[positions, : rows.shape[1]] = rows
         found.push[positions, : rows.shape[1]] = squared / states.shape[1]

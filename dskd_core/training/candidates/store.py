@@ -130,7 +130,7 @@ def margin_sentence(candidates: Artifact, config: TrainingConfig) -> str:
 class Selector(Protocol):
     """Where a run gets candidates from: the store, or the dictionary and the teacher's state."""
 
-    def of(self, window: WindowActivations, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, window: WindowActivations, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return positives and negatives, [n, kappa] int64 each, of positions of a window."""
 
 
@@ -149,7 +149,7 @@ class Selected:
             for window, start, stop in _spans(group)
         }
 
-    def of(self, window: WindowActivations, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, window: WindowActivations, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return positives and negatives, [n, kappa] int64 each, of positions of a window."""
         part, rows = self._places[window.window]
         positives, negatives = (
@@ -165,7 +165,7 @@ class Selecting:
     def __init__(self, dictionary: Dictionary, n_candidates: int) -> None:
         self._dictionary, self._n_candidates = dictionary, n_candidates
 
-    def of(self, window: WindowActivations, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, window: WindowActivations, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return positives and negatives, [n, kappa] int64 each, of positions of a window."""
         near = nearest_rows(
             window.states[positions.to(window.states.device)].float().cpu().numpy(),

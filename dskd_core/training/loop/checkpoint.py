@@ -38,7 +38,7 @@ class Best:
     weights: dict[str, Tensor]
 
     @classmethod
-    def of(cls, step: int, ce: float, tail: Tail) -> "Best":
+    def from_tail(cls, step: int, ce: float, tail: Tail) -> "Best":
         """Keep a copy of the weights as they are."""
         weights = {name: p.detach().clone() for name, p in tail.layers.named_parameters()}
         return cls(step, ce, weights)

@@ -113,7 +113,7 @@ def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Tra
             scored = run.validation.score(run.objective)
             row |= {f"validation_{name}": value for name, value in scored.items()}
             if config.keep == "best" and (best is None or row["validation_ce"] < best.ce):
-                best = Best.of(n_done, row["validation_ce"], run.tail)
+                best = Best.from_tail(n_done, row["validation_ce"], run.tail)
         history.append({"step": float(number), **row})
         stops = run.ranks.any(interruption.is_requested())
         due = n_done % config.checkpoint_steps == 0 and n_done < n_steps

@@ -91,7 +91,7 @@ class Run:
             related, sensed = dictionary.has_relations(), dictionary.has_senses()
         objective = Objective(
             config,
-            Weights.of(config, arm, margin),
+            Weights.from_config(config, arm, margin),
             tail,
             student.output.to(getattr(torch, config.compute_dtype)),
             rows,
@@ -114,7 +114,7 @@ class Run:
             schedule=Schedule(config, source, related, sensed, seed),
             source=source,
             selector=selector,
-            validation=Validation.of(store, config, inputs.activations, source)
+            validation=Validation.from_activations(store, config, inputs.activations, source)
             if ranks.is_first
             else None,
             ranks=ranks,
@@ -144,7 +144,7 @@ class Run:
         terms = dict.fromkeys(_ALWAYS + _SEMANTIC if step.n_chosen else _ALWAYS, 0.0)
         mine = step.share(self.ranks.mine(range(len(step.windows))))
         for share in mine.dealt(self.config.n_accumulated):
-            loss, parts = self.objective.of(self.batch(share), step)
+            loss, parts = self.objective.loss(self.batch(share), step)
             loss.backward()  # type: ignore[no-untyped-call]
             terms = added(terms, parts)
         parameters = list(self.tail.layers.parameters())
@@ -159,12 +159,12 @@ class Run:
         """Read the activations and the candidates of windows."""
         windows = self.source.read(share.windows)
         near = [
-            self.selector.of(window, torch.from_numpy(chosen))
+            self.selector.read(window, torch.from_numpy(chosen))
             for window, chosen in zip(windows, share.chosen, strict=True)
             if self.selector and len(chosen)
         ]
         none = torch.empty(0, self.config.n_candidates, dtype=torch.int64)
-        return Batch.of(
+        return Batch.from_windows(
             windows,
             share,
             torch.cat([none, *(positives for positives, _ in near)]),

@@ -28,7 +28,7 @@ class Validation:
     windows: Step
 
     @classmethod
-    def of(
+    def from_activations(
         cls, store: ArtifactStore, config: TrainingConfig, captured: Artifact, training: Source
     ) -> "Validation | None":
         """Choose the windows, or return None where no validation is asked for.
@@ -55,8 +55,8 @@ class Validation:
         none = torch.empty(0, 1, dtype=torch.int64)
         for share in self.windows.dealt(-(-len(self.windows.windows) // _BATCH_WINDOWS)):
             windows = self.source.read(share.windows)
-            batch = Batch.of(windows, share, none, none, objective.head.weight.device)
-            _, terms = objective.of(batch, self.windows)
+            batch = Batch.from_windows(windows, share, none, none, objective.head.weight.device)
+            _, terms = objective.loss(batch, self.windows)
             totals = {name: total + terms[name] for name, total in totals.items()}
         return totals
 

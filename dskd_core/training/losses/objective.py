@@ -41,7 +41,7 @@ class Batch:
     negatives: Tensor
 
     @classmethod
-    def of(
+    def from_windows(
         cls,
         windows: Sequence[WindowActivations],
         share: Step,
@@ -59,7 +59,7 @@ class Batch:
             device: where the loss is computed.
         """
         starts = np.cumsum([0, *(len(window.labels) for window in windows)])
-        chosen = [start + of for start, of in zip(starts[:-1], share.chosen, strict=True)]
+        chosen = [start + within for start, within in zip(starts[:-1], share.chosen, strict=True)]
         return cls(
             *padded_entering(windows),
             windows,
@@ -97,7 +97,7 @@ class Objective:
     fast: CompiledLayers | None = None
     buffers: Buffers = field(default_factory=Buffers)
 
-    def of(self, batch: Batch, step: Step) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Batch, step: Step) -> tuple[Tensor, dict[str, float]]:
         """Return a batch's share of a step's objective, and its terms (Eq. 3-5).
 
         Every term is a sum over the batch divided by the whole step's total, so that the shares

@@ -33,7 +33,7 @@ class Weights:
     temperature: float
 
     @classmethod
-    def of(cls, config: TrainingConfig, arm: str, calibrated_margin: float) -> "Weights":
+    def from_config(cls, config: TrainingConfig, arm: str, calibrated_margin: float) -> "Weights":
         """Return the weights of an arm: kd drops both sense terms, kd_mse pulls to m_t instead."""
         semantic = arm.startswith("dskd")
         margin = calibrated_margin if config.margin == "calibrated" else float(config.margin)

@@ -50,12 +50,12 @@ class Shape:
     entry: int
 
     @classmethod
-    def of(cls, config: StudentConfig, n_teacher_layers: int) -> "Shape":
+    def from_config(cls, config: StudentConfig, n_teacher_layers: int) -> "Shape":
         """Resolve the settings against a teacher.
 
-        >>> Shape.of(StudentConfig(n_layers=4, layers="first_last"), 8)
+        >>> Shape.from_config(StudentConfig(n_layers=4, layers="first_last"), 8)
         Shape(layers=(0, 1, 6, 7), entry=2)
-        >>> Shape.of(StudentConfig(n_layers=4, layers="spaced"), 8).layers
+        >>> Shape.from_config(StudentConfig(n_layers=4, layers="spaced"), 8).layers
         (0, 2, 5, 7)
 
         Raises:
@@ -121,7 +121,7 @@ def prepare_student(
         return found
     with device_lock, store.publish(work) as draft:
         decoder = load_teacher(teacher, teacher_config)
-        shape = Shape.of(config, len(decoder.layers))
+        shape = Shape.from_config(config, len(decoder.layers))
         draft.computed(decoder.precision, processor_of(decoder.device))
         draft.path(MODEL).mkdir()
         tokenizer = load_tokenizer(teacher.folder())

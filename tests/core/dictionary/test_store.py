@@ -76,7 +76,7 @@ def test_positives_and_negatives_are_the_senses_of_synonyms_and_antonyms(nexted)
         for row in range(words[name]["row_start"], words[name]["row_stop"])
     ]
     assert expected
-    assert sorted(dictionary.negatives.of(light)) == sorted(expected)
+    assert sorted(dictionary.negatives.rows_of(light)) == sorted(expected)
 
 
 def test_all_written_variants_of_a_word_share_its_neighbours(nexted):
@@ -88,14 +88,14 @@ def test_all_written_variants_of_a_word_share_its_neighbours(nexted):
     several = [tokens for tokens in by_word.values() if len(tokens) > 1]
     assert several
     for tokens in several:
-        lists = [sorted(dictionary.negatives.of(token)) for token in tokens]
+        lists = [sorted(dictionary.negatives.rows_of(token)) for token in tokens]
         assert all(rows == lists[0] for rows in lists)
 
 
 def test_negatives_never_include_own_senses(nexted):
     dictionary = load_dictionary(nexted.dictionary())
     for token in range(dictionary.n_tokens):
-        assert not set(dictionary.own.of(token)) & set(dictionary.negatives.of(token))
+        assert not set(dictionary.own.rows_of(token)) & set(dictionary.negatives.rows_of(token))
 
 
 def test_at_most_max_antonyms_are_kept_the_heaviest_first(nexted):
@@ -104,7 +104,7 @@ def test_at_most_max_antonyms_are_kept_the_heaviest_first(nexted):
         nexted.store, config, nexted.senses(), nexted.words(), nexted.corpus()
     )
     words = _words(artifact)
-    rows = load_dictionary(artifact).negatives.of(words["light"]["token_ids"][0])
+    rows = load_dictionary(artifact).negatives.rows_of(words["light"]["token_ids"][0])
     of_one = {
         tuple(range(words[name]["row_start"], words[name]["row_stop"]))
         for name in ("dark", "heavy")

@@ -151,10 +151,10 @@ def _chunks(artifact, folder: str) -> int:
 def test_what_stands_is_counted_and_not_estimated(nexted):
     dictionary = nexted.dictionary()
     plan = make_plan(nexted.config)
-    assert "embeddings/" in plan.of.census.basis
-    assert plan.of.n_composed == dictionary.record.counts["composed_words"]
-    assert plan.of.census.n_covered == dictionary.record.counts["tokens_with_senses"]
-    assert plan.of.census.rows(3) == nexted.senses().record.counts["senses"]
+    assert "embeddings/" in plan.quantities.census.basis
+    assert plan.quantities.n_composed == dictionary.record.counts["composed_words"]
+    assert plan.quantities.census.n_covered == dictionary.record.counts["tokens_with_senses"]
+    assert plan.quantities.census.rows(3) == nexted.senses().record.counts["senses"]
 
 
 def test_the_length_of_shards_is_told_and_short_or_many_ones_are_named(planned):

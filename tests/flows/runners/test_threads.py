@@ -12,16 +12,18 @@ SCHEDULER = "tcp://127.0.0.1:8786"
 
 
 def test_threads_are_the_default_and_have_one_slot():
-    assert Place.of({}) == Place.of({"DSKD_RUNNER": "threads", "DSKD_GPU_SLOTS": "8"})
-    assert Place.of({"DSKD_RUNNER": ""}) == Place("threads", "", 1)
+    assert Place.from_environment({}) == Place.from_environment(
+        {"DSKD_RUNNER": "threads", "DSKD_GPU_SLOTS": "8"}
+    )
+    assert Place.from_environment({"DSKD_RUNNER": ""}) == Place("threads", "", 1)
 
 
 def test_a_cluster_decides_itself_how_much_is_out_at_once():
     dask = {"DSKD_RUNNER": "dask", "DSKD_DASK_ADDRESS": SCHEDULER}
-    assert Place.of(dask) == Place("dask", SCHEDULER, None)
-    assert Place.of(dask | {"DSKD_GPU_SLOTS": "8"}).n_slots == 8
+    assert Place.from_environment(dask) == Place("dask", SCHEDULER, None)
+    assert Place.from_environment(dask | {"DSKD_GPU_SLOTS": "8"}).n_slots == 8
     ray = {"DSKD_RUNNER": "ray", "DSKD_RAY_ADDRESS": "ray://head:10001"}
-    assert Place.of(ray) == Place("ray", "ray://head:10001", None)
+    assert Place.from_environment(ray) == Place("ray", "ray://head:10001", None)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,7 @@ def test_a_cluster_decides_itself_how_much_is_out_at_once():
 )
 def test_a_wrong_place_is_refused_with_its_cure(environment, message):
     with pytest.raises(ConfigError, match=message):
-        Place.of(environment)
+        Place.from_environment(environment)
 
 
 def test_every_flow_asks_the_environment_anew_when_it_runs(monkeypatch):

@@ -22,7 +22,7 @@ from dskd_core.store.artifacts import ArtifactStore, Work
 from tests.core.evaluation.benchmarks.conftest import choice_row, write_lines
 
 
-def of(table, task, protocol):
+def rows_for(table, task, protocol):
     return [r for r in table.to_pylist() if (r["task"], r["protocol"]) == (task, protocol)]
 
 
@@ -30,10 +30,10 @@ def test_every_answered_item_is_scored_once_in_both_protocols(scored):
     table = load_items(scored)
     counts = {"arc": 8, "commonsense_qa": 8, "mmlu": 12, "piqa": 6, "squad": 9}
     for task, n in counts.items():
-        assert len({row["item"] for row in of(table, task, "paper")}) == n
+        assert len({row["item"] for row in rows_for(table, task, "paper")}) == n
     counts["commonsense_qa"] = 7  # its wording in the harness names five choices
     for task, n in counts.items():
-        assert len({row["item"] for row in of(table, task, "harness")}) == n
+        assert len({row["item"] for row in rows_for(table, task, "harness")}) == n
     assert all(0.0 <= row["score"] <= 1.0 for row in table.to_pylist())
     reports = {(b["task"], b["protocol"]): b for b in scored.record.report["benchmarks"]}
     assert reports["arc", "paper"]["counts"]["without_answer"] == 1
@@ -43,10 +43,10 @@ def test_every_answered_item_is_scored_once_in_both_protocols(scored):
 
 def test_unequal_choices_and_numeric_keys_are_asked_by_letter(scored):
     table = load_items(scored)
-    paper = {row["item"]: row for row in of(table, "arc", "paper")}
+    paper = {row["item"]: row for row in rows_for(table, "arc", "paper")}
     assert paper["arc/q6"]["gold"] == ["B"]  # its key is 2
     assert paper["arc/q7"]["gold"] == ["E"]
-    harness = {row["item"]: row for row in of(table, "arc", "harness")}
+    harness = {row["item"]: row for row in rows_for(table, "arc", "harness")}
     assert {name: len(row["logprobs"]) for name, row in harness.items()} == {
         **{f"arc/q{i}": 4 for i in range(6)},
         "arc/q6": 3,
@@ -200,7 +200,7 @@ def test_items_that_were_trained_on_are_marked(bench, tmp_path):
 
 
 def test_mmlu_is_the_mean_of_its_subjects_means(scored):
-    rows = of(load_items(scored), "mmlu", "harness")
+    rows = rows_for(load_items(scored), "mmlu", "harness")
     means = [
         np.mean([row["score"] for row in rows if row["subject"] == subject])
         for subject in ("anatomy", "virology")

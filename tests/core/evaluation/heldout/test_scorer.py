@@ -13,12 +13,12 @@ from dskd_core.evaluation.heldout.scorer import Judge
 def test_an_equal_distance_is_not_nearer(miniature):
     dictionary = load_dictionary(miniature.dictionary())
     teacher = load_teacher(miniature.teacher(), miniature.config.teacher)
-    judge = Judge.of(teacher, miniature.inputs(), "float32")
+    judge = Judge.from_student(teacher, miniature.inputs(), "float32")
     lists = dictionary.positives, dictionary.negatives
     has_synonyms, has_antonyms = (np.diff(csr.offsets) > 0 for csr in lists)
     both = int(np.flatnonzero(has_synonyms & has_antonyms)[0])
     neither = int(np.flatnonzero(~has_synonyms & ~has_antonyms)[0])
-    synonym, antonym = (dictionary.rows[csr.of(both)[0]].astype(np.float32) for csr in lists)
+    synonym, antonym = (dictionary.rows[csr.rows_of(both)[0]].astype(np.float32) for csr in lists)
     states = torch.from_numpy(np.stack([synonym, antonym]))
     assert judge.nearer(states, np.array([both, both])) == (2, 1)
     assert judge.nearer(states, np.array([neither, neither])) == (0, 0)

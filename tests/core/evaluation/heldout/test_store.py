@@ -62,7 +62,7 @@ def naive_window(miniature, model, teacher, window):
         sums["accuracy"] += float(z.argmax() == label)
         sums["state_mse"] += mse(n, m)
         own, synonyms, antonyms = (
-            [rows[r] for r in csr.of(label)]
+            [rows[r] for r in csr.rows_of(label)]
             for csr in (dictionary.own, dictionary.positives, dictionary.negatives)
         )
         near = sorted(own + synonyms, key=lambda row: mse(m, row))[:n_candidates]

@@ -88,7 +88,7 @@ def test_checkpoints_of_another_run_are_left_alone(store):
 def test_the_best_weights_come_back_as_they_were_when_they_were_best(store):
     tail, optimizer = fresh(0.5)
     step(tail, optimizer)
-    best = Best.of(1, 2.5, tail)
+    best = Best.from_tail(1, 2.5, tail)
     kept = weights(tail)
     step(tail, optimizer)
     checkpoint.save(store, STUDENT, 2, tail, optimizer, [], best=best)

@@ -42,7 +42,7 @@ def _run(built: Built, arm: str = "dskd", seed: int = 0) -> Run:
 
 def _loss(run: Run, number: int = 0) -> tuple[torch.Tensor, dict[str, float]]:
     step = run.schedule.step(number)
-    return run.objective.of(run.batch(step), step)
+    return run.objective.loss(run.batch(step), step)
 
 
 def _naive_loss(run: Run, built: Built) -> float:
@@ -85,8 +85,8 @@ def _naive_position(n, m, label, dictionary, senses, weights: Weights) -> float:
         ordered = sorted(rows.tolist(), key=lambda r: float((senses[r] - m).norm()))
         return [float((senses[r] - n).square().mean()) for r in ordered[:2]]  # kappa = 2
 
-    pull = nearest(np.append(dictionary.own.of(label), dictionary.positives.of(label)))
-    push = [max(0.0, weights.margin - mse) for mse in nearest(dictionary.negatives.of(label))]
+    pull = nearest(np.append(dictionary.own.rows_of(label), dictionary.positives.rows_of(label)))
+    push = [max(0.0, weights.margin - mse) for mse in nearest(dictionary.negatives.rows_of(label))]
     return weights.positive * np.mean(pull) + weights.negative * (np.mean(push) if push else 0.0)
 
 
@@ -306,7 +306,7 @@ def test_the_margin_is_a_quantile_of_the_distances_to_antonyms(built):
     calibrated = built.config.training.model_copy(
         update={"margin": "calibrated", "margin_quantile": 1.0}
     )
-    weights = Weights.of(calibrated, "dskd", margins[2])
+    weights = Weights.from_config(calibrated, "dskd", margins[2])
     assert weights.margin == margins[2] > margins[0]
     told = margin_sentence(built.candidates(), calibrated)
     assert f"{margins[1]:.3g} in the median" in told

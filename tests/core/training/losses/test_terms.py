@@ -75,16 +75,16 @@ def test_no_positions_give_zero_and_not_nan():
 
 def test_kd_is_the_same_objective_with_both_sense_weights_zero():
     config = TrainingConfig(positive_weight=1.5, negative_weight=1.5)
-    kd, dskd = Weights.of(config, "kd", 9.0), Weights.of(config, "dskd", 9.0)
+    kd, dskd = Weights.from_config(config, "kd", 9.0), Weights.from_config(config, "dskd", 9.0)
     assert (kd.positive, kd.negative, kd.state) == (0.0, 0.0, 0.0)
     assert (dskd.positive, dskd.negative, dskd.state) == (1.5, 1.5, 0.0)
     assert (kd.kl, kd.temperature) == (dskd.kl, dskd.temperature) == (0.7, 2.0)
 
 
 def test_the_control_arm_pulls_to_the_teacher_s_state_instead():
-    control = Weights.of(TrainingConfig(), "kd_mse", 9.0)
+    control = Weights.from_config(TrainingConfig(), "kd_mse", 9.0)
     assert (control.positive, control.negative, control.state) == (0.0, 0.0, 1.0)
 
 
 def test_a_calibrated_margin_is_the_one_that_was_measured():
-    assert Weights.of(TrainingConfig(margin="calibrated"), "dskd", 3.25).margin == 3.25
+    assert Weights.from_config(TrainingConfig(margin="calibrated"), "dskd", 3.25).margin == 3.25

@@ -137,7 +137,7 @@ def test_the_shared_prefix_is_the_longest_that_is_the_teacher_s_and_does_not_tra
 
 def test_layers_may_be_the_first_and_the_last_spaced_or_listed():
     def layers(config: StudentConfig) -> tuple[int, ...]:
-        return Shape.of(config, 6).layers
+        return Shape.from_config(config, 6).layers
 
     assert layers(StudentConfig(layers="first_last")) == (0, 4, 5)
     assert layers(StudentConfig(layers="spaced")) == (0, 2, 5)
@@ -147,8 +147,8 @@ def test_layers_may_be_the_first_and_the_last_spaced_or_listed():
 
 
 def test_half_of_the_teacher_s_layers_is_the_default():
-    assert Shape.of(StudentConfig(), 32) == Shape(tuple(range(16)), 14)
-    assert Shape.of(StudentConfig(), 30) == Shape(tuple(range(15)), 13)
+    assert Shape.from_config(StudentConfig(), 32) == Shape(tuple(range(16)), 14)
+    assert Shape.from_config(StudentConfig(), 30) == Shape(tuple(range(15)), 13)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_half_of_the_teacher_s_layers_is_the_default():
 )
 def test_a_student_that_does_not_fit_is_refused(config):
     with pytest.raises(ConfigError, match="choose fewer"):
-        Shape.of(config, 6)
+        Shape.from_config(config, 6)
 
 
 @pytest.mark.slow
