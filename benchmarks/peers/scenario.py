@@ -223,7 +223,7 @@ def _rows_a_position(config: PipelineConfig, most: int, batches: Path) -> float:
     dictionary = load_dictionary(stages.inputs("cached").dictionary)
     tokens = np.load(batches)[:, :, 1:].ravel()
     related = tokens[dictionary.has_relations()[tokens]]
-    lists = (dictionary.own, dictionary.positives, dictionary.negatives)
+    lists = (dictionary.own, dictionary.synonyms, dictionary.antonyms)
     sizes = sum(np.diff(csr.offsets)[related] for csr in lists)
     return round(float(np.mean(sizes)), 1)
 

@@ -51,18 +51,17 @@ commercial use; `unstated` means that nobody said: find out before you publish.
 
 ## Reading it
 
-`dictionary.zarr` has the rows and the lists, `lists.safetensors` the lists alone, `words.parquet`
-which rows are whose: `row_start` to `row_stop`, -1 where a token of the word has no senses.
+`dictionary.zarr` has the rows and the lists, `words.parquet` says which rows are whose: `row_start`
+to `row_stop`, -1 where a token of the word has no senses.
 
     import pyarrow.parquet as pq, zarr
-    from safetensors.numpy import load_file
-    rows = zarr.open_group("dictionary.zarr", mode="r")["rows"]  # [{n_rows}, {hidden_size}] float16
-    lists = load_file("lists.safetensors")
+    dictionary = zarr.open_group("dictionary.zarr", mode="r")
+    rows = dictionary["rows"]  # [{n_rows}, {hidden_size}] float16
     words = pq.read_table("words.parquet").to_pylist()
     token = {token}  # any token id
-    own = slice(*lists["own_offsets"][token : token + 2])
-    antonyms = slice(*lists["negative_offsets"][token : token + 2])
-    print(rows[own].shape, lists["negative_rows"][antonyms])
+    own = slice(*dictionary["own_offsets"][token : token + 2])
+    antonyms = slice(*dictionary["antonym_offsets"][token : token + 2])
+    print(rows[own].shape, dictionary["antonym_rows"][antonyms])
     print(*(w["word"] for w in words if w["row_start"] == own.start))
 
 Rows are final states after the norm: W s are the logits that sense s gives, W being the teacher's

@@ -1,4 +1,4 @@
-"""Which rows are positives and negatives of a token: lists of ranges in, CSR out."""
+"""Which rows are a token's own senses, its synonyms' and its antonyms': ranges in, CSR out."""
 
 from dataclasses import dataclass
 

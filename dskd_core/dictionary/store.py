@@ -5,14 +5,13 @@
     rows              [n, d]   float16   token senses first, composed words after them (float32 if
                                          a sense overflows float16)
     own_offsets       [V + 1]  int64     senses of token t are rows own_offsets[t]:own_offsets[t+1]
-    positive_offsets  [V + 1]  int64     CSR: rows of the synonyms of token t ...
-    positive_rows     [..]     int32
-    negative_offsets  [V + 1]  int64     ... and of its antonyms, never one of its own
-    negative_rows     [..]     int32
+    synonym_offsets   [V + 1]  int64     CSR: senses of the synonyms of token t ...
+    synonym_rows      [..]     int32
+    antonym_offsets   [V + 1]  int64     ... and of its antonyms, never one of its own
+    antonym_rows      [..]     int32
 
 ``words.parquet`` says which rows are whose: word, token ids, first row, one past the last.
-``lists.safetensors`` has the five lists again, for those who read no Zarr, and ``README.md`` says
-what all this is, what it came from, and under which licences.
+``README.md`` says what all this is, what it came from, and under which licences.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,6 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from dskd_core.config import DictionaryConfig
 from dskd_core.corpus.store import load_windows
@@ -37,7 +35,6 @@ from dskd_core.store.arrays import get_array, put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 
 GROUP = "dictionary.zarr"
-LISTS = "lists.safetensors"
 _WORDS_A_TIME = 4096
 
 _LINKS = """
@@ -67,15 +64,15 @@ class Dictionary:
 
     Attributes:
         rows: [n, d] float16, senses (float32 if one overflows it).
-        own, positives, negatives: CSR over the vocabulary: a token's own senses, its synonyms',
-            its antonyms'.
+        own, synonyms, antonyms: CSR over the vocabulary: rows of a token's own senses, of its
+            synonyms' and of its antonyms'.
         fingerprint: of the artifact it was read from.
     """
 
     rows: NDArray[np.floating]
     own: Csr
-    positives: Csr
-    negatives: Csr
+    synonyms: Csr
+    antonyms: Csr
     fingerprint: str
 
     @property
@@ -85,26 +82,35 @@ class Dictionary:
 
     def has_relations(self) -> NDArray[np.bool_]:
         """[V] bool: whether a token has a synonym or an antonym with senses."""
-        return (np.diff(self.positives.offsets) > 0) | (np.diff(self.negatives.offsets) > 0)
+        return (np.diff(self.synonyms.offsets) > 0) | (np.diff(self.antonyms.offsets) > 0)
 
     def has_senses(self) -> NDArray[np.bool_]:
         """[V] bool: whether a token has positives: senses of its own, or of a synonym."""
-        return (np.diff(self.own.offsets) > 0) | (np.diff(self.positives.offsets) > 0)
+        return (np.diff(self.own.offsets) > 0) | (np.diff(self.synonyms.offsets) > 0)
 
 
 def load_dictionary(artifact: Artifact) -> Dictionary:
-    """Read a dictionary into memory."""
+    """Read a dictionary into memory.
+
+    Raises:
+        ArtifactError: if dskd 0.1 made it, which named its lists otherwise.
+    """
     group = artifact.group(GROUP)
+    if "synonym_offsets" not in group:
+        raise ArtifactError(
+            f"The dictionary {artifact.fingerprint} was made by dskd 0.1, whose lists have other "
+            "names; build it again (its senses and words are found done)."
+        )
     own = get_array(group, "own_offsets")
-    positives, negatives = (
+    synonyms, antonyms = (
         Csr(get_array(group, f"{name}_offsets"), get_array(group, f"{name}_rows").astype(np.int64))
-        for name in ("positive", "negative")
+        for name in ("synonym", "antonym")
     )
     return Dictionary(
         get_array(group, "rows"),
         Csr(own, np.arange(int(own[-1]))),
-        positives,
-        negatives,
+        synonyms,
+        antonyms,
         artifact.fingerprint,
     )
 
@@ -118,7 +124,7 @@ def build_dictionary(
     *,
     progress: Progress = silent,
 ) -> Artifact:
-    """Join senses and relations (Eq. 2), and list positives and negatives of every token.
+    """Join senses and relations (Eq. 2), and list synonyms and antonyms of every token.
 
     Raises:
         ArtifactError: if senses and words were made with different tokenizers.
@@ -129,7 +135,7 @@ def build_dictionary(
         config.model_dump(mode="json"),
         {name: a.fingerprint for name, a in (("senses", senses), ("words", words))}
         | {"corpus": corpus.fingerprint},
-        version=2,
+        version=3,
     )
     if found := store.find(work):
         return found
@@ -150,7 +156,7 @@ def build_dictionary(
             draft.counts,
             draft.report["share_of_positions"],
             (draft.counts["rows"], inventory.centroids.shape[1]),
-            _token_to_show(own, lists["negative"]),
+            _token_to_show(own, lists["antonym"]),
         )
         draft.path(CARD).write_text(card, "utf-8")
     return store.get(work.stage, work.fingerprint)
@@ -234,7 +240,7 @@ def lay_out(
         own: the tokens' own senses, which are never among the others.
 
     Returns:
-        The lists ``positive`` and ``negative``, and how many links words of each span have.
+        The lists ``synonym`` and ``antonym``, and how many links words of each span have.
     """
     with duckdb.connect() as connection:
         connection.register("words", table)
@@ -248,13 +254,13 @@ def lay_out(
         }
         links = connection.sql(_LINKS, params=parameters).to_arrow_table()
     lists = {}
-    for name, relation in (("positive", "synonym"), ("negative", "antonym")):
+    for relation in ("synonym", "antonym"):
         chosen = links.filter(pa.compute.equal(links["relation"], relation))
         token, start, stop = (
             chosen[column].to_numpy().astype(np.int64)
             for column in ("token", "row_start", "row_stop")
         )
-        lists[name] = neighbour_rows(token, start, stop, own, n_tokens=len(own.offsets) - 1)
+        lists[relation] = neighbour_rows(token, start, stop, own, n_tokens=len(own.offsets) - 1)
     return lists, spans
 
 
@@ -268,27 +274,26 @@ def _write(
         arrays |= {f"{name}_offsets": csr.offsets, f"{name}_rows": csr.rows.astype(np.int32)}
     for name, values in arrays.items():
         put_array(group, name, values)
-    save_file(arrays, draft.path(LISTS))
 
 
-def _token_to_show(own: Csr, negatives: Csr) -> int:
+def _token_to_show(own: Csr, antonyms: Csr) -> int:
     """Return the token with the most antonyms' senses among those with senses of their own."""
-    return int((np.diff(negatives.offsets) * (np.diff(own.offsets) > 0)).argmax())
+    return int((np.diff(antonyms.offsets) * (np.diff(own.offsets) > 0)).argmax())
 
 
 def _count_coverage(draft: Draft, corpus: Artifact, own: Csr, lists: dict[str, Csr]) -> None:
     """Count tokens with senses and relations, and how much of the text they are."""
     has = {name: np.diff(csr.offsets) > 0 for name, csr in lists.items()}
-    related = has["positive"] | has["negative"]
+    related = has["synonym"] | has["antonym"]
     sensed = np.diff(own.offsets) > 0
     text = load_windows(corpus).token_ids
     draft.counts |= {
         "tokens_with_senses": int(sensed.sum()),
-        "tokens_with_synonyms": int(has["positive"].sum()),
-        "tokens_with_antonyms": int(has["negative"].sum()),
+        "tokens_with_synonyms": int(has["synonym"].sum()),
+        "tokens_with_antonyms": int(has["antonym"].sum()),
     }
     draft.report["share_of_positions"] = {
         "with_senses": round(float(sensed[text].mean()), 4),
         "with_relations": round(float(related[text].mean()), 4),
-        "with_antonyms": round(float(has["negative"][text].mean()), 4),
+        "with_antonyms": round(float(has["antonym"][text].mean()), 4),
     }

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from dskd_core.errors import ArtifactError
 from dskd_core.store.arrays import get_array
@@ -64,35 +63,25 @@ def same_length(name: str, lengths: Mapping[str, int]) -> Iterator[Problem]:
         yield Problem(name, f"has arrays of unequal length: {said}")
 
 
-def _candidate_lists(artifact: Artifact) -> Iterator[Problem]:
+def _lists_of_rows(artifact: Artifact) -> Iterator[Problem]:
     group = artifact.group("dictionary.zarr")
     n_rows, own = group["rows"].shape[0], get_array(group, "own_offsets")
     n_tokens = len(own) - 1
     yield from csr("own_offsets", own, None, int(own[-1]) if len(own) else 0)
     yield from within("own_offsets", own, 0, n_rows + 1)
-    for name in ("positive", "negative"):
+    for name in ("synonym", "antonym"):
         offsets, rows = (get_array(group, f"{name}_{part}") for part in ("offsets", "rows"))
         yield from csr(f"{name}_offsets", offsets, n_tokens, len(rows))
         yield from within(f"{name}_rows", rows, 0, n_rows)
-        if name == "negative" and len(offsets) == len(own) and offsets[-1] == len(rows):
+        if name == "antonym" and len(offsets) == len(own) and offsets[-1] == len(rows):
             owner = np.repeat(np.arange(n_tokens), np.maximum(0, np.diff(offsets)))
             wrong = np.flatnonzero((rows >= own[owner]) & (rows < own[owner + 1]))
             if len(wrong):
                 yield Problem(
-                    "negative_rows",
+                    "antonym_rows",
                     f"has {len(wrong)} senses of the token itself, the first is row "
                     f"{rows[wrong[0]]} of token {owner[wrong[0]]}",
                 )
-
-
-def _lists_agree(artifact: Artifact) -> Iterator[Problem]:
-    """Compare the lists in safetensors with those in Zarr; artifacts of 0.1 have none."""
-    if "lists.safetensors" not in artifact.record.files:
-        return
-    group = artifact.group("dictionary.zarr")
-    for name, values in load_file(artifact.folder() / "lists.safetensors").items():
-        if not np.array_equal(values, get_array(group, name)):
-            yield Problem(f"lists.safetensors:{name}", "differs from dictionary.zarr")
 
 
 def _words_and_their_rows(artifact: Artifact) -> Iterator[Problem]:
@@ -228,7 +217,7 @@ def _captured_windows(artifact: Artifact) -> Iterator[Problem]:
 
 
 INVARIANTS: Mapping[str, Sequence[Check]] = {
-    "dictionary": (_candidate_lists, _lists_agree, _words_and_their_rows, _rows_are_the_senses),
+    "dictionary": (_lists_of_rows, _words_and_their_rows, _rows_are_the_senses),
     "senses": (_sense_index, _examples),
     "senses-shard": (_sense_index,),
     "embeddings-shard": (_embedding_rows,),

@@ -85,14 +85,14 @@ def test_positives_pull_and_negatives_push_only_inside_the_margin():
 
 def test_antonyms_never_include_own_senses(miniature):
     dictionary = load_dictionary(miniature.dictionary())
-    assert len(dictionary.negatives.rows)
+    assert len(dictionary.antonyms.rows)
     for token in range(dictionary.n_tokens):
-        assert not set(dictionary.own.rows_of(token)) & set(dictionary.negatives.rows_of(token))
+        assert not set(dictionary.own.rows_of(token)) & set(dictionary.antonyms.rows_of(token))
 
 
 def test_tokens_have_at_most_25_synonyms_and_25_antonyms(miniature):
     words = miniature.dictionary().table("words.parquet").to_pylist()
     most = max(row["row_stop"] - row["row_start"] for row in words)
     dictionary = load_dictionary(miniature.dictionary())
-    assert np.diff(dictionary.positives.offsets).max() <= 25 * most
-    assert np.diff(dictionary.negatives.offsets).max() <= 25 * most
+    assert np.diff(dictionary.synonyms.offsets).max() <= 25 * most
+    assert np.diff(dictionary.antonyms.offsets).max() <= 25 * most

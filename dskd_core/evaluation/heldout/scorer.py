@@ -26,7 +26,7 @@ class Judge:
     Attributes:
         head: the teacher's, in the precision of the products.
         senses: [r, d], rows of the dictionary.
-        dictionary: whose positives and negatives are synonyms and antonyms.
+        dictionary: with the synonyms and antonyms of every token.
         selected: the kappa positives and negatives of a position.
         temperature: T of the KL.
         buffers: memory of logits, kept from window to window.
@@ -111,8 +111,8 @@ class Judge:
         """
         n_both = n_nearer = 0
         for token in np.unique(labels):
-            synonyms = self.dictionary.positives.rows_of(int(token))
-            antonyms = self.dictionary.negatives.rows_of(int(token))
+            synonyms = self.dictionary.synonyms.rows_of(int(token))
+            antonyms = self.dictionary.antonyms.rows_of(int(token))
             if len(synonyms) and len(antonyms):
                 here = states[torch.from_numpy(np.flatnonzero(labels == token)).to(states.device)]
                 nearer = self._least(here, synonyms) < self._least(here, antonyms)

@@ -53,10 +53,10 @@ def nearest_rows(
     for token, positions in zip(tokens, np.split(order, starts[1:]), strict=True):
         if token < 0:
             continue
-        own, synonyms = dictionary.own.rows_of(token), dictionary.positives.rows_of(token)
+        own, synonyms = dictionary.own.rows_of(token), dictionary.synonyms.rows_of(token)
         rows, _ = _nearest(states[positions], dictionary, np.append(own, synonyms), n_candidates)
         found.positives[positions, : rows.shape[1]] = rows
-        antonyms = dictionary.negatives.rows_of(token)
+        antonyms = dictionary.antonyms.rows_of(token)
         rows, squared = _nearest(states[positions], dictionary, antonyms, n_candidates)
         found.negatives[positions, : rows.shape[1]] = rows
         found.push[positions, : rows.shape[1]] = squared / states.shape[1]
@@ -66,7 +66,7 @@ def nearest_rows(
 def own_senses_only(dictionary: Dictionary) -> Dictionary:
     """Return a dictionary without relations: the control without a lexicon."""
     none = Csr(np.zeros(dictionary.n_tokens + 1, dtype=np.int64), np.empty(0, dtype=np.int64))
-    return replace(dictionary, positives=none, negatives=none)
+    return replace(dictionary, synonyms=none, antonyms=none)
 
 
 def shuffled_relations(dictionary: Dictionary, *, seed: int) -> Dictionary:
@@ -80,8 +80,8 @@ def shuffled_relations(dictionary: Dictionary, *, seed: int) -> Dictionary:
     giver[related] = np.random.default_rng(seed).permutation(related)
     return replace(
         dictionary,
-        positives=_given(dictionary.positives, giver, dictionary.own),
-        negatives=_given(dictionary.negatives, giver, dictionary.own),
+        synonyms=_given(dictionary.synonyms, giver, dictionary.own),
+        antonyms=_given(dictionary.antonyms, giver, dictionary.own),
     )
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import zarr
-from safetensors.numpy import load_file
 
 from dskd_core.config import DictionaryConfig
 from dskd_core.dictionary.composition import compose
@@ -76,7 +75,7 @@ def test_positives_and_negatives_are_the_senses_of_synonyms_and_antonyms(nexted)
         for row in range(words[name]["row_start"], words[name]["row_stop"])
     ]
     assert expected
-    assert sorted(dictionary.negatives.rows_of(light)) == sorted(expected)
+    assert sorted(dictionary.antonyms.rows_of(light)) == sorted(expected)
 
 
 def test_all_written_variants_of_a_word_share_its_neighbours(nexted):
@@ -88,14 +87,14 @@ def test_all_written_variants_of_a_word_share_its_neighbours(nexted):
     several = [tokens for tokens in by_word.values() if len(tokens) > 1]
     assert several
     for tokens in several:
-        lists = [sorted(dictionary.negatives.rows_of(token)) for token in tokens]
+        lists = [sorted(dictionary.antonyms.rows_of(token)) for token in tokens]
         assert all(rows == lists[0] for rows in lists)
 
 
 def test_negatives_never_include_own_senses(nexted):
     dictionary = load_dictionary(nexted.dictionary())
     for token in range(dictionary.n_tokens):
-        assert not set(dictionary.own.rows_of(token)) & set(dictionary.negatives.rows_of(token))
+        assert not set(dictionary.own.rows_of(token)) & set(dictionary.antonyms.rows_of(token))
 
 
 def test_at_most_max_antonyms_are_kept_the_heaviest_first(nexted):
@@ -104,7 +103,7 @@ def test_at_most_max_antonyms_are_kept_the_heaviest_first(nexted):
         nexted.store, config, nexted.senses(), nexted.words(), nexted.corpus()
     )
     words = _words(artifact)
-    rows = load_dictionary(artifact).negatives.rows_of(words["light"]["token_ids"][0])
+    rows = load_dictionary(artifact).antonyms.rows_of(words["light"]["token_ids"][0])
     of_one = {
         tuple(range(words[name]["row_start"], words[name]["row_stop"]))
         for name in ("dark", "heavy")
@@ -119,17 +118,17 @@ def test_the_artifact_opens_with_plain_duckdb(nexted):
     assert count == [(nexted.dictionary().record.counts["words"],)]
 
 
-def test_the_artifact_reads_with_plain_zarr_safetensors_and_pyarrow(nexted):
+def test_the_artifact_reads_with_plain_zarr_and_pyarrow(nexted):
     folder = Path(nexted.dictionary().uri)
-    rows = zarr.open_group(folder / "dictionary.zarr", mode="r")["rows"]
-    lists = load_file(folder / "lists.safetensors")
+    dictionary = zarr.open_group(folder / "dictionary.zarr", mode="r")
+    rows = dictionary["rows"]
     words = {w["word"]: w for w in pq.read_table(folder / "words.parquet").to_pylist()}
     light, dark = words["light"], words["dark"]
     [token] = light["token_ids"]
-    own = slice(*lists["own_offsets"][token : token + 2])
+    own = slice(*dictionary["own_offsets"][token : token + 2])
     assert (own.start, own.stop) == (light["row_start"], light["row_stop"])
     assert rows[own].shape == (light["row_stop"] - light["row_start"], 32)
-    antonyms = lists["negative_rows"][slice(*lists["negative_offsets"][token : token + 2])]
+    antonyms = dictionary["antonym_rows"][slice(*dictionary["antonym_offsets"][token : token + 2])]
     assert set(range(dark["row_start"], dark["row_stop"])) <= set(antonyms)
 
 

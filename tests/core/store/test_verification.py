@@ -108,31 +108,27 @@ def test_the_record_of_another_build_is_found_out(copied, nexted):
 
 def test_a_row_id_beyond_the_rows_is_named_with_its_place(copied):
     folder = copied("dictionary")
-    _alter(folder, "dictionary.zarr/negative_rows", 3, 99_999)
-    said = _said(folder)
-    assert any("the first is 99999 at index 3" in s for s in said)
-    assert "lists.safetensors:negative_rows differs from dictionary.zarr" in said
+    _alter(folder, "dictionary.zarr/antonym_rows", 3, 99_999)
+    assert any("the first is 99999 at index 3" in s for s in _said(folder))
 
 
 def test_offsets_that_fall_are_named(copied):
     folder = copied("dictionary")
-    offsets = zarr.open_group(folder / "dictionary.zarr", mode="r")["positive_offsets"][:]
+    offsets = zarr.open_group(folder / "dictionary.zarr", mode="r")["synonym_offsets"][:]
     at = int(np.flatnonzero(np.diff(offsets))[0]) + 1
-    _alter(folder, "dictionary.zarr/positive_offsets", at, offsets[-1] + 5)
-    assert any(
-        s.startswith(f"positive_offsets falls from {offsets[-1] + 5}") for s in _said(folder)
-    )
+    _alter(folder, "dictionary.zarr/synonym_offsets", at, offsets[-1] + 5)
+    assert any(s.startswith(f"synonym_offsets falls from {offsets[-1] + 5}") for s in _said(folder))
 
 
 def test_a_sense_of_the_token_itself_among_its_antonyms_is_named(copied):
     folder = copied("dictionary")
     group = zarr.open_group(folder / "dictionary.zarr", mode="r")
-    own, negative = group["own_offsets"][:], group["negative_offsets"][:]
+    own, negative = group["own_offsets"][:], group["antonym_offsets"][:]
     token = int(np.flatnonzero((np.diff(own) > 0) & (np.diff(negative) > 0))[0])
-    _alter(folder, "dictionary.zarr/negative_rows", int(negative[token]), int(own[token]))
+    _alter(folder, "dictionary.zarr/antonym_rows", int(negative[token]), int(own[token]))
     said = _said(folder)
     expected = f"has 1 senses of the token itself, the first is row {own[token]} of token {token}"
-    assert f"negative_rows {expected}" in said
+    assert f"antonym_rows {expected}" in said
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -180,9 +176,9 @@ def test_inputs_of_different_teachers_are_named(copied):
 
 def test_all_problems_are_found_and_not_only_the_first(copied):
     folder = copied("dictionary")
-    _alter(folder, "dictionary.zarr/negative_rows", 0, -5)
+    _alter(folder, "dictionary.zarr/antonym_rows", 0, -5)
     _alter(folder, "dictionary.zarr/rows", (1, 1), np.nan)
-    (folder / "lists.safetensors").write_bytes(b"nothing")
+    (folder / "words.parquet").write_bytes(b"nothing")
     said = " ".join(_said(folder))
-    for name in ("negative_rows", "dictionary.zarr/rows/c/0/0", "lists.safetensors"):
+    for name in ("antonym_rows", "dictionary.zarr/rows/c/0/0", "words.parquet"):
         assert name in said

@@ -14,7 +14,7 @@ def test_an_equal_distance_is_not_nearer(miniature):
     dictionary = load_dictionary(miniature.dictionary())
     teacher = load_teacher(miniature.teacher(), miniature.config.teacher)
     judge = Judge.from_student(teacher, miniature.inputs(), "float32")
-    lists = dictionary.positives, dictionary.negatives
+    lists = dictionary.synonyms, dictionary.antonyms
     has_synonyms, has_antonyms = (np.diff(csr.offsets) > 0 for csr in lists)
     both = int(np.flatnonzero(has_synonyms & has_antonyms)[0])
     neither = int(np.flatnonzero(~has_synonyms & ~has_antonyms)[0])

@@ -63,7 +63,7 @@ def naive_window(miniature, model, teacher, window):
         sums["state_mse"] += mse(n, m)
         own, synonyms, antonyms = (
             [rows[r] for r in csr.rows_of(label)]
-            for csr in (dictionary.own, dictionary.positives, dictionary.negatives)
+            for csr in (dictionary.own, dictionary.synonyms, dictionary.antonyms)
         )
         near = sorted(own + synonyms, key=lambda row: mse(m, row))[:n_candidates]
         if near:

@@ -27,8 +27,8 @@ def test_candidates_are_the_kappa_nearest_to_the_teacher_by_a_naive_loop():
             continue
         rows = dictionary.rows.astype(np.float64)
         for chosen, candidates in (
-            (ps, np.append(dictionary.own.rows_of(label), dictionary.positives.rows_of(label))),
-            (ns, dictionary.negatives.rows_of(label)),
+            (ps, np.append(dictionary.own.rows_of(label), dictionary.synonyms.rows_of(label))),
+            (ns, dictionary.antonyms.rows_of(label)),
         ):
             distances = sorted(np.linalg.norm(state - rows[c]) for c in candidates)[:3]
             found_here = [np.linalg.norm(state - rows[c]) for c in chosen if c >= 0]

@@ -85,8 +85,8 @@ def _naive_position(n, m, label, dictionary, senses, weights: Weights) -> float:
         ordered = sorted(rows.tolist(), key=lambda r: float((senses[r] - m).norm()))
         return [float((senses[r] - n).square().mean()) for r in ordered[:2]]  # kappa = 2
 
-    pull = nearest(np.append(dictionary.own.rows_of(label), dictionary.positives.rows_of(label)))
-    push = [max(0.0, weights.margin - mse) for mse in nearest(dictionary.negatives.rows_of(label))]
+    pull = nearest(np.append(dictionary.own.rows_of(label), dictionary.synonyms.rows_of(label)))
+    push = [max(0.0, weights.margin - mse) for mse in nearest(dictionary.antonyms.rows_of(label))]
     return weights.positive * np.mean(pull) + weights.negative * (np.mean(push) if push else 0.0)
 
 
