@@ -1,9 +1,0 @@
-import pytest
-
-from tests.miniature import Built, make
-
-
-@pytest.fixture(scope="session")
-def nexted(tmp_path_factory) -> Built:
-    """A miniature filed under the next token, so that the sample is known beforehand."""
-    return Built(make(tmp_path_factory.mktemp("planned"), embeddings={"key": "next"}))
