@@ -25,7 +25,7 @@ def inputs_of(places: Places) -> "Inputs":
 
 def relations_of(arm: Arm) -> str:
     """Return whose relations an arm is trained with: dictionary, own or shuffled."""
-    from dskd_core.training.candidates.store import relations_of
+    from dskd_core.training.candidates.controls import relations_of
 
     return relations_of(arm)
 
@@ -104,7 +104,8 @@ def collect(config: PipelineConfig, untrained: str, text: str, mode: str, parts:
 @cpu_task(name="candidates", task_run_name="candidates, relations {relations}")
 def candidates(config: PipelineConfig, activations: str, dictionary: str, relations: str) -> str:
     """Find the candidates of every captured position; return their URI."""
-    from dskd_core.training.candidates.store import margin_sentence, select_candidates
+    from dskd_core.training.candidates.margin import margin_sentence
+    from dskd_core.training.candidates.store import select_candidates
 
     uri = shown(
         f"candidates {relations}",

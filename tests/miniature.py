@@ -24,7 +24,8 @@ from dskd_core.training.activations.store import (
     collect_activations,
     resolve_mode,
 )
-from dskd_core.training.candidates.store import Relations, relations_of, select_candidates
+from dskd_core.training.candidates.controls import Relations, relations_of
+from dskd_core.training.candidates.store import select_candidates
 from dskd_core.training.loop.inputs import Inputs
 from dskd_core.training.loop.loop import train_student
 from dskd_core.training.student.shape import prepare_student

@@ -23,7 +23,7 @@ PARTS = (
     "data",
 )
 _PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm")
-_DATA, _OPTIMISER, _HEAD = "dskd::data", "Optimizer.step", "_KdLoss"
+_DATA, _OPTIMISER, _HEAD = "dskd::data", "Optimizer.step", "_Distillation"
 
 
 def train(scenario: Scenario, tick: Tick) -> None:

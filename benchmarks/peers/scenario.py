@@ -24,7 +24,7 @@ from dskd_core.lexicon.store import build_lexicon
 from dskd_core.relations.tables import build_relations
 from dskd_core.senses.store import cluster_range, collect_senses, plan_ranges
 from dskd_core.store.artifacts import Artifact, ArtifactStore
-from dskd_core.training.activations.readers import Activations
+from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.activations.store import (
     Mode,
     capture_shard,
@@ -185,7 +185,7 @@ def prepare(name: str, root: Path) -> Path:
     config = {"smollm2": smollm2, "llama_like": llama_like}[name](root)
     stages = Stages(config)
     stages.inputs("online")
-    activations = Activations(stages.inputs("cached").activations, stages.store)
+    activations = StoredActivations(stages.inputs("cached").activations, stages.store)
     schedule = Schedule(config.training, activations, None, None, seed=0)
     windows = load_windows(stages.corpus)
     batches = [

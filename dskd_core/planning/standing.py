@@ -11,7 +11,7 @@ from typing import Any
 from dskd_core.config import PipelineConfig, Settings
 from dskd_core.planning.findings import teacher_that_stands
 from dskd_core.store.artifacts import Artifact, ArtifactStore
-from dskd_core.training.loop.inputs import is_semantic
+from dskd_core.training.loop.inputs import has_sense_terms
 
 
 def share_done(store: ArtifactStore, config: PipelineConfig) -> dict[str, float]:
@@ -81,7 +81,7 @@ def _trained(
     for student in _alike(store, "student", config.training, activations):
         arm, seed = student.record.config["arm"], student.record.config["seed"]
         dictionary = found["dictionary"].fingerprint
-        if not is_semantic(arm) or student.record.inputs.get("dictionary") == dictionary:
+        if not has_sense_terms(arm) or student.record.inputs.get("dictionary") == dictionary:
             theirs[arm, seed] = student.fingerprint
     made = {theirs[each] for each in wanted if each in theirs}
     scores = _alike(store, "scores", None, activations)

@@ -8,7 +8,7 @@ from dskd_core.embeddings.readers import load_embeddings
 from dskd_core.errors import ArtifactError, DskdError
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import ArtifactStore, Work
-from dskd_core.training.activations.readers import Activations
+from dskd_core.training.activations.readers import StoredActivations
 from tests.faults.driver import live
 from tests.faults.lives import lives
 from tests.miniature import Built
@@ -24,7 +24,7 @@ def copied(miniature, tmp_path) -> Built:
 
 @pytest.mark.parametrize(
     ("collected", "load"),
-    [("embeddings", load_embeddings), ("activations", Activations)],
+    [("embeddings", load_embeddings), ("activations", StoredActivations)],
 )
 def test_a_deleted_shard_under_a_collected_artifact_is_named(copied, collected, load):
     artifact = copied.store.of_stage(collected)[-1]

@@ -138,10 +138,10 @@ def _training(core: Core) -> Functions:
                 "untrained-student", store, teacher
             ),
         },
+        "training.candidates.controls": {"relations_of": lambda arm: "dictionary"},
+        "training.candidates.margin": {"margin_sentence": lambda candidates, t: "a margin"},
         "training.candidates.store": {
             "check_same_teacher": lambda store, untrained, dictionary: None,
-            "relations_of": lambda arm: "dictionary",
-            "margin_sentence": lambda candidates, t: "a margin",
             "select_candidates": lambda store, t, activations, d, *, relations, progress: make(
                 "candidates", store, activations, d
             ),

@@ -3,8 +3,11 @@
 import pytest
 import torch
 
-from dskd_core.training.losses.targets import teacher_targets
-from dskd_core.training.losses.vocabulary import head_pass, kd_loss
+from dskd_core.decoder.head import Head
+from dskd_core.training.losses.distillation import Distillation, distillation_loss
+from dskd_core.training.losses.logits import Walk
+from dskd_core.training.losses.targets import TeacherTargets
+from dskd_core.training.losses.vocabulary import vocabulary_gradient
 from tests.miniature import Built, make
 
 pytestmark = [
@@ -13,28 +16,19 @@ pytestmark = [
 ]
 
 
-def test_the_head_pass_on_cuda_equals_the_cpu():
+def test_the_vocabulary_pass_on_cuda_equals_the_cpu():
     torch.manual_seed(0)
     student, teacher, head = (torch.randn(shape) for shape in ((64, 32), (64, 32), (500, 32)))
     labels = torch.randint(0, 500, (64,))
 
     def run(device: str):
         w = head.to(device)
-        targets = teacher_targets(teacher.to(device), w, temperature=2.0)
-        return head_pass(
-            student.to(device),
-            w,
-            labels.to(device),
-            targets.expected,
-            targets.entropy,
-            temperature=2.0,
-            kl_weight=0.7,
-        )
+        targets = TeacherTargets.from_states(teacher.to(device), w, temperature=2.0)
+        walk = Walk(Head(w), len(labels), 2.0, 0.7, compiled=False)
+        return vocabulary_gradient(walk, student.to(device), labels.to(device), targets)
 
-    on_cpu, on_cuda = run("cpu"), run("cuda")
-    for name in ("ce", "kl", "gradient"):
-        here, there = getattr(on_cpu, name), getattr(on_cuda, name).cpu()
-        torch.testing.assert_close(here, there, atol=1e-4, rtol=1e-4)
+    for here, there in zip(run("cpu"), run("cuda"), strict=True):
+        torch.testing.assert_close(here, there.cpu(), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -46,15 +40,12 @@ def test_the_loss_on_cuda_equals_the_cpu(divergence, compiled):
     outcomes = []
     for device, fast in (("cpu", False), ("cuda", compiled)):
         states = student.to(device).requires_grad_()
-        found = kd_loss(
+        found = distillation_loss(
             states,
             head.to(device),
             labels.to(device),
-            teacher_states=teacher.to(device),
-            temperature=2.0,
-            kl_weight=0.7,
-            divergence=divergence,
-            compiled=fast,
+            teacher.to(device),
+            Distillation(2.0, 0.7, divergence, fast),
         )
         (gradient,) = torch.autograd.grad(found.loss, states)
         outcomes.append((found.loss.detach().cpu(), gradient.cpu()))

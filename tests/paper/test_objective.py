@@ -6,9 +6,10 @@ import torch
 
 from dskd_core.config import DictionaryConfig, TrainingConfig
 from dskd_core.dictionary.store import load_dictionary
-from dskd_core.training.losses.senses import semantic_terms
-from dskd_core.training.losses.terms import Weights, mean_square, reference_terms
-from dskd_core.training.losses.vocabulary import kd_loss
+from dskd_core.training.losses.distillation import Distillation, distillation_loss
+from dskd_core.training.losses.objective import LossWeights
+from dskd_core.training.losses.senses import mean_square, sense_terms
+from tests.reference import objective_terms
 
 
 def test_the_defaults_are_the_paper_s_numbers_for_llama_3():
@@ -32,7 +33,7 @@ def test_the_kl_counts_alpha_t_squared_which_is_2_8():
     torch.manual_seed(0)
     n, m, w = (torch.randn(shape, dtype=torch.float64) for shape in ((6, 4), (6, 4), (9, 4)))
     labels = torch.randint(0, 9, (6,))
-    found = kd_loss(n, w, labels, teacher_states=m, temperature=2.0, kl_weight=0.7)
+    found = distillation_loss(n, w, labels, m, Distillation(temperature=2.0, kl_weight=0.7))
     p, q = ((x @ w.T / 2.0).softmax(dim=1) for x in (m, n))
     kl = (p * (p / q).log()).sum(dim=1).mean()
     ce = -(n @ w.T).log_softmax(dim=1)[torch.arange(6), labels].mean()
@@ -43,7 +44,9 @@ def test_the_kl_is_from_teacher_to_student_at_the_temperature():
     w = torch.eye(2, dtype=torch.float64)
     teacher, student = torch.tensor([[2.0, 0.0]]).double(), torch.tensor([[0.0, 0.0]]).double()
     label = torch.tensor([0])
-    found = kd_loss(student, w, label, teacher_states=teacher, temperature=2.0, kl_weight=0.7)
+    found = distillation_loss(
+        student, w, label, teacher, Distillation(temperature=2.0, kl_weight=0.7)
+    )
     p = np.exp([1.0, 0.0]) / np.exp([1.0, 0.0]).sum()
     assert found.kl.item() == pytest.approx(float((p * np.log(p / 0.5)).sum()), rel=1e-12)
 
@@ -51,12 +54,14 @@ def test_the_kl_is_from_teacher_to_student_at_the_temperature():
 def test_the_objective_is_the_sum_of_its_weighted_terms():
     torch.manual_seed(0)
     n, m, w, rows = (torch.randn(s, dtype=torch.float64) for s in ((6, 4), (6, 4), (9, 4), (7, 4)))
-    terms = reference_terms(
+    terms = objective_terms(
         n,
         m,
         w,
         torch.randint(0, 9, (6,)),
-        weights=Weights(positive=1.5, negative=0.5, margin=2.0, state=0.25, kl=0.7, temperature=2),
+        weights=LossWeights(
+            positive=1.5, negative=0.5, margin=2.0, state=0.25, kl=0.7, temperature=2
+        ),
         rows=rows,
         positives=[[0, 1], [2, -1]],
         negatives=[[3, -1], [-1, -1]],
@@ -74,12 +79,12 @@ def test_positives_pull_and_negatives_push_only_inside_the_margin():
     states = torch.zeros(1, 1, requires_grad=True)
     rows = torch.tensor([[0.5], [3.0]])
     near, far = torch.tensor([[0]]), torch.tensor([[1]])
-    inside = semantic_terms(states, rows, near, near, margin=1.0)
+    inside = sense_terms(states, rows, near, near, margin=1.0)
     (gradient,) = torch.autograd.grad(inside.positive, states, retain_graph=True)
     assert gradient.item() < 0  # down the gradient, towards 0.5
     (gradient,) = torch.autograd.grad(inside.negative, states)
     assert gradient.item() > 0  # away from it
-    outside = semantic_terms(states, rows, near, far, margin=1.0)
+    outside = sense_terms(states, rows, near, far, margin=1.0)
     assert outside.negative.item() == 0.0
 
 

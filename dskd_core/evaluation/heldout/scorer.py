@@ -1,4 +1,4 @@
-"""One window of a subject's states, held against teacher, text and dictionary."""
+"""One window of a model's states, held against teacher, text and dictionary."""
 
 from dataclasses import dataclass, field
 
@@ -12,22 +12,23 @@ from dskd_core.decoder.head import Head
 from dskd_core.dictionary.store import Dictionary, load_dictionary
 from dskd_core.embeddings.teacher import Teacher
 from dskd_core.training.activations.capture import WindowActivations
-from dskd_core.training.candidates.store import Selected, Selector
+from dskd_core.training.candidates.readers import CandidateReader, StoredCandidates
 from dskd_core.training.loop.inputs import Inputs
-from dskd_core.training.losses.logits import Buffers
-from dskd_core.training.losses.terms import mean_square
-from dskd_core.training.losses.vocabulary import head_pass
+from dskd_core.training.losses.logits import Buffers, Walk
+from dskd_core.training.losses.senses import mean_square
+from dskd_core.training.losses.targets import TeacherStates, targets_suffice
+from dskd_core.training.losses.vocabulary import score_vocabulary
 
 
 @dataclass(frozen=True)
-class Judge:
+class HeldoutScorer:
     """What the states of a window are held against.
 
     Attributes:
         head: the teacher's, in the precision of the products.
         senses: [r, d], rows of the dictionary.
         dictionary: with the synonyms and antonyms of every token.
-        selected: the kappa positives and negatives of a position.
+        candidates: the kappa positives and negatives of a position.
         temperature: T of the KL.
         buffers: memory of logits, kept from window to window.
     """
@@ -35,26 +36,24 @@ class Judge:
     head: Head
     senses: Tensor
     dictionary: Dictionary
-    selected: Selector
+    candidates: CandidateReader
     temperature: float
     buffers: Buffers = field(default_factory=Buffers)
 
     @classmethod
-    def from_student(cls, student: Teacher, inputs: Inputs, compute_dtype: str) -> "Judge":
+    def from_student(cls, student: Teacher, inputs: Inputs, compute_dtype: str) -> "HeldoutScorer":
         """Put the head, which is the teacher's, and the senses on the student's device."""
         dictionary, taught = load_dictionary(inputs.dictionary), inputs.activations.record
         return cls(
             student.output.to(getattr(torch, compute_dtype)),
             torch.from_numpy(dictionary.rows).to(student.device),
             dictionary,
-            Selected(inputs.candidates, len(taught.report["parts"])),
+            StoredCandidates(inputs.candidates, len(taught.report["parts"])),
             float(taught.config["temperature"]),
         )
 
     @torch.no_grad()
-    def window(
-        self, states: Tensor, window: WindowActivations
-    ) -> tuple[dict[str, float], pa.Table]:
+    def score(self, states: Tensor, window: WindowActivations) -> tuple[dict[str, float], pa.Table]:
         """Return the sums and counts of one window, and its positions: see ``store.py``.
 
         Args:
@@ -64,32 +63,23 @@ class Judge:
         device = self.senses.device
         scored = torch.nonzero(window.labels >= 0)[:, 0]
         n, labels = states.to(device)[scored.to(device)], window.labels[scored].to(device)
-        assert window.expected is not None
-        assert window.entropy is not None
-        assert window.predicted is not None
-        taught, m = window.predicted[scored].to(device), window.states[scored].to(device)
-        head = head_pass(
-            n,
-            self.head,
-            labels,
-            window.expected[scored].to(device),
-            window.entropy[scored].to(device),
-            temperature=self.temperature,
-            teacher_states=m,
-            buffers=self.buffers,
-        )
-        assert head.predicted is not None
+        m = window.teacher_states[scored].to(device)
+        targets = window.targets.at(scored).to(device)
+        exact = targets_suffice(self.head, "forward_kl")
+        teacher = targets if exact else TeacherStates(m, "forward_kl")
+        walk = Walk(self.head, len(n), self.temperature, 0.0, False, self.buffers)
+        vocabulary = score_vocabulary(walk, n, labels, teacher)
         gap = (n - m).square().mean(dim=1)
-        positives, negatives = self.selected.read(window, scored)
+        positives, negatives = self.candidates.read(window, scored)
         n_positives, positive = self._mse(n, positives.to(device))
         n_negatives, negative = self._mse(n, negatives.to(device))
         n_both, n_nearer = self.nearer(n, window.labels[scored].numpy())
         sums = {
             "n_positions": len(scored),
-            "ce": _sum(head.ce),
-            "kl": _sum(head.kl),
-            "top1_agreement": _sum(head.predicted == taught),
-            "accuracy": _sum(head.predicted == labels),
+            "ce": _sum(vocabulary.ce),
+            "kl": _sum(vocabulary.kl),
+            "top1_agreement": _sum(vocabulary.predicted == targets.predicted),
+            "accuracy": _sum(vocabulary.predicted == labels),
             "state_mse": _sum(gap),
             "n_with_positives": n_positives,
             "own_synonym_mse": positive,
@@ -98,7 +88,7 @@ class Judge:
             "n_with_both": n_both,
             "n_synonym_nearer": n_nearer,
         }
-        return sums, _positions(window.window, labels, head.predicted, head.ce)
+        return sums, _positions(window.window, labels, vocabulary.predicted, vocabulary.ce)
 
     def nearer(self, states: Tensor, labels: NDArray[np.int64]) -> tuple[int, int]:
         """Count positions with synonyms and antonyms, and those where a synonym is nearer.

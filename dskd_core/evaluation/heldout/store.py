@@ -40,15 +40,15 @@ from dskd_core.decoder.precision import processor_on, resolved_training
 from dskd_core.embeddings.teacher import Teacher, device_lock
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.heldout.metrics import METRICS
-from dskd_core.evaluation.heldout.scorer import Judge
+from dskd_core.evaluation.heldout.scorer import HeldoutScorer
 from dskd_core.progress import Progress, silent
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.training.activations.capture import WindowActivations
-from dskd_core.training.activations.readers import Activations
+from dskd_core.training.activations.readers import StoredActivations
+from dskd_core.training.loop.batch import padded_entering
 from dskd_core.training.loop.inputs import Inputs
-from dskd_core.training.losses.objective import padded_entering, run_tail
 from dskd_core.training.student.shape import MODEL, load_student, read_layers, shape_of
-from dskd_core.training.student.tail import Tail
+from dskd_core.training.student.tail import Tail, run_tail
 
 TABLE = "windows.parquet"
 POSITIONS = "positions.parquet"
@@ -89,8 +89,10 @@ def score_student(
         return found
     with device_lock, store.publish(work) as draft:
         draft.computed(config.compute_dtype, processor_on(teacher_config.device))
-        cached = Activations(inputs.activations, store, validation_share=config.validated_share)
-        if not cached.heldout:
+        activations = StoredActivations(
+            inputs.activations, store, validation_share=config.validated_share
+        )
+        if not activations.heldout:
             raise ArtifactError(
                 f"The activations {inputs.activations.fingerprint} have 0 held-out windows; "
                 "raise corpus.heldout_share or training.max_heldout_tokens."
@@ -98,8 +100,10 @@ def score_student(
         untrained, tail = load_student(inputs.untrained, teacher_config), None
         if student is not None:
             tail = student_tail(untrained, shape_of(inputs.untrained).entry, student)
-        judge = Judge.from_student(untrained, inputs, config.compute_dtype)
-        windows, positions = _judged(judge, tail, cached, config.compute_dtype, progress)
+        scorer = HeldoutScorer.from_student(untrained, inputs, config.compute_dtype)
+        windows, positions = _score_windows(
+            scorer, tail, activations, config.compute_dtype, progress
+        )
         draft.write_table(TABLE, windows)
         draft.write_table(POSITIONS, positions)
         _summarise(draft, windows, inputs.untrained, student)
@@ -130,25 +134,29 @@ def _work(config: TrainingConfig, inputs: Inputs, student: Artifact | None) -> W
     )
 
 
-def _judged(
-    judge: Judge, tail: Tail | None, cached: Activations, compute_dtype: str, progress: Progress
+def _score_windows(
+    scorer: HeldoutScorer,
+    tail: Tail | None,
+    activations: StoredActivations,
+    compute_dtype: str,
+    progress: Progress,
 ) -> tuple[pa.Table, pa.Table]:
-    """Judge every held-out window; return the table of windows and that of positions."""
+    """Score every held-out window; return the table of windows and that of positions."""
     rows: list[dict[str, float]] = []
     positions: list[pa.Table] = []
-    for windows in _batches(cached):
+    for windows in _batches(activations):
         for window, n in zip(windows, _states(tail, windows, compute_dtype), strict=True):
-            place = {"window": window.window, "document": cached.document(window.window)}
-            sums, table = judge.window(n, window)
+            place = {"window": window.window, "document": activations.document(window.window)}
+            sums, table = scorer.score(n, window)
             rows.append(place | sums)
             positions.append(table)
-        progress(len(rows), len(cached.heldout), "windows")
+        progress(len(rows), len(activations.heldout), "windows")
     return _table(rows), pa.concat_tables(positions).combine_chunks()
 
 
-def _batches(cached: Activations) -> Iterator[list[WindowActivations]]:
-    for start in range(0, len(cached.heldout), _BATCH_WINDOWS):
-        yield cached.read(cached.heldout[start : start + _BATCH_WINDOWS])
+def _batches(activations: StoredActivations) -> Iterator[list[WindowActivations]]:
+    for start in range(0, len(activations.heldout), _BATCH_WINDOWS):
+        yield activations.read(activations.heldout[start : start + _BATCH_WINDOWS])
 
 
 @torch.no_grad()
@@ -157,7 +165,7 @@ def _states(
 ) -> list[Tensor]:
     """Return the subject's final states of each window, [n, d] float32; without a tail m_t."""
     if tail is None:
-        return [window.states for window in windows]
+        return [window.teacher_states for window in windows]
     flat = run_tail(tail, *padded_entering(windows), compute_dtype)
     return list(torch.split(flat, [len(window.labels) for window in windows]))
 

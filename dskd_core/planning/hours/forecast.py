@@ -23,7 +23,7 @@ from dskd_core.planning.hours.reading import branch_seconds, corpus_seconds
 from dskd_core.planning.plan import STORE_BYTES_PER_SECOND, Plan
 from dskd_core.planning.quantities import Quantities, StagePlan, dictionary_rows, forward_flops
 from dskd_core.progress import StageEstimate
-from dskd_core.training.candidates.store import relations_of
+from dskd_core.training.candidates.controls import relations_of
 
 FORWARD = 0.9
 """A forward over windows of 256 tokens, against the probe's layers: 351 tokens a second extracted,

@@ -15,7 +15,7 @@ from dskd_core.embeddings.sampling import occurrence_hashes
 from dskd_core.embeddings.teacher import Teacher, load_teacher
 from dskd_core.store.artifacts import Artifact
 from dskd_core.training.losses.logits import Buffers
-from dskd_core.training.losses.targets import teacher_targets
+from dskd_core.training.losses.targets import TeacherTargets
 from dskd_core.training.student.shape import Shape, load_student, shape_of
 from dskd_core.training.student.tail import Span, capturing
 
@@ -24,29 +24,33 @@ BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
-class WindowActivations:
-    """What one window leaves for training; n positions, the prefix first.
+class WindowStates:
+    """The teacher's states in one window; n positions, the prefix first.
 
     Attributes:
         window: its number in the corpus.
         labels: [n] int64, x_(t+1), -1 where there is none or it is not scored.
         roles: [n] int64, what the *label* is: TEXT, or of a PROMPT or an ANSWER.
         entering: [n, d], h, the state that enters the student's first trainable layer.
-        states: [n, d], m_t, the teacher's final state.
-        expected: [n, d], e_t = W^T softmax(W m_t / T), see losses/vocabulary.py; None where the
-            teacher is at hand and its logits are formed again.
-        entropy: [n] float32, of the teacher at T, in nats; None likewise.
-        predicted: [n] int64, argmax of the teacher; None likewise.
+        teacher_states: [n, d], m_t, the teacher's final state.
     """
 
     window: int
     labels: Tensor
     roles: Tensor
     entering: Tensor
-    states: Tensor
-    expected: Tensor | None = None
-    entropy: Tensor | None = None
-    predicted: Tensor | None = None
+    teacher_states: Tensor
+
+
+@dataclass(frozen=True)
+class WindowActivations(WindowStates):
+    """All that the teacher leaves in one window: with them, it is not needed in training.
+
+    Attributes:
+        targets: e_t, entropy and argmax of every position.
+    """
+
+    targets: TeacherTargets
 
 
 def chosen_windows(windows: Windows, *, heldout: bool, budget: int | None) -> NDArray[np.int64]:
@@ -115,24 +119,15 @@ class Capturer:
         return replace(self, fast=CompiledLayers(self.teacher.layers, length))
 
     @torch.inference_mode()
-    def run(
-        self,
-        windows: Windows,
-        batch: NDArray[np.int64],
-        *,
-        temperature: float | None,
-        compiled: bool = False,
-    ) -> list[WindowActivations]:
+    def run(self, windows: Windows, batch: NDArray[np.int64]) -> list[WindowStates]:
         """Run the teacher over one batch of windows.
 
         Args:
             windows: the corpus.
             batch: window numbers.
-            temperature: T of the targets e_t and entropy; they are left out if None.
-            compiled: whether the targets' element-wise part is compiled.
 
         Returns:
-            The activations of each window, in the teacher's dtype, on its device.
+            The states of each window, in the teacher's dtype, on its device.
         """
         rows = [windows.window(int(window)) for window in batch]
         ids = padded(rows, windows.prefix).to(self.teacher.device)
@@ -141,8 +136,8 @@ class Capturer:
             states = self.teacher.states(ids)
         entering = self.middle.before_norm(caught[0]) if self.middle else caught[0]
         lengths = [len(windows.prefix) + len(row) for row in rows]
-        found = [
-            WindowActivations(
+        return [
+            WindowStates(
                 int(window),
                 torch.from_numpy(labels_of(windows, int(window)).astype(np.int64)),
                 torch.from_numpy(roles_of(windows, int(window)).astype(np.int64)),
@@ -151,32 +146,29 @@ class Capturer:
             )
             for line, (window, length) in enumerate(zip(batch, lengths, strict=True))
         ]
-        if temperature is None:
-            return found
-        return self._with_targets(found, lengths, temperature, compiled)
 
-    def _with_targets(
-        self,
-        found: list[WindowActivations],
-        lengths: list[int],
-        temperature: float,
-        compiled: bool,
+    @torch.inference_mode()
+    def run_with_targets(
+        self, windows: Windows, batch: NDArray[np.int64], *, temperature: float, compiled: bool
     ) -> list[WindowActivations]:
-        flat = torch.cat([window.states for window in found])
-        targets = teacher_targets(
-            flat,
+        """Run the teacher over one batch of windows, and form what it leaves behind.
+
+        Args:
+            windows: the corpus.
+            batch: window numbers.
+            temperature: T of the targets.
+            compiled: whether their element-wise part is compiled.
+        """
+        found = self.run(windows, batch)
+        targets = TeacherTargets.from_states(
+            torch.cat([window.teacher_states for window in found]),
             self.teacher.output,
             temperature=temperature,
             compiled=compiled,
             buffers=self.buffers,
         )
-        pieces = zip(
-            torch.split(targets.expected, lengths),
-            torch.split(targets.entropy.float(), lengths),
-            torch.split(targets.predicted, lengths),
-            strict=True,
-        )
+        each = targets.split([len(window.labels) for window in found])
         return [
-            replace(window, expected=expected, entropy=entropy, predicted=predicted)
-            for window, (expected, entropy, predicted) in zip(found, pieces, strict=True)
+            WindowActivations(**vars(window), targets=left)
+            for window, left in zip(found, each, strict=True)
         ]

@@ -9,12 +9,13 @@
     labels     [P]      int32    x_(t+1), -1 where there is none or it is not scored
     roles      [P]      int8     what the label is: 0 text, 1 of a prompt, 2 of an answer
     entering   [P, d]            h, the state that enters the first trainable layer
-    states     [P, d]            m_t, the teacher's final state
+    teacher_states [P, d]        m_t, the teacher's final state
     expected   [P, d]   float16  e_t = W^T softmax(W m_t / T), see losses/vocabulary.py
     entropy    [P]      float32  of the teacher at T, in nats
     predicted  [P]      int32    argmax of the teacher
 
-The bits of ``entering`` and ``states`` are those of the teacher's dtype, the attribute ``dtype``.
+The bits of ``entering`` and ``teacher_states`` are those of the teacher's dtype, which is the
+attribute ``dtype``.
 """
 
 from collections.abc import Sequence
@@ -29,21 +30,15 @@ from dskd_core.corpus.store import Windows
 from dskd_core.decoder.states import decode_states, encode_states
 from dskd_core.store.arrays import get_array, put_array
 from dskd_core.training.activations.capture import WindowActivations
+from dskd_core.training.losses.targets import TeacherTargets
 
 PART = "part.zarr"
 _CHUNK_BYTES = 1 << 20
 _BY_WINDOW = ("windows", "documents", "heldout", "offsets")
-_BY_POSITION = {
-    "labels": torch.int32,
-    "roles": torch.int8,
-    "entering": None,
-    "states": None,
-    "expected": torch.float16,
-    "entropy": torch.float32,
-    "predicted": torch.int32,
-}
+_STATES = {"labels": torch.int32, "roles": torch.int8, "entering": None, "teacher_states": None}
+_TARGETS = {"expected": torch.float16, "entropy": torch.float32, "predicted": torch.int32}
 """What is stored of each position, in this order, and as what: states (None) as their bits."""
-_WIDE = ("entering", "states", "expected")
+_WIDE = ("entering", "teacher_states", "expected")
 """The arrays that may be too large for memory."""
 
 
@@ -71,15 +66,17 @@ def write_part(
     Raises:
         DataError: if a state is NaN or infinite.
     """
-    captured = sorted(captured, key=lambda piece: piece.window)
-    numbers = np.array([piece.window for piece in captured], dtype=np.int32)
-    lengths = [len(piece.labels) for piece in captured]
+    captured = sorted(captured, key=lambda window: window.window)
+    numbers = np.array([window.window for window in captured], dtype=np.int32)
+    lengths = [len(window.labels) for window in captured]
     put_array(group, "windows", numbers)
     put_array(group, "documents", windows.document_keys[windows.documents[numbers]])
     put_array(group, "heldout", windows.heldout[numbers])
     put_array(group, "offsets", np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
-    for name, stored in _BY_POSITION.items():
-        whole = torch.cat([getattr(piece, name) for piece in captured])
+    targets = TeacherTargets.from_windows([window.targets for window in captured])
+    columns = {name: torch.cat([getattr(w, name) for w in captured]) for name in _STATES}
+    for name, stored in (_STATES | _TARGETS).items():
+        whole = columns[name] if name in columns else getattr(targets, name)
         if stored:
             values = whole.to(stored).cpu().numpy()
         else:
@@ -96,7 +93,7 @@ class Part:
         windows: [w] int32, their numbers in the corpus, ascending.
         documents: [w] uint64, hashes of their documents.
         heldout: [w] bool, kept for evaluation.
-        dtype: the teacher's, whose bits ``entering`` and ``states`` are.
+        dtype: the teacher's, whose bits ``entering`` and ``teacher_states`` are.
     """
 
     def __init__(self, group: zarr.Group, *, in_memory: bool) -> None:
@@ -108,7 +105,7 @@ class Part:
         """
         self._arrays = {
             name: group[name] if name in _WIDE and not in_memory else get_array(group, name)
-            for name in (*_BY_POSITION, *_BY_WINDOW)
+            for name in (*_STATES, *_TARGETS, *_BY_WINDOW)
         }
         self.dtype = str(group.attrs["dtype"])
         self.windows: NDArray[np.int32] = self._arrays["windows"]
@@ -129,19 +126,18 @@ class Part:
         """Return the activations of the window ``windows[index]``, states as float32."""
         decoded = {
             name: torch.from_numpy(decode_states(self.rows(index, name), self.dtype))
-            for name in ("entering", "states")
+            for name in ("entering", "teacher_states")
         }
         ids = {
             name: torch.from_numpy(self.rows(index, name).astype(np.int64))
             for name in ("labels", "roles", "predicted")
         }
-        return WindowActivations(
-            int(self.windows[index]),
-            expected=torch.from_numpy(self.rows(index, "expected").astype(np.float32)),
-            entropy=torch.from_numpy(self.rows(index, "entropy")),
-            **decoded,
-            **ids,
+        targets = TeacherTargets(
+            torch.from_numpy(self.rows(index, "expected").astype(np.float32)),
+            torch.from_numpy(self.rows(index, "entropy")),
+            ids.pop("predicted"),
         )
+        return WindowActivations(int(self.windows[index]), **decoded, **ids, targets=targets)
 
     def _span(self, index: int) -> tuple[int, int]:
         start, stop = self._arrays["offsets"][index : index + 2]

@@ -15,6 +15,7 @@ from dskd_core.store.artifacts import Artifact, ArtifactStore
 from dskd_core.training.activations.capture import (
     Capturer,
     WindowActivations,
+    WindowStates,
     chosen_windows,
     labels_of,
     roles_of,
@@ -24,7 +25,7 @@ from dskd_core.training.activations.layout import PART, Part, places_of
 _MEMORY_SHARE = 0.25
 
 
-class Source(Protocol):
+class ActivationReader(Protocol):
     """Where a run gets the activations of a window from."""
 
     @property
@@ -41,11 +42,11 @@ class Source(Protocol):
     def roles(self, window: int) -> NDArray[np.int64]:
         """Return what the label of every position of a window is."""
 
-    def read(self, windows: Sequence[int]) -> list[WindowActivations]:
-        """Return the activations of windows."""
+    def read(self, windows: Sequence[int]) -> Sequence[WindowStates]:
+        """Return what the teacher left in windows."""
 
 
-class Activations:
+class StoredActivations:
     """All captured windows; the states in memory where they take less than a quarter of it."""
 
     def __init__(
@@ -118,7 +119,7 @@ class Activations:
 
 
 @dataclass(frozen=True)
-class Online:
+class LiveActivations:
     """The teacher beside the student: the activations of a window, made when they are needed."""
 
     capturer: Capturer
@@ -133,15 +134,15 @@ class Online:
         teacher: Artifact,
         untrained: Artifact,
         text: Artifact,
-    ) -> "Online":
+    ) -> "LiveActivations":
         """Load the teacher and choose the windows to train on."""
         windows = load_windows(text)
         training = chosen_windows(windows, heldout=False, budget=config.max_train_tokens)
         capturer = Capturer.load(teacher, untrained, teacher_config)
-        source = cls(capturer, windows, training.tolist())
+        reader = cls(capturer, windows, training.tolist())
         if not config.compile_layers:
-            return source
-        return replace(source, capturer=capturer.compiled(int(source.lengths.max())))
+            return reader
+        return replace(reader, capturer=capturer.compiled(int(reader.lengths.max())))
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -156,6 +157,6 @@ class Online:
         """Return what the label of every position of a window is."""
         return roles_of(self.windows, window)
 
-    def read(self, windows: Sequence[int]) -> list[WindowActivations]:
+    def read(self, windows: Sequence[int]) -> list[WindowStates]:
         """Run the teacher over windows; its targets are formed with the loss."""
-        return self.capturer.run(self.windows, np.asarray(windows), temperature=None)
+        return self.capturer.run(self.windows, np.asarray(windows))

@@ -98,7 +98,7 @@ def capture_shard(
         "activations-shard",
         _content_settings(config, mode) | {"batches": [shard.start, shard.stop]},
         _inputs(untrained, text),
-        version=2,
+        version=3,
     )
     if found := store.find(work):
         return found
@@ -133,7 +133,7 @@ def _capture(
     captured: list[WindowActivations] = []
     n_total, n_done = sum(int(windows.lengths[batch].sum()) for batch in batches), 0
     for batch in batches:
-        captured += capturer.run(
+        captured += capturer.run_with_targets(
             windows, batch, temperature=config.temperature, compiled=config.compile_head
         )
         n_done += int(windows.lengths[batch].sum())
@@ -150,7 +150,7 @@ def collect_activations(
     parts: Sequence[Artifact],
 ) -> Artifact:
     """Join the shards; the record says what they were captured from, in words."""
-    work = Work("activations", _content_settings(config, mode), _inputs(untrained, text), version=2)
+    work = Work("activations", _content_settings(config, mode), _inputs(untrained, text), version=3)
     if found := store.find(work):
         return found
     with store.publish(work) as draft:

@@ -1,11 +1,10 @@
 """The kappa senses nearest to the teacher's state, among positives and among negatives (Eq. 4)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dskd_core.dictionary.neighbours import Csr, expand_ranges
 from dskd_core.dictionary.store import Dictionary
 
 
@@ -25,7 +24,7 @@ class Nearest:
 
 
 def nearest_rows(
-    states: NDArray[np.float32],
+    teacher_states: NDArray[np.float32],
     labels: NDArray[np.integer],
     dictionary: Dictionary,
     *,
@@ -37,7 +36,7 @@ def nearest_rows(
     by token: one small product for each token that occurs, once for all epochs.
 
     Args:
-        states: [n, d], the teacher's final states m_t.
+        teacher_states: [n, d], m_t.
         labels: [n], next tokens; -1 has no candidates.
         dictionary: where the rows are.
         n_candidates: kappa.
@@ -53,45 +52,14 @@ def nearest_rows(
     for token, positions in zip(tokens, np.split(order, starts[1:]), strict=True):
         if token < 0:
             continue
-        own, synonyms = dictionary.own.rows_of(token), dictionary.synonyms.rows_of(token)
-        rows, _ = _nearest(states[positions], dictionary, np.append(own, synonyms), n_candidates)
+        here = teacher_states[positions]
+        positives = np.append(dictionary.own.rows_of(token), dictionary.synonyms.rows_of(token))
+        rows, _ = _nearest(here, dictionary, positives, n_candidates)
         found.positives[positions, : rows.shape[1]] = rows
-        antonyms = dictionary.antonyms.rows_of(token)
-        rows, squared = _nearest(states[positions], dictionary, antonyms, n_candidates)
+        rows, squared = _nearest(here, dictionary, dictionary.antonyms.rows_of(token), n_candidates)
         found.negatives[positions, : rows.shape[1]] = rows
-        found.push[positions, : rows.shape[1]] = squared / states.shape[1]
+        found.push[positions, : rows.shape[1]] = squared / here.shape[1]
     return found
-
-
-def own_senses_only(dictionary: Dictionary) -> Dictionary:
-    """Return a dictionary without relations: the control without a lexicon."""
-    none = Csr(np.zeros(dictionary.n_tokens + 1, dtype=np.int64), np.empty(0, dtype=np.int64))
-    return replace(dictionary, synonyms=none, antonyms=none)
-
-
-def shuffled_relations(dictionary: Dictionary, *, seed: int) -> Dictionary:
-    """Return a dictionary in which tokens with relations have swapped them: the shuffled control.
-
-    Lists keep their sizes and the set of related tokens stays, only whose they are is random; a
-    row that is one of the token's own senses is left out.
-    """
-    related = np.flatnonzero(dictionary.has_relations())
-    giver = np.arange(dictionary.n_tokens)
-    giver[related] = np.random.default_rng(seed).permutation(related)
-    return replace(
-        dictionary,
-        synonyms=_given(dictionary.synonyms, giver, dictionary.own),
-        antonyms=_given(dictionary.antonyms, giver, dictionary.own),
-    )
-
-
-def _given(lists: Csr, giver: NDArray[np.int64], own: Csr) -> Csr:
-    """Return the lists of ``giver[t]`` as those of t, without t's own rows."""
-    places, owner = expand_ranges(lists.offsets[giver], lists.offsets[giver + 1])
-    rows = lists.rows[places]
-    keep = (rows < own.offsets[owner]) | (rows >= own.offsets[owner + 1])
-    counts = np.bincount(owner[keep], minlength=len(giver))
-    return Csr(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), rows[keep])
 
 
 def _nearest(

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from dskd_core.config import Arm, TeacherConfig, TrainingConfig
 from dskd_core.dictionary.store import Dictionary
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
-from dskd_core.training.activations.readers import Activations, Online, Source
-from dskd_core.training.candidates.store import (
-    Selected,
-    Selecting,
-    Selector,
-    controlled,
-    relations_of,
+from dskd_core.training.activations.readers import (
+    ActivationReader,
+    LiveActivations,
+    StoredActivations,
+)
+from dskd_core.training.candidates.controls import controlled, relations_of
+from dskd_core.training.candidates.readers import (
+    CandidateReader,
+    LiveCandidates,
+    StoredCandidates,
 )
 
 _NOT_CONTENT = {
@@ -22,7 +25,7 @@ _NOT_CONTENT = {
     "n_checkpoints",
     "hub_repository",
 }
-_SEMANTIC = {
+_OF_SENSES = {
     "n_candidates",
     "positive_weight",
     "negative_weight",
@@ -34,7 +37,7 @@ _SEMANTIC = {
 }
 
 
-def is_semantic(arm: Arm) -> bool:
+def has_sense_terms(arm: Arm) -> bool:
     """Say whether an arm has L_sem; without it, a student depends on no dictionary."""
     return arm.startswith("dskd")
 
@@ -61,12 +64,12 @@ class Inputs:
 
     def work(self, config: TrainingConfig, arm: Arm, seed: int) -> Work:
         """Describe the training of one arm; KD does not depend on senses, so does not name any."""
-        semantic = is_semantic(arm)
+        has_senses = has_sense_terms(arm)
         senses = {
             "dictionary": self.dictionary.fingerprint,
             "candidates": self.candidates.fingerprint,
         }
-        left_out = _NOT_CONTENT if semantic else _NOT_CONTENT | _SEMANTIC
+        left_out = _NOT_CONTENT if has_senses else _NOT_CONTENT | _OF_SENSES
         return Work(
             "student",
             config.model_dump(mode="json", exclude=left_out) | {"arm": arm, "seed": seed},
@@ -74,21 +77,25 @@ class Inputs:
                 "untrained-student": self.untrained.fingerprint,
                 "activations": self.activations.fingerprint,
             }
-            | (senses if semantic else {}),
+            | (senses if has_senses else {}),
             version=3,
         )
 
-    def source(
+    def activation_reader(
         self, store: ArtifactStore, config: TrainingConfig, teacher_config: TeacherConfig
-    ) -> Source:
+    ) -> ActivationReader:
         """Return where activations come from: the store, or the teacher."""
         if self.teacher is None or self.text is None:
-            return Activations(self.activations, store, validation_share=config.validated_share)
-        return Online.load(config, teacher_config, self.teacher, self.untrained, self.text)
+            return StoredActivations(
+                self.activations, store, validation_share=config.validated_share
+            )
+        return LiveActivations.load(config, teacher_config, self.teacher, self.untrained, self.text)
 
-    def selector(self, config: TrainingConfig, dictionary: Dictionary, arm: Arm) -> Selector:
+    def candidate_reader(
+        self, config: TrainingConfig, dictionary: Dictionary, arm: Arm
+    ) -> CandidateReader:
         """Return where candidates come from: the store, or the dictionary."""
         if self.teacher is None or self.text is None:
             n_parts = len(self.activations.record.report["parts"])
-            return Selected(self.candidates, n_parts)
-        return Selecting(controlled(dictionary, relations_of(arm)), config.n_candidates)
+            return StoredCandidates(self.candidates, n_parts)
+        return LiveCandidates(controlled(dictionary, relations_of(arm)), config.n_candidates)

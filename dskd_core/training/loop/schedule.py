@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dskd_core.config import TrainingConfig
 from dskd_core.training.activations.capture import ANSWER, PROMPT
-from dskd_core.training.activations.readers import Source
+from dskd_core.training.activations.readers import ActivationReader
 from dskd_core.training.loop.positions import choose_positions
 
 
@@ -65,14 +65,14 @@ class Schedule:
 
     Attributes:
         config: of the training.
-        source: which windows there are, and their labels.
+        activations: which windows there are, and their labels.
         related: [V] bool, tokens with synonyms or antonyms; None where nothing gets L_sem.
         sensed: [V] bool, tokens with any positives, their own senses too; None likewise.
         seed: of the run.
     """
 
     config: TrainingConfig
-    source: Source
+    activations: ActivationReader
     related: NDArray[np.bool_] | None
     sensed: NDArray[np.bool_] | None
     seed: int
@@ -80,12 +80,12 @@ class Schedule:
     @property
     def n_steps(self) -> int:
         """Steps of the whole run, at least one."""
-        n_windows = self.config.n_epochs * len(self.source.training)
+        n_windows = self.config.n_epochs * len(self.activations.training)
         return max(1, int(n_windows // self.config.batch_windows))
 
     def step(self, number: int) -> Step:
         """Return the windows of a step: a new order each epoch, fixed by the seed."""
-        members, n_windows = self.source.training, self.config.batch_windows
+        members, n_windows = self.activations.training, self.config.batch_windows
         places = [divmod(number * n_windows + i, len(members)) for i in range(n_windows)]
         orders = {epoch: self._order_of(epoch) for epoch in {epoch for epoch, _ in places}}
         windows = [(epoch, members[orders[epoch][i]]) for epoch, i in places]
@@ -102,7 +102,10 @@ class Schedule:
         that the windows of one step are of about one length and no step knows its neighbours.
         """
         rng = np.random.default_rng((self.seed, epoch))
-        order, n_windows = rng.permutation(len(self.source.training)), self.config.batch_windows
+        order, n_windows = (
+            rng.permutation(len(self.activations.training)),
+            self.config.batch_windows,
+        )
         if self.config.length_sorted_steps == 1:
             return order
         # The epoch's first windows may end the step that the epoch before began.
@@ -122,22 +125,22 @@ class Schedule:
 
     @cached_property
     def _lengths(self) -> NDArray[np.int64]:
-        return np.asarray(self.source.lengths)
+        return np.asarray(self.activations.lengths)
 
     def weights(self, window: int) -> NDArray[np.float64]:
         """Return the weight in CE and KL of each position of a window."""
-        roles = self.source.roles(window)
+        roles = self.activations.roles(window)
         weights = np.ones(len(roles))
         weights[roles == PROMPT] = self.config.prompt_weight
         weights[roles == ANSWER] = self.config.answer_weight
-        weights[self.source.labels(window) < 0] = 0.0
+        weights[self.activations.labels(window) < 0] = 0.0
         return weights
 
     def chosen(self, epoch: int, window: int) -> NDArray[np.int64]:
         """Return the positions of a window that get L_sem in an epoch."""
         if self.related is None or self.sensed is None:
             return np.empty(0, dtype=np.int64)
-        labels = self.source.labels(window)
+        labels = self.activations.labels(window)
         eligible = self.sensed[labels] & (labels >= 0)
         if self.config.semantic_positions == "all":
             return np.flatnonzero(eligible)

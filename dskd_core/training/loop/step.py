@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from dskd_core.config import Arm, TeacherConfig, TrainingConfig
 from dskd_core.decoder.compilation import CompiledLayers
@@ -14,14 +17,15 @@ from dskd_core.dictionary.store import load_dictionary
 from dskd_core.embeddings.teacher import Teacher
 from dskd_core.errors import DataError
 from dskd_core.store.artifacts import ArtifactStore
-from dskd_core.training.activations.readers import Source
-from dskd_core.training.candidates.store import Selector, calibrated_margin
-from dskd_core.training.loop.inputs import Inputs, is_semantic
+from dskd_core.training.activations.readers import ActivationReader
+from dskd_core.training.candidates.margin import calibrated_margin
+from dskd_core.training.candidates.readers import CandidateReader
+from dskd_core.training.loop.batch import make_batch
+from dskd_core.training.loop.inputs import Inputs, has_sense_terms
 from dskd_core.training.loop.ranks import Ranks
 from dskd_core.training.loop.schedule import Schedule, Step
 from dskd_core.training.loop.validation import Validation
-from dskd_core.training.losses.objective import Batch, Objective
-from dskd_core.training.losses.terms import Weights, all_finite
+from dskd_core.training.losses.objective import Batch, LossWeights, Objective
 from dskd_core.training.student.shape import load_student, shape_of
 from dskd_core.training.student.tail import Tail
 
@@ -29,7 +33,7 @@ Row = dict[str, float]
 
 _REMEMBERED_STEPS = 50
 _ALWAYS = ("loss", "ce", "kl", "state_mse", "kd_gradient")
-_SEMANTIC = ("positive", "negative", "active_share", "positive_gradient", "negative_gradient")
+_OF_SENSES = ("positive", "negative", "active_share", "positive_gradient", "negative_gradient")
 
 
 @dataclass
@@ -44,8 +48,8 @@ class Run:
         optimizer: of the tail, whose weights are float32 whatever the teacher's are.
         objective: what is minimised.
         schedule: the windows and positions of every step.
-        source: where activations come from.
-        selector: where candidates come from; None where no position gets L_sem.
+        activations: what the teacher left in a window.
+        candidates: of every position; None where none gets L_sem.
         validation: the windows scored on the way, by the first rank; None if none.
         ranks: which share of a step is taken here.
     """
@@ -57,8 +61,8 @@ class Run:
     optimizer: torch.optim.AdamW
     objective: Objective
     schedule: Schedule
-    source: Source
-    selector: Selector | None
+    activations: ActivationReader
+    candidates: CandidateReader | None
     validation: Validation | None
     ranks: Ranks
 
@@ -81,40 +85,22 @@ class Run:
         student = load_student(inputs.untrained, teacher_config)
         entry = shape_of(inputs.untrained).entry
         tail = Tail(student, entry)
-        source = inputs.source(store, config, teacher_config)
+        activations = inputs.activation_reader(store, config, teacher_config)
+        senses = _Senses.load(inputs, config, arm) if has_sense_terms(arm) else _Senses()
         margin = calibrated_margin(inputs.candidates, config.margin_quantile)
-        rows, selector, related, sensed = torch.empty(0), None, None, None
-        if is_semantic(arm):
-            dictionary = load_dictionary(inputs.dictionary)
-            rows = torch.from_numpy(dictionary.rows).to(student.device)
-            selector = inputs.selector(config, dictionary, arm)
-            related, sensed = dictionary.has_relations(), dictionary.has_senses()
-        objective = Objective(
-            config,
-            Weights.from_config(config, arm, margin),
-            tail,
-            student.output.to(getattr(torch, config.compute_dtype)),
-            rows,
-            CompiledLayers(tail.layers, int(source.lengths.max()))
-            if config.compile_layers
-            else None,
-        )
+        weights = LossWeights.from_config(config, arm, margin)
+        length = int(activations.lengths.max())
         return cls(
             config=config,
             student=student,
             entry=entry,
             tail=tail,
-            optimizer=torch.optim.AdamW(
-                tail.layers.parameters(),
-                lr=config.learning_rate,
-                weight_decay=config.weight_decay,
-                fused=True,
-            ),
-            objective=objective,
-            schedule=Schedule(config, source, related, sensed, seed),
-            source=source,
-            selector=selector,
-            validation=Validation.from_activations(store, config, inputs.activations, source)
+            optimizer=_optimizer(tail, config),
+            objective=_objective(student, tail, config, weights, senses.rows, length),
+            schedule=Schedule(config, activations, senses.related, senses.sensed, seed),
+            activations=activations,
+            candidates=senses.candidates,
+            validation=Validation.from_activations(store, config, inputs.activations, activations)
             if ranks.is_first
             else None,
             ranks=ranks,
@@ -141,10 +127,12 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        terms = dict.fromkeys(_ALWAYS + _SEMANTIC if step.n_chosen else _ALWAYS, 0.0)
+        terms = dict.fromkeys(_ALWAYS + _OF_SENSES if step.n_chosen else _ALWAYS, 0.0)
         mine = step.share(self.ranks.mine(range(len(step.windows))))
         for share in mine.dealt(self.config.n_accumulated):
-            loss, parts = self.objective.loss(self.batch(share), step)
+            loss, parts = self.objective.loss(
+                self.batch(share), total_weight=step.total_weight, n_chosen=step.n_chosen
+            )
             loss.backward()  # type: ignore[no-untyped-call]
             terms = added(terms, parts)
         parameters = list(self.tail.layers.parameters())
@@ -157,20 +145,75 @@ class Run:
 
     def batch(self, share: Step) -> Batch:
         """Read the activations and the candidates of windows."""
-        windows = self.source.read(share.windows)
+        windows = self.activations.read(share.windows)
         near = [
-            self.selector.read(window, torch.from_numpy(chosen))
+            self.candidates.read(window, torch.from_numpy(chosen))
             for window, chosen in zip(windows, share.chosen, strict=True)
-            if self.selector and len(chosen)
+            if self.candidates and len(chosen)
         ]
         none = torch.empty(0, self.config.n_candidates, dtype=torch.int64)
-        return Batch.from_windows(
+        return make_batch(
             windows,
             share,
             torch.cat([none, *(positives for positives, _ in near)]),
             torch.cat([none, *(negatives for _, negatives in near)]),
             self.student.device,
         )
+
+
+@dataclass(frozen=True)
+class _Senses:
+    """What of a dictionary a run reads; nothing, for an arm without L_sem.
+
+    Attributes:
+        rows: [r, d], senses.
+        candidates: of every position.
+        related: [V] bool, tokens with synonyms or antonyms.
+        sensed: [V] bool, tokens with any positives.
+    """
+
+    rows: Tensor = field(default_factory=lambda: torch.empty(0))
+    candidates: CandidateReader | None = None
+    related: NDArray[np.bool_] | None = None
+    sensed: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def load(cls, inputs: Inputs, config: TrainingConfig, arm: Arm) -> "_Senses":
+        dictionary = load_dictionary(inputs.dictionary)
+        return cls(
+            torch.from_numpy(dictionary.rows),
+            inputs.candidate_reader(config, dictionary, arm),
+            dictionary.has_relations(),
+            dictionary.has_senses(),
+        )
+
+
+def _optimizer(tail: Tail, config: TrainingConfig) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        tail.layers.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def _objective(
+    student: Teacher,
+    tail: Tail,
+    config: TrainingConfig,
+    weights: LossWeights,
+    senses: Tensor,
+    length: int,
+) -> Objective:
+    """Put the head, which is the teacher's, and the senses on the student's device."""
+    return Objective(
+        config,
+        weights,
+        tail,
+        student.output.to(getattr(torch, config.compute_dtype)),
+        senses.to(student.device),
+        CompiledLayers(tail.layers, length) if config.compile_layers else None,
+    )
 
 
 def check_terms(
@@ -193,7 +236,7 @@ def check_terms(
         "checkpoint is kept."
     )
     what = f"Step {number} gave {terms} on the windows {list(step.windows)}"
-    if not all_finite(terms):
+    if not all(map(math.isfinite, terms.values())):
         raise DataError(f"{what}; {cure}")
     recent = [row["loss"] for row in history[-_REMEMBERED_STEPS:]]
     usual = median(recent) if recent else math.inf

@@ -8,9 +8,10 @@ import torch
 
 from dskd_core.config import TrainingConfig
 from dskd_core.store.artifacts import Artifact, ArtifactStore
-from dskd_core.training.activations.readers import Activations, Source
+from dskd_core.training.activations.readers import ActivationReader, StoredActivations
+from dskd_core.training.loop.batch import make_batch
 from dskd_core.training.loop.schedule import Schedule, Step
-from dskd_core.training.losses.objective import Batch, Objective
+from dskd_core.training.losses.objective import Objective
 
 _BATCH_WINDOWS = 8
 
@@ -20,16 +21,20 @@ class Validation:
     """Held-out windows, every position weighted as in training.
 
     Attributes:
-        source: the captured activations.
+        activations: the captured ones.
         windows: all of them as one step, without L_sem.
     """
 
-    source: Activations
+    activations: StoredActivations
     windows: Step
 
     @classmethod
     def from_activations(
-        cls, store: ArtifactStore, config: TrainingConfig, captured: Artifact, training: Source
+        cls,
+        store: ArtifactStore,
+        config: TrainingConfig,
+        captured: Artifact,
+        training: ActivationReader,
     ) -> "Validation | None":
         """Choose the windows, or return None where no validation is asked for.
 
@@ -41,8 +46,8 @@ class Validation:
         """
         if config.validation_steps is None:
             return None
-        source = _captured(store, config, captured, training)
-        return cls(source, _whole(config, source, source.validation))
+        activations = _captured(store, config, captured, training)
+        return cls(activations, _whole(config, activations, activations.validation))
 
     def is_due(self, n_done: int, n_steps: int, config: TrainingConfig) -> bool:
         """Say whether to validate after so many steps: every n-th, and the last."""
@@ -54,23 +59,23 @@ class Validation:
         totals = {"ce": 0.0, "kl": 0.0}
         none = torch.empty(0, 1, dtype=torch.int64)
         for share in self.windows.dealt(-(-len(self.windows.windows) // _BATCH_WINDOWS)):
-            windows = self.source.read(share.windows)
-            batch = Batch.from_windows(windows, share, none, none, objective.head.weight.device)
-            _, terms = objective.loss(batch, self.windows)
+            windows = self.activations.read(share.windows)
+            batch = make_batch(windows, share, none, none, objective.head.weight.device)
+            _, terms = objective.loss(batch, total_weight=self.windows.total_weight, n_chosen=0)
             totals = {name: total + terms[name] for name, total in totals.items()}
         return totals
 
 
 def _captured(
-    store: ArtifactStore, config: TrainingConfig, captured: Artifact, training: Source
-) -> Activations:
-    if isinstance(training, Activations):
+    store: ArtifactStore, config: TrainingConfig, captured: Artifact, training: ActivationReader
+) -> StoredActivations:
+    if isinstance(training, StoredActivations):
         return training
-    return Activations(captured, store, validation_share=config.validated_share)
+    return StoredActivations(captured, store, validation_share=config.validated_share)
 
 
-def _whole(config: TrainingConfig, source: Activations, members: Sequence[int]) -> Step:
+def _whole(config: TrainingConfig, activations: StoredActivations, members: Sequence[int]) -> Step:
     """Return windows as one step, without L_sem."""
-    schedule = Schedule(config, source, None, None, config.seed)
+    schedule = Schedule(config, activations, None, None, config.seed)
     weights = tuple(schedule.weights(window) for window in members)
     return Step(tuple(members), weights, (np.empty(0, dtype=np.int64),) * len(members))

@@ -23,7 +23,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class SemanticTerms:
+class SenseTerms:
     """The terms of L_sem before their weights, means over the chosen positions.
 
     Attributes:
@@ -41,7 +41,7 @@ class SemanticTerms:
     negative_norm: Tensor
 
 
-def semantic_terms(
+def sense_terms(
     states: Tensor,
     rows: Tensor,
     positives: Tensor,
@@ -50,7 +50,7 @@ def semantic_terms(
     margin: float,
     hinge: bool = True,
     total: float | None = None,
-) -> SemanticTerms:
+) -> SenseTerms:
     """Return the two terms of L_sem (Eq. 4-5) at the chosen positions.
 
     The hinge is inside the mean: a mean of hinges, not the hinge of a mean. A position without
@@ -67,12 +67,25 @@ def semantic_terms(
             whose terms then add up (the active share is always this call's own).
     """
     count = float(max(1, len(states)) if total is None else total)
-    return SemanticTerms(
-        *_Semantic.apply(states, rows, positives, negatives, margin, hinge, count)  # type: ignore[no-untyped-call]
+    return SenseTerms(
+        *_SenseTerms.apply(states, rows, positives, negatives, margin, hinge, count)  # type: ignore[no-untyped-call]
     )
 
 
-class _Semantic(torch.autograd.Function):
+def mean_square(states: Tensor, rows: Tensor) -> Tensor:
+    """Return MSE(n, r) = ||n - r||^2 / d for each state and each of its rows.
+
+    Args:
+        states: [n, d] float32.
+        rows: [n, c, d].
+
+    Returns:
+        [n, c] float32.
+    """
+    return (states[:, None, :] - rows.to(states.dtype)).square().mean(dim=2)
+
+
+class _SenseTerms(torch.autograd.Function):
     """Both terms, their gradients formed on the way forward."""
 
     @staticmethod
@@ -86,7 +99,7 @@ class _Semantic(torch.autograd.Function):
         hinge: bool,
         total: float,
     ) -> tuple[Tensor, ...]:
-        """Return the fields of :class:`SemanticTerms`; the first two are differentiable."""
+        """Return the fields of :class:`SenseTerms`; the first two are differentiable."""
         wide = states.double() if states.dtype == torch.float64 else states.float()
         pull, pull_gradient = _pull(wide, rows, positives)
         pushed = (

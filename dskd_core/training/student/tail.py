@@ -76,6 +76,17 @@ class Tail(Span):
         self.layers.requires_grad_(True)
 
 
+def run_tail(tail: Tail, entering: Tensor, real: Tensor, compute_dtype: str) -> Tensor:
+    """Return the student's final states at real positions, [n, d] float32."""
+    device = next(tail.layers.parameters()).device
+    dtype = getattr(torch, compute_dtype)
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        states = tail(entering.to(device).float())
+    # Whole windows need no gather, whose way back would scatter.
+    flat = states.float().flatten(0, 1)
+    return flat if bool(real.all()) else flat[real.flatten().to(device)]  # type: ignore[no-any-return]
+
+
 @contextmanager
 def capturing(layer: nn.Module) -> Iterator[list[Tensor]]:
     """Collect the hidden state that enters a layer while a model runs."""

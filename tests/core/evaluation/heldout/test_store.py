@@ -13,9 +13,10 @@ from dskd_core.dictionary.store import load_dictionary
 from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.heldout.store import read_layers, score_student, student_tail
-from dskd_core.training.activations.readers import Activations
-from dskd_core.training.losses.objective import padded_entering, run_tail
+from dskd_core.training.activations.readers import StoredActivations
+from dskd_core.training.loop.batch import padded_entering
 from dskd_core.training.student.shape import load_student, shape_of
+from dskd_core.training.student.tail import run_tail
 
 
 def checkpoint(student):
@@ -95,7 +96,7 @@ def test_scores_equal_the_exported_checkpoint_run_by_transformers(miniature, arm
 
 def test_the_tail_read_from_safetensors_gives_the_checkpoints_own_states(miniature):
     student, untrained = miniature.student("dskd"), miniature.untrained()
-    cached = Activations(miniature.activations(), miniature.store)
+    cached = StoredActivations(miniature.activations(), miniature.store)
     windows = cached.read(cached.heldout[:3])
     decoder, entry = load_student(untrained, miniature.config.teacher), shape_of(untrained).entry
     with torch.no_grad():
@@ -190,7 +191,7 @@ def test_activations_without_heldout_windows_are_refused(miniature, monkeypatch)
     def nothing_held_out(self, *arguments, **options):
         self.heldout = []
 
-    monkeypatch.setattr(Activations, "__init__", nothing_held_out)
+    monkeypatch.setattr(StoredActivations, "__init__", nothing_held_out)
     stored = miniature.dictionary()
     record = replace(stored.record, fingerprint="0" * 16)
     chosen = miniature.candidates()

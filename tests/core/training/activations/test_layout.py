@@ -9,6 +9,7 @@ from dskd_core.corpus.store import Windows
 from dskd_core.errors import DataError
 from dskd_core.training.activations.capture import WindowActivations
 from dskd_core.training.activations.layout import Part, position_bytes, write_part
+from dskd_core.training.losses.targets import TeacherTargets
 
 WINDOWS = Windows(
     token_ids=np.arange(9, dtype=np.int32),
@@ -25,9 +26,8 @@ def captured(window: int, d: int = 3) -> WindowActivations:
     n = int(WINDOWS.lengths[window])
     states = window + torch.arange(n * d).view(n, d) / 8  # bfloat16 and float16 hold them exactly
     ids = torch.arange(n)
-    return WindowActivations(
-        window, ids - 1, ids % 3, states, states + 1, states + 2, ids / 4 + window, ids + 70_000
-    )
+    targets = TeacherTargets(states + 2, ids / 4 + window, ids + 70_000)
+    return WindowActivations(window, ids - 1, ids % 3, states, states + 1, targets)
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
@@ -40,9 +40,12 @@ def test_windows_come_back_as_they_were_captured(tmp_path, dtype, in_memory):
     assert part.documents.tolist() == [11, 2**64 - 1]
     assert part.heldout.tolist() == [False, True]
     for index, window in enumerate((0, 2)):
-        for name, expected in vars(captured(window)).items():
-            found = getattr(part.read(index), name)
-            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+        found, expected = dict(vars(part.read(index))), dict(vars(captured(window)))
+        found |= vars(found.pop("targets"))
+        expected |= vars(expected.pop("targets"))
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=0, atol=0)
 
 
 def test_a_position_takes_the_bytes_that_are_planned_for_it(tmp_path):
@@ -54,7 +57,7 @@ def test_a_position_takes_the_bytes_that_are_planned_for_it(tmp_path):
 
 
 def test_a_nan_is_refused_with_the_name_of_its_shard(tmp_path):
-    bad = dataclasses.replace(captured(1), states=torch.full((2, 3), torch.nan))
+    bad = dataclasses.replace(captured(1), teacher_states=torch.full((2, 3), torch.nan))
     group = zarr.create_group(str(tmp_path / "part.zarr"))
     with pytest.raises(DataError, match=r"Shard '3-of-4' has .*; set teacher\.dtype to float32"):
         write_part(group, WINDOWS, [bad], "float32", "3-of-4")

@@ -15,16 +15,12 @@ from dskd_core.corpus.store import load_windows
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import ArtifactError, CapacityError, DataError
-from dskd_core.training.activations.readers import Activations
+from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.activations.store import resolve_mode
-from dskd_core.training.candidates.store import (
-    calibrated_margin,
-    margin_sentence,
-    select_candidates,
-)
+from dskd_core.training.candidates.margin import calibrated_margin, margin_sentence
+from dskd_core.training.candidates.store import select_candidates
 from dskd_core.training.loop.loop import Run, train_student
-from dskd_core.training.losses.objective import run_tail
-from dskd_core.training.losses.terms import Weights
+from dskd_core.training.losses.objective import LossWeights, run_tail
 from tests.miniature import Built, make
 
 
@@ -42,7 +38,9 @@ def _run(built: Built, arm: str = "dskd", seed: int = 0) -> Run:
 
 def _loss(run: Run, number: int = 0) -> tuple[torch.Tensor, dict[str, float]]:
     step = run.schedule.step(number)
-    return run.objective.loss(run.batch(step), step)
+    return run.objective.loss(
+        run.batch(step), total_weight=step.total_weight, n_chosen=step.n_chosen
+    )
 
 
 def _naive_loss(run: Run, built: Built) -> float:
@@ -50,18 +48,18 @@ def _naive_loss(run: Run, built: Built) -> float:
     teacher = load_teacher(built.teacher(), built.config.teacher)
     windows, senses = load_windows(built.corpus()), run.objective.senses.double()
     dictionary, weights = load_dictionary(built.dictionary()), run.objective.weights
-    batch = run.batch(run.schedule.step(0))
+    step = run.schedule.step(0)
     student_states, teacher_states, labels, terms, start = [], [], [], [], 0
-    chosen = set(batch.chosen.tolist())
-    for cached in batch.windows:
-        ids = torch.tensor(windows.window(cached.window).tolist())[None]
+    chosen = set(run.batch(step).chosen.tolist())
+    for window in step.windows:
+        ids = torch.tensor(windows.window(window).tolist())[None]
         with torch.no_grad():
             out = teacher.model(ids, output_hidden_states=True)
         m = out.hidden_states[-1][0].double()
         n = run.tail(out.hidden_states[run.entry]).detach()[0].double()
         for t in range(ids.shape[1]):
-            document = windows.document(int(windows.documents[cached.window]))
-            place = int(windows.starts[cached.window]) + t + 1
+            document = windows.document(int(windows.documents[window]))
+            place = int(windows.starts[window]) + t + 1
             if place >= len(document):
                 continue
             label = int(document[place])
@@ -80,7 +78,7 @@ def _naive_loss(run: Run, built: Built) -> float:
     return float(ce + weights.kl * weights.temperature**2 * kl + sum(terms) / len(terms))
 
 
-def _naive_position(n, m, label, dictionary, senses, weights: Weights) -> float:
+def _naive_position(n, m, label, dictionary, senses, weights: LossWeights) -> float:
     def nearest(rows):
         ordered = sorted(rows.tolist(), key=lambda r: float((senses[r] - m).norm()))
         return [float((senses[r] - n).square().mean()) for r in ordered[:2]]  # kappa = 2
@@ -156,13 +154,13 @@ def test_arms_of_one_seed_see_the_same_windows_and_positions(built):
 
 def test_every_window_is_seen_once_an_epoch(built):
     schedule = _run(built).schedule
-    n = len(schedule.source.training)
+    n = len(schedule.activations.training)
     seen = [window for step in range(n // 4) for window in schedule.step(step).windows]
     assert len(set(seen)) == len(seen) == n // 4 * 4
 
 
 def test_heldout_windows_are_never_trained_on(built):
-    activations = Activations(built.activations(), built.store)
+    activations = StoredActivations(built.activations(), built.store)
     heldout = load_windows(built.corpus()).heldout
     assert not heldout[activations.training].any()
     assert heldout[activations.heldout].all()
@@ -270,12 +268,12 @@ def test_layers_are_compiled_for_windows_of_full_length_alone(built, mode, monke
         changed = {"mode": mode, "compile_layers": compiled, "batch_windows": 1}
         training = built.config.training.model_copy(update=changed)
         runs.append(_run(Built(built.config.model_copy(update={"training": training})), "kd"))
-    n_full, longest = 0, runs[1].source.lengths.max()
+    n_full, longest = 0, runs[1].activations.lengths.max()
     for number in range(8):
         expected, found = (run.step(number) for run in runs)
         assert found == expected
         step = runs[1].schedule.step(number)
-        n_full += len(runs[1].source.labels(step.windows[0])) == longest
+        n_full += len(runs[1].activations.labels(step.windows[0])) == longest
     n_layers = 2 + (4 if mode == "online" else 0)
     assert 0 < n_full < 8
     assert lengths == [longest] * (n_full * n_layers)
@@ -306,7 +304,7 @@ def test_the_margin_is_a_quantile_of_the_distances_to_antonyms(built):
     calibrated = built.config.training.model_copy(
         update={"margin": "calibrated", "margin_quantile": 1.0}
     )
-    weights = Weights.from_config(calibrated, "dskd", margins[2])
+    weights = LossWeights.from_config(calibrated, "dskd", margins[2])
     assert weights.margin == margins[2] > margins[0]
     told = margin_sentence(built.candidates(), calibrated)
     assert f"{margins[1]:.3g} in the median" in told
@@ -335,19 +333,18 @@ def test_a_teacher_with_a_soft_cap_is_distilled_by_its_own_logits(tmp_path):
     teacher.save_pretrained(config.teacher.source)
     built = Built(config)
     run = _run(built, "kd")
-    batch = run.batch(run.schedule.step(0))
-    logits, labels = [], []
-    for cached in batch.windows:
-        ids = torch.tensor(load_windows(built.corpus()).window(cached.window).tolist())[None]
+    step = run.schedule.step(0)
+    batch, logits = run.batch(step), []
+    for window in step.windows:
+        ids = torch.tensor(load_windows(built.corpus()).window(window).tolist())[None]
         with torch.no_grad():
             logits.append(teacher.eval()(ids).logits[0].double())
-        labels.append(cached.labels)
     n = run_tail(run.tail, batch.entering, batch.real, "float32").detach()
     n_tokens = run.objective.head.weight.shape[0]
     taught = torch.cat(logits)[:, :n_tokens]
     z = 3.0 * torch.tanh(n.double() @ run.objective.head.weight.double().T / 3.0)
-    keep = torch.cat(labels) >= 0
-    ce = functional.cross_entropy(z[keep], torch.cat(labels)[keep])
+    keep = batch.labels >= 0
+    ce = functional.cross_entropy(z[keep], batch.labels[keep])
     p, log_q = (taught[keep] / 2).softmax(1), (z[keep] / 2).log_softmax(1)
     _, terms = _loss(run)
     assert terms["ce"] == pytest.approx(float(ce), rel=1e-4)

@@ -12,7 +12,7 @@ from dskd_core.config import TrainingConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import DataError
-from dskd_core.training.activations.readers import Activations
+from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.loop.schedule import Step
 from dskd_core.training.loop.step import Run, check_terms
 from tests.miniature import Built, make
@@ -73,7 +73,7 @@ def test_an_exploding_run_keeps_its_last_checkpoint(built):
 
 def test_validation_is_the_mean_over_the_validation_documents(built):
     run = run_of(changed(built, validation_steps=2, validation_share=0.5))
-    windows, members = load_windows(built.corpus()), run.source.validation
+    windows, members = load_windows(built.corpus()), run.activations.validation
     assert len(members) > 1
     teacher, head = load_teacher(built.teacher(), built.config.teacher), run.student.head.double()
     temperature, ces, kls = 2.0, [], []
@@ -82,7 +82,7 @@ def test_validation_is_the_mean_over_the_validation_documents(built):
         with torch.no_grad():
             out = teacher.model(ids, output_hidden_states=True)
             n = run.tail(out.hidden_states[run.entry])[0].double()
-        labels = torch.from_numpy(run.source.labels(window))
+        labels = torch.from_numpy(run.activations.labels(window))
         z, taught = n @ head.T, out.hidden_states[-1][0].double() @ head.T
         ces.append(functional.cross_entropy(z, labels, reduction="none", ignore_index=-1))
         p = (taught / temperature).softmax(1)
@@ -95,7 +95,7 @@ def test_validation_is_the_mean_over_the_validation_documents(built):
 
 
 def test_validation_documents_are_neither_trained_on_nor_scored_on(built):
-    source = Activations(built.activations(), built.store, validation_share=0.5)
+    source = StoredActivations(built.activations(), built.store, validation_share=0.5)
     documents = [
         {source.document(window) for window in windows}
         for windows in (source.training, source.validation, source.heldout)

@@ -1,13 +1,18 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dskd_core.decoder.head import Head
 from dskd_core.errors import ConfigError
 from dskd_core.training.losses import logits
+from dskd_core.training.losses.distillation import Distillation, distillation_loss
 from dskd_core.training.losses.kernels import kernel
-from dskd_core.training.losses.targets import teacher_targets
-from dskd_core.training.losses.terms import Weights, reference_terms
-from dskd_core.training.losses.vocabulary import head_pass, kd_loss
+from dskd_core.training.losses.logits import Buffers
+from dskd_core.training.losses.objective import LossWeights
+from dskd_core.training.losses.targets import TeacherTargets
+from dskd_core.training.losses.vocabulary import score_vocabulary, vocabulary_gradient
+from tests.reference import objective_terms
 
 DIVERGENCES = ["forward_kl", "reverse_kl", "jsd"]
 
@@ -20,12 +25,16 @@ def problem(dtype=torch.float64, n=37, d=16, v=101):
     return student.to(dtype).requires_grad_(), teacher.to(dtype), weight.to(dtype), labels
 
 
+def kd(temperature=2.0, divergence="forward_kl", compiled=False):
+    return Distillation(temperature, 0.7, divergence, compiled)
+
+
 def plain(temperature=2.0, kl=0.7):
-    return Weights(positive=0, negative=0, margin=1, state=0, kl=kl, temperature=temperature)
+    return LossWeights(positive=0, negative=0, margin=1, state=0, kl=kl, temperature=temperature)
 
 
 def truth(student, teacher, head, labels, *, temperature=2.0, **options):
-    terms = reference_terms(student, teacher, head, labels, weights=plain(temperature), **options)
+    terms = objective_terms(student, teacher, head, labels, weights=plain(temperature), **options)
     (gradient,) = torch.autograd.grad(terms["loss"], student)
     return terms, gradient
 
@@ -42,16 +51,8 @@ def agree(found, student, terms, gradient, atol=1e-12):
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 3.5])
 def test_one_pass_equals_full_logits_in_value_and_gradient(temperature):
     student, teacher, weight, labels = problem()
-    left = teacher_targets(teacher, weight, temperature=temperature)
-    found = kd_loss(
-        student,
-        weight,
-        labels,
-        expected=left.expected,
-        entropy=left.entropy,
-        temperature=temperature,
-        kl_weight=0.7,
-    )
+    left = TeacherTargets.from_states(teacher, weight, temperature=temperature)
+    found = distillation_loss(student, weight, labels, left, kd(temperature))
     agree(found, student, *truth(student, teacher, weight, labels, temperature=temperature))
 
 
@@ -59,14 +60,12 @@ def test_one_pass_equals_full_logits_in_value_and_gradient(temperature):
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_the_general_path_equals_full_logits_for_every_divergence(divergence, temperature):
     student, teacher, weight, labels = problem()
-    found = kd_loss(
+    found = distillation_loss(
         student,
         weight,
         labels,
-        teacher_states=teacher,
-        temperature=temperature,
-        kl_weight=0.7,
-        divergence=divergence,
+        teacher,
+        kd(temperature, divergence=divergence),
     )
     options = {"temperature": temperature, "divergence": divergence}
     agree(found, student, *truth(student, teacher, weight, labels, **options))
@@ -77,14 +76,12 @@ def test_bias_scale_and_soft_cap_are_part_of_the_loss(divergence):
     student, teacher, weight, labels = problem()
     bias = torch.randn(len(weight), dtype=torch.float64)
     head = Head(weight, bias=bias, scale=0.4, softcap=3.0)
-    found = kd_loss(
+    found = distillation_loss(
         student,
         head,
         labels,
-        teacher_states=teacher,
-        temperature=2.0,
-        kl_weight=0.7,
-        divergence=divergence,
+        teacher,
+        kd(divergence=divergence),
     )
     agree(found, student, *truth(student, teacher, head, labels, divergence=divergence))
 
@@ -92,29 +89,19 @@ def test_bias_scale_and_soft_cap_are_part_of_the_loss(divergence):
 def test_a_scaled_head_keeps_the_one_pass():
     student, teacher, weight, labels = problem()
     head = Head(weight, scale=0.25)
-    left = teacher_targets(teacher, head, temperature=2.0)
-    found = kd_loss(
-        student,
-        head,
-        labels,
-        expected=left.expected,
-        entropy=left.entropy,
-        temperature=2.0,
-        kl_weight=0.7,
-    )
+    left = TeacherTargets.from_states(teacher, head, temperature=2.0)
+    found = distillation_loss(student, head, labels, left, kd())
     agree(found, student, *truth(student, teacher, head, labels))
 
 
 def test_a_bent_head_never_takes_the_one_pass():
     student, teacher, weight, labels = problem()
     head = Head(weight, softcap=3.0)
-    left = teacher_targets(teacher, head, temperature=2.0)
-    settings = {"expected": left.expected, "entropy": left.entropy}
-    settings |= {"temperature": 2.0, "kl_weight": 0.7}
-    found = kd_loss(student, head, labels, teacher_states=teacher, **settings)
+    left = TeacherTargets.from_states(teacher, head, temperature=2.0)
+    found = distillation_loss(student, head, labels, teacher, kd())
     agree(found, student, *truth(student, teacher, head, labels))
-    with pytest.raises(ConfigError, match=r"soft cap.*give teacher_states"):
-        kd_loss(student, head, labels, **settings)
+    with pytest.raises(ConfigError, match=r"soft cap.*give the teacher's states"):
+        distillation_loss(student, head, labels, left, kd())
 
 
 @pytest.mark.parametrize("path", ["one pass", "general"])
@@ -123,21 +110,13 @@ def test_positions_are_weighted_and_those_without_label_or_weight_are_not_comput
     labels[3] = -1
     weights = torch.rand(len(labels), dtype=torch.float64)
     weights[5:9] = 0.0
-    left = teacher_targets(teacher, weight, temperature=2.0)
+    left = TeacherTargets.from_states(teacher, weight, temperature=2.0)
     terms, gradient = truth(student, teacher, weight, labels, position_weights=weights)
     with torch.no_grad():
         student[5:9] = torch.nan  # a product with them would poison the sums
         teacher[5:9] = torch.nan
-    given = {"expected": left.expected, "entropy": left.entropy}
-    found = kd_loss(
-        student,
-        weight,
-        labels,
-        position_weights=weights,
-        temperature=2.0,
-        kl_weight=0.7,
-        **(given if path == "one pass" else {"teacher_states": teacher}),
-    )
+    side = left if path == "one pass" else teacher
+    found = distillation_loss(student, weight, labels, side, kd(), position_weights=weights)
     agree(found, student, terms, gradient)
 
 
@@ -146,15 +125,14 @@ def test_parts_of_a_step_with_the_whole_step_s_weight_add_up_to_it():
     weights = torch.rand(len(labels))
     whole, gradient = truth(student, teacher, weight, labels, position_weights=weights.double())
     parts = [
-        kd_loss(
+        distillation_loss(
             student[rows],
             weight,
             labels[rows],
-            teacher_states=teacher[rows],
+            teacher[rows],
+            kd(),
             position_weights=weights[rows],
             total_weight=float(weights.sum()),
-            temperature=2.0,
-            kl_weight=0.7,
         )
         for rows in (slice(0, 11), slice(11, 37))
     ]
@@ -166,9 +144,7 @@ def test_parts_of_a_step_with_the_whole_step_s_weight_add_up_to_it():
 
 def test_no_scored_position_gives_zero_and_not_nan():
     student, teacher, weight, labels = problem()
-    found = kd_loss(
-        student, weight, labels * 0 - 1, teacher_states=teacher, temperature=2.0, kl_weight=0.7
-    )
+    found = distillation_loss(student, weight, labels * 0 - 1, teacher, kd())
     (gradient,) = torch.autograd.grad(found.loss, student)
     assert found.loss.item() == 0.0
     assert not gradient.any()
@@ -178,14 +154,12 @@ def test_chunks_and_blocks_of_any_size_give_the_same(monkeypatch):
     student, teacher, weight, labels = problem()
 
     def run(divergence):
-        found = kd_loss(
+        found = distillation_loss(
             student,
             weight,
             labels,
-            teacher_states=teacher,
-            temperature=2.0,
-            kl_weight=0.7,
-            divergence=divergence,
+            teacher,
+            kd(divergence=divergence),
         )
         return torch.autograd.grad(found.loss, student)[0]
 
@@ -198,17 +172,15 @@ def test_chunks_and_blocks_of_any_size_give_the_same(monkeypatch):
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
 def test_what_a_step_before_left_in_the_buffers_changes_nothing(divergence):
-    buffers = logits.Buffers()
+    buffers = Buffers()
     for n in (37, 12, 50):  # fewer rows, then more; what lies beyond them is another step's
         student, teacher, weight, labels = problem(n=n)
-        found = kd_loss(
+        found = distillation_loss(
             student,
             weight,
             labels,
-            teacher_states=teacher,
-            temperature=2.0,
-            kl_weight=0.7,
-            divergence=divergence,
+            teacher,
+            kd(divergence=divergence),
             buffers=buffers,
         )
         agree(found, student, *truth(student, teacher, weight, labels, divergence=divergence))
@@ -220,14 +192,12 @@ def test_what_a_step_before_left_in_the_buffers_changes_nothing(divergence):
 def test_logits_far_apart_stay_finite(divergence):
     # Each row's peak is taken off first: exp(300) and log(0) would be inf in float32.
     student, teacher, weight, labels = problem(torch.float32)
-    found = kd_loss(
+    found = distillation_loss(
         student,
         weight * 30.0,
         labels,
-        teacher_states=teacher,
-        temperature=1.0,
-        kl_weight=0.7,
-        divergence=divergence,
+        teacher,
+        kd(1.0, divergence=divergence),
     )
     (gradient,) = torch.autograd.grad(found.loss, student)
     assert torch.isfinite(found.loss)
@@ -240,19 +210,11 @@ def test_bf16_products_stay_within_two_percent_of_float64(divergence):
     weight = weight * 0.1
     terms, gradient = truth(student, teacher, weight, labels, divergence=divergence)
     low = weight.bfloat16()
-    left = teacher_targets(teacher.bfloat16(), low, temperature=2.0)
+    left = TeacherTargets.from_states(teacher.bfloat16(), low, temperature=2.0)
+    half = replace(left, expected=left.expected.half())
+    side = half if divergence == "forward_kl" else teacher.half()
     states = student.detach().float().requires_grad_()
-    found = kd_loss(
-        states,
-        low,
-        labels,
-        expected=left.expected.half(),
-        entropy=left.entropy,
-        teacher_states=teacher.half(),
-        temperature=2.0,
-        kl_weight=0.7,
-        divergence=divergence,
-    )
+    found = distillation_loss(states, low, labels, side, kd(divergence=divergence))
     (here,) = torch.autograd.grad(found.loss, states)
     assert found.ce.item() == pytest.approx(terms["ce"].item(), rel=0.01)
     assert found.kl.item() == pytest.approx(terms["kl"].item(), rel=0.02, abs=2e-3)
@@ -261,21 +223,25 @@ def test_bf16_products_stay_within_two_percent_of_float64(divergence):
 
 def test_the_kl_of_a_student_equal_to_the_teacher_is_zero():
     _, teacher, weight, labels = problem()
-    targets = teacher_targets(teacher, weight, temperature=2.0)
-    scores = head_pass(teacher, weight, labels, targets.expected, targets.entropy, temperature=2.0)
-    assert scores.gradient is None
+    targets = TeacherTargets.from_states(teacher, weight, temperature=2.0)
+    walk = logits.Walk(Head(weight), len(labels), 2.0, 0.7, False)
+    scores = score_vocabulary(walk, teacher, labels, targets)
     assert float(scores.kl.abs().max()) < 1e-12
     assert scores.predicted.tolist() == targets.predicted.tolist()
 
 
-def test_the_pass_s_gradient_is_that_of_each_position():
+def test_scores_and_gradient_of_each_position_are_those_of_full_logits():
     student, teacher, weight, labels = problem()
-    left = teacher_targets(teacher, weight, temperature=2.0)
-    scores = head_pass(
-        student, weight, labels, left.expected, left.entropy, temperature=2.0, kl_weight=0.7
-    )
-    _, gradient = truth(student, teacher, weight, labels)
-    torch.testing.assert_close(scores.gradient / len(labels), gradient, atol=1e-14, rtol=1e-10)
+    left = TeacherTargets.from_states(teacher, weight, temperature=2.0)
+    walk = logits.Walk(Head(weight), len(labels), 2.0, 0.7, False)
+    terms, expected = truth(student, teacher, weight, labels)
+    ce, kl, gradient = vocabulary_gradient(walk, student, labels, left)
+    torch.testing.assert_close(gradient / len(labels), expected, atol=1e-14, rtol=1e-10)
+    scores = score_vocabulary(walk, student, labels, left)
+    for mean in (ce.mean(), scores.ce.mean()):
+        torch.testing.assert_close(mean, terms["ce"].detach(), atol=1e-12, rtol=0)
+    for mean in (kl.mean(), scores.kl.mean()):
+        torch.testing.assert_close(mean, terms["kl"].detach(), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
@@ -294,15 +260,12 @@ def test_a_last_block_filled_up_to_the_compiled_shape_changes_nothing(monkeypatc
     monkeypatch.setitem(logits._CHUNK_LOGITS, "cpu", 101 * 16)
     monkeypatch.setitem(logits._BLOCK_BYTES, "cpu", 4 * 101 * 4)
     kernel.cache_clear()
-    found = kd_loss(
+    found = distillation_loss(
         student,
         weight,
         labels,
-        teacher_states=teacher,
-        temperature=2.0,
-        kl_weight=0.7,
-        divergence=divergence,
-        compiled=True,
+        teacher,
+        kd(divergence=divergence, compiled=True),
     )
     kernel.cache_clear()
     agree(found, student, *truth(student, teacher, weight, labels, divergence=divergence))

@@ -1,59 +1,22 @@
-"""The objective (Eq. 3-5 of arXiv:2602.22351), once as it reads and once as it runs.
-
-    L     = L_KD + L_sem
-    L_KD  = CE(student, x_(t+1)) + alpha T^2 KL(teacher_T || student_T)
-    L_sem = beta_p mean_{p in P} MSE(n_t, p) + beta_n mean_{a in A} max(0, gamma - MSE(n_t, a))
-
-with MSE(x, y) = ||x - y||^2 / d. Every term is a mean over positions: CE and KL over all labelled
-ones, L_sem over the positions chosen for it. :func:`reference_terms` materialises everything and is
-the truth that the fast paths, vocabulary.py and senses.py, are tested against.
-"""
+"""Eq. 3-5 of arXiv:2602.22351 as they read: full logits, loops, no shortcut. The truth of tests."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dskd_core.config import TrainingConfig
 from dskd_core.decoder.head import Head, as_head
 from dskd_core.training.losses.kernels import Divergence
+from dskd_core.training.losses.objective import LossWeights
 
 
-@dataclass(frozen=True)
-class Weights:
-    """The weights of Eq. 3-5, the margin resolved to a number."""
-
-    positive: float
-    negative: float
-    margin: float
-    state: float
-    kl: float
-    temperature: float
-
-    @classmethod
-    def from_config(cls, config: TrainingConfig, arm: str, calibrated_margin: float) -> "Weights":
-        """Return the weights of an arm: kd drops both sense terms, kd_mse pulls to m_t instead."""
-        semantic = arm.startswith("dskd")
-        margin = calibrated_margin if config.margin == "calibrated" else float(config.margin)
-        return cls(
-            positive=config.positive_weight if semantic else 0.0,
-            negative=config.negative_weight if semantic and arm != "dskd_no_hinge" else 0.0,
-            margin=margin,
-            state=1.0 if arm == "kd_mse" else config.state_weight,
-            kl=config.kl_weight,
-            temperature=config.temperature,
-        )
-
-
-def reference_terms(
+def objective_terms(
     student: Tensor,
     teacher: Tensor,
     head: Tensor | Head,
     labels: Tensor,
     *,
-    weights: Weights,
+    weights: LossWeights,
     divergence: Divergence = "forward_kl",
     position_weights: Tensor | None = None,
     rows: Tensor | None = None,
@@ -90,10 +53,10 @@ def reference_terms(
     p, q = ((z / weights.temperature).softmax(dim=1) for z in (teacher_logits, student_logits))
     terms = {
         "ce": (share * ce).sum(),
-        "kl": (share * reference_divergence(p, q, divergence)).sum(),
+        "kl": (share * divergence_of(p, q, divergence)).sum(),
         "state_mse": (share * (student - teacher).square().mean(dim=1)).sum(),
     }
-    terms["positive"], terms["negative"] = reference_semantic(
+    terms["positive"], terms["negative"] = sense_terms(
         student[list(chosen)], rows, positives, negatives, margin=weights.margin
     )
     terms["loss"] = (
@@ -106,7 +69,7 @@ def reference_terms(
     return terms
 
 
-def reference_semantic(
+def sense_terms(
     states: Tensor,
     rows: Tensor | None,
     positives: Sequence[Sequence[int]],
@@ -136,11 +99,11 @@ def reference_semantic(
     return positive, negative
 
 
-def reference_divergence(p: Tensor, q: Tensor, divergence: Divergence) -> Tensor:
+def divergence_of(p: Tensor, q: Tensor, divergence: Divergence) -> Tensor:
     """Return the divergence of distributions p (teacher) and q (student), nats a row.
 
     >>> p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.25, 0.75]])
-    >>> [round(reference_divergence(p, q, d).item(), 4) for d in ("forward_kl", "jsd")]
+    >>> [round(divergence_of(p, q, d).item(), 4) for d in ("forward_kl", "jsd")]
     [0.1438, 0.0338]
     """
     if divergence == "jsd":
@@ -152,21 +115,3 @@ def reference_divergence(p: Tensor, q: Tensor, divergence: Divergence) -> Tensor
 def kl_of(p: Tensor, q: Tensor) -> Tensor:
     """Return KL(p || q) of each row."""
     return functional.kl_div(q.log(), p, reduction="none").sum(dim=1)
-
-
-def mean_square(states: Tensor, rows: Tensor) -> Tensor:
-    """Return MSE(n, r) = ||n - r||^2 / d for each state and each of its rows.
-
-    Args:
-        states: [n, d] float32.
-        rows: [n, c, d].
-
-    Returns:
-        [n, c] float32.
-    """
-    return (states[:, None, :] - rows.to(states.dtype)).square().mean(dim=2)
-
-
-def all_finite(values: dict[str, float]) -> bool:
-    """Say whether every logged term is a number."""
-    return all(torch.isfinite(torch.tensor(value)) for value in values.values())

@@ -1,0 +1,60 @@
+"""The controls: a dictionary without relations, and one whose relations are shuffled."""
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dskd_core.config import Arm
+from dskd_core.dictionary.neighbours import Csr, expand_ranges
+from dskd_core.dictionary.store import Dictionary
+
+Relations = Literal["dictionary", "own", "shuffled"]
+_SHUFFLE_SEED = 0
+
+
+def relations_of(arm: Arm) -> Relations:
+    """Return whose relations an arm is trained with."""
+    controls: dict[str, Relations] = {"dskd_own": "own", "dskd_shuffled": "shuffled"}
+    return controls.get(arm, "dictionary")
+
+
+def controlled(dictionary: Dictionary, relations: Relations) -> Dictionary:
+    """Return the dictionary as it is, without relations, or with shuffled ones."""
+    if relations == "own":
+        return own_senses_only(dictionary)
+    if relations == "shuffled":
+        return shuffled_relations(dictionary, seed=_SHUFFLE_SEED)
+    return dictionary
+
+
+def own_senses_only(dictionary: Dictionary) -> Dictionary:
+    """Return a dictionary without relations: the control without a lexicon."""
+    none = Csr(np.zeros(dictionary.n_tokens + 1, dtype=np.int64), np.empty(0, dtype=np.int64))
+    return replace(dictionary, synonyms=none, antonyms=none)
+
+
+def shuffled_relations(dictionary: Dictionary, *, seed: int) -> Dictionary:
+    """Return a dictionary in which tokens with relations have swapped them: the shuffled control.
+
+    Lists keep their sizes and the set of related tokens stays, only whose they are is random; a
+    row that is one of the token's own senses is left out.
+    """
+    related = np.flatnonzero(dictionary.has_relations())
+    giver = np.arange(dictionary.n_tokens)
+    giver[related] = np.random.default_rng(seed).permutation(related)
+    return replace(
+        dictionary,
+        synonyms=_given(dictionary.synonyms, giver, dictionary.own),
+        antonyms=_given(dictionary.antonyms, giver, dictionary.own),
+    )
+
+
+def _given(lists: Csr, giver: NDArray[np.int64], own: Csr) -> Csr:
+    """Return the lists of ``giver[t]`` as those of t, without t's own rows."""
+    places, owner = expand_ranges(lists.offsets[giver], lists.offsets[giver + 1])
+    rows = lists.rows[places]
+    keep = (rows < own.offsets[owner]) | (rows >= own.offsets[owner + 1])
+    counts = np.bincount(owner[keep], minlength=len(giver))
+    return Csr(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), rows[keep])
