@@ -38,10 +38,10 @@ from numpy.typing import NDArray
 
 from benchmarks.machine import machine
 from dskd_core.config import SensesConfig, TeacherConfig
+from dskd_core.decoder.decoder import load_teacher
 from dskd_core.decoder.precision import resolved_senses
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.embeddings.readers import Embeddings, load_embeddings
-from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.evaluation.comparison.statistics import compare as paired
 from dskd_core.evaluation.word_senses.items import Context, Dirt
 from dskd_core.evaluation.word_senses.measures import nearest, v_measure

@@ -30,12 +30,13 @@ from benchmarks.machine import machine
 from dskd_core.config import CorpusConfig, EmbeddingsConfig, TeacherConfig
 from dskd_core.corpus.store import Windows, build_corpus, load_windows
 from dskd_core.decoder.batches import padded
+from dskd_core.decoder.decoder import Decoder, load_teacher
 from dskd_core.decoder.states import encode_states
 from dskd_core.embeddings.census import take_census
 from dskd_core.embeddings.extraction import training_batches
 from dskd_core.embeddings.layout import PART
 from dskd_core.embeddings.store import extract_shard
-from dskd_core.embeddings.teacher import Teacher, load_teacher, prepare_teacher
+from dskd_core.embeddings.teacher import prepare_teacher
 from dskd_core.shards import Shard
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore
@@ -52,7 +53,7 @@ class Bench:
     teacher: Artifact
     corpus: Artifact
     windows: Windows
-    model: Teacher
+    model: Decoder
     batches: list[np.ndarray]
     shard: Shard
     batch_tokens: int

@@ -35,9 +35,10 @@ from typing import Any
 from benchmarks.machine import machine
 from dskd_core.config import CorpusConfig, EmbeddingsConfig, PipelineConfig, TeacherConfig
 from dskd_core.corpus.store import build_corpus
+from dskd_core.decoder.decoder import load_teacher
 from dskd_core.decoder.precision import resolved_teacher
 from dskd_core.embeddings.store import extract_shard, plan_shards
-from dskd_core.embeddings.teacher import load_teacher, prepare_teacher
+from dskd_core.embeddings.teacher import prepare_teacher
 from dskd_core.shards import Shard
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 from flows.settings import use_own_prefect

@@ -73,6 +73,18 @@ class Windows:
         """Return the token ids of a window, int32, without the prefix."""
         return self.token_ids[self.offsets[index] : self.offsets[index + 1]]
 
+    def next_tokens(self, index: int) -> NDArray[np.int64]:
+        """Return x_(t+1) for every position t of a window, [length] int64.
+
+        The token after a window's last one is the first of the document's next window; after the
+        last token of a document there is none, which is -1.
+        """
+        start, stop = self.offsets[index], self.offsets[index + 1]
+        following = -1
+        if index + 1 < self.n_windows and self.documents[index + 1] == self.documents[index]:
+            following = int(self.token_ids[stop])
+        return np.append(self.token_ids[start + 1 : stop], following).astype(np.int64)
+
     def answer(self, index: int) -> NDArray[np.bool_]:
         """Return which tokens of a window are the teacher's answer, bool; none in plain text."""
         if self.answers is None:

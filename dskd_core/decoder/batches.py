@@ -7,8 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dskd_core.corpus.store import Windows
-
 
 def plan_batches(
     lengths: NDArray[np.int64], windows: NDArray[np.int64], batch_tokens: int
@@ -45,19 +43,3 @@ def padded(rows: Sequence[NDArray[np.integer]], prefix: Sequence[int]) -> Tensor
     for line, row in zip(matrix, rows, strict=True):
         line[len(prefix) : len(prefix) + len(row)] = row
     return torch.from_numpy(matrix)
-
-
-def next_tokens(windows: Windows, window: int) -> NDArray[np.int64]:
-    """Return x_(t+1) for every position t of a window, [length] int64.
-
-    The token after a window's last one is the first of the document's next window; after the
-    last token of a document there is none, which is -1.
-    """
-    start, stop = windows.offsets[window], windows.offsets[window + 1]
-    following = -1
-    if (
-        window + 1 < windows.n_windows
-        and windows.documents[window + 1] == windows.documents[window]
-    ):
-        following = int(windows.token_ids[stop])
-    return np.append(windows.token_ids[start + 1 : stop], following).astype(np.int64)

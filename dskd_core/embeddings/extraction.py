@@ -11,11 +11,11 @@ from torch import Tensor
 
 from dskd_core.config import EmbeddingsConfig
 from dskd_core.corpus.store import Windows
-from dskd_core.decoder.batches import next_tokens, padded, plan_batches
+from dskd_core.decoder.batches import padded, plan_batches
+from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.states import require_finite
 from dskd_core.embeddings.census import Census
 from dskd_core.embeddings.sampling import occurrence_hashes
-from dskd_core.embeddings.teacher import Teacher
 from dskd_core.progress import Progress
 
 
@@ -47,7 +47,7 @@ def training_batches(census: Census, config: EmbeddingsConfig) -> list[NDArray[n
 
 
 def extract(
-    model: Teacher,
+    model: Decoder,
     windows: Windows,
     census: Census,
     batches: Sequence[NDArray[np.int64]],
@@ -101,7 +101,7 @@ def extract(
 
 @torch.inference_mode()
 def _read_batch(
-    model: Teacher,
+    model: Decoder,
     windows: Windows,
     census: Census,
     batch: NDArray[np.int64],
@@ -115,7 +115,7 @@ def _read_batch(
         tokens = model.predictions(states).cpu().numpy()
     elif config.key == "next":
         tokens = np.concatenate(
-            [next_tokens(windows, int(w))[:n] for w, n in zip(batch, lengths, strict=True)]
+            [windows.next_tokens(int(w))[:n] for w, n in zip(batch, lengths, strict=True)]
         )
     else:
         tokens = np.concatenate(rows).astype(np.int64)
@@ -127,7 +127,7 @@ def _read_batch(
     return states, Occurrences(tokens, documents, positions.astype(np.int32), hashes)
 
 
-def _run(model: Teacher, rows: Sequence[NDArray[np.int32]], prefix: Sequence[int]) -> Tensor:
+def _run(model: Decoder, rows: Sequence[NDArray[np.int32]], prefix: Sequence[int]) -> Tensor:
     """Run the teacher over windows; return the states [n, d] of their tokens, end to end."""
     states = model.states(padded(rows, prefix).to(model.device))[:, len(prefix) :]
     if all(len(row) == states.shape[1] for row in rows):

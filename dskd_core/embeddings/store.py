@@ -21,6 +21,7 @@ import torch
 
 from dskd_core.config import EmbeddingsConfig, TeacherConfig
 from dskd_core.corpus.store import Windows, load_windows
+from dskd_core.decoder.decoder import device_lock, load_teacher
 from dskd_core.decoder.fitting import in_fitting_batches
 from dskd_core.decoder.precision import processor_of
 from dskd_core.decoder.states import encode_states
@@ -29,7 +30,6 @@ from dskd_core.embeddings.census import Census, take_census
 from dskd_core.embeddings.extraction import extract, training_batches
 from dskd_core.embeddings.layout import PART, all_hashes, all_met, write_part
 from dskd_core.embeddings.sampling import hash_limits, smallest_per_token
-from dskd_core.embeddings.teacher import device_lock, load_teacher
 from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dskd_core.decoder.batches import padded
-from dskd_core.embeddings.teacher import Teacher
+from dskd_core.decoder.decoder import Decoder
 from dskd_core.progress import Progress, silent
 
 
 def answer_batches(
-    model: Teacher,
+    model: Decoder,
     prompts: Sequence[NDArray[np.integer]],
     prefix: Sequence[int],
     limits: NDArray[np.integer],
@@ -46,7 +46,7 @@ def answer_batches(
 
 @torch.inference_mode()
 def greedy_answers(
-    model: Teacher,
+    model: Decoder,
     prompts: Sequence[NDArray[np.integer]],
     prefix: Sequence[int],
     n_tokens: int,
@@ -90,7 +90,7 @@ def greedy_answers(
     return [_until_end(row, end_tokens) for row in torch.stack(written, dim=1).tolist()]
 
 
-def end_tokens_of(model: Teacher, eos_token: int | None) -> frozenset[int]:
+def end_tokens_of(model: Decoder, eos_token: int | None) -> frozenset[int]:
     """Return the ids that end an answer: the model's own, or else the tokenizer's."""
     settings = getattr(model.model, "generation_config", None)
     ends = getattr(settings, "eos_token_id", None)

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 from dskd_core.config import PromptsConfig, TeacherConfig
 from dskd_core.decoder.batches import plan_batches
+from dskd_core.decoder.decoder import device_lock, load_teacher
 from dskd_core.decoder.fitting import in_fitting_batches
 from dskd_core.decoder.precision import processor_of
 from dskd_core.decoder.tokenizer import load_tokenizer
-from dskd_core.embeddings.teacher import device_lock, load_teacher
 from dskd_core.errors import ArtifactError, ConfigError, DataError
 from dskd_core.progress import Progress, silent
 from dskd_core.prompts.answers import answer_batches, end_tokens_of

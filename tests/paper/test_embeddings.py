@@ -6,11 +6,10 @@ import torch
 
 from dskd_core.config import EmbeddingsConfig
 from dskd_core.corpus.store import load_windows
-from dskd_core.decoder.batches import next_tokens
+from dskd_core.decoder.decoder import load_teacher
 from dskd_core.embeddings.census import take_census
 from dskd_core.embeddings.readers import load_embeddings
 from dskd_core.embeddings.sampling import occurrence_hashes
-from dskd_core.embeddings.teacher import load_teacher
 
 
 def test_states_are_filed_under_the_teacher_s_argmax_by_default():
@@ -59,7 +58,7 @@ def test_the_token_ids_alone_decide_which_occurrences_are_kept(miniature, key):
     n_kept, last_kept = np.zeros_like(census.counts), np.zeros(windows.n_windows, dtype=int)
     for number in np.flatnonzero(~windows.heldout).tolist():
         ids = windows.window(number)
-        tokens = ids.astype(np.int64) if key == "input" else next_tokens(windows, number)
+        tokens = ids.astype(np.int64) if key == "input" else windows.next_tokens(number)
         document = np.full(len(ids), windows.documents[number])
         places = windows.starts[number] + np.arange(len(ids))
         hashes = occurrence_hashes(windows.document_keys[document], places, config.seed)

@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from dskd_core.config import StudentConfig
 from dskd_core.corpus.store import load_windows
-from dskd_core.embeddings.teacher import load_teacher
+from dskd_core.decoder.decoder import load_teacher
 from dskd_core.training.student.shape import Shape
 from dskd_core.training.student.tail import capturing
 

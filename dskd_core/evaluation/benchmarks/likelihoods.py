@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dskd_core.decoder.batches import padded, plan_batches
+from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.head import Head
-from dskd_core.embeddings.teacher import Teacher
 from dskd_core.evaluation.benchmarks.layout import Requests
 
 _LOGIT_BYTES = 256 << 20
@@ -119,7 +119,7 @@ class Reader:
         max_tokens: most tokens the model reads; longer requests lose their first ones.
     """
 
-    def __init__(self, model: Teacher, head: Head, max_tokens: int) -> None:
+    def __init__(self, model: Decoder, head: Head, max_tokens: int) -> None:
         self._model, self._head, self._max_tokens = model, head, max_tokens
         self._kept: tuple[tuple[int, ...], Any] | None = None
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from dskd_core.config import TeacherConfig
 from dskd_core.decoder.batches import plan_batches
+from dskd_core.decoder.decoder import Decoder, load_decoder
 from dskd_core.decoder.head import find_head
 from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
-from dskd_core.embeddings.teacher import Teacher, load_decoder
 from dskd_core.evaluation.benchmarks import harness, paper
 from dskd_core.evaluation.benchmarks.layout import TABLE, Requests
 from dskd_core.evaluation.benchmarks.likelihoods import (
@@ -83,7 +83,7 @@ def run(
 
 
 def _generated(
-    subject: Teacher,
+    subject: Decoder,
     tokenizer: Tokenizer,
     requests: Requests,
     table: list[Row],
@@ -112,7 +112,7 @@ def _compared(
 
 
 def _lines(
-    subject: Teacher,
+    subject: Decoder,
     tokenizer: Tokenizer,
     requests: Requests,
     batches: Sequence[Batch],

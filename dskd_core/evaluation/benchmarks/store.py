@@ -26,9 +26,9 @@ import numpy as np
 import pyarrow as pa
 
 from dskd_core.config import EvaluationConfig, TeacherConfig
+from dskd_core.decoder.decoder import device_lock
 from dskd_core.decoder.precision import processor_on, resolved_teacher
 from dskd_core.decoder.tokenizer import load_tokenizer
-from dskd_core.embeddings.teacher import device_lock
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.benchmarks.layout import TABLE, read_requests
 from dskd_core.evaluation.benchmarks.scoring import batches_of, run

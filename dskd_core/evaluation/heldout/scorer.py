@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.head import Head
 from dskd_core.dictionary.store import Dictionary, load_dictionary
-from dskd_core.embeddings.teacher import Teacher
 from dskd_core.training.activations.capture import WindowActivations
 from dskd_core.training.candidates.readers import CandidateReader, StoredCandidates
 from dskd_core.training.loop.inputs import Inputs
@@ -41,7 +41,7 @@ class HeldoutScorer:
     buffers: Buffers = field(default_factory=Buffers)
 
     @classmethod
-    def from_student(cls, student: Teacher, inputs: Inputs, compute_dtype: str) -> "HeldoutScorer":
+    def from_student(cls, student: Decoder, inputs: Inputs, compute_dtype: str) -> "HeldoutScorer":
         """Put the head, which is the teacher's, and the senses on the student's device."""
         dictionary, taught = load_dictionary(inputs.dictionary), inputs.activations.record
         return cls(

@@ -36,8 +36,8 @@ import torch
 from torch import Tensor
 
 from dskd_core.config import TeacherConfig, TrainingConfig
+from dskd_core.decoder.decoder import Decoder, device_lock
 from dskd_core.decoder.precision import processor_on, resolved_training
-from dskd_core.embeddings.teacher import Teacher, device_lock
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.heldout.metrics import METRICS
 from dskd_core.evaluation.heldout.scorer import HeldoutScorer
@@ -110,7 +110,7 @@ def score_student(
     return store.get(work.stage, work.fingerprint)
 
 
-def student_tail(untrained: Teacher, entry: int, student: Artifact) -> Tail:
+def student_tail(untrained: Decoder, entry: int, student: Artifact) -> Tail:
     """Return the trained layers of an exported student, and the final norm, ready to run."""
     tail = Tail(untrained, entry)
     tail.layers.load_state_dict(read_layers(student.folder(weights=True) / MODEL, first=entry))

@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from dskd_core.decoder.batches import padded, plan_batches
+from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.tokenizer import Tokenizer
-from dskd_core.embeddings.teacher import Teacher
 from dskd_core.errors import ConfigError
 from dskd_core.evaluation.word_senses.items import Context
 from dskd_core.progress import Progress, silent
@@ -77,7 +77,7 @@ def spelled(tokenizer: Tokenizer, contexts: Sequence[Context]) -> list[Spelled]:
 
 @torch.no_grad()
 def word_states(
-    decoder: Teacher,
+    decoder: Decoder,
     tokenizer: Tokenizer,
     contexts: Sequence[Context],
     *,

@@ -22,11 +22,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dskd_core.config import TaggedSourceConfig, TeacherConfig
+from dskd_core.decoder.decoder import device_lock, load_decoder
 from dskd_core.decoder.precision import processor_on, resolved_teacher
 from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.dictionary.composition import compose
 from dskd_core.dictionary.store import Dictionary, load_dictionary
-from dskd_core.embeddings.teacher import device_lock, load_decoder
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.models import model_folder
 from dskd_core.evaluation.word_senses import STAGE

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from dskd_core.config import TeacherConfig
 from dskd_core.corpus.store import Windows
-from dskd_core.decoder.batches import next_tokens, padded, plan_batches
+from dskd_core.decoder.batches import padded, plan_batches
 from dskd_core.decoder.compilation import CompiledLayers, run_compiled
+from dskd_core.decoder.decoder import Decoder, load_teacher
 from dskd_core.embeddings.sampling import occurrence_hashes
-from dskd_core.embeddings.teacher import Teacher, load_teacher
 from dskd_core.store.artifacts import Artifact
 from dskd_core.training.losses.logits import Buffers
 from dskd_core.training.losses.targets import TeacherTargets
@@ -71,7 +71,7 @@ def length_sorted_batches(windows: Windows, members: NDArray[np.int64]) -> list[
 
 def labels_of(windows: Windows, window: int) -> NDArray[np.int64]:
     """Return x_(t+1) at every position of a window, -1 at the prefix and where there is none."""
-    return np.append(np.full(len(windows.prefix), -1), next_tokens(windows, window))
+    return np.append(np.full(len(windows.prefix), -1), windows.next_tokens(window))
 
 
 def roles_of(windows: Windows, window: int) -> NDArray[np.int64]:
@@ -98,7 +98,7 @@ class Capturer:
         buffers: memory of logits, kept from batch to batch.
     """
 
-    teacher: Teacher
+    teacher: Decoder
     shape: Shape
     middle: Span | None
     fast: CompiledLayers | None = None

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from dskd_core.config import TeacherConfig, TrainingConfig
 from dskd_core.corpus.store import Windows, load_windows
+from dskd_core.decoder.decoder import device_lock
 from dskd_core.decoder.fitting import in_fitting_batches
 from dskd_core.decoder.precision import processor_on, resolved_teacher
-from dskd_core.embeddings.teacher import device_lock
 from dskd_core.errors import ArtifactError, CapacityError
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut

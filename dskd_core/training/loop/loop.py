@@ -10,9 +10,9 @@ import torch
 
 from dskd_core import interruption
 from dskd_core.config import Arm, TeacherConfig, TrainingConfig
+from dskd_core.decoder.decoder import device_lock
 from dskd_core.decoder.precision import processor_on, resolved_training, torch_device
 from dskd_core.decoder.tokenizer import load_tokenizer
-from dskd_core.embeddings.teacher import device_lock
 from dskd_core.interruption import Interrupted
 from dskd_core.progress import Progress, silent
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
@@ -169,7 +169,7 @@ def _export(run: Run, work: Work, draft: Draft, inputs: Inputs, trained: Trained
         "last_step": last,
         "kept_step": best.step if best else len(history),
     }
-    card = model_card(work, inputs, draft)
+    card = model_card(work, untrained, inputs.activations, inputs.dictionary, draft)
     (folder / "README.md").write_text(card, "utf-8")
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from dskd_core.config import Arm, TeacherConfig, TrainingConfig
 from dskd_core.decoder.compilation import CompiledLayers
+from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.precision import resolved_training
 from dskd_core.dictionary.store import load_dictionary
-from dskd_core.embeddings.teacher import Teacher
 from dskd_core.errors import DataError
 from dskd_core.store.artifacts import ArtifactStore
 from dskd_core.training.activations.readers import ActivationReader
@@ -55,7 +55,7 @@ class Run:
     """
 
     config: TrainingConfig
-    student: Teacher
+    student: Decoder
     entry: int
     tail: Tail
     optimizer: torch.optim.AdamW
@@ -198,7 +198,7 @@ def _optimizer(tail: Tail, config: TrainingConfig) -> torch.optim.AdamW:
 
 
 def _objective(
-    student: Teacher,
+    student: Decoder,
     tail: Tail,
     config: TrainingConfig,
     weights: LossWeights,

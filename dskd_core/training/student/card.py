@@ -3,7 +3,6 @@
 from typing import Any
 
 from dskd_core.store.artifacts import Artifact, Draft, Work
-from dskd_core.training.loop.inputs import Inputs
 
 _TEMPLATE = """---
 library_name: transformers
@@ -43,16 +42,20 @@ teacher's own licence holds for the weights copied from it.
 """
 
 
-def model_card(work: Work, inputs: Inputs, draft: Draft) -> str:
+def model_card(
+    work: Work, untrained: Artifact, activations: Artifact, dictionary: Artifact, draft: Draft
+) -> str:
     """Return the Markdown of a student's card.
 
     Args:
         work: the student's training.
-        inputs: what it was made from.
+        untrained: the student before training.
+        activations: what of the teacher it was trained on.
+        dictionary: named where its senses took part.
         draft: of the student: what its record will say.
     """
     counts, report = draft.counts, draft.report
-    start, text = inputs.untrained.record.report, inputs.activations.record.report["text"]
+    start, text = untrained.record.report, activations.record.report["text"]
     return _TEMPLATE.format(
         source=start["source"],
         n_layers=len(start["layers"]),
@@ -67,7 +70,7 @@ def model_card(work: Work, inputs: Inputs, draft: Draft) -> str:
         inputs="\n".join(f"| {name} | `{value}` |" for name, value in work.inputs.items()),
         terms=_rows(report["last_step"]),
         text=text.get("source", "benchmark questions answered by the teacher"),
-        sources=_sources(inputs.dictionary) if "dictionary" in work.inputs else "",
+        sources=_sources(dictionary) if "dictionary" in work.inputs else "",
         config=work.config,
         precision=draft.precision,
         processor=draft.processor,

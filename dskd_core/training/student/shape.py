@@ -18,16 +18,16 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dskd_core.config import StudentConfig, TeacherConfig
-from dskd_core.decoder.precision import processor_of, resolved_teacher
-from dskd_core.decoder.tokenizer import load_tokenizer
-from dskd_core.embeddings.teacher import (
-    Teacher,
+from dskd_core.decoder.decoder import (
+    Decoder,
     decoder_layers,
     device_lock,
     load_decoder,
     load_teacher,
     quiet_transformers,
 )
+from dskd_core.decoder.precision import processor_of, resolved_teacher
+from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.errors import ConfigError
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.training.student.tail import config_of_layers
@@ -148,12 +148,12 @@ def shape_of(untrained: Artifact) -> Shape:
     return Shape(tuple(report["layers"]), int(report["entry"]))
 
 
-def load_student(untrained: Artifact, config: TeacherConfig) -> Teacher:
+def load_student(untrained: Artifact, config: TeacherConfig) -> Decoder:
     """Load an untrained student onto the teacher's device, once a process."""
     return load_decoder(untrained.folder(weights=True) / MODEL, config)
 
 
-def write_untrained(teacher: Teacher, shape: Shape, folder: Path) -> int:
+def write_untrained(teacher: Decoder, shape: Shape, folder: Path) -> int:
     """Write the teacher's chosen layers as a checkpoint; return its number of parameters."""
     place = {layer: number for number, layer in enumerate(shape.layers)}
     weights = {}
@@ -167,7 +167,7 @@ def write_untrained(teacher: Teacher, shape: Shape, folder: Path) -> int:
     return _save(config, weights, getattr(teacher.model, "generation_config", None), folder)
 
 
-def export(student: Teacher, entry: int, trained: dict[str, Tensor], folder: Path) -> int:
+def export(student: Decoder, entry: int, trained: dict[str, Tensor], folder: Path) -> int:
     """Write a trained student as a plain transformers checkpoint; return its parameters.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dskd_core.embeddings.teacher import Teacher, decoder_layers
+from dskd_core.decoder.decoder import Decoder, decoder_layers
 
 _LAYER_LISTS = ("layer_types",)
 
@@ -21,7 +21,7 @@ _LAYER_LISTS = ("layer_types",)
 class Span(nn.Module):
     """Copies of the layers from ``start`` up to ``stop`` and of the final norm, all frozen."""
 
-    def __init__(self, decoder: Teacher, start: int, stop: int, dtype: torch.dtype) -> None:
+    def __init__(self, decoder: Decoder, start: int, stop: int, dtype: torch.dtype) -> None:
         super().__init__()
         body = copy.copy(decoder.model.base_model)
         body._modules = dict(body._modules)
@@ -71,7 +71,7 @@ class Span(nn.Module):
 class Tail(Span):
     """The trainable layers, as float32 master weights, and the frozen final norm."""
 
-    def __init__(self, student: Teacher, entry: int) -> None:
+    def __init__(self, student: Decoder, entry: int) -> None:
         super().__init__(student, entry, len(student.layers), torch.float32)
         self.layers.requires_grad_(True)
 

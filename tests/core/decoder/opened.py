@@ -44,9 +44,9 @@ def main():
         assert watch.count() == 1  # the kernel does tell
 
     from dskd_core.config import TeacherConfig
+    from dskd_core.decoder.decoder import load_decoder
     from dskd_core.decoder.model_files import model_view
     from dskd_core.decoder.tokenizer import load_tokenizer
-    from dskd_core.embeddings.teacher import load_decoder
 
     library = [os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, *sys.path[1:])]
     mounts = f"/proc/{os.getpid()}/mounts"  # what a file lies on, which readers of weights ask

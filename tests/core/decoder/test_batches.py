@@ -1,7 +1,7 @@
 import numpy as np
 
 from dskd_core.corpus.store import load_windows
-from dskd_core.decoder.batches import next_tokens, padded, plan_batches
+from dskd_core.decoder.batches import padded, plan_batches
 
 
 def test_no_batch_exceeds_its_tokens_padding_included():
@@ -25,12 +25,12 @@ def test_windows_are_padded_on_the_right_after_the_prefix():
 def test_the_next_token_of_a_window_s_last_is_the_next_window_s_first(miniature):
     windows = load_windows(miniature.corpus())
     number = int(np.flatnonzero(np.diff(windows.documents) == 0)[0])
-    assert next_tokens(windows, number)[-1] == windows.window(number + 1)[0]
-    assert next_tokens(windows, number)[:-1].tolist() == windows.window(number)[1:].tolist()
+    assert windows.next_tokens(number)[-1] == windows.window(number + 1)[0]
+    assert windows.next_tokens(number)[:-1].tolist() == windows.window(number)[1:].tolist()
 
 
 def test_the_last_token_of_a_document_has_no_next(miniature):
     windows = load_windows(miniature.corpus())
     number = int(np.flatnonzero(np.diff(windows.documents))[0])
-    assert next_tokens(windows, number)[-1] == -1
-    assert next_tokens(windows, windows.n_windows - 1)[-1] == -1
+    assert windows.next_tokens(number)[-1] == -1
+    assert windows.next_tokens(windows.n_windows - 1)[-1] == -1

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.fitting import in_fitting_batches, until_it_fits
 from dskd_core.embeddings.layout import PART
 from dskd_core.embeddings.store import extract_shard, plan_shards
-from dskd_core.embeddings.teacher import Teacher
 from dskd_core.errors import CapacityError
 from dskd_core.senses import torch_backend
 from dskd_core.senses.store import cluster_range, plan_ranges
@@ -24,7 +24,7 @@ FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. G
 @pytest.fixture
 def room(monkeypatch):
     """Give a function that limits how many tokens a forward of the teacher has memory for."""
-    states = Teacher.states
+    states = Decoder.states
 
     def limit(n_tokens: int) -> None:
         def limited(teacher, token_ids):
@@ -32,7 +32,7 @@ def room(monkeypatch):
                 raise FULL
             return states(teacher, token_ids)
 
-        monkeypatch.setattr(Teacher, "states", limited)
+        monkeypatch.setattr(Decoder, "states", limited)
 
     return limit
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 import transformers
 
+from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.head import find_head
-from dskd_core.embeddings.teacher import Teacher
 from dskd_core.errors import ConfigError
 
 SMALL = {
@@ -51,7 +51,7 @@ def test_the_head_found_gives_the_model_s_own_logits(family, settings, linear):
 def test_a_teacher_predicts_what_its_model_does_bias_included():
     phi = model("Phi")
     torch.nn.init.normal_(phi.lm_head.bias)
-    teacher, ids = Teacher(phi, 33), torch.tensor([[5, 9, 3, 7, 7, 2]])
+    teacher, ids = Decoder(phi, 33), torch.tensor([[5, 9, 3, 7, 7, 2]])
     with torch.no_grad():
         expected = phi(ids).logits[0, :, :33].argmax(dim=1)
         assert teacher.predictions(teacher.states(ids)[0]).tolist() == expected.tolist()

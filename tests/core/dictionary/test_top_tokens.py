@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from dskd_core.decoder.decoder import load_teacher
 from dskd_core.dictionary.explorer import describe
 from dskd_core.dictionary.top_tokens import Reader, load_reader, readable
-from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.senses.inventory import load_senses
 from dskd_core.store import places
 from dskd_core.store.artifacts import Artifact

@@ -12,12 +12,12 @@ import torch
 
 from dskd_core.config import EmbeddingsConfig, PipelineConfig
 from dskd_core.corpus.store import load_windows
+from dskd_core.decoder.decoder import Decoder, load_teacher
 from dskd_core.decoder.states import decode_states, encode_states
 from dskd_core.embeddings import store as embeddings_store
 from dskd_core.embeddings.readers import load_embeddings
 from dskd_core.embeddings.sampling import occurrence_hashes
 from dskd_core.embeddings.store import collect_embeddings, extract_shard, plan_shards
-from dskd_core.embeddings.teacher import Teacher, load_teacher
 from dskd_core.errors import ArtifactError, DataError
 from dskd_core.store.artifacts import ArtifactStore
 
@@ -119,13 +119,13 @@ def test_the_census_stores_the_sample_and_nothing_else(miniature, tmp_path, key,
 
 def test_windows_with_nothing_to_keep_are_never_run(miniature, tmp_path, monkeypatch):
     n_run = []
-    states = Teacher.states
+    states = Decoder.states
 
     def counting(self, token_ids):
         n_run.append(len(token_ids))
         return states(self, token_ids)
 
-    monkeypatch.setattr(Teacher, "states", counting)
+    monkeypatch.setattr(Decoder, "states", counting)
     artifact, *_ = _embeddings(miniature, tmp_path, key="next", max_occurrences=1)
     windows = load_windows(miniature.corpus())
     counts = artifact.record.counts
@@ -147,8 +147,8 @@ def test_rows_that_a_limit_costs_a_token_are_counted(miniature, tmp_path):
 
 
 def test_nan_states_are_refused_with_the_shard_s_name(miniature, tmp_path, monkeypatch):
-    states = Teacher.states
-    monkeypatch.setattr(Teacher, "states", lambda self, ids: states(self, ids) * float("nan"))
+    states = Decoder.states
+    monkeypatch.setattr(Decoder, "states", lambda self, ids: states(self, ids) * float("nan"))
     with pytest.raises(DataError, match=r"Shard '\d+-of-\d+' .*nan"):
         _embeddings(miniature, tmp_path)
 

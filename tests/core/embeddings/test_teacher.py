@@ -9,9 +9,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from dskd_core.config import TeacherConfig
+from dskd_core.decoder.decoder import load_teacher
 from dskd_core.decoder.precision import torch_device
 from dskd_core.embeddings import teacher as teacher_module
-from dskd_core.embeddings.teacher import in_other_precisions, load_teacher, prepare_teacher
+from dskd_core.embeddings.teacher import in_other_precisions, prepare_teacher
 from dskd_core.errors import ConfigError
 from dskd_core.store.artifacts import ArtifactStore
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from dskd_core.embeddings.teacher import Teacher
+from dskd_core.decoder.decoder import Decoder
 from dskd_core.prompts.answers import end_tokens_of, greedy_answers
 
 SIZES = {"vocab_size": 60, "eos_token_id": None, "bos_token_id": None}
@@ -20,7 +20,7 @@ def make_model(kind):
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.4)
-    return Teacher(model.eval(), 52)  # 8 padded rows that must never win
+    return Decoder(model.eval(), 52)  # 8 padded rows that must never win
 
 
 def one_by_one(teacher, ids, n_tokens, ends):

@@ -3,9 +3,9 @@ import pytest
 from dskd_core.config import EmbeddingsConfig, PromptsConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.corpus.windows import document_key
+from dskd_core.decoder.decoder import load_teacher
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.embeddings.store import extract_shard, plan_shards
-from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import ArtifactError, ConfigError, DataError
 from dskd_core.prompts.store import answer_shard, build_questions, collect_prompts, plan_prompts
 from dskd_core.store.artifacts import ArtifactStore, Work

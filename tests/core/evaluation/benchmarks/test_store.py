@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 import torch
 
+from dskd_core.decoder.decoder import load_teacher
 from dskd_core.decoder.tokenizer import load_tokenizer
-from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import ArtifactError, ConfigError, DataError
 from dskd_core.evaluation.benchmarks.checkpoints import open_checkpoint, score_checkpoint
 from dskd_core.evaluation.benchmarks.items import build_items

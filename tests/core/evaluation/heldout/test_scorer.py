@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from dskd_core.decoder.decoder import load_teacher
 from dskd_core.dictionary.store import load_dictionary
-from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.evaluation.heldout.scorer import HeldoutScorer
 
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from dskd_core.corpus.store import load_windows
-from dskd_core.decoder.batches import next_tokens
+from dskd_core.decoder.decoder import load_teacher
 from dskd_core.dictionary.store import load_dictionary
-from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.heldout.store import read_layers, score_student, student_tail
 from dskd_core.training.activations.readers import StoredActivations
@@ -39,7 +38,7 @@ def naive_window(miniature, model, teacher, window):
     """Score one window from token ids alone, in float64, position by position."""
     corpus, dictionary = load_windows(miniature.corpus()), load_dictionary(miniature.dictionary())
     ids = torch.from_numpy(corpus.window(window).astype(np.int64))[None]
-    labels = next_tokens(corpus, window)
+    labels = corpus.next_tokens(window)
     n_t = model.base_model(ids).last_hidden_state[0].double()
     m_t = teacher.base_model(ids).last_hidden_state[0].double()
     # Without the rows that pad the vocabulary.
@@ -151,7 +150,7 @@ def test_every_heldout_window_has_one_row_with_its_document(miniature):
     assert table["window"].to_pylist() == heldout.tolist()
     keys = corpus.document_keys[corpus.documents[heldout]]
     assert table["document"].to_pylist() == keys.tolist()
-    labelled = [int((next_tokens(corpus, int(w)) >= 0).sum()) for w in heldout]
+    labelled = [int((corpus.next_tokens(int(w)) >= 0).sum()) for w in heldout]
     assert table["n_positions"].to_pylist() == labelled
 
 

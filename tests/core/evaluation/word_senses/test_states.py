@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from dskd_core.decoder.decoder import load_teacher
 from dskd_core.decoder.tokenizer import load_tokenizer
-from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.evaluation.word_senses.items import Context
 from dskd_core.evaluation.word_senses.states import spelled, word_states
 

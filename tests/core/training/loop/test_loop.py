@@ -12,8 +12,8 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
 from dskd_core.corpus.store import load_windows
+from dskd_core.decoder.decoder import load_teacher
 from dskd_core.dictionary.store import load_dictionary
-from dskd_core.embeddings.teacher import load_teacher
 from dskd_core.errors import ArtifactError, CapacityError, DataError
 from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.activations.store import resolve_mode

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from dskd_core.config import TrainingConfig
 from dskd_core.corpus.store import load_windows
-from dskd_core.embeddings.teacher import load_teacher
+from dskd_core.decoder.decoder import load_teacher
 from dskd_core.errors import DataError
 from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.loop.schedule import Step

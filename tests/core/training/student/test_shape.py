@@ -15,7 +15,7 @@ from transformers import (
 
 from dskd_core.config import StudentConfig
 from dskd_core.decoder.compilation import Compiled, CompiledLayers, run_compiled
-from dskd_core.embeddings.teacher import Teacher
+from dskd_core.decoder.decoder import Decoder
 from dskd_core.errors import ConfigError
 from dskd_core.training.student.shape import Shape, export, write_untrained
 from dskd_core.training.student.tail import Span, Tail, capturing
@@ -54,18 +54,18 @@ FAMILIES = {
 SHAPE = Shape((0, 1, 2, 3), entry=2)
 
 
-def _teacher(family: str) -> Teacher:
+def _teacher(family: str) -> Decoder:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(FAMILIES[family]).eval().requires_grad_(False)
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.2)
-    return Teacher(model, 101)
+    return Decoder(model, 101)
 
 
-def _untrained(teacher: Teacher, shape: Shape, folder) -> Teacher:
+def _untrained(teacher: Decoder, shape: Shape, folder) -> Decoder:
     write_untrained(teacher, shape, folder)
-    return Teacher(AutoModelForCausalLM.from_pretrained(folder).eval().requires_grad_(False), 101)
+    return Decoder(AutoModelForCausalLM.from_pretrained(folder).eval().requires_grad_(False), 101)
 
 
 @pytest.mark.parametrize("layers", [(0, 1, 2, 3), (0, 1, 4, 5), (0, 2, 3, 5)])

@@ -1,0 +1,168 @@
+"""A decoder: a causal language model with its head, frozen, read at its final norm."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dskd_core.config import TeacherConfig
+from dskd_core.decoder.head import Head, find_head
+from dskd_core.decoder.model_files import model_view
+from dskd_core.decoder.precision import resolved_teacher, torch_device
+from dskd_core.decoder.pretrained import local_folder, pointed_to
+from dskd_core.decoder.tokenizer import load_tokenizer
+from dskd_core.errors import ConfigError
+from dskd_core.store import access
+from dskd_core.store.artifacts import Artifact
+
+_LOGIT_BYTES = 48 << 20
+
+device_lock = threading.RLock()
+"""Held by whoever runs a model: two shards in one process take turns on its device."""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder with its head, in evaluation mode, on one device.
+
+    Attributes:
+        model: any ``AutoModelForCausalLM`` with a plain stack of decoder layers.
+        n_tokens: ids the tokenizer knows; the model's head may have more rows (padding).
+    """
+
+    model: Any
+    n_tokens: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(iter(self.model.parameters())).device  # type: ignore[no-any-return]
+
+    @property
+    def precision(self) -> str:
+        """Of the weights and the arithmetic: bfloat16, float16, float32."""
+        return str(next(iter(self.model.parameters())).dtype).removeprefix("torch.")
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The decoder layers, first to last."""
+        return decoder_layers(self.model)
+
+    @property
+    def head(self) -> Tensor:
+        """The output matrix W, [n_tokens, d], without padded vocabulary rows."""
+        return self.model.get_output_embeddings().weight[: self.n_tokens]  # type: ignore[no-any-return]
+
+    @cached_property
+    def output(self) -> Head:
+        """The whole head, W with whatever bends its logits, checked on the model's own logits.
+
+        Raises:
+            ConfigError: if the model's logits cannot be formed from its states.
+        """
+        return find_head(self.model, self.n_tokens)
+
+    def states(self, token_ids: Tensor) -> Tensor:
+        """Return the final states (after the final norm) of right-padded windows.
+
+        No attention mask is needed: attention is causal, so what pads on the right is never seen.
+
+        Args:
+            token_ids: [n_windows, length], int64.
+
+        Returns:
+            [n_windows, length, d] in the model's dtype.
+        """
+        body = self.model.base_model
+        return body(input_ids=token_ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def predictions(self, states: Tensor) -> Tensor:
+        """Return the argmax token after each state; padded vocabulary rows never win.
+
+        Args:
+            states: [n, d]; logits are formed in chunks, never upcast, and all in the same memory.
+
+        Returns:
+            [n], int64.
+        """
+        rows = max(1, _LOGIT_BYTES // (2 * self.n_tokens))
+        head, bias = self.head, getattr(self.model.get_output_embeddings(), "bias", None)
+        logits = states.new_empty(min(rows, len(states)), len(head))
+        found = []
+        for chunk in torch.split(states, rows):
+            z = torch.mm(chunk, head.T, out=logits[: len(chunk)])
+            if bias is not None:  # a scale or a soft cap moves no argmax
+                z += bias[: self.n_tokens]
+            # On the CPU max is twice as fast as argmax; the first of equal logits wins in both.
+            found.append(z.max(dim=1).indices)
+        return torch.cat(found)
+
+
+def decoder_layers(model: Any) -> nn.ModuleList:
+    """Return the list of decoder layers of a transformers model.
+
+    Raises:
+        ConfigError: if the model is no plain stack of decoder layers.
+    """
+    body = model.base_model
+    for name in ("layers", "h", "blocks"):
+        if isinstance(found := getattr(body, name, None), nn.ModuleList):
+            return found
+    raise ConfigError(
+        f"{type(model).__name__} has no list of decoder layers under layers, h or blocks; "
+        "use a llama-, mistral-, qwen-, gemma- or gpt2-like teacher."
+    )
+
+
+def load_teacher(artifact: Artifact, config: TeacherConfig) -> Decoder:
+    """Load the teacher of an artifact onto its device, once a process."""
+    return load_decoder(artifact.folder(weights=True), config)
+
+
+def load_decoder(folder: Path, config: TeacherConfig) -> Decoder:
+    """Load a transformers folder as the settings say: a teacher, or a student before training."""
+    config, device = resolved_teacher(config), torch_device(config.device)
+    return _load(str(folder), config.dtype, str(device), config.trust_remote_code)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' own bars and warnings out of the log."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(max(level, logging.WARNING))
+
+
+@lru_cache(maxsize=2)  # a teacher and its student
+def _load(folder: str, dtype: str, device: str, trust_remote_code: bool) -> Decoder:
+    from transformers import AutoModelForCausalLM
+
+    source, revision = pointed_to(Path(folder)) or (folder, None)
+    if trust_remote_code:
+        access.check_code(source)
+    place = local_folder(source, revision, weights=True, code=trust_remote_code)
+    with quiet_transformers(), model_view(place, weights=True, code=trust_remote_code) as view:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(view),
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=trust_remote_code,
+        )
+    model.name_or_path = model.config.name_or_path = source
+    model.to(torch.device(device)).eval().requires_grad_(False)
+    n_rows = model.get_output_embeddings().weight.shape[0]
+    return Decoder(model, min(load_tokenizer(Path(folder)).n_tokens, n_rows))
