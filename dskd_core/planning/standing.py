@@ -8,7 +8,8 @@ that was changed in place is taken for the old one: an estimate may be wrong by 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dskd_core.config import PipelineConfig, Settings
+from dskd_core.config import PipelineConfig
+from dskd_core.config.settings import Settings
 from dskd_core.planning.findings import teacher_that_stands
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 from dskd_core.training.loop.inputs import has_sense_terms

@@ -20,7 +20,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from dskd_core.config import PipelineConfig, Settings
+from dskd_core.config import PipelineConfig
+from dskd_core.config.settings import Settings
 from dskd_core.errors import ConfigError
 from dskd_core.store import private_places
 

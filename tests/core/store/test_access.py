@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from dskd_core.config import PipelineConfig, Settings, TaggedSourceConfig
+from dskd_core.config import PipelineConfig, TaggedSourceConfig
+from dskd_core.config.settings import Settings
 from dskd_core.corpus.readers import source_files
 from dskd_core.errors import ConfigError
 from dskd_core.evaluation.word_senses.files import files_of

@@ -1,0 +1,36 @@
+"""The text, and how it is cut into windows."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dskd_core.config.settings import Count, Name, Seed, Settings, Uri
+
+
+class CorpusConfig(Settings):
+    """The text the teacher reads, and how it is cut into windows."""
+
+    source: Uri = "sample:enwiki-206"
+    """A file, a folder of files, hf:NAME (a datasets name), or sample:enwiki-206."""
+    format: Literal["auto", "mediawiki", "jsonl", "parquet", "text", "dataset"] = "auto"
+    """How to read it; auto decides by the file's name."""
+    text_field: str = "text"
+    """The field or column with the text (jsonl, parquet, dataset)."""
+    id_field: str = "id"
+    """The field or column that names a document; absent values become file name and row."""
+    dataset_config: Name | None = None
+    """Configuration name of a datasets source."""
+    dataset_split: str = "train"
+    """Split of a datasets source."""
+    window_tokens: Annotated[int, Field(ge=8)] = 256
+    """Longest window in tokens; a window never crosses a document."""
+    min_document_tokens: Count = 16
+    """Shorter documents are skipped and counted."""
+    max_document_tokens: Count | None = None
+    """Read only the first so many tokens of a document; unlimited if empty."""
+    max_tokens: Count | None = None
+    """Stop taking documents (in an order fixed by the seed) beyond so many tokens."""
+    heldout_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
+    """Share of documents kept for evaluation: never embedded, never trained on."""
+    seed: Seed = 0
+    """Fixes which documents are taken and which are held out."""

@@ -1,0 +1,91 @@
+"""Which students are trained and compared, and on what."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from dskd_core.config.settings import Count, Seed, Settings, Share, Uri
+from dskd_core.config.training import Arm
+
+
+class TaggedSourceConfig(Settings):
+    """One set of words with known senses or relations, to judge every subject's states by."""
+
+    kind: Literal["wic", "coarse_wsd", "in_context", "pairs", "wordnet_examples", "wordnet_wic"]
+    """The format: wic (X.data.txt and X.gold.txt), coarse_wsd (a folder for each word),
+    in_context (a table or JSONL of word, sense, sentence), pairs (word_a, word_b, label), or the
+    example sentences of a WordNet folder: wordnet_examples, wordnet_wic (pairs of them)."""
+    uri: Uri
+    """The file or folder."""
+    name: str | None = None
+    """What reports call it; the file's or folder's name if empty."""
+    state: Literal["as_filed", "before", "at"] = "as_filed"
+    """Which state stands for a token in its context: the one before it, which predicts it, or its
+    own. as_filed: as the dictionary's embeddings were filed: before for the keys predicted and
+    next, at for input. Pairs are always at: they have no context before them."""
+    train_share: Share = 0.5
+    """Share of the items that labels senses and sets thresholds, where the source has no train
+    part of its own; the others are scored."""
+    max_items: Count | None = None
+    """Most items read of each part, a sample fixed by their content; all if empty."""
+    batch_tokens: Count = 4096
+    """Tokens (padding included) of one batch of sentences."""
+
+
+class BenchmarkConfig(Settings):
+    """One benchmark that teacher and students are scored on."""
+
+    task: Literal["arc", "commonsense_qa", "mmlu", "piqa", "squad"]
+    """Which benchmark; it decides the file's format, the prompt's wording and the metric."""
+    uri: Uri
+    """The file or folder its authors publish, or hf:NAME (a datasets name)."""
+    labels_uri: Uri | None = None
+    """PIQA's separate file of labels."""
+    exemplars_uri: Uri | None = None
+    """Where exemplars come from: train or dev questions in the same format; the evaluated file
+    itself, without the item, if empty (as SQuAD needs it, whose exemplar shares the paragraph)."""
+    exemplars_labels_uri: Uri | None = None
+    """PIQA's file of labels of the exemplars."""
+    n_exemplars: Annotated[int, Field(ge=0)] = 5
+    """Answered questions before each item (1 for squad in the paper)."""
+    answer_tokens: Count = 1
+    """Tokens generated as the answer in the paper's protocol (10 for squad in the paper)."""
+    max_items: Count | None = None
+    """Score so many items only, a sample fixed by the seed; all of them if empty."""
+
+
+class EvaluationConfig(Settings):
+    """How students are compared."""
+
+    arms: tuple[Arm, ...] = ("kd", "dskd", "kd_mse")
+    """kd: both sense weights 0. dskd: the training settings as they are. Controls: kd_mse, KD plus
+    plain MSE to the teacher's state; dskd_own, the next token's own senses only;
+    dskd_shuffled, every token given another's relations; dskd_no_hinge, no push from antonyms."""
+    seeds: tuple[Seed, ...] = (0, 1, 2)
+    """Every arm is trained once with each."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """Level of the intervals."""
+    n_resamples: Count = 2000
+    """Bootstrap resamples of an interval."""
+    benchmarks: tuple[BenchmarkConfig, ...] = ()
+    """The benchmarks teacher and students are scored on; none if empty."""
+    protocols: tuple[Literal["paper", "harness"], ...] = ("paper",)
+    """paper: chat template, exemplars of the same kind, generated answer. harness:
+    lm-evaluation-harness's own tasks, by log-likelihood (needs the extra eval)."""
+    benchmark_batch_tokens: Count = 8192
+    """Tokens (padding included) of one batch of benchmark items."""
+    benchmark_shard_tokens: Count = 131_072
+    """Prompt tokens a shard of benchmark items: the unit of work and of retry."""
+    benchmark_seed: Seed = 0
+    """Fixes the sample of items and the exemplars of the paper's protocol."""
+    tagged: tuple[TaggedSourceConfig, ...] = ()
+    """Words with known senses or relations that every subject is scored on."""
+
+    @field_validator("arms")
+    @classmethod
+    def _kd_is_the_yardstick(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+        if "kd" not in arms:
+            raise ValueError(f"arms {arms} lack 'kd'; every other arm is compared with it: add it")
+        if len(set(arms)) < len(arms):
+            raise ValueError(f"arms {arms} name one twice; name each once")
+        return arms

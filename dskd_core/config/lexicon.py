@@ -1,0 +1,45 @@
+"""The human sources of word pairs and derivations."""
+
+from datetime import date
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from dskd_core.config.settings import Count, Settings, Uri
+
+
+class SourceConfig(Settings):
+    """One lexicon or morphology file."""
+
+    kind: str
+    """The reader: roget, wiktextract, word_pairs, synonym_pairs, antonym_pairs, wordnet, moby;
+    for morphology morphynet, morpholex."""
+    uri: Uri
+    """The file (for wordnet the folder), or sample:roget or sample:morphynet."""
+    licence: str | None = None
+    """Licence of the rows, carried to the end; each reader knows its source's own."""
+    made_on: date | None = None
+    """The day a Wiktextract file was extracted, where you know it and its name does not say."""
+
+
+class LexiconConfig(Settings):
+    """The human sources of word relations."""
+
+    sources: tuple[SourceConfig, ...] = (SourceConfig(kind="roget", uri="sample:roget"),)
+    """Where pairs come from."""
+    morphology: tuple[SourceConfig, ...] = (SourceConfig(kind="morphynet", uri="sample:morphynet"),)
+    """Where affix segmentations come from, for the negation step."""
+    language: str = "en"
+    """Only entries of this language are read, where a source mixes languages."""
+    excluded_tags: tuple[str, ...] = ("form-of", "obsolete", "misspelling", "archaic", "alt-of")
+    """Wiktextract tags whose senses and items are left out."""
+    max_group_words: Count = 40
+    """A Roget semicolon group with more words than this is too loose and is left out."""
+    shard_bytes: Annotated[int, Field(ge=1 << 10)] = 256 << 20
+    """Bytes of a plain Wiktextract or Moby file a shard: the unit of work and of retry."""
+
+    @model_validator(mode="after")
+    def _some_source(self) -> Self:
+        if not self.sources:
+            raise ValueError("sources is empty; name at least one lexicon, such as sample:roget")
+        return self

@@ -1,0 +1,109 @@
+"""All stages together, and parameter files."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import ValidationError, model_validator
+
+from dskd_core.config.corpus import CorpusConfig
+from dskd_core.config.dictionary import DictionaryConfig
+from dskd_core.config.embeddings import EmbeddingsConfig
+from dskd_core.config.evaluation import EvaluationConfig
+from dskd_core.config.lexicon import LexiconConfig
+from dskd_core.config.prompts import PromptsConfig
+from dskd_core.config.relations import RelationsConfig
+from dskd_core.config.senses import SensesConfig
+from dskd_core.config.settings import Settings, Uri
+from dskd_core.config.student import StudentConfig
+from dskd_core.config.teacher import TeacherConfig
+from dskd_core.config.training import TrainingConfig
+from dskd_core.config.words import WordsConfig
+from dskd_core.errors import ConfigError
+from dskd_core.redaction import redact
+
+
+class PipelineConfig(Settings):
+    """All stages under one root: what every flow takes."""
+
+    root_uri: Uri = "work/artifacts"
+    """Where artifacts are kept: a folder, or an s3:// prefix."""
+    teacher: TeacherConfig = TeacherConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    prompts: PromptsConfig = PromptsConfig()
+    embeddings: EmbeddingsConfig = EmbeddingsConfig()
+    senses: SensesConfig = SensesConfig()
+    lexicon: LexiconConfig = LexiconConfig()
+    relations: RelationsConfig = RelationsConfig()
+    words: WordsConfig = WordsConfig()
+    dictionary: DictionaryConfig = DictionaryConfig()
+    student: StudentConfig = StudentConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _stages_agree(self) -> Self:
+        if self.embeddings.batch_tokens < self.corpus.window_tokens:
+            raise ValueError(
+                f"embeddings.batch_tokens {self.embeddings.batch_tokens} is less than one window "
+                f"of corpus.window_tokens {self.corpus.window_tokens}; raise the first"
+            )
+        n_layers = self.student.n_layers
+        if n_layers is not None and self.student.n_trainable_layers > n_layers:
+            raise ValueError(
+                f"student.n_trainable_layers {self.student.n_trainable_layers} exceeds "
+                f"student.n_layers {n_layers}; lower the first"
+            )
+        if self.training.n_candidates < 1:
+            raise ValueError("training.n_candidates must be at least 1")
+        if self.corpus.heldout_share == 0.0 and self.evaluation.seeds:
+            raise ValueError(
+                "corpus.heldout_share 0.0 leaves no text to score students on; set it above 0"
+            )
+        return self
+
+
+def load_config(path: Path) -> PipelineConfig:
+    """Read a parameter file (YAML) into settings.
+
+    Raises:
+        ConfigError: if the file is not YAML or a value is refused; every refused key is named.
+    """
+    try:
+        return parse_config(yaml.safe_load(path.read_text("utf-8")) or {}, str(path))
+    except yaml.YAMLError as error:
+        told = redact(f"{path} is not YAML ({error})")
+        raise ConfigError(f"{told}; correct the line it names.") from error
+
+
+def parse_config(values: Any, origin: str) -> PipelineConfig:
+    """Turn plain values into settings.
+
+    Raises:
+        ConfigError: if a value is refused; every refused key is named with its value.
+    """
+    try:
+        return PipelineConfig.model_validate(values)
+    except ValidationError as error:
+        refused = redact("; ".join(_told(e) for e in error.errors()))
+        raise ConfigError(
+            f"{origin} is refused: {refused}. Correct these keys; dskd_core/config/ has them all."
+        ) from error
+
+
+def _told(error: Any) -> str:
+    """Return one refusal of pydantic: the key, its value and why."""
+    name = ".".join(str(part) for part in error["loc"]) or "config"
+    if error["type"] == "value_error":
+        return f"{name}: {error['msg'].removeprefix('Value error, ')}"
+    if error["type"] == "string_pattern_mismatch" and "hf:" not in error["ctx"]["pattern"]:
+        return (
+            f"{name} has a ':' or an '@', as no name on the hub has, and is not shown here: "
+            "it may carry credentials; give those in the environment (HF_TOKEN)"
+        )
+    if error["type"] == "string_pattern_mismatch":
+        return (
+            f"{name} carries credentials before an '@' (not shown here); give them in the "
+            "environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+        )
+    return f"{name}={error['input']!r}: {error['msg']}"

@@ -1,0 +1,41 @@
+"""Which of the teacher's layers make the student, and which train."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dskd_core.config.settings import Count, Settings
+
+
+class StudentConfig(Settings):
+    """The student's shape: a copy of part of the teacher."""
+
+    n_layers: Count | None = None
+    """Layers kept; half of the teacher's if empty. Not set where layers is a list."""
+    layers: Literal["first", "first_last", "spaced"] | tuple[Annotated[int, Field(ge=0)], ...] = (
+        "first"
+    )
+    """Which of the teacher's layers are copied: the first ones (paper), all but the trainable
+    ones from the first and those from the last, evenly spaced ones, or a list counted from 0."""
+    n_trainable_layers: Count = 2
+    """The last so many of them train; everything else, embeddings and head too, is frozen."""
+
+    @model_validator(mode="after")
+    def _listed_layers_agree(self) -> Self:
+        if isinstance(self.layers, str):
+            return self
+        if list(self.layers) != sorted(set(self.layers)) or not self.layers:
+            raise ValueError(
+                f"layers {list(self.layers)} must name at least one layer, each once, ascending"
+            )
+        if self.n_layers not in {None, len(self.layers)}:
+            raise ValueError(
+                f"n_layers {self.n_layers} contradicts the {len(self.layers)} layers listed in "
+                "layers; leave n_layers empty"
+            )
+        if self.n_trainable_layers > len(self.layers):
+            raise ValueError(
+                f"n_trainable_layers {self.n_trainable_layers} exceeds the {len(self.layers)} "
+                "layers listed in layers; lower it"
+            )
+        return self

@@ -1,0 +1,108 @@
+"""The objective (Eq. 3-5) and the steps that minimise it."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dskd_core.config.settings import Count, Name, Seed, Settings, Share, Weight
+
+Arm = Literal["kd", "dskd", "kd_mse", "dskd_own", "dskd_shuffled", "dskd_no_hinge"]
+
+
+class TrainingConfig(Settings):
+    """Distillation (Eq. 3-5). KD is the same run with positive_weight = negative_weight = 0."""
+
+    mode: Literal["auto", "cached", "online", "precomputed"] = "auto"
+    """cached: the teacher runs once and leaves its activations for all epochs, seeds and arms.
+    online: the teacher runs beside the student. auto: cached where max_activation_bytes suffice,
+    else online. precomputed: activations made elsewhere; the teacher's weights are never read."""
+    divergence: Literal["forward_kl", "reverse_kl", "jsd"] = "forward_kl"
+    """What the teacher's and the student's distributions are compared with; forward in the paper,
+    and the only one that needs no second pass over the vocabulary."""
+    n_candidates: Count = 5
+    """kappa: nearest positives, and nearest negatives, kept at a position."""
+    positive_weight: Weight = 1.0
+    """beta_p: weight of the pull to the senses of the next token and of its synonyms."""
+    negative_weight: Weight = 1.0
+    """beta_n: weight of the push from the senses of antonyms."""
+    margin: Weight | Literal["calibrated"] = 1.0
+    """gamma: MSE below which an antonym's sense pushes; calibrated takes the margin_quantile of
+    that MSE between the teacher's states and the antonyms' senses nearest to them."""
+    margin_quantile: Share = 0.5
+    """Quantile that a calibrated margin is set to."""
+    state_weight: Weight = 0.0
+    """Weight of plain MSE(student state, teacher state): the control arm, 0 in the paper."""
+    kl_weight: Weight = 0.7
+    """alpha: weight of T^2 KL(teacher || student)."""
+    temperature: Annotated[float, Field(gt=0.0)] = 2.0
+    """T: temperature of the KL."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1.5e-4
+    """Peak learning rate of AdamW."""
+    weight_decay: Weight = 1e-3
+    """Weight decay of AdamW."""
+    warmup_share: Share = 0.1
+    """Share of the steps in which the learning rate rises; then it falls along a cosine."""
+    n_epochs: Annotated[float, Field(gt=0.0)] = 2.0
+    """Passes over the training windows."""
+    max_train_tokens: Count | None = None
+    """Train on so many tokens of the corpus only; all of them if empty."""
+    max_heldout_tokens: Count | None = None
+    """Score so many held-out tokens only; all of them if empty."""
+    batch_windows: Count = 8
+    """Windows of one step, over all ranks and accumulated batches."""
+    length_sorted_steps: Count = 1
+    """Windows of so many steps are sorted by length before they are dealt out to these steps, which
+    come in random order: less padding where lengths differ, as those of prompts do. 1: as drawn."""
+    n_accumulated: Count = 1
+    """Batches one step's windows are cut into, one after the other, to save memory."""
+    n_ranks: Count = 1
+    """Data-parallel processes on this machine, each with its own share of a step's windows."""
+    prompt_weight: Weight = 1.0
+    """Weight of a prompt's positions in CE and KL, where the text has prompts and answers."""
+    answer_weight: Weight = 1.0
+    """Weight of an answer's positions in CE and KL."""
+    max_grad_norm: Annotated[float, Field(gt=0.0)] | None = 1.0
+    """Gradients are scaled down to this norm; not clipped if empty."""
+    semantic_positions: Literal["sampled", "all"] = "sampled"
+    """Which positions get L_sem: a sample as in the paper (see related_share), or every one."""
+    related_share: Share = 0.4
+    """Share of a window's positions with relations that get L_sem, and as many random others."""
+    min_related: Annotated[int, Field(ge=0)] = 25
+    """At least so many of them, where there are so many."""
+    compute_dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Precision of the matrix products; master weights, softmax and sums are float32. auto:
+    bfloat16 where the device multiplies it natively, else float32."""
+    max_activation_bytes: Annotated[int, Field(ge=1 << 20)] = 8 << 30
+    """Most bytes of stored activations; a plan beyond it is refused."""
+    checkpoint_steps: Count = 20
+    """Steps between checkpoints a killed run resumes from."""
+    n_checkpoints: Count = 1
+    """Latest checkpoints kept of a run that is not finished."""
+    validation_steps: Count | None = None
+    """Score the student on validation documents every so many steps; never if empty."""
+    validation_share: Share = 0.2
+    """Share of the held-out documents used for that, and left out of the final scores."""
+    keep: Literal["last", "best"] = "last"
+    """Export the weights of the last step, or those of the lowest validation CE."""
+    max_loss_growth: Annotated[float, Field(gt=1.0)] = 10.0
+    """Stop where the loss exceeds so many times the median of the last 50 steps."""
+    compile_head: bool = True
+    """Compile the element-wise part of the vocabulary pass where a compiler is found."""
+    compile_layers: bool = True
+    """Compile the trained layers, likewise, and online the teacher's, for windows of full length;
+    half a minute once, which some hundreds of steps repay."""
+    hub_repository: Name | None = None
+    """Push finished students to this hub repository, a branch each; not pushed if empty."""
+    seed: Seed = 0
+    """Order of the windows and choice of the positions."""
+
+    @property
+    def validated_share(self) -> float:
+        """Share of the held-out documents that is for validation: 0 where there is none."""
+        return self.validation_share if self.validation_steps else 0.0
+
+    @model_validator(mode="after")
+    def _the_best_is_measured(self) -> Self:
+        if self.keep == "best" and self.validation_steps is None:
+            raise ValueError("keep 'best' needs a validation CE; set validation_steps")
+        return self
