@@ -86,12 +86,13 @@ def flows(config: PipelineConfig, shards: list[Shard], *, limited: bool) -> tupl
     """Return a flow over the shards, into another root, and one over shards that do nothing."""
     from prefect import flow, get_client
 
-    from flows.runners.threads import configured
-    from tasks import embeddings
+    from flows.runners.choice import ChosenRunner
     from tasks.policy import GPU_LIMIT, gpu_slot, gpu_task, is_limited
+    from tasks.sharded import TASKS
     from tasks.shards import in_slots
 
     teacher, corpus = (artifact.uri for artifact in inputs(config))
+    uris = {"teacher": teacher, "corpus": corpus}
     elsewhere = config.model_copy(update={"root_uri": f"{config.root_uri}-flow"})
 
     @gpu_task(name="nothing", task_run_name="nothing {number}")
@@ -99,12 +100,12 @@ def flows(config: PipelineConfig, shards: list[Shard], *, limited: bool) -> tupl
         with gpu_slot():
             return str(number)
 
-    @flow(name="extraction", task_runner=configured())
+    @flow(name="extraction", task_runner=ChosenRunner())
     def extraction(n_shards: int) -> list[str]:
-        calls = {s.name: (elsewhere, teacher, corpus, s) for s in shards[:n_shards]}
-        return in_slots("embeddings", embeddings.extract, calls)
+        calls = {s.name: (elsewhere, uris, s) for s in shards[:n_shards]}
+        return in_slots("embeddings", TASKS["embeddings"].make, calls)
 
-    @flow(name="nothings", task_runner=configured())
+    @flow(name="nothings", task_runner=ChosenRunner())
     def nothings(n_shards: int) -> list[str]:
         if limited and not is_limited():
             with get_client(sync_client=True) as client:  # as infra/register.py does

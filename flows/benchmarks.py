@@ -3,15 +3,16 @@
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
 from flows.beginning import begin
-from flows.runners.threads import DEFAULTS, Made, dskd_flow
-from flows.train import dictionary_of, models_of, train_students
+from flows.flow import DEFAULTS, dskd_flow
+from flows.train import find_dictionary, models, train_students
 from tasks import benchmarks as tasks
 from tasks import prompts
 from tasks.shards import in_slots
+from tasks.stage_uris import StageUris
 
 
 @dskd_flow("benchmarks on {config.teacher.source}")
-def benchmarks(config: PipelineConfig = DEFAULTS) -> Made:
+def benchmarks(config: PipelineConfig = DEFAULTS) -> StageUris:
     """Score teacher and students on every benchmark; what is missing is made first.
 
     Args:
@@ -23,26 +24,26 @@ def benchmarks(config: PipelineConfig = DEFAULTS) -> Made:
     config = begin(config)
     if not config.evaluation.benchmarks:
         raise ConfigError("evaluation.benchmarks is empty; name at least one benchmark.")
-    return with_benchmarks(config, train_students(config, dictionary_of(config)))
+    return with_benchmarks(config, train_students(config, find_dictionary(config)))
 
 
-def with_benchmarks(config: PipelineConfig, made: Made) -> Made:
+def with_benchmarks(config: PipelineConfig, uris: StageUris) -> StageUris:
     """Score what stands on the benchmarks of the settings; without any, change nothing.
 
     The teacher is scored where its artifact is among what was made.
 
     Args:
         config: the settings of all stages.
-        made: the URIs that ``train_students`` returned.
+        uris: what ``train_students`` returned.
 
     Returns:
-        ``made`` with the list of scores under ``benchmarks``.
+        ``uris`` with the list of scores under ``benchmarks``.
     """
     evaluation = config.evaluation
     if not evaluation.benchmarks:
-        return made
-    models = models_of(config, made)
-    first = next(iter(models.values()))  # all have the teacher's tokenizer
+        return uris
+    scored = models(config, uris)
+    first = next(iter(scored.values()))  # all have the teacher's tokenizer
     asked = {
         f"{benchmark.task} {number} {protocol}": (number, protocol)
         for number, benchmark in enumerate(evaluation.benchmarks)
@@ -53,13 +54,13 @@ def with_benchmarks(config: PipelineConfig, made: Made) -> Made:
         for name, (number, protocol) in asked.items()
     }
     trained_on = None
-    if config.prompts.sources and "teacher" in made:
-        trained_on = prompts.questions.submit(config, made["teacher"]).result()
+    if config.prompts.sources and uris.teacher:
+        trained_on = prompts.questions.submit(config, uris.teacher).result()
     scores = {
-        name: _scores(config, name, model, items, trained_on) for name, model in models.items()
+        name: _scores(config, name, model, items, trained_on) for name, model in scored.items()
     }
     tasks.show(scores)
-    return made | {"benchmarks": list(scores.values())}
+    return uris.having(benchmarks=list(scores.values()))
 
 
 def _scores(

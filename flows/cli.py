@@ -48,15 +48,15 @@ def run(parameters: ParameterFile) -> None:
         use_own_prefect()
         with watched(config, str(parameters)) as watch:
             from flows.pipeline import pipeline
-            from flows.runners.threads import configured
+            from flows.runners.choice import ChosenRunner
 
             watch.hear_logs()
-            configured().duplicate()  # a wrong place is refused before a server starts
+            ChosenRunner().duplicate()  # a wrong place is refused before a server starts
             watch.estimate(config)
             state = pipeline(config, return_state=True)
-        made = _made(state, watch.log)
-    print_places(made)
-    print_comparison(made["report"])
+        uris = _result(state, watch.log)
+    print_places(uris)
+    print_comparison(uris.report)
     run_id = state.state_details.flow_run_id
     served = os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
     console.print(f"\n{watch.outcome()}", highlight=False)
@@ -178,7 +178,7 @@ def parameters(file: ParameterFile) -> None:
         print(json.dumps({"config": load_config(file).model_dump(mode="json")}))
 
 
-def _made(state: Any, log: Path) -> Any:
+def _result(state: Any, log: Path) -> Any:
     """Return what a run made; say why it failed, and exit with 1."""
     try:
         return state.result()

@@ -3,14 +3,15 @@
 from dskd_core.config import PipelineConfig
 from flows.beginning import begin
 from flows.benchmarks import with_benchmarks
-from flows.runners.threads import DEFAULTS, Made, dskd_flow
+from flows.flow import DEFAULTS, dskd_flow
 from flows.sense_scores import with_sense_scores
-from flows.train import dictionary_of, train_students
+from flows.train import find_dictionary, train_students
 from tasks import evaluation
+from tasks.stage_uris import StageUris
 
 
 @dskd_flow("evaluate {config.teacher.source}")
-def evaluate(config: PipelineConfig = DEFAULTS) -> Made:
+def evaluate(config: PipelineConfig = DEFAULTS) -> StageUris:
     """Score and compare every student; what is missing is made first.
 
     Args:
@@ -20,21 +21,21 @@ def evaluate(config: PipelineConfig = DEFAULTS) -> Made:
         The URI of the artifact of every stage, the report's among them.
     """
     config = begin(config)
-    return compare_students(config, train_students(config, dictionary_of(config)))
+    return compare_students(config, train_students(config, find_dictionary(config)))
 
 
 @dskd_flow("report on {config.teacher.source}")
-def compare_students(config: PipelineConfig, made: Made) -> Made:
+def compare_students(config: PipelineConfig, uris: StageUris) -> StageUris:
     """Score on benchmarks and on words with known senses, if any are named; compare all scores.
 
     Args:
         config: the settings of all stages.
-        made: the URIs that ``train_students`` returned.
+        uris: what ``train_students`` returned.
 
     Returns:
-        ``made`` with the report.
+        ``uris`` with the report.
     """
-    made = with_sense_scores(config, with_benchmarks(config, made))
-    items = [*made.get("benchmarks", []), *made.get("sense_scores", [])]
-    report = evaluation.report.submit(config, made["scores"], made["students"], items).result()
-    return made | {"report": report}
+    uris = with_sense_scores(config, with_benchmarks(config, uris))
+    items = [*uris.benchmarks, *uris.sense_scores]
+    report = evaluation.report.submit(config, uris.scores, uris.students, items).result()
+    return uris.having(report=report)

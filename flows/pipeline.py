@@ -5,13 +5,14 @@ from prefect import get_run_logger
 from dskd_core.config import PipelineConfig
 from flows.beginning import begin
 from flows.evaluate import compare_students
-from flows.runners.threads import DEFAULTS, Made, dskd_flow
-from flows.train import dictionary_of, train_students
+from flows.flow import DEFAULTS, dskd_flow
+from flows.train import find_dictionary, train_students
 from tasks.artifacts import show_summary
+from tasks.stage_uris import StageUris
 
 
 @dskd_flow("pipeline of {config.teacher.source}")
-def pipeline(config: PipelineConfig = DEFAULTS) -> Made:
+def pipeline(config: PipelineConfig = DEFAULTS) -> StageUris:
     """Run every stage; finished work is found, not repeated.
 
     Args:
@@ -21,9 +22,9 @@ def pipeline(config: PipelineConfig = DEFAULTS) -> Made:
         The URI of the artifact of every stage, and lists of them for students and scores.
     """
     config = begin(config)
-    made = dictionary_of(config)
-    made = train_students(config, made)
-    made = compare_students(config, made)
-    show_summary(made)
+    uris = find_dictionary(config)
+    uris = train_students(config, uris)
+    uris = compare_students(config, uris)
+    show_summary(uris.listed())
     get_run_logger().info("All artifacts lie under %s", config.root_uri)
-    return made
+    return uris

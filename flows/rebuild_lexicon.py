@@ -2,12 +2,13 @@
 
 from dskd_core.config import PipelineConfig
 from dskd_core.store.access import check_settings
-from flows.runners.threads import DEFAULTS, Made, dskd_flow
-from tasks import embeddings, lexicon, relations, words
+from flows.flow import DEFAULTS, dskd_flow
+from tasks import lexicon, relations, teacher, words
+from tasks.stage_uris import StageUris
 
 
 @dskd_flow("rebuild lexicon for {config.teacher.source}")
-def rebuild_lexicon(config: PipelineConfig = DEFAULTS) -> Made:
+def rebuild_lexicon(config: PipelineConfig = DEFAULTS) -> StageUris:
     """Read the lexicons again and spell their words; unchanged files are found done.
 
     The next ``build_dictionary`` joins the new words with the senses that stand.
@@ -21,11 +22,11 @@ def rebuild_lexicon(config: PipelineConfig = DEFAULTS) -> Made:
     check_settings(config)
     pairs = lexicon.lexicon.submit(config)
     related = relations.relations.submit(config, pairs)
-    teacher = embeddings.teacher.submit(config)
-    spelled = words.words.submit(config, related, teacher)
-    return {
-        "teacher": teacher.result(),
-        "lexicon": pairs.result(),
-        "relations": related.result(),
-        "words": spelled.result(),
-    }
+    model = teacher.teacher.submit(config)
+    spelled = words.words.submit(config, related, model)
+    return StageUris(
+        teacher=model.result(),
+        lexicon=pairs.result(),
+        relations=related.result(),
+        words=spelled.result(),
+    )

@@ -6,20 +6,11 @@ from prefect import get_run_logger
 
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import DskdError
-from flows.activations import capture_activations
 from flows.beginning import begin
-from flows.build_dictionary import cluster_senses, extract_embeddings
-from flows.runners.threads import DEFAULTS, dskd_flow
-from flows.train import answer_prompts
-from tasks import lexicon, missing
+from flows.flow import DEFAULTS, dskd_flow
+from flows.sharded import make_sharded
+from tasks import lexicon, survey
 from tasks.shards import ShardError
-
-_MAKERS = {
-    "embeddings": extract_embeddings,
-    "senses": cluster_senses,
-    "prompts": answer_prompts,
-    "activations": capture_activations,
-}
 
 
 @dskd_flow("retry shards of {config.teacher.source}")
@@ -37,7 +28,7 @@ def retry_shards(config: PipelineConfig = DEFAULTS) -> list[dict[str, Any]]:
     """
     config = begin(config)
     refused: list[Exception] = []
-    for stage in missing.survey.submit(config).result():
+    for stage in survey.survey.submit(config).result():
         if stage.is_whole:
             continue
         if stage.waits_for:
@@ -49,11 +40,11 @@ def retry_shards(config: PipelineConfig = DEFAULTS) -> list[dict[str, Any]]:
             refused.append(error)
     if refused:
         raise refused[0]
-    return [stage.row() for stage in missing.survey.submit(config).result()]
+    return [stage.row() for stage in survey.survey.submit(config).result()]
 
 
-def _make(config: PipelineConfig, stage: missing.Shards) -> None:
+def _make(config: PipelineConfig, stage: survey.Shards) -> None:
     if stage.stage == "lexicon":  # its task reads its shards itself, and finds those that stand
         lexicon.lexicon.submit(config).result()
     else:
-        _MAKERS[stage.stage](config, dict(stage.inputs), stage.done)
+        make_sharded(config, stage.stage, dict(stage.inputs), stage.done)

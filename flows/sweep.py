@@ -7,9 +7,10 @@ from pydantic import BeforeValidator, Field
 from dskd_core.config import PipelineConfig
 from dskd_core.credentials import NO_CREDENTIALS, check_no_credentials
 from flows.beginning import begin
-from flows.runners.threads import DEFAULTS, Made, dskd_flow
+from flows.flow import DEFAULTS, dskd_flow
 from flows.train import train
 from tasks import evaluation
+from tasks.stage_uris import StageUris
 
 Grid = Annotated[
     dict[str, list[Any]],
@@ -38,7 +39,7 @@ def sweep(
     config: PipelineConfig = DEFAULTS,
     grid: Grid = ABLATIONS,
     design: Literal["one_at_a_time", "product"] = "one_at_a_time",
-) -> Made:
+) -> StageUris:
     """Train and score KD and DSKD at every point; compare them in one table.
 
     Args:
@@ -52,8 +53,8 @@ def sweep(
     """
     config = begin(config)
     points = evaluation.points(config, grid, design)
-    scores = {name: train(point)["scores"] for name, point in points.items()}
-    return {
-        "sweep": evaluation.sweep.submit(config, list(grid), scores).result(),
-        "scores": [uri for uris in scores.values() for uri in uris],
-    }
+    scores = {name: train(point).scores for name, point in points.items()}
+    return StageUris(
+        sweep=evaluation.sweep.submit(config, list(grid), scores).result(),
+        scores=[uri for uris in scores.values() for uri in uris],
+    )

@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tasks.stage_uris import StageUris
+
 console = Console(soft_wrap=True)
 if not console.is_terminal:
     console.width = 140
@@ -42,15 +44,14 @@ class PrintedProgress:
             self._last = monotonic()
 
 
-def print_places(made: dict[str, Any]) -> None:
+def print_places(made: StageUris) -> None:
     """Print where the artifacts of a run lie, and their sizes."""
     from dskd_core.store.artifacts import ArtifactStore
     from tasks.artifacts import in_bytes
 
-    root = made["report"].rsplit("/", 2)[0]
+    root = str(made.report).rsplit("/", 2)[0]
     rows = []
-    for stage, uris in made.items():
-        several = [uris] if isinstance(uris, str) else uris
+    for stage, several in made.listed().items():
         size = in_bytes(sum(_bytes_with_shards(ArtifactStore(root), uri) for uri in several))
         place = several[0].removeprefix(f"{root}/")
         if len(several) > 1:

@@ -2,7 +2,7 @@
 
 from dskd_core.config import PipelineConfig
 from dskd_core.store.access import check_settings
-from flows.runners.threads import DEFAULTS, dskd_flow
+from flows.flow import DEFAULTS, dskd_flow
 from tasks import tidy as tasks
 
 

@@ -253,12 +253,12 @@ def show_terms(title: str, history: Sequence[dict[str, Any]]) -> None:
     create_table_artifact(rows, key=key_of(f"{title} terms"), description=f"{title}: loss terms")
 
 
-def show_summary(made: Mapping[str, Any]) -> None:
+def show_summary(made: Mapping[str, Sequence[str]]) -> None:
     """Show every artifact of a run in one table: whether and why it was made, size and place."""
     began, standing = _run_began(), cache(standing_at)  # students and scores share theirs
     rows = []
     for stage, uris in made.items():
-        for artifact in map(opened, [uris] if isinstance(uris, str) else uris):
+        for artifact in map(opened, uris):
             rows.append(
                 {
                     "stage": stage,

@@ -6,14 +6,14 @@ from typing import Any
 from dskd_core.config import PipelineConfig
 from tasks.artifacts import opened, show_page, shown, shown_on_gpu, store_of
 from tasks.policy import cpu_task, gpu_task
-from tasks.training import Places, inputs_of
+from tasks.training import InputUris
 
 Points = dict[str, PipelineConfig]
 """The settings of every point of a sweep, by name."""
 
 
 @gpu_task(name="scores", task_run_name="scores {subject}")
-def scores(config: PipelineConfig, places: Places, subject: str, student: str | None) -> str:
+def scores(config: PipelineConfig, inputs: InputUris, subject: str, student: str | None) -> str:
     """Score one student, or the teacher itself if ``student`` is None; return the scores' URI."""
     from dskd_core.evaluation.heldout.store import score_student
 
@@ -23,7 +23,7 @@ def scores(config: PipelineConfig, places: Places, subject: str, student: str | 
             store_of(config),
             config.training,
             config.teacher,
-            inputs_of(places),
+            inputs.opened(),
             opened(student) if student else None,
             progress=progress,
         ),

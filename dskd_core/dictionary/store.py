@@ -80,6 +80,18 @@ class Dictionary:
         """Size of the vocabulary V."""
         return len(self.own.offsets) - 1
 
+    def senses_of(self, token: int) -> NDArray[np.floating]:
+        """Return a token's own senses, [k_i, d]; none (k_i = 0) if it never occurred."""
+        return self.rows[self.own.rows_of(token)]
+
+    def synonyms_of(self, token: int) -> NDArray[np.floating]:
+        """Return the senses of its synonyms, [n, d], those of the heaviest pair first."""
+        return self.rows[self.synonyms.rows_of(token)]
+
+    def antonyms_of(self, token: int) -> NDArray[np.floating]:
+        """Return the senses of its antonyms, [n, d], those of the heaviest pair first."""
+        return self.rows[self.antonyms.rows_of(token)]
+
     def has_relations(self) -> NDArray[np.bool_]:
         """[V] bool: whether a token has a synonym or an antonym with senses."""
         return (np.diff(self.synonyms.offsets) > 0) | (np.diff(self.antonyms.offsets) > 0)

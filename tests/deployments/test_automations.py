@@ -10,7 +10,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.states import Completed, Scheduled
 from prefect.types._datetime import now
 
-from flows.runners.threads import DEFAULTS
+from flows.flow import DEFAULTS
 from flows.train import train as train_flow
 from tests.served import awaited
 

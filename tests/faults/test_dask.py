@@ -134,5 +134,5 @@ def test_a_killed_workers_shard_is_run_elsewhere_and_the_bytes_are_those_of_one_
     extractions = [row for rows in ran.values() for row in rows if row[2].startswith("extract")]
     assert {loads for *_, loads in extractions} <= {0, 1}, "the teacher is loaded once a process"
     single = config.model_copy(update={"root_uri": str(tmp_path / "single")})
-    assert Built(single).dictionary().fingerprint == made["dictionary"].rpartition("/")[2]
+    assert Built(single).dictionary().fingerprint == made.dictionary.rpartition("/")[2]
     assert contents(config.root_uri) == contents(single.root_uri)

@@ -6,7 +6,7 @@ import pytest
 
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 from flows.build_dictionary import build_dictionary
-from tasks import embeddings, senses
+from tasks.sharded import TASKS
 from tasks.shards import ShardError
 from tests.miniature import Built, make
 
@@ -22,7 +22,7 @@ def shards(root: str, stage: str) -> dict[str, Artifact]:
 
 
 @pytest.mark.parametrize(
-    ("stage", "task"), [("embeddings", embeddings.extract), ("senses", senses.cluster)]
+    ("stage", "task"), [(name, TASKS[name].make) for name in ("embeddings", "senses")]
 )
 def test_it_is_named_the_rest_completes_and_then_it_alone_is_made(
     tmp_path, monkeypatch, stage, task
@@ -46,7 +46,7 @@ def test_it_is_named_the_rest_completes_and_then_it_alone_is_made(
 
     cause.unlink()
     made = build_dictionary(config)
-    assert ArtifactStore.open(made["dictionary"]).record.content == content
+    assert ArtifactStore.open(made.dictionary).record.content == content
     after = shards(config.root_uri, stage)
     assert {name: after[name].record for name in kept} == {n: a.record for n, a in kept.items()}
     assert after[lost].record.content == wanted[lost].record.content

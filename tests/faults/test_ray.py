@@ -90,5 +90,5 @@ def test_a_pipeline_on_ray_makes_the_bytes_of_threads(tmp_path, head, monkeypatc
 
     made = pipeline(on_ray)
 
-    assert len(made["students"]) == 2
+    assert len(made.students) == 2
     assert contents(on_ray.root_uri) == contents(config.root_uri)

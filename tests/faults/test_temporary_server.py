@@ -64,7 +64,7 @@ from flows.settings import use_own_prefect
 use_own_prefect()
 from prefect import flow, task
 from dskd_core.training import interruption
-from flows.runners.threads import configured
+from flows.runners.choice import ChosenRunner
 
 @task
 def work(sign, kind):
@@ -81,11 +81,11 @@ def work(sign, kind):
         time.sleep(0.1)
         interruption.check()
 
-@flow(name="inner", task_runner=configured())
+@flow(name="inner", task_runner=ChosenRunner())
 def inner(*options):
     work.submit(*options).result()
 
-@flow(name="outer", task_runner=configured())
+@flow(name="outer", task_runner=ChosenRunner())
 def outer(*options):
     inner(*options)
 

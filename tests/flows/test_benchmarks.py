@@ -9,7 +9,7 @@ from dskd_core.errors import ConfigError
 from dskd_core.evaluation.benchmarks.store import load_items
 from dskd_core.store.artifacts import ArtifactStore
 from flows.benchmarks import benchmarks, with_benchmarks
-from flows.runners.threads import configured
+from flows.runners.choice import ChosenRunner
 from tests.core.evaluation.benchmarks.conftest import write_files
 from tests.core.prompts.conftest import write_teacher
 
@@ -40,7 +40,7 @@ def asked(tmp_path):
 def test_every_model_has_scores_on_every_benchmark_and_a_second_run_finds_them(asked):
     config, made = asked
 
-    @flow(task_runner=configured())
+    @flow(task_runner=ChosenRunner())
     def score():
         return with_benchmarks(config, made)
 

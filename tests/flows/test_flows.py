@@ -7,7 +7,7 @@ from dskd_core.errors import DataError
 from flows.build_dictionary import build_dictionary
 from flows.pipeline import pipeline
 from flows.rebuild_lexicon import rebuild_lexicon
-from tasks import embeddings
+from tasks.sharded import TASKS
 from tasks.shards import ShardError
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
@@ -27,8 +27,8 @@ STAGES = [
 @pytest.fixture
 def impatient(monkeypatch):
     """Retry at once."""
-    monkeypatch.setattr(embeddings.extract, "retry_delay_seconds", [0, 0, 0])
-    monkeypatch.setattr(embeddings.extract, "retry_jitter_factor", None)
+    monkeypatch.setattr(TASKS["embeddings"].make, "retry_delay_seconds", [0, 0, 0])
+    monkeypatch.setattr(TASKS["embeddings"].make, "retry_jitter_factor", None)
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def test_every_stage_runs_once_and_after_what_it_reads(core, small):
     made = pipeline(small)
     trained = ["untrained", "activations", "candidates", "students", "scores"]
     assert list(made) == [*STAGES, *trained, "report"]
-    assert len(made["students"]) == 4
-    assert len(made["scores"]) == 5, "four students and the teacher"
+    assert len(made.students) == 4
+    assert len(made.scores) == 5, "four students and the teacher"
     assert len(core.calls) == len(set(core.calls)) + 4, "scores share a name here, all else is once"
     order = {call: place for place, call in enumerate(core.calls)}
     for before, after in [

@@ -13,7 +13,7 @@ from prefect.exceptions import ParameterTypeError
 import flows
 import tasks
 from dskd_core.config import PipelineConfig
-from flows.runners.threads import RedactedFlow
+from flows.flow import RedactedFlow
 from flows.sweep import sweep
 from flows.tidy import tidy
 from tasks.tidy import tidy as tidy_task
@@ -23,19 +23,21 @@ OPTIONAL = {"flows.runners.ray": "prefect_ray", "flows.runners.dask": "prefect_d
 NAMES = sorted(
     module.name
     for package in (tasks, flows)
-    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 )
 MAY_IMPORT = {
     "task": {"tasks.policy"},
     "flow": set(),
-    "Flow": {"flows.runners.threads"},
+    "Flow": {"flows.flow"},
     "artifacts": {"tasks.redacted_pages"},
 }
 """What of Prefect makes tasks, flows and pages, and the modules that wrap it."""
 
 
 def imported_from_prefect(name: str) -> set[str]:
-    tree = ast.parse((ROOT / f"{name.replace('.', '/')}.py").read_text("utf-8"))
+    path = ROOT / name.replace(".", "/")
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    tree = ast.parse(source.read_text("utf-8"))
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "prefect":
@@ -51,7 +53,9 @@ def made_in(name: str) -> list:
     if name in OPTIONAL:
         pytest.importorskip(OPTIONAL[name])
     module = importlib.import_module(name)
-    return [made for made in vars(module).values() if isinstance(made, Task | Flow)]
+    found = [*vars(module).values(), *getattr(module, "TASKS", {}).values()]
+    members = [m for one in found for m in (one if isinstance(one, tuple) else [one])]
+    return [made for made in members if isinstance(made, Task | Flow)]
 
 
 @pytest.mark.parametrize("name", NAMES)

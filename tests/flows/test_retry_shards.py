@@ -7,7 +7,7 @@ from dskd_core.store.artifacts import ArtifactStore
 from flows.build_dictionary import build_dictionary
 from flows.retry_shards import retry_shards
 from flows.train import train
-from tasks import embeddings
+from tasks.sharded import TASKS
 from tasks.shards import ShardError
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefe
 @pytest.fixture
 def impatient(monkeypatch):
     """Retry at once."""
-    monkeypatch.setattr(embeddings.extract, "retry_delay_seconds", [0, 0, 0])
-    monkeypatch.setattr(embeddings.extract, "retry_jitter_factor", None)
+    monkeypatch.setattr(TASKS["embeddings"].make, "retry_delay_seconds", [0, 0, 0])
+    monkeypatch.setattr(TASKS["embeddings"].make, "retry_jitter_factor", None)
 
 
 def states(rows) -> dict[str, str]:

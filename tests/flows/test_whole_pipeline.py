@@ -13,7 +13,7 @@ from dskd_core.training.loop.loop import Run
 from flows.evaluate import evaluate
 from flows.pipeline import pipeline
 from flows.sweep import sweep
-from tasks import embeddings
+from tasks.sharded import TASKS
 from tests.miniature import make
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
@@ -58,8 +58,8 @@ def calls(monkeypatch) -> list[str]:
         return extract(store, config, teacher_config, teacher, corpus, shard, **named)
 
     monkeypatch.setattr(extraction, "extract_shard", failing_once)
-    monkeypatch.setattr(embeddings.extract, "retry_delay_seconds", [0, 0, 0])
-    monkeypatch.setattr(embeddings.extract, "retry_jitter_factor", None)
+    monkeypatch.setattr(TASKS["embeddings"].make, "retry_delay_seconds", [0, 0, 0])
+    monkeypatch.setattr(TASKS["embeddings"].make, "retry_jitter_factor", None)
     return calls
 
 
@@ -76,9 +76,9 @@ def test_the_pipeline_makes_every_stage_once(tmp_path, calls, one_thread, monkey
     assert list(made) == STAGES
     assert sorted(calls) == ["0-of-3", "1-of-3", "1-of-3", "2-of-3"], "one shard retried, alone"
     first = records(made)
-    subjects = [first[uri].report["arm"] for uri in made["students"]]
+    subjects = [first[uri].report["arm"] for uri in made.students]
     assert subjects == ["kd", "dskd", "kd_mse"]
-    report = first[made["report"]].report
+    report = first[made.report].report
     assert [row["arm"] for row in report["table"]] == ["teacher", "kd", "dskd", "kd_mse"]
     assert all(row["CE"] > 0 for row in report["table"])
     assert {row["arms"] for row in report["comparison"]} == {"dskd - kd", "kd_mse - kd"}
@@ -103,7 +103,7 @@ def test_a_sweep_shares_one_cache_and_a_precomputed_run_needs_no_teacher(
     made = sweep(config, grid)
 
     root = ArtifactStore(config.root_uri)
-    report = ArtifactStore.open(made["sweep"]).record.report
+    report = ArtifactStore.open(made.sweep).record.report
     assert [row["point"] for row in report["table"]] == [
         "base",
         "training.n_candidates=1",

@@ -7,41 +7,34 @@ from dskd_core.errors import ArtifactError, CapacityError, ConfigError, DataErro
 from tasks import (
     corpus,
     dictionary,
-    embeddings,
     evaluation,
     lexicon,
     prompts,
     relations,
-    senses,
+    teacher,
     training,
     words,
 )
 from tasks.policy import RETRY_DELAYS_SECONDS, retry_condition
+from tasks.sharded import TASKS
 
 ALL = [
     corpus.corpus,
     dictionary.dictionary,
-    embeddings.teacher,
-    embeddings.extract,
-    embeddings.collect,
+    teacher.teacher,
     evaluation.scores,
     evaluation.report,
     lexicon.lexicon,
     relations.relations,
-    senses.cluster,
-    senses.collect,
     training.untrained,
-    training.capture,
-    training.collect,
     training.candidates,
     training.precomputed,
     training.student,
     training.push,
     prompts.questions,
-    prompts.answer,
-    prompts.collect,
     evaluation.sweep,
     words.words,
+    *(task for stage in TASKS.values() for task in (stage.make, stage.collect)),
 ]
 
 

@@ -6,24 +6,25 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from dskd_core.errors import ConfigError
-from flows.runners.threads import Configured, Place, StoppableThreads
+from flows.runners.choice import ChosenRunner, RunnerSettings
+from flows.runners.threads import StoppableThreads
 
 SCHEDULER = "tcp://127.0.0.1:8786"
 
 
 def test_threads_are_the_default_and_have_one_slot():
-    assert Place.from_environment({}) == Place.from_environment(
+    assert RunnerSettings.from_environment({}) == RunnerSettings.from_environment(
         {"DSKD_RUNNER": "threads", "DSKD_GPU_SLOTS": "8"}
     )
-    assert Place.from_environment({"DSKD_RUNNER": ""}) == Place("threads", "", 1)
+    assert RunnerSettings.from_environment({"DSKD_RUNNER": ""}) == RunnerSettings("threads", "", 1)
 
 
 def test_a_cluster_decides_itself_how_much_is_out_at_once():
     dask = {"DSKD_RUNNER": "dask", "DSKD_DASK_ADDRESS": SCHEDULER}
-    assert Place.from_environment(dask) == Place("dask", SCHEDULER, None)
-    assert Place.from_environment(dask | {"DSKD_GPU_SLOTS": "8"}).n_slots == 8
+    assert RunnerSettings.from_environment(dask) == RunnerSettings("dask", SCHEDULER, None)
+    assert RunnerSettings.from_environment(dask | {"DSKD_GPU_SLOTS": "8"}).n_slots == 8
     ray = {"DSKD_RUNNER": "ray", "DSKD_RAY_ADDRESS": "ray://head:10001"}
-    assert Place.from_environment(ray) == Place("ray", "ray://head:10001", None)
+    assert RunnerSettings.from_environment(ray) == RunnerSettings("ray", "ray://head:10001", None)
 
 
 @pytest.mark.parametrize(
@@ -42,11 +43,11 @@ def test_a_cluster_decides_itself_how_much_is_out_at_once():
 )
 def test_a_wrong_place_is_refused_with_its_cure(environment, message):
     with pytest.raises(ConfigError, match=message):
-        Place.from_environment(environment)
+        RunnerSettings.from_environment(environment)
 
 
 def test_every_flow_asks_the_environment_anew_when_it_runs(monkeypatch):
-    runner = Configured()
+    runner = ChosenRunner()
     assert isinstance(runner.duplicate(), StoppableThreads)
     monkeypatch.setenv("DSKD_RUNNER", "dask")
     with pytest.raises(ConfigError, match="DSKD_DASK_ADDRESS"):
@@ -60,7 +61,7 @@ def test_a_cluster_is_refused_a_prefect_that_its_workers_cannot_reach(monkeypatc
         temporary_settings(restore_defaults={PREFECT_API_URL}),
         pytest.raises(ConfigError, match="PREFECT_API_URL is not set; start one"),
     ):
-        Configured().duplicate()
+        ChosenRunner().duplicate()
 
 
 def test_a_cluster_whose_package_is_missing_is_refused_with_the_package(monkeypatch):
@@ -72,7 +73,7 @@ def test_a_cluster_whose_package_is_missing_is_refused_with_the_package(monkeypa
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:4200/api"}),
         pytest.raises(ConfigError, match=r"pip install 'dskd\[ray\]'"),
     ):
-        Configured().duplicate()
+        ChosenRunner().duplicate()
 
 
 def test_all_flows_run_where_the_environment_says():
@@ -83,4 +84,4 @@ def test_all_flows_run_where_the_environment_says():
         *(pipeline.pipeline, plan.plan, rebuild_lexicon.rebuild_lexicon, sweep.sweep),
         *(train.train, train.train_students),
     ]
-    assert all(isinstance(each.task_runner, Configured) for each in flows)
+    assert all(isinstance(each.task_runner, ChosenRunner) for each in flows)

@@ -6,7 +6,7 @@ import pytest
 
 from dskd_core.store.artifacts import ArtifactStore, Work
 from dskd_core.store.read_only_store import Lookup, NotMade
-from tasks.missing import Shards, survey_of
+from tasks.survey import Shards, survey_of
 from tests.miniature import Built
 
 

@@ -1,0 +1,117 @@
+"""L_sem as a module for anybody's trainer: a dictionary in, the two sense terms of a batch out."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dskd_core.dictionary.store import Dictionary
+from dskd_core.errors import ConfigError
+from dskd_core.training.candidates.nearest import nearest_rows
+from dskd_core.training.losses.senses import SenseTerms, sense_terms
+
+
+@dataclass(frozen=True)
+class WeightedTerms:
+    """L_sem of a batch.
+
+    Attributes:
+        loss: beta_p positive + beta_n negative, differentiable.
+        terms: both before their weights, means over the positions that have positives.
+        n_positions: these.
+    """
+
+    loss: Tensor
+    terms: SenseTerms
+    n_positions: int
+
+
+class SenseLoss(nn.Module):
+    """L_sem of Eq. 4-5 of arXiv:2602.22351, at every position whose next token has senses.
+
+        L_sem = beta_p mean_{p in P} MSE(n_t, p) + beta_n mean_{a in A} max(0, gamma - MSE(n_t, a))
+
+    P and A are the kappa rows nearest to m_t among the own senses and synonyms, and among the
+    antonyms, of the next token. The rows are a buffer without gradient: they move with the module
+    and are not part of its state dict.
+    """
+
+    rows: Tensor
+
+    def __init__(
+        self,
+        dictionary: Dictionary,
+        *,
+        n_candidates: int = 5,
+        margin: float = 1.0,
+        positive_weight: float = 1.0,
+        negative_weight: float = 1.0,
+    ) -> None:
+        """Keep the dictionary's rows, [r, d].
+
+        Args:
+            dictionary: of the teacher that gives m_t, see ``load_dictionary``.
+            n_candidates: kappa.
+            margin: gamma.
+            positive_weight: beta_p.
+            negative_weight: beta_n.
+
+        Raises:
+            ConfigError: if the margin or a weight is below 0, or kappa below 1.
+        """
+        super().__init__()
+        given = {"margin": margin, "positive_weight": positive_weight}
+        given |= {"negative_weight": negative_weight, "n_candidates": n_candidates - 1}
+        for name, value in given.items():
+            if not value >= 0:
+                raise ConfigError(f"{name} {value} is too small; give at least 0 (kappa: 1).")
+        self.dictionary, self.n_candidates, self.margin = dictionary, n_candidates, margin
+        self.positive_weight, self.negative_weight = positive_weight, negative_weight
+        self.register_buffer("rows", torch.from_numpy(dictionary.rows), persistent=False)
+
+    def forward(
+        self,
+        student_states: Tensor,
+        teacher_states: Tensor,
+        labels: Tensor,
+        attention_mask: Tensor | None = None,
+    ) -> WeightedTerms:
+        """Return the terms of a batch, differentiable in the student's states.
+
+        Args:
+            student_states: [..., d], n_t: final states after the norm, of the same head as m_t.
+            teacher_states: [..., d], m_t.
+            labels: [...] int64, x_(t+1), already shifted; below 0 (such as -100) there is none.
+            attention_mask: [...], 0 at positions to leave out; all count if None.
+
+        Raises:
+            ConfigError: if the states are not as wide as the dictionary's rows.
+        """
+        d = self.rows.shape[1]
+        if student_states.shape[-1] != d or teacher_states.shape[-1] != d:
+            raise ConfigError(
+                f"States of widths {student_states.shape[-1]} and {teacher_states.shape[-1]} do "
+                f"not fit a dictionary of width {d}; use the dictionary of this teacher."
+            )
+        flat = labels.flatten()
+        if attention_mask is not None:
+            flat = torch.where(attention_mask.flatten().bool(), flat, -1)
+        near = nearest_rows(
+            teacher_states.detach().reshape(-1, d).float().cpu().numpy(),
+            flat.cpu().numpy(),
+            self.dictionary,
+            n_candidates=self.n_candidates,
+        )
+        positives = torch.from_numpy(near.positives).long()
+        kept = torch.nonzero((positives >= 0).any(dim=1))[:, 0]
+        device = student_states.device
+        terms = sense_terms(
+            student_states.reshape(-1, d).index_select(0, kept.to(device)),
+            self.rows,
+            positives[kept].to(device),
+            torch.from_numpy(near.negatives).long()[kept].to(device),
+            margin=self.margin,
+            hinge=bool(self.negative_weight),
+        )
+        loss = self.positive_weight * terms.positive + self.negative_weight * terms.negative
+        return WeightedTerms(loss, terms, len(kept))

@@ -1,0 +1,58 @@
+"""What all flows share: their default settings, their runner, and no secret in what they show."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import Flow
+from prefect.context import FlowRunContext
+from prefect.utilities.hashing import file_hash
+
+from dskd_core.config import PipelineConfig
+from dskd_core.redaction import redact, redacted_value, redacting
+from flows.runners.choice import ChosenRunner
+
+DEFAULTS = PipelineConfig()
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class RedactedFlow(Flow[P, R]):
+    """A flow that repeats no secret of its parameters."""
+
+    @redacting
+    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters as what the flow takes.
+
+        Raises:
+            ParameterTypeError: if one is refused.
+        """
+        return super().validate_parameters(parameters)
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters of a run that this process begins, as the server keeps them."""
+        return dict(redacted_value(super().serialize_parameters(parameters)))
+
+
+def dskd_flow(flow_run_name: str) -> Callable[[Callable[P, R]], RedactedFlow[P, R]]:
+    """Return a decorator that makes a flow of ours: its name, its runner, no secrets.
+
+    Args:
+        flow_run_name: what a run is called, by its parameters: ``tidy {config.root_uri}``.
+    """
+
+    @redacting
+    def named() -> str:
+        context = FlowRunContext.get()
+        return redact(flow_run_name.format(**(context.parameters if context else {})))
+
+    def make(function: Callable[P, R]) -> RedactedFlow[P, R]:
+        return RedactedFlow(
+            redacting(function),
+            name="dskd",
+            flow_run_name=named,
+            task_runner=ChosenRunner(),
+            version=file_hash(inspect.getfile(function)),
+        )
+
+    return make
