@@ -2,8 +2,7 @@ import sys
 
 import pytest
 
-import dskd_core.lexicon
-from dskd_core.lexicon import registry
+from dskd_core.lexicon import readers, registry
 from dskd_core.lexicon.rows import SCHEMAS
 
 MODULE = """
@@ -18,11 +17,11 @@ def read_pairs(source):
 
 @pytest.fixture
 def one_more_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(dskd_core.lexicon, "__path__", [*dskd_core.lexicon.__path__, str(tmp_path)])
+    monkeypatch.setattr(readers, "__path__", [*readers.__path__, str(tmp_path)])
     registry.readers.cache_clear()
     yield tmp_path
     registry._READERS.pop("my_list", None)
-    sys.modules.pop("dskd_core.lexicon.my_list", None)
+    sys.modules.pop("dskd_core.lexicon.readers.my_list", None)
     registry.readers.cache_clear()
 
 
@@ -33,6 +32,6 @@ def test_a_source_is_known_by_being_one_module_of_the_package(one_more_folder):
 
 
 def test_every_kind_has_a_licence_and_rows_of_one_of_the_two_types():
-    readers = registry.readers()
-    assert {"roget", "wiktextract", "wordnet", "moby", "word_pairs", "morpholex"} <= set(readers)
-    assert all(r.licence and r.row in SCHEMAS for r in readers.values())
+    known = registry.readers()
+    assert {"roget", "wiktextract", "wordnet", "moby", "word_pairs", "morpholex"} <= set(known)
+    assert all(r.licence and r.row in SCHEMAS for r in known.values())
