@@ -10,7 +10,7 @@ from dskd_core.config import PipelineConfig
 from dskd_core.progress import silent
 from dskd_core.sharded_stages import SHARDED_STAGES, ShardedStage
 from dskd_core.store.artifacts import Artifact
-from dskd_core.store.read_only_store import Lookup, NotMade
+from dskd_core.store.read_only_store import NotMade, ReadOnlyStore
 from tasks.policy import cpu_task
 from tasks.redacted_pages import create_table_artifact
 
@@ -72,7 +72,7 @@ def survey(config: PipelineConfig) -> list[Shards]:
 
 def survey_of(config: PipelineConfig) -> list[Shards]:
     """Return the stages that are made shard by shard, each with what it has and what it lacks."""
-    store = Lookup(config.root_uri)
+    store = ReadOnlyStore(config.root_uri)
     stages = [_lexicon(store, config)]
     if config.training.mode == "precomputed":  # where the teacher never was
         return stages
@@ -86,7 +86,7 @@ def survey_of(config: PipelineConfig) -> list[Shards]:
     return stages
 
 
-def _made_whole(store: Lookup, config: PipelineConfig) -> dict[str, Artifact]:
+def _made_whole(store: ReadOnlyStore, config: PipelineConfig) -> dict[str, Artifact]:
     """Find what the sharded stages are made from and is itself made in one piece."""
     from dskd_core.corpus.store import build_corpus
     from dskd_core.embeddings.teacher import prepare_teacher
@@ -109,7 +109,7 @@ def _made_whole(store: Lookup, config: PipelineConfig) -> dict[str, Artifact]:
 
 def _survey(
     stage: type[ShardedStage],
-    store: Lookup,
+    store: ReadOnlyStore,
     config: PipelineConfig,
     found: Mapping[str, Artifact],
 ) -> Shards:
@@ -143,7 +143,7 @@ def _found(build: Callable[..., Artifact], *arguments: Any, **named: Any) -> Art
         return None
 
 
-def _lexicon(store: Lookup, config: PipelineConfig) -> Shards:
+def _lexicon(store: ReadOnlyStore, config: PipelineConfig) -> Shards:
     from dskd_core.lexicon.store import build_lexicon, shards_done
 
     collected = _found(build_lexicon, store, config.lexicon, progress=silent)

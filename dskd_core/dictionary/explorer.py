@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dskd_core.dictionary.top_tokens import Reader, load_reader
+from dskd_core.dictionary.top_tokens import TopTokenReader, load_top_token_reader
 from dskd_core.errors import DataError
 from dskd_core.senses.inventory import SenseInventory, load_senses
 from dskd_core.store.artifacts import Artifact, ArtifactStore
@@ -55,7 +55,7 @@ class Sources:
 def describe(
     store: ArtifactStore, dictionary: Artifact, word: str, *, max_neighbours: int = 25
 ) -> str:
-    """Return the senses of a word, what each makes the teacher say, and its relations.
+    """Return the senses of a word, the output tokens it scores highest, and its relations.
 
     Args:
         store: with the inputs of the dictionary.
@@ -86,10 +86,10 @@ def describe(
             f"{dictionary.record.counts['words']} words: try another, or a larger corpus."
         )
     lines = [word, "=" * len(word)]
-    found = load_reader(sources.teacher)
-    reader = found if isinstance(found, Reader) else None
+    found = load_top_token_reader(sources.teacher)
+    reader = found if isinstance(found, TopTokenReader) else None
     if not reader:
-        lines.append(f"What each sense makes the teacher say is not shown: {found}.")
+        lines.append(f"The highest-scoring output tokens of each sense are not shown: {found}.")
     if examples:
         lines += _sense_lines(examples, load_senses(sources.senses), reader)
     else:
@@ -102,13 +102,13 @@ def describe(
 
 
 def _sense_lines(
-    examples: list[dict[str, Any]], inventory: SenseInventory, reader: Reader | None
+    examples: list[dict[str, Any]], inventory: SenseInventory, reader: TopTokenReader | None
 ) -> Iterator[str]:
     token_id = -1
     for row in examples:
         if row["token_id"] != token_id:
             token_id = row["token_id"]
-            said = _said(reader, inventory.lookup(token_id))
+            said = _said(reader, inventory.senses_of(token_id))
             index = int(np.searchsorted(inventory.tokens, token_id))
             counts = inventory.counts[inventory.offsets[index] :]
             yield (
@@ -124,7 +124,7 @@ def _sense_lines(
 
 
 def _composed_lines(
-    found: list[dict[str, Any]], dictionary: Artifact, reader: Reader | None
+    found: list[dict[str, Any]], dictionary: Artifact, reader: TopTokenReader | None
 ) -> Iterator[str]:
     """Describe a word of several tokens: its senses are composed, so they have no text."""
     for word in found:
@@ -137,10 +137,10 @@ def _composed_lines(
             yield f"  sense {sense}{said}"
 
 
-def _said(reader: Reader | None, rows: np.ndarray) -> list[str]:
+def _said(reader: TopTokenReader | None, rows: np.ndarray) -> list[str]:
     if reader is None:
         return [""] * len(rows)
-    return [f": {' · '.join(words)}" for words in reader.nearest(rows)]
+    return [f": {' · '.join(words)}" for words in reader.top_tokens(rows)]
 
 
 def _relation_lines(

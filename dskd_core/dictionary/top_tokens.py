@@ -1,4 +1,4 @@
-"""What a sense makes the teacher say: the vocabulary items nearest to it through the head.
+"""The output tokens that a sense scores highest: its logits through the teacher's head.
 
 A sense is a mean of final states, so W s + b are the logits it gives. Only the output matrix is
 read, not the model. Scales and soft caps of a head keep the order of the logits.
@@ -24,7 +24,7 @@ _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "tok_embe
 
 
 @dataclass(frozen=True)
-class Reader:
+class TopTokenReader:
     """The teacher's head, and the texts of its rows.
 
     Attributes:
@@ -37,7 +37,7 @@ class Reader:
     bias: Tensor | None
     tokenizer: Tokenizer
 
-    def nearest(self, rows: np.ndarray, n_tokens: int = 8) -> list[list[str]]:
+    def top_tokens(self, rows: np.ndarray, n_tokens: int = 8) -> list[list[str]]:
         """Return the texts of the tokens of largest logit, the largest first.
 
         Args:
@@ -63,7 +63,7 @@ def readable(text: str) -> str:
     return text[1:] if text.startswith(" ") else f"-{text}" if text[0].isalpha() else text
 
 
-def load_reader(teacher: Artifact) -> Reader | str:
+def load_top_token_reader(teacher: Artifact) -> TopTokenReader | str:
     """Read the head of a teacher from its safetensors files, or say why it cannot be."""
     folder = teacher.folder(weights=True)
     place = _weights_folder(folder)
@@ -74,7 +74,7 @@ def load_reader(teacher: Artifact) -> Reader | str:
     for wanted in (_HEADS, _EMBEDDINGS):
         for name, file in names.items():
             if name.endswith(wanted):
-                return Reader(
+                return TopTokenReader(
                     _read(file, name),
                     _read(bias, "lm_head.bias") if bias else None,
                     load_tokenizer(folder),

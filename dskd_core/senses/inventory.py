@@ -51,7 +51,7 @@ class SenseInventory:
     inertia: NDArray[np.float32]
     key: str
 
-    def lookup(self, token_id: int) -> NDArray[np.floating]:
+    def senses_of(self, token_id: int) -> NDArray[np.floating]:
         """Return the senses of a token, [k_i, d]; none (k_i = 0) if it never occurred."""
         index = int(np.searchsorted(self.tokens, token_id))
         if index == len(self.tokens) or self.tokens[index] != token_id:

@@ -14,7 +14,7 @@ class NotMade(ArtifactError):  # noqa: N818 - what it says, not that it is wrong
 
 
 @dataclass(frozen=True)
-class Lookup(ArtifactStore):
+class ReadOnlyStore(ArtifactStore):
     """The artifacts under a root as they are.
 
     Any ``build_x(store, ...)`` called with it returns what stands there, or raises before it has

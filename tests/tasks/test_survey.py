@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from dskd_core.store.artifacts import ArtifactStore, Work
-from dskd_core.store.read_only_store import Lookup, NotMade
+from dskd_core.store.read_only_store import NotMade, ReadOnlyStore
 from tasks.survey import Shards, survey_of
 from tests.miniature import Built
 
@@ -62,7 +62,7 @@ def test_an_empty_root_has_nothing_and_stays_empty(miniature, tmp_path):
 
 
 def test_a_lookup_makes_nothing(tmp_path):
-    store, work = Lookup(str(tmp_path / "root")), Work("senses", {}, {})
+    store, work = ReadOnlyStore(str(tmp_path / "root")), Work("senses", {}, {})
     assert store.find(work) is None
     with pytest.raises(NotMade, match="run the stage senses first"), store.publish(work):
         pytest.fail("there is no draft to fill")

@@ -1,4 +1,4 @@
-"""One subject, the teacher or a student, on the held-out windows.
+"""One model, the teacher or a student, on the held-out windows.
 
 ``windows.parquet`` has one row for each held-out window, in corpus order. Quantities are *sums*
 over positions, each with the count it is divided by, so that windows can be pooled, paired and
@@ -19,11 +19,11 @@ resampled without their positions:
                                           every antonym's; own senses take no part
 
 ``positions.parquet`` has one row for each position with a next token, window by window, so that
-any two subjects can be compared token by token later:
+any two models can be compared token by token later:
 
     window                       int32
     label                        int32    the next token
-    predicted                    int32    the subject's argmax
+    predicted                    int32    the model's argmax
     ce                           float    nats
 """
 
@@ -163,7 +163,7 @@ def _batches(activations: StoredActivations) -> Iterator[list[WindowActivations]
 def _states(
     tail: Tail | None, windows: Sequence[WindowActivations], compute_dtype: str
 ) -> list[Tensor]:
-    """Return the subject's final states of each window, [n, d] float32; without a tail m_t."""
+    """Return the model's final states of each window, [n, d] float32; without a tail m_t."""
     if tail is None:
         return [window.teacher_states for window in windows]
     flat = run_tail(tail, *padded_entering(windows), compute_dtype)

@@ -30,14 +30,14 @@ class Measure:
 
 MEASURES = (
     Measure("nearest_sense", "nearest sense"),
-    Measure("nearest_mean", "nearest mean of the subject's own states"),
+    Measure("nearest_mean", "nearest mean of the model's own states"),
     Measure("same_sense", "same nearest sense"),
     Measure("threshold", "cosine beyond a threshold"),
     Measure("similarity", "cosine, AUC", "auc", ("T", "F")),
     Measure("states", "synonyms against antonyms, states, AUC", "auc", ("synonym", "antonym")),
     Measure("static", "synonyms against antonyms, senses, AUC", "auc", ("synonym", "antonym")),
 )
-"""``static`` depends on the dictionary alone, so it is the same for every subject."""
+"""``static`` depends on the dictionary alone, so it is the same for every model."""
 
 
 def nearest(states: FloatArray, rows: FloatArray) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Judge:
+class SenseScorer:
     """Items with the states of their words.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""One subject, the teacher or a student, on one sense-tagged source.
+"""One model, the teacher or a student, on one sense-tagged source.
 
 ``items.parquet`` of a ``sense-scores`` artifact has a row for each scored item and measure:
 
@@ -11,7 +11,7 @@
     sense        int32    number of the word's nearest sense, of nearest_sense; else null
     text         string   the word in brackets, in as much of its context as one line holds
 
-so that any two subjects can be compared item by item later, see ``comparison/item_board.py``.
+so that any two models can be compared item by item later, see ``comparison/item_board.py``.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from dskd_core.evaluation.word_senses import STAGE
 from dskd_core.evaluation.word_senses.files import content_fingerprint
 from dskd_core.evaluation.word_senses.items import Item
 from dskd_core.evaluation.word_senses.readers import read_items
-from dskd_core.evaluation.word_senses.scorer import Judge, counted_of, means_of
+from dskd_core.evaluation.word_senses.scorer import SenseScorer, counted_of, means_of
 from dskd_core.evaluation.word_senses.states import Place, word_states
 from dskd_core.progress import Progress, silent
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
@@ -52,33 +52,33 @@ def score_senses(
     source: TaggedSourceConfig,
     teacher_config: TeacherConfig,
     dictionary: Artifact,
-    subject: Artifact,
+    model: Artifact,
     *,
     progress: Progress = silent,
 ) -> Artifact:
-    """Score a subject on words whose senses or relations are known.
+    """Score a model on words whose senses or relations are known.
 
     Args:
         store: where the scores are kept.
         source: the words, and which state stands for one.
         teacher_config: the device and precision.
         dictionary: whose senses the states are held against.
-        subject: a ``teacher`` or ``student`` artifact.
+        model: a ``teacher`` or ``student`` artifact.
         progress: told contexts done.
 
     Raises:
-        ArtifactError: if subject and dictionary have different tokenizers.
+        ArtifactError: if model and dictionary have different tokenizers.
         ConfigError: if the source is not there.
         DataError: if nothing of it can be scored.
     """
     teacher_config = resolved_teacher(teacher_config)
     place = place_of(store, source, dictionary)
-    work = _work(source, place, teacher_config, dictionary, subject)
+    work = _work(source, place, teacher_config, dictionary, model)
     if found := store.find(work):
         return found
-    folder = model_folder(subject)
+    folder = model_folder(model)
     tokenizer = load_tokenizer(folder)
-    _check_same_tokenizer(tokenizer, dictionary, subject)
+    _check_same_tokenizer(tokenizer, dictionary, model)
     items, dirt = read_items(source)
     with device_lock, store.publish(work) as draft:
         draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
@@ -90,14 +90,16 @@ def score_senses(
             batch_tokens=source.batch_tokens,
             progress=progress,
         )
-        judge = Judge(items, states, senses_of_words(items, tokenizer, load_dictionary(dictionary)))
-        rows = judge.rows(source.kind)
+        scorer = SenseScorer(
+            items, states, senses_of_words(items, tokenizer, load_dictionary(dictionary))
+        )
+        rows = scorer.rows(source.kind)
         draft.write_table(TABLE, pa.Table.from_pylist(rows, schema=_SCHEMA))
-        draft.counts |= judge.counts()
-        draft.report |= _about(source, place, subject) | {
+        draft.counts |= scorer.counts()
+        draft.report |= _about(source, place, model) | {
             "means": means_of(rows),
             "items_of_measure": counted_of(rows),
-            "most_frequent": judge.most_frequent(),
+            "most_frequent": scorer.most_frequent(),
             "dirty": dict(dirt.counts),
             "places": dirt.places,
         }
@@ -109,13 +111,13 @@ def _work(
     place: Place,
     teacher_config: TeacherConfig,
     dictionary: Artifact,
-    subject: Artifact,
+    model: Artifact,
 ) -> Work:
     names = {"kind", "train_share", "max_items", "batch_tokens"}
     settings = source.model_dump(mode="json", include=names)
     settings |= {"task": name_of(source), "state": place, "dtype": teacher_config.dtype}
     inputs = {"source": content_fingerprint(source), "dictionary": dictionary.fingerprint}
-    return Work(STAGE, settings, inputs | {subject.record.stage: subject.fingerprint})
+    return Work(STAGE, settings, inputs | {model.record.stage: model.fingerprint})
 
 
 def name_of(source: TaggedSourceConfig) -> str:
@@ -170,20 +172,20 @@ def senses_of_words(
     return senses
 
 
-def _about(source: TaggedSourceConfig, place: Place, subject: Artifact) -> dict[str, Any]:
+def _about(source: TaggedSourceConfig, place: Place, model: Artifact) -> dict[str, Any]:
     """Say in the record whose scores these are, and on what."""
     about = {"task": name_of(source), "kind": source.kind, "state": place}
-    if subject.record.stage == "teacher":
+    if model.record.stage == "teacher":
         return about | {"arm": "teacher", "seed": None, "student": None}
-    report = subject.record.report
-    return about | {"arm": report["arm"], "seed": report["seed"], "student": subject.fingerprint}
+    report = model.record.report
+    return about | {"arm": report["arm"], "seed": report["seed"], "student": model.fingerprint}
 
 
-def _check_same_tokenizer(tokenizer: Tokenizer, dictionary: Artifact, subject: Artifact) -> None:
+def _check_same_tokenizer(tokenizer: Tokenizer, dictionary: Artifact, model: Artifact) -> None:
     theirs = dictionary.record.report["tokenizer"]
     if tokenizer.fingerprint != theirs:
         raise ArtifactError(
-            f"The {subject.record.stage} {subject.fingerprint} has tokenizer "
+            f"The {model.record.stage} {model.fingerprint} has tokenizer "
             f"{tokenizer.fingerprint}, the dictionary {dictionary.fingerprint} {theirs}; score a "
-            "subject with the dictionary of its own teacher."
+            "model with the dictionary of its own teacher."
         )

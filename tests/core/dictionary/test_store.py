@@ -26,7 +26,7 @@ def test_a_word_of_one_token_has_that_token_s_senses(nexted):
     word = _words(dictionary)["happy"]
     assert word["n_tokens"] == 1
     np.testing.assert_array_equal(
-        rows[word["row_start"] : word["row_stop"]], inventory.lookup(word["token_ids"][0])
+        rows[word["row_start"] : word["row_stop"]], inventory.senses_of(word["token_ids"][0])
     )
 
 

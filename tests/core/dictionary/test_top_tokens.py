@@ -8,7 +8,7 @@ import torch
 
 from dskd_core.decoder.decoder import load_teacher
 from dskd_core.dictionary.explorer import describe
-from dskd_core.dictionary.top_tokens import Reader, load_reader, readable
+from dskd_core.dictionary.top_tokens import TopTokenReader, load_top_token_reader, readable
 from dskd_core.senses.inventory import load_senses
 from dskd_core.store import places
 from dskd_core.store.artifacts import Artifact
@@ -17,14 +17,14 @@ from dskd_core.store.artifacts import Artifact
 def test_a_sense_reads_as_the_tokens_of_largest_logit(nexted):
     teacher = nexted.teacher()
     rows = load_senses(nexted.senses()).centroids[:5]
-    reader = load_reader(teacher)
-    assert isinstance(reader, Reader)
+    reader = load_top_token_reader(teacher)
+    assert isinstance(reader, TopTokenReader)
     model = load_teacher(teacher, nexted.config.teacher)
     n_tokens = reader.tokenizer.n_tokens
     with torch.inference_mode():
         head = model.model.get_output_embeddings()
         logits = head(torch.from_numpy(rows.astype(np.float32)))[:, :n_tokens]
-    for row, said in zip(logits, reader.nearest(rows), strict=True):
+    for row, said in zip(logits, reader.top_tokens(rows), strict=True):
         best = row.argsort(descending=True)[:8].tolist()
         assert said == [readable(reader.tokenizer.decode([token])) for token in best]
 
@@ -45,7 +45,7 @@ def without_weights(nexted, tmp_path) -> Artifact:
 
 
 def test_weights_that_are_not_here_are_said_to_be_absent(without_weights):
-    assert load_reader(without_weights) == "the teacher's weights are not on this machine"
+    assert load_top_token_reader(without_weights) == "the teacher's weights are not on this machine"
 
 
 def test_a_word_is_shown_without_the_weights_too(nexted, without_weights, monkeypatch):

@@ -41,4 +41,4 @@ def test_parts_are_joined_end_to_end_whatever_the_chunks(tmp_path, monkeypatch, 
     found = joined(tmp_path, parts)
     assert found.centroids.tolist() == [[2.0 * i, 2.0 * i + 1] for i in range(11)]
     assert found.offsets.tolist() == [0, 1, 6, 8, 11]
-    assert found.lookup(1).tolist() == parts[1].tolist()
+    assert found.senses_of(1).tolist() == parts[1].tolist()

@@ -26,7 +26,7 @@ def test_an_inventory_holds_the_means_of_every_token(miniature):
     assert inventory.tokens.tolist() == sorted(miniature.states)
     assert inventory.centroids.dtype == np.float16
     for index, token in enumerate(inventory.tokens.tolist()):
-        rows, senses = miniature.states[token], inventory.lookup(token).astype(np.float64)
+        rows, senses = miniature.states[token], inventory.senses_of(token).astype(np.float64)
         own = slice(inventory.offsets[index], inventory.offsets[index + 1])
         assert inventory.n_occurrences[index] == len(rows) == inventory.counts[own].sum()
         squared = ((rows[:, None] - senses[None]) ** 2).sum(-1)
@@ -35,12 +35,12 @@ def test_an_inventory_holds_the_means_of_every_token(miniature):
 
 
 def test_a_token_with_few_embeddings_keeps_its_rows(miniature):
-    senses = load_senses(build(miniature)).lookup(7)
+    senses = load_senses(build(miniature)).senses_of(7)
     np.testing.assert_array_equal(senses, miniature.states[7].astype(np.float16))
 
 
 def test_an_unknown_token_has_no_senses(miniature):
-    assert load_senses(build(miniature)).lookup(4711).shape == (0, 4)
+    assert load_senses(build(miniature)).senses_of(4711).shape == (0, 4)
 
 
 @pytest.mark.parametrize("shard_rows", [1, 90, 10_000])
@@ -67,7 +67,9 @@ def test_examples_are_the_nearest_occurrences_with_their_text(miniature):
     assert rows == sorted(rows, key=lambda r: (r["token_id"], r["sense"], r["rank"]))
     for row in rows:
         token, sense = row["token_id"], row["sense"]
-        distances = np.linalg.norm(miniature.states[token] - inventory.lookup(token)[sense], axis=1)
+        distances = np.linalg.norm(
+            miniature.states[token] - inventory.senses_of(token)[sense], axis=1
+        )
         assert row["distance"] == pytest.approx(np.sort(distances)[row["rank"]], abs=0.02)
         document = int(row["document_id"].removeprefix("page "))
         ids, at = miniature.documents[document], row["position"]
