@@ -90,9 +90,8 @@ def score_senses(
             batch_tokens=source.batch_tokens,
             progress=progress,
         )
-        scorer = SenseScorer(
-            items, states, senses_of_words(items, tokenizer, load_dictionary(dictionary))
-        )
+        senses = senses_of_words(items, tokenizer, load_dictionary(dictionary))
+        scorer = SenseScorer(items, states, senses)
         rows = scorer.rows(source.kind)
         draft.write_table(TABLE, pa.Table.from_pylist(rows, schema=_SCHEMA))
         draft.counts |= scorer.counts()

@@ -67,9 +67,8 @@ def test_examples_are_the_nearest_occurrences_with_their_text(miniature):
     assert rows == sorted(rows, key=lambda r: (r["token_id"], r["sense"], r["rank"]))
     for row in rows:
         token, sense = row["token_id"], row["sense"]
-        distances = np.linalg.norm(
-            miniature.states[token] - inventory.senses_of(token)[sense], axis=1
-        )
+        centroid = inventory.senses_of(token)[sense]
+        distances = np.linalg.norm(miniature.states[token] - centroid, axis=1)
         assert row["distance"] == pytest.approx(np.sort(distances)[row["rank"]], abs=0.02)
         document = int(row["document_id"].removeprefix("page "))
         ids, at = miniature.documents[document], row["position"]

@@ -14,7 +14,7 @@ from dskd_core.evaluation.word_senses.measures import (
     purity,
     v_measure,
 )
-from dskd_core.evaluation.word_senses.scorer import Judge, means_of
+from dskd_core.evaluation.word_senses.scorer import SenseScorer, means_of
 
 SENSES = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
 
@@ -100,7 +100,7 @@ def items_of(word, gold, part):
     ]
 
 
-def test_words_are_judged_apart_and_those_without_senses_by_their_means_alone():
+def test_words_are_scored_apart_and_those_without_senses_by_their_means_alone():
     items = (
         items_of("bank", "ab", "train") + items_of("bank", "aab", "test")
         + items_of("spring", "xy", "train") + items_of("spring", "y", "test")
@@ -108,8 +108,8 @@ def test_words_are_judged_apart_and_those_without_senses_by_their_means_alone():
     states = np.array(
         [[0, 0], [10, 0], [1, 0], [9, 0], [9, 1], [0, 0], [4, 4], [5, 5]], dtype=np.float32
     )
-    judge = Judge(items, states, {"bank": SENSES.astype(np.float32)})
-    rows = judge.rows("in_context")
+    scorer = SenseScorer(items, states, {"bank": SENSES.astype(np.float32)})
+    rows = scorer.rows("in_context")
     said = {(r["measure"], r["item"]): (r["predicted"], r["score"], r["sense"]) for r in rows}
     assert said["nearest_sense", "test:bank:1"] == ("b", 0.0, 1)
     assert said["nearest_mean", "test:spring:0"] == ("y", 1.0, None)
@@ -118,15 +118,15 @@ def test_words_are_judged_apart_and_those_without_senses_by_their_means_alone():
     assert means["nearest_sense"] == pytest.approx(2 / 3)
     assert means["nearest_mean"] == pytest.approx(3 / 4)
     assert means["purity"] == pytest.approx(2 / 3)  # senses 0, 1, 1 of a, a, b
-    assert judge.counts()["words_without_senses"] == 1
+    assert scorer.counts()["words_without_senses"] == 1
 
 
 def test_states_that_are_not_there_are_left_out_and_counted():
     items = items_of("bank", "ab", "train") + items_of("bank", "ab", "test")
     states = np.array([[0, 0], [10, 0], [np.nan, np.nan], [9, 0]], dtype=np.float32)
-    judge = Judge(items, states, {})
-    assert [row["item"] for row in judge.rows("in_context")] == ["test:bank:1"]
-    assert judge.counts()["contexts_without_a_state"] == 1
+    scorer = SenseScorer(items, states, {})
+    assert [row["item"] for row in scorer.rows("in_context")] == ["test:bank:1"]
+    assert scorer.counts()["contexts_without_a_state"] == 1
 
 
 def compared(gold, word="bank", part="test"):
@@ -139,7 +139,7 @@ def test_same_sense_and_threshold_say_true_or_false_of_two_contexts():
     states = np.array(
         [[1, 0], [2, 0], [1, 0], [0, 1], [9, 1], [8, 0], [9, 0], [1, 9]], dtype=np.float32
     )
-    rows = Judge(items, states, {"bank": SENSES.astype(np.float32)}).rows("wic")
+    rows = SenseScorer(items, states, {"bank": SENSES.astype(np.float32)}).rows("wic")
     said = {(row["measure"], row["item"]): row["predicted"] for row in rows}
     assert said["threshold", "test:T"] == "T"
     assert said["threshold", "test:F"] == "F"
