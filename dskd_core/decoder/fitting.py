@@ -1,10 +1,16 @@
-"""Batches that the device has no memory for are halved, and the work begins again."""
+"""Batches that the device has no memory for are halved, and the work begins again.
+
+fitting = Fitting.from_batches(batches, lengths, setting="corpus.batch_tokens", cure="...")
+for size in fitting:
+with fitting.attempt():
+result = work(halved(batches, lengths, size))
+"""
 
 import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,92 +19,90 @@ from numpy.typing import NDArray
 from dskd_core.decoder.batches import plan_batches
 from dskd_core.errors import CapacityError
 
-T = TypeVar("T")
 Batches = Sequence[NDArray[np.int64]]
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Fitted(Generic[T]):
-    """What came out, and how large a batch could be.
+@dataclass
+class Fitting:
+    """Attempts at one piece of work, with batches half as large each time, until one fits.
 
     Attributes:
-        value: the result.
-        size: of the largest batch, in the unit of its setting.
-        n_halved: how often the device had no memory before that.
+        size: of the largest batch of the attempt at hand, in the unit of its setting.
+        smallest: below this nothing gets smaller.
+        setting: what the size is called in the settings.
+        cure: what to lower, if even the smallest does not fit.
+        n_halved: how often the device had no memory so far.
     """
 
-    value: T
     size: int
+    smallest: int
+    setting: str
+    cure: str
     n_halved: int = 0
+    _is_done: bool = False
+
+    @classmethod
+    def from_batches(
+        cls, batches: Batches, lengths: NDArray[np.int64], *, setting: str, cure: str
+    ) -> "Fitting":
+        """Begin with the largest of some batches; one window of them is the smallest.
+
+        Args:
+            batches: window numbers, longest first, as :func:`plan_batches` makes them.
+            lengths: tokens of every window.
+            setting: what limits a batch.
+            cure: what to lower, if one window does not fit.
+        """
+        size = max(len(batch) * int(lengths[batch[0]]) for batch in batches)
+        smallest = max(int(lengths[batch[0]]) for batch in batches)
+        return cls(size, smallest, setting, cure)
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the size of every attempt: the work begins from its start each time."""
+        while not self._is_done:
+            yield self.size
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Let an attempt run out of the device's memory, and prepare a smaller one.
+
+        Raises:
+            CapacityError: if the smallest does not fit either.
+        """
+        try:
+            yield
+            self._is_done = True
+            return
+        except torch.OutOfMemoryError as error:
+            # The text alone: the exception holds on to the tensors of every frame it came through.
+            why = str(error).partition(". ")[0]
+        if self.size <= self.smallest:
+            raise CapacityError(
+                f"The device has no memory for the smallest batch, of {self.setting} {self.size} "
+                f"({why}); lower {self.cure}, or use a device with more memory."
+            )
+        self.size, self.n_halved = max(self.smallest, self.size // 2), self.n_halved + 1
+        _log.warning("Out of memory (%s): again with %s %d", why, self.setting, self.size)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def report(self, name: str) -> dict[str, int]:
         """Return what belongs into the record of a shard; its bytes are addressed without it."""
         return {name: self.size} | ({"n_halved": self.n_halved} if self.n_halved else {})
 
 
-def until_it_fits(
-    attempt: Callable[[int], T], size: int, *, smallest: int, setting: str, cure: str
-) -> Fitted[T]:
-    """Make an attempt with batches of ``size``, of half of it, and so on down to ``smallest``.
+def halved(batches: Batches, lengths: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """Cut the batches of more than ``size`` tokens; the others stay whole.
+
+    A window's bits may depend on its neighbours (see docs/workers.md), so nothing is regrouped; the
+    windows keep their order however they are cut.
 
     Args:
-        attempt: does all the work, from its start, with batches of at most the given size.
-        size: where to begin.
-        smallest: below this nothing gets smaller.
-        setting: what the size is called in the settings.
-        cure: what to lower, if even the smallest does not fit.
-
-    Raises:
-        CapacityError: if the smallest does not fit either.
-    """
-    n_halved = 0
-    while True:
-        try:
-            return Fitted(attempt(size), size, n_halved)
-        except torch.OutOfMemoryError as error:
-            # The text alone: the exception holds on to the tensors of every frame it came through.
-            why = str(error).partition(". ")[0]
-        if size <= smallest:
-            raise CapacityError(
-                f"The device has no memory for the smallest batch, of {setting} {size} ({why}); "
-                f"lower {cure}, or use a device with more memory."
-            )
-        size, n_halved = max(smallest, size // 2), n_halved + 1
-        _log.warning("Out of memory (%s): again with %s %d", why, setting, size)
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-def in_fitting_batches(
-    run: Callable[[Batches], T],
-    batches: Batches,
-    lengths: NDArray[np.int64],
-    *,
-    setting: str,
-    cure: str,
-) -> Fitted[T]:
-    """Run over batches of windows, or over their halves, down to one window at a time.
-
-    Batches that fit stay as they were planned, for a window's bits may depend on its neighbours
-    (see docs/workers.md); the windows keep their order however they are cut.
-
-    Args:
-        run: works through all batches it is given.
-        batches: window numbers, longest first, as :func:`plan_batches` makes them.
+        batches: window numbers, longest first.
         lengths: tokens of every window.
-        setting: what limits a batch.
-        cure: what to lower, if one window does not fit.
-
-    Raises:
-        CapacityError: if the longest window alone does not fit.
+        size: most tokens of a batch, padding included.
     """
-    return until_it_fits(
-        lambda size: run([b for batch in batches for b in plan_batches(lengths, batch, size)]),
-        max(len(batch) * int(lengths[batch[0]]) for batch in batches),
-        smallest=max(int(lengths[batch[0]]) for batch in batches),
-        setting=setting,
-        cure=cure,
-    )
+    return [fine for batch in batches for fine in plan_batches(lengths, batch, size)]

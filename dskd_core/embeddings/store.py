@@ -22,7 +22,7 @@ import torch
 from dskd_core.config import EmbeddingsConfig, TeacherConfig
 from dskd_core.corpus.store import Windows, load_windows
 from dskd_core.decoder.decoder import device_lock, load_teacher
-from dskd_core.decoder.fitting import in_fitting_batches
+from dskd_core.decoder.fitting import Fitting, halved
 from dskd_core.decoder.precision import processor_of
 from dskd_core.decoder.states import encode_states
 from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
@@ -87,17 +87,19 @@ def extract_shard(
         model = load_teacher(teacher, teacher_config)
         draft.computed(model.precision, processor_of(model.device))
         batches = training_batches(census, config)[shard.start : shard.stop]
-        fitted = in_fitting_batches(
-            lambda fine: extract(
-                *(model, windows, census, fine, config, tokenizer.special_ids, progress),
-                shard.name,
-            ),
+        fitting = Fitting.from_batches(
             batches,
             census.lengths,
             setting="embeddings.batch_tokens",
             cure="corpus.window_tokens",
         )
-        states, occurrences, met = fitted.value
+        for size in fitting:
+            with fitting.attempt():
+                fine = halved(batches, census.lengths, size)
+                states, occurrences, met = extract(
+                    *(model, windows, census, fine, config, tokenizer.special_ids, progress),
+                    shard.name,
+                )
         kept = smallest_per_token(occurrences.tokens, occurrences.hashes, config.max_occurrences)
         bits = encode_states(states[torch.from_numpy(kept)], config.state_dtype, shard.name)
         group = draft.write_group(PART)
@@ -108,7 +110,7 @@ def extract_shard(
             "occurrences": int(met.sum()),
             "rows": len(kept),
         }
-        draft.report |= fitted.report("batch_tokens")
+        draft.report |= fitting.report("batch_tokens")
     return store.get(work.stage, work.fingerprint)
 
 

@@ -17,7 +17,6 @@ wrote this token), and questions.parquet with the columns ``answer`` and ``agree
 """
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 from dskd_core.config import PromptsConfig, TeacherConfig
 from dskd_core.decoder.batches import plan_batches
 from dskd_core.decoder.decoder import device_lock, load_teacher
-from dskd_core.decoder.fitting import in_fitting_batches
+from dskd_core.decoder.fitting import Fitting, halved
 from dskd_core.decoder.precision import processor_of
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.errors import ArtifactError, ConfigError, DataError
@@ -164,19 +163,21 @@ def answer_shard(
         model = load_teacher(teacher, teacher_config)
         draft.computed(model.precision, processor_of(model.device))
         ends = end_tokens_of(model, tokenizer.hf.eos_token_id)
-        fitted = in_fitting_batches(
-            partial(answer_batches, model, prompts, prefix, limits, ends, progress=progress),
-            batches,
-            _lengths(questions) + limits,
-            setting="prompts.batch_tokens",
-            cure="prompts.max_prompt_tokens",
+        lengths = _lengths(questions) + limits
+        fitting = Fitting.from_batches(
+            batches, lengths, setting="prompts.batch_tokens", cure="prompts.max_prompt_tokens"
         )
-        answers = fitted.value
+        for size in fitting:
+            with fitting.attempt():
+                fine = halved(batches, lengths, size)
+                answers = answer_batches(
+                    model, prompts, prefix, limits, ends, fine, progress=progress
+                )
         group = draft.write_group(_PART)
         put_array(group, "questions", np.concatenate(batches).astype(np.int32))
         put_rows(group, [np.array(answer, dtype=np.int32) for answer in answers])
         draft.counts |= {"prompts": len(answers), "answer_tokens": sum(map(len, answers))}
-        draft.report |= fitted.report("batch_tokens")
+        draft.report |= fitting.report("batch_tokens")
     return store.get(work.stage, work.fingerprint)
 
 

@@ -13,7 +13,7 @@ import zarr
 
 from dskd_core.config import SensesConfig
 from dskd_core.corpus.store import load_windows
-from dskd_core.decoder.fitting import until_it_fits
+from dskd_core.decoder.fitting import Fitting
 from dskd_core.decoder.precision import processor_on, resolved_senses
 from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.embeddings.readers import Embeddings, load_embeddings
@@ -76,16 +76,16 @@ def cluster_range(
     price = price_of(prices[0]) if prices else None
     with store.publish(work) as draft:
         draft.computed(config.coarse_dtype, processor_on(config.device))
-        fitted = until_it_fits(
-            lambda size: _cluster(
-                *(reader, config.model_copy(update={"batch_bytes": size}), shard, price, progress)
-            ),
+        fitting = Fitting(
             config.batch_bytes,
             smallest=_MIN_BATCH_BYTES,
             setting="senses.batch_bytes",
             cure="embeddings.max_occurrences or senses.n_restarts",
         )
-        senses, examples = fitted.value
+        for size in fitting:
+            with fitting.attempt():
+                smaller = config.model_copy(update={"batch_bytes": size})
+                senses, examples = _cluster(reader, smaller, shard, price, progress)
         own = slice(shard.start, shard.stop)
         n_rows = reader.n_rows[own]
         centroids = write_part(draft.write_group(GROUP), reader.tokens[own], n_rows, senses)
@@ -96,7 +96,7 @@ def cluster_range(
             "embeddings": int(n_rows.sum()),
         }
         draft.report["largest_value"] = float(np.abs(centroids).max(initial=0.0))
-        draft.report |= fitted.report("batch_bytes")
+        draft.report |= fitting.report("batch_bytes")
     return store.get(work.stage, work.fingerprint)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dskd_core.config import TeacherConfig, TrainingConfig
 from dskd_core.corpus.store import Windows, load_windows
 from dskd_core.decoder.decoder import device_lock
-from dskd_core.decoder.fitting import in_fitting_batches
+from dskd_core.decoder.fitting import Fitting, halved
 from dskd_core.decoder.precision import processor_on, resolved_teacher
 from dskd_core.errors import ArtifactError, CapacityError
 from dskd_core.progress import Progress, silent
@@ -108,18 +108,20 @@ def capture_shard(
         capturer = Capturer.load(teacher, untrained, teacher_config)
         batches = length_sorted_batches(windows, _captured(windows, config, mode))
         batches = batches[shard.start : shard.stop]
-        fitted = in_fitting_batches(
-            lambda fine: _capture(capturer, windows, fine, config, progress),
+        fitting = Fitting.from_batches(
             batches,
             windows.lengths,
             setting="tokens",
             cure="corpus.window_tokens or prompts.max_prompt_tokens",
         )
-        captured = fitted.value
+        for size in fitting:
+            with fitting.attempt():
+                fine = halved(batches, windows.lengths, size)
+                captured = _capture(capturer, windows, fine, config, progress)
         group = draft.write_group(PART)
         n_positions = write_part(group, windows, captured, teacher_config.dtype, shard.name)
         draft.counts |= {"windows": len(captured), "positions": n_positions}
-        draft.report |= fitted.report("batch_tokens")
+        draft.report |= fitting.report("batch_tokens")
     return store.get(work.stage, work.fingerprint)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dskd_core.decoder.decoder import Decoder
-from dskd_core.decoder.fitting import in_fitting_batches, until_it_fits
+from dskd_core.decoder.fitting import Fitting, halved
 from dskd_core.embeddings.layout import PART
 from dskd_core.embeddings.store import extract_shard, plan_shards
 from dskd_core.errors import CapacityError
@@ -59,51 +59,59 @@ def captured(miniature, store):
     )
 
 
+def made(fitting, work):
+    for size in fitting:
+        with fitting.attempt():
+            result = work(size)
+    return result
+
+
 def test_a_size_is_halved_until_it_fits_and_the_halvings_are_counted():
     tried = []
 
-    def attempt(size):
+    def work(size):
         tried.append(size)
         if size > 300:
             raise FULL
         return "done"
 
-    fitted = until_it_fits(attempt, 2048, smallest=100, setting="rows", cure="k")
+    fitting = Fitting(2048, smallest=100, setting="rows", cure="k")
+    assert made(fitting, work) == "done"
     assert tried == [2048, 1024, 512, 256]
-    assert (fitted.value, fitted.report("rows")) == ("done", {"rows": 256, "n_halved": 3})
+    assert fitting.report("rows") == {"rows": 256, "n_halved": 3}
 
 
 def test_what_does_not_fit_at_its_smallest_is_refused_with_its_setting_and_a_cure():
-    def attempt(size):
+    def work(size):
         raise FULL
 
     expected = r"of embeddings\.batch_tokens 100 \(CUDA out of memory\); lower max_span, or use"
+    fitting = Fitting(150, smallest=100, setting="embeddings.batch_tokens", cure="max_span")
     with pytest.raises(CapacityError, match=expected):
-        until_it_fits(
-            attempt, 150, smallest=100, setting="embeddings.batch_tokens", cure="max_span"
-        )
+        made(fitting, work)
 
 
 def test_other_errors_are_not_tried_again():
-    def attempt(size):
+    def work(size):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with pytest.raises(RuntimeError, match="illegal"):
-        until_it_fits(attempt, 4, smallest=1, setting="rows", cure="k")
+        made(Fitting(4, smallest=1, setting="rows", cure="k"), work)
 
 
 def test_batches_that_fit_stay_whole_and_the_windows_keep_their_order():
     lengths = np.array([8, 8, 4, 4, 2, 2])
     batches, seen = [np.array([0, 1]), np.array([2, 3]), np.array([4, 5])], []
 
-    def run(cut):
-        seen.append([batch.tolist() for batch in cut])
+    def work(size):
+        seen.append([batch.tolist() for batch in halved(batches, lengths, size)])
         if len(seen) == 1:
             raise FULL
 
-    fitted = in_fitting_batches(run, batches, lengths, setting="tokens", cure="k")
+    fitting = Fitting.from_batches(batches, lengths, setting="tokens", cure="k")
+    made(fitting, work)
     assert seen == [[[0, 1], [2, 3], [4, 5]], [[0], [1], [2, 3], [4, 5]]]
-    assert fitted.size == 8
+    assert fitting.size == 8
 
 
 def test_an_extraction_without_memory_keeps_the_same_occurrences(miniature, elsewhere, room):
