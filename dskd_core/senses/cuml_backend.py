@@ -14,37 +14,34 @@ from numpy.typing import NDArray
 
 from dskd_core.decoder.precision import torch_device
 from dskd_core.errors import ConfigError
+from dskd_core.senses.settings import KMeansSettings
 from dskd_core.senses.torch_backend import plus_plus, uniforms
 
 
 def assign(
     points: Sequence[NDArray[np.float32]],
     token_ids: Sequence[int],
-    *,
-    n_senses: int,
-    n_restarts: int,
-    max_iterations: int,
-    seed: int,
-    device: str,
-    coarse_dtype: str,
-    batch_bytes: int,
+    settings: KMeansSettings,
 ) -> list[NDArray[np.int32]]:
     """Return the cluster of every row of every token, int32 [n_i] each.
-
-    ``batch_bytes`` plays no part: one token is on the GPU at a time.
 
     Raises:
         ConfigError: if cuML or CuPy is not installed.
     """
     cupy, kmeans = _import_cuml()
-    place = torch_device(device)
+    place = torch_device(settings.device)
     labels = []
     for rows, token_id in zip(points, token_ids, strict=True):
         X = torch.from_numpy(rows).to(place)
-        draws = torch.from_numpy(uniforms(token_id, seed, n_restarts, n_senses)).to(place)
-        starts = _starts(X, draws, getattr(torch, coarse_dtype))
+        draws = torch.from_numpy(
+            uniforms(token_id, settings.seed, settings.n_restarts, settings.n_senses)
+        ).to(place)
+        starts = _starts(X, draws, getattr(torch, settings.coarse_dtype))
         best = min(
-            (_fit(kmeans, cupy.asarray(X), cupy.asarray(C), max_iterations) for C in starts),
+            (
+                _fit(kmeans, cupy.asarray(X), cupy.asarray(C), settings.max_iterations)
+                for C in starts
+            ),
             key=lambda model: float(model.inertia_),
         )
         labels.append(_on_host(best.labels_).astype(np.int32))

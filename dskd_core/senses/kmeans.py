@@ -20,8 +20,10 @@ from dskd_core.config import SensesConfig
 from dskd_core.decoder.precision import resolved_senses
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.senses import cuml_backend, sklearn_backend, torch_backend
+from dskd_core.senses.settings import KMeansSettings
 
 Backend = Literal["torch", "cuml", "sklearn"]
+Dtype = Literal["auto", "bfloat16", "float32"]
 BACKENDS = {
     "torch": torch_backend.assign,
     "cuml": cuml_backend.assign,
@@ -57,7 +59,7 @@ def cluster(
     max_iterations: int = 100,
     seed: int = 0,
     device: str = "auto",
-    coarse_dtype: Literal["auto", "bfloat16", "float32"] = "auto",
+    coarse_dtype: Dtype = "auto",
     batch_bytes: int = 256 << 20,
 ) -> list[Clustering]:
     """Cluster the embeddings of each token into at most ``n_senses`` senses (Eq. 1).
@@ -93,24 +95,26 @@ def cluster(
         _check_rows(token_id, rows)
     obvious = [_obvious(rows, n_senses) for rows in points]
     many = [i for i, labels in enumerate(obvious) if labels is None]
-    assigned = BACKENDS[backend](
-        [points[i] for i in many],
-        [token_ids[i] for i in many],
+    settings = KMeansSettings(
         n_senses=n_senses,
         n_restarts=n_restarts,
         max_iterations=max_iterations,
         seed=seed,
         device=device,
-        coarse_dtype=resolved_senses(
-            SensesConfig(backend=backend, device=device, coarse_dtype=coarse_dtype)
-        ).coarse_dtype,
+        coarse_dtype=_resolved(backend, device, coarse_dtype),
         batch_bytes=batch_bytes,
     )
+    assigned = BACKENDS[backend]([points[i] for i in many], [token_ids[i] for i in many], settings)
     found = dict(zip(many, assigned, strict=True))
     return [
         summarize(rows, found[i] if labels is None else labels)
         for i, (rows, labels) in enumerate(zip(points, obvious, strict=True))
     ]
+
+
+def _resolved(backend: Backend, device: str, coarse_dtype: Dtype) -> str:
+    asked = SensesConfig(backend=backend, device=device, coarse_dtype=coarse_dtype)
+    return resolved_senses(asked).coarse_dtype
 
 
 def kmeans_settings(config: SensesConfig) -> dict[str, Any]:

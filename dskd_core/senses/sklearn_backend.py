@@ -5,31 +5,25 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dskd_core.senses.settings import KMeansSettings
+
 
 def assign(
     points: Sequence[NDArray[np.float32]],
     token_ids: Sequence[int],
-    *,
-    n_senses: int,
-    n_restarts: int,
-    max_iterations: int,
-    seed: int,
-    device: str,
-    coarse_dtype: str,
-    batch_bytes: int,
+    settings: KMeansSettings,
 ) -> list[NDArray[np.int32]]:
-    """Return the cluster of every row of every token, int32 [n_i] each.
-
-    It runs on the CPU whatever ``device`` says and has no coarse rounds; it holds one token beside
-    the input, so ``batch_bytes`` plays no part.
-    """
+    """Return the cluster of every row of every token, int32 [n_i] each; on the CPU alone."""
     from sklearn.cluster import KMeans
 
     labels = []
     for rows, token_id in zip(points, token_ids, strict=True):
-        state = int(np.random.SeedSequence([seed, token_id]).generate_state(1)[0])
+        state = int(np.random.SeedSequence([settings.seed, token_id]).generate_state(1)[0])
         model = KMeans(
-            n_clusters=n_senses, n_init=n_restarts, max_iter=max_iterations, random_state=state
+            n_clusters=settings.n_senses,
+            n_init=settings.n_restarts,
+            max_iter=settings.max_iterations,
+            random_state=state,
         )
         labels.append(model.fit(rows).labels_.astype(np.int32))
     return labels

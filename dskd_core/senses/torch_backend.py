@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dskd_core.decoder.precision import torch_device
+from dskd_core.senses.settings import KMeansSettings
 
 _SAMPLE_ROWS = 512
 _COARSE = ((6, 6), (5, 3), (12, 1))
@@ -35,14 +36,7 @@ _CENTROID_BYTES = 4 + 4 + 2
 def assign(
     points: Sequence[NDArray[np.float32]],
     token_ids: Sequence[int],
-    *,
-    n_senses: int,
-    n_restarts: int,
-    max_iterations: int,
-    seed: int,
-    device: str,
-    coarse_dtype: str,
-    batch_bytes: int,
+    settings: KMeansSettings,
 ) -> list[NDArray[np.int32]]:
     """Return the cluster of every row of every token, int32 [n_i] each.
 
@@ -50,23 +44,26 @@ def assign(
     is the same whichever tokens share a call. Cost: at most ``batch_bytes`` at a time beside the
     input, or one token's bytes if that is more.
     """
-    place = torch_device(device)
+    place = torch_device(settings.device)
     labels: list[NDArray[np.int32]] = [np.empty(0, np.int32)] * len(points)
     d = points[0].shape[1] if len(points) else 0
-    row_bytes = _row_bytes(d, n_senses, n_restarts)
+    row_bytes = _row_bytes(d, settings.n_senses, settings.n_restarts)
     for members in batches(
         [len(p) for p in points],
-        max_rows=batch_bytes // row_bytes,
-        extra_rows=_CENTROID_BYTES * n_restarts * n_senses * d // row_bytes,
+        max_rows=settings.batch_bytes // row_bytes,
+        extra_rows=_CENTROID_BYTES * settings.n_restarts * settings.n_senses * d // row_bytes,
     ):
         X, lengths = _padded([points[i] for i in members], place)
-        draws = [uniforms(token_ids[i], seed, n_restarts, n_senses) for i in members]
+        draws = [
+            uniforms(token_ids[i], settings.seed, settings.n_restarts, settings.n_senses)
+            for i in members
+        ]
         found = _cluster_batch(
             X,
             lengths,
             torch.from_numpy(np.stack(draws)).to(place),
-            max_iterations,
-            getattr(torch, coarse_dtype),
+            settings.max_iterations,
+            getattr(torch, settings.coarse_dtype),
         )
         for i, row in zip(members, found.cpu().numpy(), strict=True):
             labels[i] = row[: len(points[i])].astype(np.int32)
