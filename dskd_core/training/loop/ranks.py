@@ -4,20 +4,19 @@ The windows of a step depend on the seed and the step only. Rank r of n takes ev
 from the r-th on; its loss is its sum over positions divided by the weight of the *whole* step, so
 the gradients of the ranks add up to the gradient of the step, whatever n is (but for rounding).
 The caller is rank 0: it alone reports, saves and exports. The others are its children and end
-with it.
+with it. Why torch's elastic launcher does not start them: docs/training.md.
 """
 
 import builtins
 import contextlib
-import json
 import os
 import signal
 import socket
+import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection, parent_process
+from multiprocessing import parent_process
 from typing import Any, TypeVar
 
 import torch
@@ -28,10 +27,12 @@ from dskd_core import errors
 from dskd_core.errors import ConfigError
 from dskd_core.interruption import Interrupted
 
-_Meeting = dist.TCPStore  # type: ignore[attr-defined]
-_HOST = "127.0.0.1"
-_LAST_WORDS_SECONDS = 20.0
+_BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
+_INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")  # where each of them listens
+_LOOPBACK = {"lo", "lo0"}
 _ARRIVAL_SECONDS = 0.05
+_LAST_WORDS_SECONDS = 20.0
+_CURE = "run again, the last checkpoint is kept."
 Item = TypeVar("Item")
 
 
@@ -106,10 +107,10 @@ class Ranks:
         try:
             dist.all_reduce(values)
         except RuntimeError as error:
-            raise LostRankError(
-                f"Rank {self.rank} of {self.n_ranks} lost another one ({error}); run again, the "
-                "last checkpoint is kept."
-            ) from error
+            raise LostRankError(f"{self} lost another one ({error}); {_CURE}") from error
+
+    def __str__(self) -> str:
+        return f"Rank {self.rank} of {self.n_ranks}"
 
 
 @contextlib.contextmanager
@@ -137,68 +138,74 @@ def together(
             f"training.n_ranks {n_ranks} needs as many GPUs, and there are "
             f"{torch.cuda.device_count()}; lower it."
         )
+    _listen_on_loopback()
     n_threads = torch.get_num_threads()
     share = max(1, n_threads // n_ranks)
-    _stay_on_this_machine()
-    meeting = _Meeting(_HOST, 0, n_ranks, is_master=True, wait_for_workers=False)
-    children = [
-        _start(Ranks(rank, n_ranks, _device_of(device, rank)), meeting.port, share, work, args)
-        for rank in range(1, n_ranks)
-    ]
-    try:
-        torch.set_num_threads(share)
-        _await_arrival([process for process, _ in children], meeting)
-        first = Ranks(0, n_ranks, _device_of(device, 0))
-        with _met(first, meeting):
-            yield first
-        for process, _ in children:
-            process.join(_LAST_WORDS_SECONDS)
-    except LostRankError as error:
-        raise _last_words([words for _, words in children]) or error from error
-    finally:
-        torch.set_num_threads(n_threads)
-        for process, _ in children:
-            process.kill()
-            process.join()
-
-
-def _await_arrival(children: Sequence[Any], meeting: Any) -> None:
-    """Wait until every child is there: torch waits half an hour for one that has died."""
-    for rank, process in enumerate(children, start=1):
-        while not meeting.check([_arrived(rank)]):
-            if process.exitcode is not None:
-                raise LostRankError(
-                    f"Rank {rank} of {len(children) + 1} ended with exit code {process.exitcode} "
-                    "before it met the others; run again."
-                )
-            time.sleep(_ARRIVAL_SECONDS)
-
-
-def _arrived(rank: int) -> str:
-    return f"rank {rank} arrived"
-
-
-def _start(
-    ranks: Ranks, port: int, n_threads: int, work: Callable[..., Any], args: tuple[Any, ...]
-) -> tuple[Any, Any]:
-    """Start a child; return its process and the end of a pipe its last words come from."""
+    names = [f"cuda:{rank}" if device == "cuda" else device for rank in range(n_ranks)]
+    first, *others = [Ranks(rank, n_ranks, name) for rank, name in enumerate(names)]
     context = multiprocessing.get_context("spawn")
-    words, speak = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_be_rank, args=(ranks, port, n_threads, speak, work, args), daemon=True
-    )
-    process.start()
-    speak.close()
-    return process, words
+    children: list[Any] = []
+    with tempfile.TemporaryDirectory(prefix="dskd-ranks-") as folder:  # of this user alone
+        meeting = _Meeting(f"{folder}/meeting", context.Semaphore(0), context.SimpleQueue())
+        try:
+            for ranks in others:
+                settings = (ranks, meeting, share, work, args)
+                children.append(context.Process(target=_be_rank, args=settings, daemon=True))
+                children[-1].start()
+            torch.set_num_threads(share)
+            _await_arrival(children, meeting)
+            with _group(first, meeting):
+                yield first
+            for child in children:
+                child.join(_LAST_WORDS_SECONDS)
+        except LostRankError as error:
+            raise _what_ended(children, meeting) or error from error
+        finally:
+            torch.set_num_threads(n_threads)
+            for child in children:
+                if child.pid:
+                    child.kill()
+                    child.join()
+
+
+@dataclass(frozen=True)
+class _Meeting:
+    """What the ranks of a run share, besides tensors.
+
+    Attributes:
+        file: by which they find one another, so that no port is open for that.
+        arrived: counts the children that are there.
+        words: the errors that ended children, the first one first.
+    """
+
+    file: str
+    arrived: Any
+    words: Any
+
+
+def _await_arrival(children: list[Any], meeting: _Meeting) -> None:
+    """Wait until every child is there: torch waits half an hour for one that has died."""
+    for _ in children:
+        while not meeting.arrived.acquire(timeout=_ARRIVAL_SECONDS):
+            if any(child.exitcode is not None for child in children):
+                raise LostRankError(f"A rank died before it met the others; {_CURE}")
+
+
+def _what_ended(children: list[Any], meeting: _Meeting) -> BaseException | None:
+    """Return the error that ended a child, or that one was killed."""
+    for child in children:
+        child.join(_LAST_WORDS_SECONDS)
+    if not meeting.words.empty():
+        return meeting.words.get()  # type: ignore[no-any-return]
+    for rank, child in enumerate(children, start=1):
+        if code := child.exitcode:
+            end = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+            return LostRankError(f"Rank {rank} of {len(children) + 1} was ended by {end}; {_CURE}")
+    return None
 
 
 def _be_rank(
-    ranks: Ranks,
-    port: int,
-    n_threads: int,
-    speak: Any,
-    work: Callable[..., Any],
-    args: tuple[Any, ...],
+    ranks: Ranks, meeting: _Meeting, n_threads: int, work: Callable[..., Any], args: Any
 ) -> None:
     """Live as a child: work, and say what went wrong."""
     # Whoever stops the run stops rank 0, and rank 0 tells the others between two steps.
@@ -206,73 +213,17 @@ def _be_rank(
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(n_threads)
+    meeting.arrived.release()
     try:
-        meeting = _Meeting(_HOST, port, ranks.n_ranks, is_master=False)
-        meeting.set(_arrived(ranks.rank), "")
-        with _met(ranks, meeting):
+        with _group(ranks, meeting):
             work(ranks, *args)
-    except Interrupted:
-        return
-    except LostRankError:
-        raise SystemExit(1) from None
+    except (Interrupted, LostRankError):
+        return  # rank 0 knows by itself
     except BaseException as error:
-        speak.send_bytes(_as_words(error))
+        # One of ours or of Python can be raised again there, of any other its text.
+        known = type(error).__module__ in {errors.__name__, builtins.__name__}
+        meeting.words.put(error if known else RuntimeError(f"{type(error).__name__}: {error}"))
         raise
-
-
-@contextlib.contextmanager
-def _met(ranks: Ranks, meeting: Any) -> Iterator[None]:
-    on_gpu = ranks.device != "cpu"
-    if on_gpu:
-        torch.cuda.set_device(ranks.device)
-    try:
-        dist.init_process_group(
-            "nccl" if on_gpu else "gloo", store=meeting, rank=ranks.rank, world_size=ranks.n_ranks
-        )
-    except RuntimeError as error:
-        _forget_failed_meeting()
-        raise LostRankError(
-            f"Rank {ranks.rank} of {ranks.n_ranks} did not meet the others ({error}); run again."
-        ) from error
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-
-
-def _forget_failed_meeting() -> None:
-    """Set torch's count of groups back, by which ranks find one another; a failed one raised it.
-
-    Otherwise the next run of this process would wait for children that have another count. To end
-    any group sets it back, so one of this process alone is begun and ended.
-    """
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
-    dist.destroy_process_group()
-
-
-def _last_words(pipes: list[Any]) -> BaseException | None:
-    """Wait for a child to say what ended it; a killed one says nothing."""
-    while pipes and (ready := connection.wait(pipes, _LAST_WORDS_SECONDS)):
-        for pipe in [pipe for pipe in pipes if pipe in ready]:
-            with contextlib.suppress(EOFError):
-                return _as_error(pipe.recv_bytes())
-            pipes.remove(pipe)
-    return None
-
-
-def _as_words(error: BaseException) -> bytes:
-    return json.dumps({"kind": type(error).__name__, "message": str(error)}).encode()
-
-
-def _as_error(words: bytes) -> BaseException:
-    """Return an error of ours or of Python as it was raised, any other one by its text."""
-    told = json.loads(words)
-    name, message = told["kind"], told["message"]
-    kind = getattr(errors, name, getattr(builtins, name, None))
-    if isinstance(kind, type) and issubclass(kind, BaseException):
-        with contextlib.suppress(TypeError):  # a few of Python's are not made from a text alone
-            return kind(message)
-    return RuntimeError(f"{name}: {message}")
 
 
 def _end_with_parent() -> None:
@@ -282,12 +233,30 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _device_of(device: str, rank: int) -> str:
-    return f"cuda:{rank}" if device == "cuda" else "cpu"
+@contextlib.contextmanager
+def _group(ranks: Ranks, meeting: _Meeting) -> Iterator[None]:
+    """Meet the others, and part from them at the end."""
+    kind = torch.device(ranks.device).type
+    if kind == "cuda":
+        torch.cuda.set_device(ranks.device)
+    store = dist.FileStore(meeting.file, ranks.n_ranks)  # type: ignore[attr-defined]
+    try:
+        dist.init_process_group(
+            _BACKENDS[kind], store=store, rank=ranks.rank, world_size=ranks.n_ranks
+        )
+    except RuntimeError as error:
+        # torch names a group by a count that the failed one raised; ending any sets it back.
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
+        dist.destroy_process_group()
+        raise LostRankError(f"{ranks} did not meet the others ({error}); {_CURE}") from error
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
-def _stay_on_this_machine() -> None:
-    """Let gloo listen on the loopback interface only."""
-    for _, name in socket.if_nameindex():
-        if name in {"lo", "lo0"}:
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+def _listen_on_loopback() -> None:
+    """Let gloo and nccl open ports for this machine alone, unless the user named an interface."""
+    for name in _LOOPBACK.intersection(name for _, name in socket.if_nameindex()):
+        for variable in _INTERFACES:
+            os.environ.setdefault(variable, name)

@@ -1,6 +1,9 @@
 """Several processes against one, with a model small enough to add up by hand."""
 
+import ipaddress
 import os
+import signal
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +15,7 @@ import torch.distributed as dist
 from torch import nn
 
 from dskd_core.errors import ConfigError, DataError
-from dskd_core.training.loop.ranks import LostRankError, Ranks, _met, together
+from dskd_core.training.loop.ranks import LostRankError, Ranks, _group, _Meeting, together
 
 N_STEPS, N_WINDOWS, LENGTH = 5, 6, 3
 
@@ -60,7 +63,13 @@ def break_down(ranks: Ranks) -> None:
 
 
 def be_killed(ranks: Ranks) -> None:
-    os._exit(9)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuse_last(ranks: Ranks) -> None:
+    if ranks.rank == ranks.n_ranks - 1:
+        refuse(ranks)
+    ranks.any(False)
 
 
 def wait_in_vain(ranks: Ranks) -> None:
@@ -116,8 +125,15 @@ def test_an_error_that_cannot_be_sent_is_told():
 
 
 def test_a_killed_rank_ends_the_run():
-    with pytest.raises(LostRankError, match="run again"), together(2, be_killed) as ranks:
+    sentence = r"^Rank 1 of 2 was ended by SIGKILL; run again, the last checkpoint is kept\.$"
+    with pytest.raises(LostRankError, match=sentence), together(2, be_killed) as ranks:
         ranks.any(False)
+
+
+def test_of_three_ranks_the_one_with_the_error_is_heard():
+    with pytest.raises(DataError, match=r"^Window 3 is empty"), together(3, refuse_last) as ranks:
+        ranks.any(False)
+    assert spawned() == []
 
 
 class Deadly:
@@ -129,7 +145,7 @@ class Deadly:
 
 def test_a_rank_that_dies_before_it_arrives_is_not_waited_for():
     with (
-        pytest.raises(LostRankError, match="Rank 1 of 2 ended with exit code 7"),
+        pytest.raises(LostRankError, match="Rank 1 of 2 was ended by exit code 7"),
         together(2, add_up, Deadly()),
     ):
         pass
@@ -137,16 +153,16 @@ def test_a_rank_that_dies_before_it_arrives_is_not_waited_for():
         assert add_up(ranks)[0] == [1.0, 1.0]
 
 
-def test_after_a_meeting_that_failed_the_next_one_succeeds(monkeypatch):
+def test_after_a_meeting_that_failed_the_next_one_succeeds(monkeypatch, tmp_path):
     meet = dist.init_process_group
-    alone = dist.TCPStore("127.0.0.1", 0, 2, is_master=True, wait_for_workers=False)
+    alone = _Meeting(str(tmp_path / "meeting"), None, None)
     with monkeypatch.context() as patched:
         patched.setattr(
             dist,
             "init_process_group",
             lambda *args, **kwargs: meet(*args, **kwargs, timeout=timedelta(seconds=1)),
         )
-        with pytest.raises(LostRankError, match="did not meet"), _met(Ranks(0, 2), alone):
+        with pytest.raises(LostRankError, match="did not meet"), _group(Ranks(0, 2), alone):
             pass
     with together(2, add_up) as ranks:
         assert add_up(ranks)[0] == [1.0, 1.0]
@@ -197,3 +213,37 @@ def spawned() -> list[int]:
 
 def sleep_long(ranks: Ranks) -> None:
     time.sleep(600)
+
+
+def test_a_thread_can_be_the_first_rank():
+    totals = []
+
+    def run() -> None:
+        with together(2, add_up) as ranks:
+            totals.append(add_up(ranks)[0])
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert totals == [[1.0, 1.0]]
+
+
+def wait_for_the_end(ranks: Ranks) -> None:
+    ranks.any(False)
+    ranks.any(False)
+
+
+def test_other_machines_reach_no_port_of_a_rank():
+    before = {connection.laddr for connection in listening(psutil.Process())}
+    with together(2, wait_for_the_end) as ranks:
+        ranks.any(False)
+        processes = [psutil.Process(), *map(psutil.Process, spawned())]
+        opened = {c.laddr for process in processes for c in listening(process)} - before
+        ranks.any(False)
+    assert len(processes) == 2
+    assert opened
+    assert all(ipaddress.ip_address(address.ip).is_loopback for address in opened)
+
+
+def listening(process: psutil.Process) -> list:
+    return [c for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
