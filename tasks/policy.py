@@ -91,7 +91,7 @@ def cpu_task(*, name: str, task_run_name: str) -> Callable[[Callable[P, R]], Tas
             persist_result=False,
         )(redacting(function))
         # Prefect tells tasks of one name apart by the code of their functions, now the same.
-        made.task_key = f"{made.task_key}-{function.__module__}"
+        made.task_key = f"{made.task_key}-{function.__module__}-{name}"
         return made
 
     return make
