@@ -61,9 +61,9 @@ def report(
 
 def points(config: PipelineConfig, grid: dict[str, list[Any]], design: str) -> Points:
     """Return the settings of every point of a sweep, by what differs; refuse a wrong one first."""
-    from dskd_core.evaluation.ablation.grid import points_of
+    from dskd_core.evaluation.ablation.grid import expand_grid
 
-    return {point.name: point.config for point in points_of(config, grid, design)}
+    return {point.name: point.config for point in expand_grid(config, grid, design)}
 
 
 @cpu_task(name="sweep", task_run_name="sweep")
@@ -75,7 +75,7 @@ def sweep(config: PipelineConfig, settings: Sequence[str], scores: dict[str, lis
         settings: what the grid varies, whose values of the base the page says.
         scores: of every point, by its name.
     """
-    from dskd_core.evaluation.ablation.grid import base_of
+    from dskd_core.evaluation.ablation.grid import base_values
     from dskd_core.evaluation.ablation.store import PAGE, build_sweep
 
     uri = shown(
@@ -83,7 +83,7 @@ def sweep(config: PipelineConfig, settings: Sequence[str], scores: dict[str, lis
         lambda _: build_sweep(
             store_of(config),
             config.evaluation,
-            base_of(config, settings),
+            base_values(config, settings),
             {name: [opened(score) for score in of_point] for name, of_point in scores.items()},
         ),
     )

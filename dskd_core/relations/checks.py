@@ -59,7 +59,7 @@ def _coverage(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     return dict(zip(names, map(int, row), strict=True))
 
 
-def hold_against(
+def compare_with_reference(
     connection: duckdb.DuckDBPyConnection, reference: Artifact
 ) -> list[dict[str, Any]]:
     """Return for each affix what a reference lexicon says of the words it negates.
@@ -112,7 +112,7 @@ CREATE TABLE reference_words AS SELECT DISTINCT a AS word FROM reference;
 """
 _AFFIX_PRECISION = """
 WITH negated AS (SELECT DISTINCT key, base_key, affix, rank FROM negations),
-judged AS (
+compared AS (
     SELECT affix, rank,
            count(*) AS n_known, count(ant.a) AS n_antonyms, count(syn.a) AS n_synonyms
     FROM negated
@@ -132,5 +132,5 @@ wanted AS (
 )
 SELECT affix, tier, n_known, n_antonyms, n_synonyms,
        round(n_antonyms / n_known, 3) AS precision, round(n_found / n_wanted, 3) AS recall
-FROM judged JOIN tiers USING (rank) LEFT JOIN wanted USING (affix) ORDER BY affix, tier
+FROM compared JOIN tiers USING (rank) LEFT JOIN wanted USING (affix) ORDER BY affix, tier
 """

@@ -3,20 +3,21 @@
     sure    un-, non-, the negative in-/im-/il-/ir-
     likely  dis-, a-/an- before adjectives, -less against -ful, -ed and -y of the same base
     loose   -less against the bare noun (the paper's accurate / fault)
-    never   the locative in-, de-, anti-, counter-, mis-, -free, and the words of ``exceptions.py``
+    never   the locative in-, de-, anti-, counter-, mis-, -free, and the words of ``exceptions.tsv``
 
 MorphyNet does not tell the negative in- from the locative one; Latinate endings of the base do.
 What no source segments (impatient, unforgettable) is found by ``affix_matching.py``.
 """
 
+import csv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Set
+from importlib import resources
 from typing import Literal
 
 import msgspec
 
 from dskd_core.lexicon.rows import DerivationRow
-from dskd_core.relations.exceptions import NEVER_PAIRS, NEVER_STEMS, NOUNS_OF_NEGATION
 
 Tier = Literal["sure", "likely", "loose"]
 
@@ -36,6 +37,22 @@ _MIN_GREEK_BASE = 5
 _OF_ADJECTIVES = ("ly", "ness", "ity", "cy")
 _MAX_SUFFIXES = 3
 HAVING = ("ful", "ed", "y")
+
+
+def _read_exceptions() -> dict[str, list[tuple[str, str]]]:
+    """Return (word, base) by kind, from ``exceptions.tsv``, whose comments say what a kind is."""
+    text = resources.files(__package__).joinpath("exceptions.tsv").read_text("utf-8")
+    lines = (line for line in text.splitlines() if not line.startswith("#"))
+    found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for row in csv.DictReader(lines, delimiter="\t"):
+        found[row["kind"]].append((row["word"], row["base"] or ""))
+    return found
+
+
+_EXCEPTIONS = _read_exceptions()
+UNNEGATED_STEMS = tuple(word for word, _ in _EXCEPTIONS["stem"])
+UNOPPOSED_PAIRS = frozenset(_EXCEPTIONS["pair"])
+NEGATIVE_NOUNS = frozenset(word for word, _ in _EXCEPTIONS["noun"])
 
 
 class Negation(msgspec.Struct, frozen=True, order=True):
@@ -93,12 +110,12 @@ def find_segmented(rows: Iterable[DerivationRow]) -> set[Negation]:
 
 
 def may_flip(negation: Negation) -> bool:
-    """Say whether no list of ``exceptions.py`` keeps a word and its base apart."""
+    """Say whether no row of ``exceptions.tsv`` keeps a word and its base apart."""
     word, base = negation.word.lower(), negation.base.lower()
-    if negation.affix != "-less" and word.startswith(NEVER_STEMS):
+    if negation.affix != "-less" and word.startswith(UNNEGATED_STEMS):
         return False
     return not any(
-        (word.removesuffix(ending), base.removesuffix(ending)) in NEVER_PAIRS
+        (word.removesuffix(ending), base.removesuffix(ending)) in UNOPPOSED_PAIRS
         for ending in ("", "ly", "ness")
     )
 
@@ -131,7 +148,7 @@ def _by_prefix(
 ) -> Iterator[Negation]:
     affix = spelled_affix(row.word, row.affix)
     base = strip_prefix(row.word, affix)
-    if row.word.lower().startswith(NEVER_STEMS) or not _is_negative(row, base, adjectives):
+    if row.word.lower().startswith(UNNEGATED_STEMS) or not _is_negative(row, base, adjectives):
         return
     for word, pos, licences in _with_suffixes(row, made_from):
         opposite = strip_prefix(word, affix)
@@ -149,7 +166,7 @@ def _is_negative(row: DerivationRow, base: str, adjectives: Set[str]) -> bool:
         if is_adjective and base.endswith(LATIN_ADJECTIVE):
             return True
         if row.pos == "noun":
-            return base.endswith(_LATIN_NOUN) or row.word.lower() in NOUNS_OF_NEGATION
+            return base.endswith(_LATIN_NOUN) or row.word.lower() in NEGATIVE_NOUNS
         return row.pos == "adv"
     if row.affix in ("a", "an"):
         learned = base.endswith(_GREEK_ADJECTIVE) and len(base) >= _MIN_GREEK_BASE

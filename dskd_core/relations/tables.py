@@ -9,7 +9,7 @@ from dskd_core.config import LexiconConfig, RelationsConfig
 from dskd_core.lexicon import PAIRS, build_lexicon
 from dskd_core.lexicon.rows import DerivationRow
 from dskd_core.progress import Progress, silent
-from dskd_core.relations.checks import check, hold_against, quality
+from dskd_core.relations.checks import check, compare_with_reference, quality
 from dskd_core.relations.filters import Counts, count_left_out, resolve_filters
 from dskd_core.relations.negation import expand, fold, load_negations, read_derivations
 from dskd_core.relations.report import as_markdown
@@ -68,7 +68,7 @@ def build_relations(
         draft.report |= {"counts": counts, "left_out": left_out, "checks": check(connection)}
         draft.report |= quality(connection)
         if reference is not None:
-            draft.report["reference"] = hold_against(connection, reference)
+            draft.report["reference"] = compare_with_reference(connection, reference)
         for row in draft.report["tiers"]:
             draft.counts[f"n_{row['tier']}_{row['relation']}s"] = row["n_pairs"]
         draft.path(QUALITY).write_text(as_markdown(draft.report), "utf-8")

@@ -1,6 +1,6 @@
-"""Points of a sweep: the settings to try, and what the base has for those that are varied.
+"""The grid of a sweep: the settings to try, and the base's values of those that are varied.
 
-Points share whatever their settings leave equal: activations for all of them that keep the
+Grid points share whatever their settings leave equal: activations for all of them that keep the
 teacher, the text and the student's layers, KD students for all that change senses alone.
 """
 
@@ -11,31 +11,31 @@ from typing import Any, Literal
 
 from dskd_core.config import PipelineConfig, parse_config
 from dskd_core.errors import ConfigError
-from dskd_core.evaluation.comparison.score_board import YARDSTICK
+from dskd_core.evaluation.comparison.arms import BASELINE
 
 ARM = "dskd"
 Design = Literal["one_at_a_time", "product"]
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """One set of settings; ``name`` says what differs from the first."""
 
     name: str
     config: PipelineConfig
 
 
-def points_of(
+def expand_grid(
     config: PipelineConfig, grid: Mapping[str, Sequence[Any]], design: Design = "one_at_a_time"
-) -> list[Point]:
+) -> list[GridPoint]:
     """Return the settings to try, the base first; a value the base has already adds no point.
 
     The table is of KD and DSKD, so no point has other arms.
 
     >>> grid = {"senses.n_senses": [5, 10], "training.n_candidates": [1]}
-    >>> [point.name for point in points_of(PipelineConfig(), grid)]
+    >>> [point.name for point in expand_grid(PipelineConfig(), grid)]
     ['base', 'senses.n_senses=10', 'training.n_candidates=1']
-    >>> len(points_of(PipelineConfig(), grid, "product"))
+    >>> len(expand_grid(PipelineConfig(), grid, "product"))
     3
 
     Args:
@@ -47,7 +47,7 @@ def points_of(
     Raises:
         ConfigError: if a setting does not exist or refuses a value.
     """
-    arms = config.evaluation.model_copy(update={"arms": (YARDSTICK, ARM)})
+    arms = config.evaluation.model_copy(update={"arms": (BASELINE, ARM)})
     config = config.model_copy(update={"evaluation": arms})
     if design == "product":
         choices = [
@@ -55,48 +55,50 @@ def points_of(
         ]
     else:
         choices = [{name: value} for name, values in grid.items() for value in values]
-    points = [Point("base", config)]
+    points = [GridPoint("base", config)]
     for choice in choices:
-        changed = _changed(config, choice)
+        changed = _change(config, choice)
         if all(changed != point.config for point in points):
-            name = ", ".join(f"{key}={value}" for key, value in _one_by_one(choice))
-            points.append(Point(name, changed))
+            name = ", ".join(f"{key}={value}" for key, value in _split_settings(choice))
+            points.append(GridPoint(name, changed))
     return points
 
 
-def base_of(config: PipelineConfig, settings: Iterable[str]) -> dict[str, Any]:
+def base_values(config: PipelineConfig, settings: Iterable[str]) -> dict[str, Any]:
     """Return what the base has for the settings of a grid, those with commas one by one.
 
-    >>> base_of(PipelineConfig(), ["senses.n_senses", "training.margin,training.n_candidates"])
+    >>> base_values(PipelineConfig(), ["senses.n_senses", "training.margin,training.n_candidates"])
     {'senses.n_senses': 5, 'training.margin': 1.0, 'training.n_candidates': 5}
 
     Raises:
         ConfigError: if a setting does not exist.
     """
     values = config.model_dump(mode="json")
-    held = {name: _holding(values, name) for names in settings for name in _names(names)}
+    held = {
+        name: _settings_holding(values, name) for names in settings for name in _split_names(names)
+    }
     return {name: stage[key] for name, (stage, key) in held.items()}
 
 
-def _names(settings: str) -> list[str]:
+def _split_names(settings: str) -> list[str]:
     return [name.strip() for name in settings.split(",")]
 
 
-def _one_by_one(choice: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _split_settings(choice: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for names, value in choice.items():
-        for name in _names(names):
+        for name in _split_names(names):
             yield name, value
 
 
-def _changed(config: PipelineConfig, choice: Mapping[str, Any]) -> PipelineConfig:
+def _change(config: PipelineConfig, choice: Mapping[str, Any]) -> PipelineConfig:
     values = config.model_dump(mode="json")
-    for name, value in _one_by_one(choice):
-        stage, key = _holding(values, name)
+    for name, value in _split_settings(choice):
+        stage, key = _settings_holding(values, name)
         stage[key] = value
     return parse_config(values, "A point of the sweep")
 
 
-def _holding(values: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
+def _settings_holding(values: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
     """Return the settings that hold the one of a dotted name, and its key in them."""
     *stages, key = name.split(".")
     place: Any = values

@@ -25,11 +25,14 @@ import pyarrow as pa
 from dskd_core.config import EvaluationConfig
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.ablation.grid import ARM
-from dskd_core.evaluation.comparison.score_board import YARDSTICK, Pair, ScoreBoard
+from dskd_core.evaluation.comparison.arms import BASELINE
+from dskd_core.evaluation.comparison.heldout_scores import HeldoutScores, MetricPair
 from dskd_core.evaluation.comparison.statistics import Comparison, compare
 from dskd_core.evaluation.heldout.metrics import METRICS, Metric
-from dskd_core.evaluation.report.figures import Bar, draw_forest
-from dskd_core.evaluation.report.labels import interval, signed
+from dskd_core.evaluation.report.differences import describe_bars, difference_bar
+from dskd_core.evaluation.report.figures import draw_differences
+from dskd_core.evaluation.report.labels import count, interval, signed
+from dskd_core.evaluation.report.page import Cell, Page, Picture, Section, Table, to_markdown
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 
 TABLE = "sweep.parquet"
@@ -61,21 +64,27 @@ def build_sweep(
             for name, of_point in scores.items()
             for a in of_point
         },
-        version=4,
+        version=5,
     )
     if found := store.find(work):
         return found
-    boards = {name: ScoreBoard(of_point) for name, of_point in scores.items()}
-    first = next(iter(boards.values()))
-    rows = [
-        _row(name, board, first, pair, config)
-        for name, board in boards.items()
-        for pair in board.pairs(ARM, YARDSTICK, config)
+    all_scores = {name: HeldoutScores(of_point) for name, of_point in scores.items()}
+    first = next(iter(all_scores.values()))
+    pairs = [
+        (name, pair)
+        for name, heldout in all_scores.items()
+        for pair in heldout.compare(ARM, BASELINE, config)
     ]
+    rows = [_row(name, all_scores[name], first, pair, config) for name, pair in pairs]
     with store.publish(work) as draft:
         draft.write_table(TABLE, pa.Table.from_pylist(rows))
-        draft.path(PAGE).write_text(_page(rows, first, base, config), "utf-8")
-        draw_forest(_bars(rows), "CE (nats), DSKD − KD", draft.path(_PICTURE))
+        draft.path(PAGE).write_text(to_markdown(_build_page(rows, first, base, config)), "utf-8")
+        bars = [
+            difference_bar(name.replace(", ", "\n"), pair, pair.metric.digits)
+            for name, pair in pairs
+            if pair.metric.name == "ce"
+        ]
+        draw_differences(bars, "CE (nats), DSKD − KD", draft.path(_PICTURE))
         draft.counts |= {"points": len(scores), "scores": sum(map(len, scores.values()))}
         draft.report["base"] = dict(base)
         seconds = {name: _seconds(store, of_point) for name, of_point in scores.items()}
@@ -112,16 +121,20 @@ def _seconds(store: ArtifactStore, scores: Sequence[Artifact]) -> float | None:
 
 
 def _row(
-    name: str, board: ScoreBoard, first: ScoreBoard, pair: Pair, config: EvaluationConfig
+    name: str,
+    heldout: HeldoutScores,
+    first: HeldoutScores,
+    pair: MetricPair,
+    config: EvaluationConfig,
 ) -> dict[str, Any]:
-    gain, change = pair.found, _change(board, first, pair, config)
+    gain, change = pair.comparison, _change(heldout, first, pair, config)
     return {
         "point": name,
         "metric": pair.metric.name,
-        "layers": board.row(ARM)["layers"],
-        "parameters": board.row(ARM)["parameters"],
-        "kd": board.row(YARDSTICK)[pair.metric.name],
-        "dskd": board.row(ARM)[pair.metric.name],
+        "layers": heldout.summarise(ARM)["layers"],
+        "parameters": heldout.summarise(ARM)["parameters"],
+        "kd": heldout.summarise(BASELINE)[pair.metric.name],
+        "dskd": heldout.summarise(ARM)[pair.metric.name],
         "gain": gain.difference,
         "low": gain.low,
         "high": gain.high,
@@ -136,61 +149,61 @@ def _row(
 
 
 def _change(
-    board: ScoreBoard, first: ScoreBoard, pair: Pair, config: EvaluationConfig
+    heldout: HeldoutScores, first: HeldoutScores, pair: MetricPair, config: EvaluationConfig
 ) -> Comparison | None:
     """Compare DSKD of two points on the same positions; None where they were scored on others."""
     same = ("window", pair.metric.count)
     seeds = [seed for seed in pair.seeds if seed in first.seeds(ARM)]
-    if board is first or not seeds:
+    if heldout is first or not seeds:
         return None
-    mine, theirs = (b.tables[ARM, seeds[0]] for b in (board, first))
+    mine, theirs = (scores.tables[ARM, seeds[0]] for scores in (heldout, first))
     if any(not mine[name].equals(theirs[name]) for name in same):
         return None
     return compare(
-        board.sums(ARM, seeds, pair.metric.total),
-        first.sums(ARM, seeds, pair.metric.total),
-        first.sums(ARM, seeds[:1], pair.metric.count)[0],
+        heldout.sum_clusters(ARM, seeds, pair.metric.total),
+        first.sum_clusters(ARM, seeds, pair.metric.total),
+        first.sum_clusters(ARM, seeds[:1], pair.metric.count)[0],
         confidence=config.confidence,
         n_resamples=config.n_resamples,
     )
 
 
-def _page(
+def _build_page(
     rows: Sequence[dict[str, Any]],
-    first: ScoreBoard,
+    first: HeldoutScores,
     base: Mapping[str, Any],
     config: EvaluationConfig,
-) -> str:
-    """Write a table for each metric that is shown, in Markdown."""
-    level, n_seeds = f"{config.confidence:.0%}", len(first.seeds(ARM))
+) -> Page:
+    """Return a picture of the gains in CE, and a table for each metric that is shown."""
+    level, n_seeds = f"{config.confidence:.0%}", count(len(first.seeds(ARM)), "seed")
     values = ", ".join(f"{name}={value}" for name, value in base.items())
-    lines = [
-        "# Sweep",
-        "",
-        f"Base: {values or 'the settings as they are'}.",
-        "",
-        f"Every point: {n_seeds} seeds of KD and of DSKD on the same held-out text. DSKD − KD is "
-        f"paired by window and seed. Bootstrap: {level} interval over {first.cluster_word} and "
-        f"seeds, which speaks of other text and other seeds; t: {level} interval over seeds alone. "
-        "*better* and *worse* need both to leave zero out. Last column: DSKD minus the first "
-        "point's DSKD with its bootstrap interval; – where they were scored on other positions.",
-        "",
-        f"![DSKD − KD in CE at every point]({_PICTURE})",
-    ]
-    head = ["point", "student", "KD", "DSKD", "DSKD − KD", "bootstrap", "t over seeds", ""]
-    for metric in _SHOWN:
-        found = [row for row in rows if row["metric"] == metric.name]
-        lines += ["", f"## {metric.title_with_unit}", ""] if found else []
-        cells = [[*head, f"DSKD − {found[0]['point']}'s DSKD"], ["---"] * 9] if found else []
-        cells += [_cells(row, metric) for row in found]
-        lines += [f"| {' | '.join(row)} |" for row in cells]
-    return "\n".join(lines) + "\n"
+    method = (
+        f"At every point, {n_seeds} of KD and of DSKD are scored on the same held-out text. "
+        f"DSKD − KD is paired by window and seed. Bootstrap: {level} interval over "
+        f"{first.cluster_word} and seeds; it covers other text and other seeds. t: {level} "
+        "interval over the seeds alone. Better or worse: both intervals exclude zero. Otherwise "
+        "there is no significant difference. Last column: DSKD minus the first point's DSKD, with "
+        "its bootstrap interval; – where the two were scored on different positions."
+    )
+    caption = describe_bars(ARM, BASELINE, "CE in nats", config)
+    tables = ((metric, [row for row in rows if row["metric"] == metric.name]) for metric in _SHOWN)
+    sections = (
+        Section("", (f"Base: {values or 'the settings as they are'}.", method)),
+        Section("DSKD − KD in CE at every point", picture=Picture(_PICTURE, caption)),
+        *(Section(m.title_with_unit, table=_table(found, m)) for m, found in tables if found),
+    )
+    return Page("Sweep", sections)
 
 
-def _cells(row: dict[str, Any], metric: Metric) -> list[str]:
-    """Return a point's row of a table."""
+def _table(rows: Sequence[dict[str, Any]], metric: Metric) -> Table:
+    headers = ("point", "student", "KD", "DSKD", "DSKD − KD", "bootstrap", "t over seeds", "")
+    lines = (tuple(map(Cell, _table_row(row, metric))) for row in rows)
+    return Table((*headers, f"DSKD − {rows[0]['point']}'s DSKD"), tuple(lines))
+
+
+def _table_row(row: dict[str, Any], metric: Metric) -> tuple[str, ...]:
     digits = metric.digits
-    return [
+    return (
         row["point"],
         _size(row),
         f"{row['kd']:.{digits}f}",
@@ -200,26 +213,7 @@ def _cells(row: dict[str, Any], metric: Metric) -> list[str]:
         interval(row["seed_low"], row["seed_high"], digits),
         row["verdict"],
         _with_interval(row, "change", "change_", metric),
-    ]
-
-
-def _bars(rows: Sequence[dict[str, Any]]) -> list[Bar]:
-    """Return the gains in CE as the bars of a picture."""
-    return [
-        Bar(
-            row["point"].replace(", ", "\n"),
-            signed(row["gain"], 4),
-            row["gain"],
-            row["low"],
-            row["high"],
-            row["seed_low"],
-            row["seed_high"],
-            tuple(row["by_seed"]),
-            row["verdict"],
-        )
-        for row in rows
-        if row["metric"] == "ce"
-    ]
+    )
 
 
 def _size(row: dict[str, Any]) -> str:

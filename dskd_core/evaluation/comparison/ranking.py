@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from dskd_core.evaluation.comparison.statistics import (
     Comparison,
     FloatArray,
-    concluded,
-    resamples,
-    seed_weights,
+    draw_resamples,
+    draw_seed_weights,
+    summarise_resamples,
 )
 
 
 def compare_auc(
     arm: FloatArray,
-    yardstick: FloatArray,
+    baseline: FloatArray,
     is_more: NDArray[np.bool_],
     clusters: NDArray[np.integer],
     *,
@@ -30,7 +30,7 @@ def compare_auc(
 
     Args:
         arm: [n_seeds, n_items] float64, similarities.
-        yardstick: likewise, of the same seeds and items.
+        baseline: likewise, of the same seeds and items.
         is_more: [n_items], whether an item should be among the more similar ones.
         clusters: [n_items], what is drawn together, numbered from 0.
         confidence: level of both intervals.
@@ -41,18 +41,18 @@ def compare_auc(
     by_seed = np.array(
         [
             (weighted_auc(a, is_more, once) - weighted_auc(b, is_more, once))[0]
-            for a, b in zip(arm, yardstick, strict=True)
+            for a, b in zip(arm, baseline, strict=True)
         ]
     )
     rng = np.random.default_rng(seed)
     gaps = []
-    for drawn in resamples(rng, int(clusters.max()) + 1, n_resamples):
+    for drawn in draw_resamples(rng, int(clusters.max()) + 1, n_resamples):
         weights = drawn[:, clusters]
-        pairs = zip(arm, yardstick, strict=True)
+        pairs = zip(arm, baseline, strict=True)
         both = [[weighted_auc(s, is_more, weights) for s in pair] for pair in pairs]
         gaps.append(np.stack([a - b for a, b in both], axis=1))
-    draws = (np.concatenate(gaps) * seed_weights(rng, len(arm), n_resamples)).sum(axis=1)
-    return concluded(by_seed, draws[~np.isnan(draws)], confidence)
+    draws = (np.concatenate(gaps) * draw_seed_weights(rng, len(arm), n_resamples)).sum(axis=1)
+    return summarise_resamples(by_seed, draws[~np.isnan(draws)], confidence)
 
 
 def weighted_auc(

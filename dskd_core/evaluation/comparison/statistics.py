@@ -5,8 +5,8 @@ the difference of position-weighted means
 
     delta = (1/S) sum_s  sum_c (a_sc - b_sc) / sum_c n_c
 
-with a_sc and b_sc an arm's and the yardstick's sums over the positions of cluster c, and n_c their
-number, the same for both. Two kinds of chance stand behind it, other text and other seeds:
+with a_sc and b_sc an arm's and the baseline's sums over the positions of cluster c, and n_c their
+number, the same for both. It varies with the text and with the seeds:
 
 - :attr:`Comparison.low`, ``high``: percentile *bootstrap interval*, clusters and seeds both drawn
   with replacement and independently of each other (every drawn seed sees the same drawn text).
@@ -41,7 +41,7 @@ _BLOCK_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Comparison:
-    """An arm minus the yardstick, for one metric.
+    """An arm minus the baseline, for one metric.
 
     Attributes:
         difference: delta, the mean over seeds.
@@ -60,14 +60,26 @@ class Comparison:
     seed_high: float | None
     detectable: float
 
+    def scaled(self, factor: float) -> "Comparison":
+        """Return the same in another unit, such as percent."""
+        return Comparison(
+            self.difference * factor,
+            self.low * factor,
+            self.high * factor,
+            tuple(value * factor for value in self.by_seed),
+            self.seed_low * factor if self.seed_low is not None else None,
+            self.seed_high * factor if self.seed_high is not None else None,
+            self.detectable * factor,
+        )
+
     @property
     def excludes_zero(self) -> bool:
-        """Whether the bootstrap interval leaves zero out."""
+        """Whether the bootstrap interval excludes zero."""
         return self.low > 0.0 or self.high < 0.0
 
     @property
     def is_clear(self) -> bool:
-        """Whether both intervals leave zero out.
+        """Whether both intervals exclude zero.
 
         One seed makes nothing clear, nor does an interval without width: seeds that agree to the
         last digit, as two can on few items, do not say how far a third would be.
@@ -80,8 +92,10 @@ class Comparison:
         return self.excludes_zero and (self.seed_low > 0.0 or self.seed_high < 0.0)
 
 
-def verdict_of(found: Comparison, n_seeds: int, better: Literal["lower", "higher", "none"]) -> str:
-    """Say what was found in words: better and worse only where both intervals leave zero out.
+def decide_verdict(
+    found: Comparison, n_seeds: int, better: Literal["lower", "higher", "none"]
+) -> str:
+    """Say what was found in words: better and worse only where both intervals exclude zero.
 
     ``differs`` where the metric has no better direction, ``one seed`` where nothing can be said of
     other seeds.
@@ -89,7 +103,7 @@ def verdict_of(found: Comparison, n_seeds: int, better: Literal["lower", "higher
     if n_seeds < 2:
         return "one seed"
     if not found.is_clear:
-        return "not told apart"
+        return "no significant difference"
     if better == "none":
         return "differs"
     return "better" if (found.difference < 0.0) == (better == "lower") else "worse"
@@ -97,18 +111,18 @@ def verdict_of(found: Comparison, n_seeds: int, better: Literal["lower", "higher
 
 def compare(
     arm: FloatArray,
-    yardstick: FloatArray,
+    baseline: FloatArray,
     counts: FloatArray,
     *,
     confidence: float = 0.95,
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> Comparison:
-    """Compare an arm with the yardstick, paired by seed and by cluster of text.
+    """Compare an arm with the baseline, paired by seed and by cluster of text.
 
     Args:
         arm: [n_seeds, n_clusters] float64, sums over the positions of each cluster.
-        yardstick: likewise, of the same seeds and clusters.
+        baseline: likewise, of the same seeds and clusters.
         counts: [n_clusters], positions of each cluster.
         confidence: level of both intervals.
         n_resamples: of the bootstrap.
@@ -122,24 +136,26 @@ def compare(
     >>> found.difference, found.low, found.high, found.by_seed
     (-1.0, -1.0, -1.0, (-1.0, -1.0))
     """
-    gaps = arm - yardstick
+    gaps = arm - baseline
     n_seeds = len(gaps)
     if not counts.sum():
         return Comparison(0.0, 0.0, 0.0, (0.0,) * n_seeds, None, None, 0.0)
     by_seed = gaps.sum(axis=1) / counts.sum()
     rng = np.random.default_rng(seed)
     columns = np.column_stack([gaps.T, counts])
-    drawn = np.concatenate([text @ columns for text in resamples(rng, len(counts), n_resamples)])
+    drawn = np.concatenate(
+        [text @ columns for text in draw_resamples(rng, len(counts), n_resamples)]
+    )
     sums, positions = drawn[:, :-1], drawn[:, -1]
     there = positions > 0
-    weights = seed_weights(rng, n_seeds, n_resamples)
+    weights = draw_seed_weights(rng, n_seeds, n_resamples)
     draws = (sums * weights).sum(axis=1)[there] / positions[there]
-    return concluded(by_seed, draws, confidence)
+    return summarise_resamples(by_seed, draws, confidence)
 
 
 def compare_macro(
     arm: FloatArray,
-    yardstick: FloatArray,
+    baseline: FloatArray,
     strata: NDArray[np.integer],
     *,
     confidence: float = 0.95,
@@ -152,7 +168,7 @@ def compare_macro(
 
     Args:
         arm: [n_seeds, n_items] float64, scores.
-        yardstick: likewise, of the same seeds and items.
+        baseline: likewise, of the same seeds and items.
         strata: [n_items], the stratum of each; every one weighs the same, however many its items.
         confidence: level of both intervals.
         n_resamples: of the bootstrap: items within their stratum, and seeds. Strata of one item
@@ -163,7 +179,7 @@ def compare_macro(
     >>> compare_macro(arm, np.zeros((1, 3)), np.array([4, 4, 9])).difference
     0.5
     """
-    gaps = arm - yardstick
+    gaps = arm - baseline
     names, sizes = np.unique(strata, return_counts=True)
     means = np.stack([gaps[:, strata == name].mean(axis=1) for name in names])
     rng = np.random.default_rng(seed)
@@ -172,11 +188,11 @@ def compare_macro(
     groups = [(strata == name, n) for name, n in zip(names, sizes, strict=True) if n > 1]
     for group, n in [*groups, (alone, 1)] if alone.any() else groups:
         mine = gaps[:, group].T
-        blocks = resamples(rng, len(mine), n_resamples)
+        blocks = draw_resamples(rng, len(mine), n_resamples)
         drawn += np.concatenate([items @ mine for items in blocks]) / n
-    weights = seed_weights(rng, len(gaps), n_resamples)
+    weights = draw_seed_weights(rng, len(gaps), n_resamples)
     draws = (drawn / len(names) * weights).sum(axis=1)
-    return concluded(means.mean(axis=0), draws, confidence)
+    return summarise_resamples(means.mean(axis=0), draws, confidence)
 
 
 @dataclass(frozen=True)
@@ -184,7 +200,7 @@ class McNemar:
     """Items that one of two arms has right and the other wrong.
 
     Attributes:
-        n_better, n_worse: items on which the arm is right more often than the yardstick over the
+        n_better, n_worse: items on which the arm is right more often than the baseline over the
             seeds, and less often.
         p_value: exact, two-sided.
     """
@@ -194,7 +210,7 @@ class McNemar:
     p_value: float
 
 
-def mcnemar(arm: FloatArray, yardstick: FloatArray) -> McNemar:
+def mcnemar(arm: FloatArray, baseline: FloatArray) -> McNemar:
     """Test whether two arms are right equally often (McNemar's exact test).
 
     Over seeds every item is asked once: it speaks for the arm that has it right with more seeds,
@@ -204,19 +220,19 @@ def mcnemar(arm: FloatArray, yardstick: FloatArray) -> McNemar:
 
     Args:
         arm: [n_seeds, n_items] of 0 and 1.
-        yardstick: likewise, of the same seeds and items.
+        baseline: likewise, of the same seeds and items.
 
     >>> mcnemar(np.array([[1, 1, 1, 1, 1, 0]]), np.array([[0, 0, 0, 0, 0, 0]]))
     McNemar(n_better=5, n_worse=0, p_value=0.0625)
     """
-    gaps = (arm - yardstick).sum(axis=0)
+    gaps = (arm - baseline).sum(axis=0)
     n_better, n_worse = int((gaps > 0).sum()), int((gaps < 0).sum())
     discordant = n_better + n_worse
     p = stats.binomtest(n_better, discordant).pvalue if discordant else 1.0
     return McNemar(n_better, n_worse, float(p))
 
 
-def concluded(by_seed: FloatArray, draws: FloatArray, confidence: float) -> Comparison:
+def summarise_resamples(by_seed: FloatArray, draws: FloatArray, confidence: float) -> Comparison:
     """Return the mean over seeds with its intervals, from the resamples of it."""
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(draws, [tail, 1.0 - tail])
@@ -248,10 +264,10 @@ def seed_interval(
     return float(differences.mean() - half), float(differences.mean() + half)
 
 
-def pooled(values: FloatArray, clusters: NDArray[np.integer]) -> FloatArray:
+def sum_by_cluster(values: FloatArray, clusters: NDArray[np.integer]) -> FloatArray:
     """Return the sums over the windows of each cluster, clusters ascending.
 
-    >>> pooled(np.array([[1.0, 2.0, 4.0]]), np.array([7, 5, 7]))
+    >>> sum_by_cluster(np.array([[1.0, 2.0, 4.0]]), np.array([7, 5, 7]))
     array([[2., 5.]])
 
     Args:
@@ -262,7 +278,7 @@ def pooled(values: FloatArray, clusters: NDArray[np.integer]) -> FloatArray:
     return np.apply_along_axis(lambda row: np.bincount(index, weights=row), -1, values)
 
 
-def clusters_of(documents: NDArray[np.integer]) -> tuple[NDArray[np.integer], str]:
+def choose_clusters(documents: NDArray[np.integer]) -> tuple[NDArray[np.integer], str]:
     """Choose what is drawn: documents, or windows where there are fewer than ten documents.
 
     Windows of one document resemble one another, so drawing windows understates the chance of
@@ -276,7 +292,7 @@ def clusters_of(documents: NDArray[np.integer]) -> tuple[NDArray[np.integer], st
     return np.arange(len(documents)), "windows"
 
 
-def resamples(rng: np.random.Generator, n: int, n_resamples: int) -> Iterator[FloatArray]:
+def draw_resamples(rng: np.random.Generator, n: int, n_resamples: int) -> Iterator[FloatArray]:
     """Yield how often each of ``n`` clusters is drawn, [.., n], a few MB of resamples at a time."""
     rows = max(1, _BLOCK_BYTES // (8 * n))
     for start in range(0, n_resamples, rows):
@@ -284,6 +300,6 @@ def resamples(rng: np.random.Generator, n: int, n_resamples: int) -> Iterator[Fl
         yield counts.astype(np.float64)
 
 
-def seed_weights(rng: np.random.Generator, n_seeds: int, n_resamples: int) -> FloatArray:
+def draw_seed_weights(rng: np.random.Generator, n_seeds: int, n_resamples: int) -> FloatArray:
     """Return the weight of each seed in each resample, [n_resamples, n_seeds]."""
-    return np.concatenate(list(resamples(rng, n_seeds, n_resamples))) / n_seeds
+    return np.concatenate(list(draw_resamples(rng, n_seeds, n_resamples))) / n_seeds

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dskd_core.decoder.tokenizer import Tokenizer
 from dskd_core.evaluation.heldout.store import POSITIONS
-from dskd_core.evaluation.report.page import Mark, Passage
+from dskd_core.evaluation.report.page import Excerpt, Mark
 from dskd_core.store.artifacts import Artifact
 
 MIN_GAP = 0.5
@@ -19,10 +19,10 @@ _N_TOKENS = 64
 
 def differing_windows(
     arm: Sequence[Artifact],
-    yardstick: Sequence[Artifact],
+    baseline: Sequence[Artifact],
     names: tuple[str, str],
     tokenizer: Tokenizer,
-) -> tuple[Passage, ...]:
+) -> tuple[Excerpt, ...]:
     """Return the windows whose mean CE differs most, either way, the largest difference first.
 
     Of each the run of 64 tokens that differs most is shown. A token is marked where the mean over
@@ -30,47 +30,47 @@ def differing_windows(
 
     Args:
         arm: scores of an arm, one for each seed.
-        yardstick: of the other, of the same seeds.
-        names: of both, for people.
+        baseline: of the other, of the same seeds.
+        names: of both, as the page has them.
         tokenizer: of the teacher.
 
     Returns:
         Nothing where the scores were written without positions.
     """
-    if any(POSITIONS not in score.record.files for score in (*arm, *yardstick)):
+    if any(POSITIONS not in score.record.files for score in (*arm, *baseline)):
         return ()
-    mine, theirs = ([score.table(POSITIONS) for score in scores] for scores in (arm, yardstick))
+    mine, theirs = ([score.table(POSITIONS) for score in scores] for scores in (arm, baseline))
     windows, labels = (mine[0][name].to_numpy() for name in ("window", "label"))
     ce = [np.mean([t["ce"].to_numpy() for t in tables], axis=0) for tables in (mine, theirs)]
     gaps = np.asarray(ce[0] - ce[1], dtype=np.float64)
     found, starts, counts = np.unique(windows, return_index=True, return_counts=True)
     means = np.add.reduceat(gaps, starts) / counts
     order = np.lexsort((found, -np.abs(means)))[:N_SHOWN]
-    passages = []
+    excerpts = []
     for place in order:
         rows = slice(int(starts[place]), int(starts[place] + counts[place]))
         level = [float(values[rows].mean()) for values in ce]
-        first = rows.start + _busiest(gaps[rows])
+        first = rows.start + _start_of_largest_difference(gaps[rows])
         here = slice(first, min(first + _N_TOKENS, rows.stop))
         title = (
             f"Window {found[place]}, {counts[place]} tokens: CE {level[0]:.3f} with {names[0]}, "
             f"{level[1]:.3f} with {names[1]} ({level[0] - level[1]:+.3f})."
         ).replace("-", "−")
-        spans = _without_space_before(marked(tokenizer, labels[here], gaps[here]))
+        spans = _strip_start(mark_tokens(tokenizer, labels[here], gaps[here]))
         largest = here.start + int(np.abs(gaps[here]).argmax())
         note = _note(tokenizer, (mine[0], theirs[0]), largest, names, (ce[0], ce[1]))
-        passages.append(Passage(title, spans, note))
-    return tuple(passages)
+        excerpts.append(Excerpt(title, spans, note))
+    return tuple(excerpts)
 
 
-def _busiest(gaps: NDArray[np.float64]) -> int:
+def _start_of_largest_difference(gaps: NDArray[np.float64]) -> int:
     """Return where the run of tokens starts whose difference is largest in magnitude."""
     n = min(_N_TOKENS, len(gaps))
     sums = np.convolve(gaps, np.ones(n), "valid")
     return int(np.abs(sums).argmax())
 
 
-def marked(
+def mark_tokens(
     tokenizer: Tokenizer, labels: NDArray[np.integer], gaps: NDArray[np.float64]
 ) -> tuple[tuple[str, Mark], ...]:
     """Return the text of some tokens, those marked whose gap is half a nat or more.
@@ -80,7 +80,7 @@ def marked(
     Args:
         tokenizer: of the labels.
         labels: [n], token ids in order.
-        gaps: [n], an arm's CE minus the yardstick's.
+        gaps: [n], an arm's CE minus the baseline's.
     """
     ids = [int(label) for label in labels]
     whole = tokenizer.decode(ids)
@@ -103,7 +103,7 @@ def marked(
     return tuple(spans)
 
 
-def _without_space_before(spans: tuple[tuple[str, Mark], ...]) -> tuple[tuple[str, Mark], ...]:
+def _strip_start(spans: tuple[tuple[str, Mark], ...]) -> tuple[tuple[str, Mark], ...]:
     return tuple((text.lstrip() if not n else text, mark) for n, (text, mark) in enumerate(spans))
 
 
@@ -117,7 +117,7 @@ def _note(
     label = tokenizer.decode([int(tables[0]["label"][row].as_py())])
     said = [tokenizer.decode([int(table["predicted"][row].as_py())]) for table in tables]
     parts = [
-        f"{name} {float(values[row]):.2f} nats (its first seed expects “{text.strip()}”)"
+        f"{name} {float(values[row]):.2f} nats (its first seed predicts “{text.strip()}”)"
         for name, values, text in zip(names, ce, said, strict=True)
     ]
-    return f"Largest at “{label.strip()}”: {', '.join(parts)}."
+    return f"Largest difference at “{label.strip()}”: {', '.join(parts)}."

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dskd_core.evaluation.comparison.statistics import Comparison
 from dskd_core.evaluation.report.labels import NAMES
 
 COLOURS = {
@@ -43,24 +44,17 @@ class Bar:
     Attributes:
         label: on the left.
         figures: on the right.
-        value, low, high: the difference and its bootstrap interval, in the picture's unit.
-        seed_low, seed_high: its interval over seeds, None with one seed.
-        by_seed: the difference of each seed.
+        comparison: the difference and its intervals, in the picture's unit.
         verdict: in words; better and worse have a colour.
     """
 
     label: str
     figures: str
-    value: float
-    low: float
-    high: float
-    seed_low: float | None
-    seed_high: float | None
-    by_seed: tuple[float, ...]
+    comparison: Comparison
     verdict: str
 
 
-def draw_forest(bars: Sequence[Bar], unit: str, path: Path) -> None:
+def draw_differences(bars: Sequence[Bar], unit: str, path: Path) -> None:
     """Draw differences and intervals, one below the other, around zero.
 
     The interval over seeds may be many times as wide as the other; it is cut at three times the
@@ -73,35 +67,11 @@ def draw_forest(bars: Sequence[Bar], unit: str, path: Path) -> None:
     """
     figure, axes = _figure((8.4, 0.62 + 0.34 * len(bars)), n_rows=1)
     axis = axes[0]
-    reach = 1.15 * max((max(abs(b.low), abs(b.high), abs(b.value)) for b in bars), default=1.0)
-    reach = max(reach, 1e-9)
-    widest = max((abs(end) for b in bars for end in (b.seed_low, b.seed_high) if end), default=0.0)
-    reach = max(reach, min(1.06 * widest, 3.0 * reach))
+    reach = _reach([bar.comparison for bar in bars])
     axis.axvline(0.0, color="#1b1b1b", linewidth=0.8)
     for place, bar in enumerate(reversed(bars)):
-        colour = _VERDICTS.get(bar.verdict, "#7a7a7a")
-        _draw_over_seeds(axis, bar, place, reach, colour)
-        axis.plot(
-            [bar.low, bar.high],
-            [place, place],
-            color=colour,
-            linewidth=5.0,
-            alpha=0.4,
-            solid_capstyle="butt",
-        )
-        face = colour if bar.verdict in _VERDICTS else "white"
-        inside = [value for value in bar.by_seed if abs(value) <= reach]
-        axis.plot(inside, [place - 0.27] * len(inside), "|", color=colour, markersize=4.0)
-        axis.plot([bar.value], [place], "o", color=colour, markerfacecolor=face, markersize=5.5)
-        axis.annotate(
-            bar.figures,
-            (1.02, place),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            fontsize=8.2,
-            color="#333333",
-        )
-    axis.set_yticks(range(len(bars)), [bar.label for bar in reversed(bars)])
+        _draw_bar(axis, bar, place, reach)
+    axis.set_yticks(range(len(bars)), [_literal(bar.label) for bar in reversed(bars)])
     axis.set_xlim(-reach, reach)
     axis.set_ylim(-0.6, len(bars) - 0.4)
     axis.set_xlabel(unit)
@@ -111,20 +81,48 @@ def draw_forest(bars: Sequence[Bar], unit: str, path: Path) -> None:
     _save(figure, path)
 
 
-def _draw_over_seeds(axis: Any, bar: Bar, place: int, reach: float, colour: str) -> None:
-    if bar.seed_low is None or bar.seed_high is None:
+def _literal(label: str) -> str:
+    """Return a label that matplotlib does not read as mathematics."""
+    return label.replace("$", r"\$")
+
+
+def _reach(found: Sequence[Comparison]) -> float:
+    """Return how far the axis goes on either side of zero."""
+    ends = (abs(end) for c in found for end in (c.low, c.high, c.difference))
+    reach = max(1.15 * max(ends, default=1.0), 1e-9)
+    seed_ends = (abs(end) for c in found for end in (c.seed_low, c.seed_high) if end)
+    return max(reach, min(1.06 * max(seed_ends, default=0.0), 3.0 * reach))
+
+
+def _draw_bar(axis: Any, bar: Bar, place: int, reach: float) -> None:
+    found, colour = bar.comparison, _VERDICTS.get(bar.verdict, "#7a7a7a")
+    _draw_seed_interval(axis, found, place, reach, colour)
+    broad = {"linewidth": 5.0, "alpha": 0.4, "solid_capstyle": "butt"}
+    axis.plot([found.low, found.high], [place, place], color=colour, **broad)
+    face = colour if bar.verdict in _VERDICTS else "white"
+    inside = [value for value in found.by_seed if abs(value) <= reach]
+    axis.plot(inside, [place - 0.27] * len(inside), "|", color=colour, markersize=4.0)
+    axis.plot([found.difference], [place], "o", color=colour, markerfacecolor=face, markersize=5.5)
+    beside = {"xycoords": ("axes fraction", "data"), "va": "center"}
+    axis.annotate(bar.figures, (1.02, place), fontsize=8.2, color="#333333", **beside)
+
+
+def _draw_seed_interval(
+    axis: Any, found: Comparison, place: int, reach: float, colour: str
+) -> None:
+    if found.seed_low is None or found.seed_high is None:
         return
-    ends = [max(bar.seed_low, -reach), min(bar.seed_high, reach)]
+    ends = [max(found.seed_low, -reach), min(found.seed_high, reach)]
     axis.plot(ends, [place, place], color=colour, linewidth=1.0)
-    for end, whole, cut in ((ends[0], bar.seed_low, "<"), (ends[1], bar.seed_high, ">")):
+    for end, whole, cut in ((ends[0], found.seed_low, "<"), (ends[1], found.seed_high, ">")):
         marker = "|" if end == whole else cut
         axis.plot([end], [place], marker, color=colour, markersize=6.0, clip_on=False)
 
 
-def smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+def smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     """Return the mean of the last ``width`` values (fewer at the start) at each place.
 
-    >>> smoothed(np.array([1.0, 3.0, 5.0]), 2).tolist()
+    >>> smooth(np.array([1.0, 3.0, 5.0]), 2).tolist()
     [1.0, 2.0, 4.0]
     """
     sums = np.concatenate(([0.0], np.cumsum(values)))
@@ -133,12 +131,12 @@ def smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     return (sums[stop] - sums[start]) / (stop - start)  # type: ignore[no-any-return]
 
 
-def draw_loss(curves: Sequence[Curve], path: Path) -> None:
+def draw_training(curves: Sequence[Curve], path: Path) -> None:
     """Draw every student's log as a PNG whose bytes depend on the curves alone."""
     figure, axes = _figure((8.4, 5.2), n_rows=2)
     for axis, (column, label) in zip(axes, _PANELS, strict=True):
         for curve in curves:
-            _draw(axis, curve, column)
+            _draw_curve(axis, curve, column)
         axis.set_ylabel(label)
         axis.grid(alpha=0.22)
     axes[0].legend(frameon=False)
@@ -170,7 +168,7 @@ def _save(figure: Any, path: Path) -> None:
     figure.savefig(path, metadata={"Software": None, "Date": None})
 
 
-def _draw(axis: Any, curve: Curve, column: str) -> None:
+def _draw_curve(axis: Any, curve: Curve, column: str) -> None:
     values = curve.history.get(column)
     if values is None:  # KD has no hinge
         return
@@ -180,6 +178,4 @@ def _draw(axis: Any, curve: Curve, column: str) -> None:
     labelled = {line.get_label() for line in axis.get_lines()}
     name = NAMES.get(curve.arm, curve.arm)
     label = f"_{name}" if name in labelled else name
-    axis.plot(
-        steps, smoothed(values, max(1, len(values) // 20)), linewidth=1.3, label=label, **style
-    )
+    axis.plot(steps, smooth(values, max(1, len(values) // 20)), linewidth=1.3, label=label, **style)

@@ -1,4 +1,4 @@
-"""What the report says of benchmarks and of words with known senses; no file is written here."""
+"""What the report says of benchmarks and of words with known senses, in words and tables."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -14,9 +14,10 @@ from dskd_core.evaluation.benchmarks.layout import STAGE as BENCHMARK_ITEMS
 from dskd_core.evaluation.benchmarks.layout import TABLE as ITEMS
 from dskd_core.evaluation.benchmarks.layout import read_requests
 from dskd_core.evaluation.benchmarks.store import STAGE as BENCHMARK_SCORES
-from dskd_core.evaluation.comparison.item_board import ItemBoard, PairedTask, Sheet
+from dskd_core.evaluation.comparison.item_scores import ItemScores, TaskPair, TaskScores
 from dskd_core.evaluation.models import model_folder
-from dskd_core.evaluation.report.labels import NAMES, interval, signed
+from dskd_core.evaluation.report.differences import HEADERS, difference_cells
+from dskd_core.evaluation.report.labels import NAMES, count, signed
 from dskd_core.evaluation.report.page import Cell, Section, Table
 from dskd_core.evaluation.word_senses import STAGE as SENSE_SCORES
 from dskd_core.evaluation.word_senses.measures import MEASURES
@@ -33,24 +34,24 @@ _TASKS = {
 }
 _TEXT_CHARACTERS = 260
 _PROMPT_TOKENS = 90
-Asked = Callable[[str, str, str], str]
+QuestionText = Callable[[str, str, str], str]
 """(task, protocol, item) -> the text of a question, empty where it is not known."""
 
 
 @dataclass(frozen=True)
-class Group:
+class ItemGroup:
     """The scores of one stage: of benchmarks, or of words with known senses.
 
     Attributes:
         stage: of the artifacts.
-        board: what they hold.
+        scores: what they hold.
         pairs: every arm against KD on every task.
         artifacts: themselves.
     """
 
     stage: str
-    board: ItemBoard
-    pairs: tuple[PairedTask, ...]
+    scores: ItemScores
+    pairs: tuple[TaskPair, ...]
     artifacts: tuple[Artifact, ...]
 
     @property
@@ -59,25 +60,25 @@ class Group:
         return {BENCHMARK_SCORES: "Benchmarks", SENSE_SCORES: "Words with known senses"}[self.stage]
 
 
-def groups_of(
-    artifacts: Sequence[Artifact], yardstick: str, config: EvaluationConfig
-) -> tuple[Group, ...]:
-    """Read the artifacts of each stage and compare every arm with the yardstick."""
+def group_items(
+    artifacts: Sequence[Artifact], baseline: str, config: EvaluationConfig
+) -> tuple[ItemGroup, ...]:
+    """Read the artifacts of each stage and compare every arm with the baseline."""
     groups = []
     for stage in (BENCHMARK_SCORES, SENSE_SCORES):
         mine = tuple(a for a in artifacts if a.record.stage == stage)
         if not mine:
             continue
-        board = ItemBoard.from_scores(mine)
+        scores = ItemScores.from_artifacts(mine)
         pairs = [
             pair
-            for name in board.sheets
-            for arm in board.arms
-            if arm not in ("teacher", yardstick) and name[1] != "static"
-            if (pair := board.compare(name, arm, yardstick, config)) is not None
+            for name in scores.by_task
+            for arm in scores.arms
+            if arm not in ("teacher", baseline) and name[1] != "static"
+            if (pair := scores.compare(name, arm, baseline, config)) is not None
         ]
-        pairs.sort(key=lambda pair: board.arms.index(pair.arm))
-        groups.append(Group(stage, board, tuple(pairs), mine))
+        pairs.sort(key=lambda pair: scores.arms.index(pair.arm))
+        groups.append(ItemGroup(stage, scores, tuple(pairs), mine))
     return tuple(groups)
 
 
@@ -92,36 +93,36 @@ def task_title(task: str, protocol: str) -> str:
     return f"{_TASKS.get(task, task)} ({protocol})"
 
 
-def score_section(group: Group) -> Section:
+def score_section(group: ItemGroup) -> Section:
     """Return the table of all scores of a stage, a column for each arm."""
     better = {(p.arm, p.task, p.protocol) for p in group.pairs if p.verdict == "better"}
     rows = []
-    for name, subjects in group.board.sheets.items():
+    for name, by_model in group.scores.by_task.items():
         cells = [
-            Cell(_points(group.board.values(name, arm)), (arm, *name) in better)
-            for arm in group.board.arms
+            Cell(_percent(group.scores.values(name, arm)), (arm, *name) in better)
+            for arm in group.scores.arms
         ]
-        n_items = len(next(iter(subjects.values())).items)
+        n_items = len(next(iter(by_model.values())).items)
         rows.append((Cell(task_title(*name)), Cell(f"{n_items:,}"), *cells))
-    for task, measure, values in _clustered(group):
-        cells = [Cell(_points(values.get(arm, []))) for arm in group.board.arms]
+    for task, measure, values in _clustering_values(group):
+        cells = [Cell(_percent(values.get(arm, []))) for arm in group.scores.arms]
         rows.append((Cell(f"{task}: {measure}"), Cell("–"), *cells))
     caption = (
-        "Percent, ± standard deviation between seeds. Accuracy; F1 of SQuAD v2; MMLU is the mean "
-        "over its subjects. Bold: better than KD, both intervals below leave zero out."
+        "In percent, ± standard deviation between seeds. Accuracy; F1 for SQuAD v2; for MMLU the "
+        "mean over its subjects. Bold: better than KD; both intervals below exclude zero."
         if group.stage == BENCHMARK_SCORES
-        else "Percent, ± standard deviation between seeds. A state is held against the "
-        "dictionary's senses of its word (nearest sense; senses are labelled by the majority of "
-        "the train part), or against the mean states of the train part. AUC: how often the more "
-        "alike of two pairs is the more similar one; of senses it depends on the dictionary alone. "
-        "Purity and V-measure: of the clusters that the nearest senses make, mean over words. "
-        "Bold: better than KD, both intervals below leave zero out."
+        else "In percent, ± standard deviation between seeds. Nearest sense: the state's nearest "
+        "sense in the dictionary, labelled by the majority of the train part. Nearest mean: the "
+        "nearest mean state of the train part. AUC: how often, of an alike pair and an "
+        "unlike one, the alike pair is the more similar; for the dictionary's own senses it is the "
+        "same for every arm. Purity and V-measure: of the clusters that the nearest senses make, "
+        "mean over words. Bold: better than KD; both intervals below exclude zero."
     )
-    headers = ("", "items", *(NAMES[arm] for arm in group.board.arms))
-    return Section(group.title, _read(group), Table(headers, tuple(rows), caption))
+    headers = ("", "items", *(NAMES[arm] for arm in group.scores.arms))
+    return Section(group.title, _describe_data(group), Table(headers, tuple(rows), caption))
 
 
-def _clustered(group: Group) -> list[tuple[str, str, dict[str, list[float]]]]:
+def _clustering_values(group: ItemGroup) -> list[tuple[str, str, dict[str, list[float]]]]:
     """Return purity and V-measure of every source that has them: by arm, a value a seed."""
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for artifact in group.artifacts:
@@ -133,8 +134,8 @@ def _clustered(group: Group) -> list[tuple[str, str, dict[str, list[float]]]]:
     return [(task, name, values) for (task, name), values in found.items()]
 
 
-def _read(group: Group) -> tuple[str, ...]:
-    """Say what was left out, and what was met in training."""
+def _describe_data(group: ItemGroup) -> tuple[str, ...]:
+    """Say what was scored, what was left out, and what was seen in training."""
     lines = []
     for artifact in group.artifacts:
         report, counts = artifact.record.report, artifact.record.counts
@@ -143,10 +144,14 @@ def _read(group: Group) -> tuple[str, ...]:
             common = report["most_frequent"]
             line = (
                 f"{report['task']}: {counts['items']:,} items scored and {counts['train_items']:,} "
-                f"in the train part, {counts['words']:,} words, of which "
-                f"{counts['words_without_senses']:,} have no senses in the dictionary; states "
-                f"{report['state']} a token."
-                + (f" The commonest sense alone has {common:.1%} right." if common else "")
+                f"in the train part, of {count(counts['words'], 'word')}; without senses in the "
+                f"dictionary: {counts['words_without_senses']:,}. States are "
+                f"taken {report['state']} the token."
+                + (
+                    f" Always choosing the commonest sense is right for {common:.1%}."
+                    if common
+                    else ""
+                )
                 + (f" Left out: {dirty}." if dirty else "")
             )
             if line not in lines:
@@ -162,7 +167,7 @@ def _read(group: Group) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _points(values: Sequence[float]) -> str:
+def _percent(values: Sequence[float]) -> str:
     """Write the mean over seeds in percent, and its deviation between seeds."""
     if not values:
         return "–"
@@ -170,51 +175,42 @@ def _points(values: Sequence[float]) -> str:
     return text if len(values) < 2 else f"{text} ± {100 * float(np.std(values, ddof=1)):.2f}"
 
 
-def pair_table(pairs: Sequence[PairedTask], config: EvaluationConfig) -> Table:
+def pair_table(pairs: Sequence[TaskPair], config: EvaluationConfig) -> Table:
     """Return one arm against another on every task: difference, intervals, McNemar's test."""
-    headers = (
-        *("", "difference", "bootstrap", "t over seeds", "detectable"),
-        *("right / wrong", "McNemar p", ""),
-    )
     rows = []
     for pair in pairs:
-        found, test = pair.found, pair.test
-        bounds = [(found.low, found.high), (found.seed_low, found.seed_high)]
+        test = pair.test
         rows.append(
             (
-                Cell(task_title(pair.task, pair.protocol)),
-                Cell(signed(100 * found.difference, 2), pair.verdict in ("better", "worse")),
-                *(Cell(interval(_in_points(low), _in_points(high), 2)) for low, high in bounds),
-                Cell(f"{100 * found.detectable:.2f}"),
+                *difference_cells(task_title(pair.task, pair.protocol), pair, 2, factor=100.0),
                 Cell(f"{test.n_better} / {test.n_worse}" if test else "–"),
                 Cell(f"{test.p_value:.3g}" if test else "–"),
                 Cell(pair.verdict),
             )
         )
     caption = (
-        f"Points; intervals at {config.confidence:.0%}, of a bootstrap over items (words or "
-        "passages where there are ten; within its subjects for MMLU) and seeds, and of Student's t "
-        "over seeds. Right / wrong: items that this arm has right in more seeds than the other, "
-        "and in fewer; McNemar's exact test over those speaks of other items, not of other seeds."
+        f"In points; intervals at {config.confidence:.0%}. The bootstrap draws seeds and "
+        "items (if there are ten or more words, or passages of SQuAD: those; for MMLU items within "
+        "a subject). t is Student's t over seeds. Right / wrong: items that this arm has right "
+        "with more seeds than the other, and with fewer. McNemar's exact test compares the two "
+        "counts; it covers other items, but not other seeds."
     )
-    return Table(headers, tuple(rows), caption)
+    return Table((*HEADERS, "right / wrong", "McNemar p", ""), tuple(rows), caption)
 
 
-def _in_points(value: float | None) -> float | None:
-    return None if value is None else 100 * value
-
-
-def differing_items(group: Group, arm: str, yardstick: str, asked: Asked) -> Table | None:
+def differing_items(
+    group: ItemGroup, arm: str, baseline: str, question_text: QuestionText
+) -> Table | None:
     """Return ten items on which two arms differ, taking turns: one arm better, then the other.
 
     Of those that differ in most seeds, some of every task. None where no item differs.
     """
     candidates = []
-    for name, subjects in group.board.sheets.items():
-        seeds = sorted(set(group.board.seeds(name, arm)) & set(group.board.seeds(name, yardstick)))
-        if not seeds or next(iter(subjects.values())).is_more is not None:
+    for name, by_model in group.scores.by_task.items():
+        seeds = sorted(set(group.scores.seeds(name, arm)) & set(group.scores.seeds(name, baseline)))
+        if not seeds or next(iter(by_model.values())).is_more is not None:
             continue
-        mine, theirs = ([subjects[a, seed] for seed in seeds] for a in (arm, yardstick))
+        mine, theirs = ([by_model[a, seed] for seed in seeds] for a in (arm, baseline))
         gaps = np.mean([m.scores - t.scores for m, t in zip(mine, theirs, strict=True)], axis=0)
         order = sorted(
             np.flatnonzero(gaps).tolist(),
@@ -223,17 +219,17 @@ def differing_items(group: Group, arm: str, yardstick: str, asked: Asked) -> Tab
         for sign in (1.0, -1.0):
             signs = [i for i in order if gaps[i] * sign > 0][:N_SHOWN]
             candidates.append([(mine[0], theirs[0], i, float(gaps[i])) for i in signs])
-    chosen: list[tuple[Sheet, Sheet, int, float]] = []
+    chosen: list[tuple[TaskScores, TaskScores, int, float]] = []
     while len(chosen) < N_SHOWN and any(candidates):
         chosen += [queue.pop(0) for queue in candidates if queue]
-    rows = [_item_row(*place, asked) for place in chosen[:N_SHOWN]]
+    rows = [_item_row(*place, question_text) for place in chosen[:N_SHOWN]]
     if not rows:
         return None
-    headers = ("task", "item", "gold", NAMES[yardstick], NAMES[arm], "difference")
+    headers = ("task", "item", "gold", NAMES[baseline], NAMES[arm], "difference")
     caption = (
-        "Items on which the two differ, in turn one better and then the other, those first that "
-        "differ with every seed; answers of the first seed. Difference: of the scores, mean over "
-        "seeds, in points."
+        "Items on which the two differ: one arm better, then the other, in turn. Items that differ "
+        "with every seed come first. The answers are those of the first seed. Difference: of the "
+        "scores, mean over the seeds, in points."
     )
     return Table(headers, tuple(tuple(map(Cell, row)) for row in rows), caption, is_words=True)
 
@@ -262,9 +258,11 @@ def prompt_ends(store: ArtifactStore, scores: Artifact) -> dict[tuple[str, str, 
     return found
 
 
-def _item_row(arm: Sheet, yardstick: Sheet, i: int, gap: float, asked: Asked) -> tuple[str, ...]:
-    row, other = (sheet.table.slice(i, 1).to_pylist()[0] for sheet in (arm, yardstick))
-    text = row.get("text") or asked(arm.task, arm.protocol, arm.items[i])
+def _item_row(
+    arm: TaskScores, baseline: TaskScores, i: int, gap: float, question_text: QuestionText
+) -> tuple[str, ...]:
+    row, other = (task.table.slice(i, 1).to_pylist()[0] for task in (arm, baseline))
+    text = row.get("text") or question_text(arm.task, arm.protocol, arm.items[i])
     gold = row.get("gold") or ""
     return (
         task_title(arm.task, arm.protocol),
@@ -277,7 +275,7 @@ def _item_row(arm: Sheet, yardstick: Sheet, i: int, gap: float, asked: Asked) ->
 
 
 def _answer(row: dict[str, Any]) -> str:
-    """Return what a subject said, or whether it was right where choices are compared."""
+    """Return a model's answer, or its score where it chose from given answers."""
     text = row.get("predicted") or row.get("answer")
     return _short(text, 60) if text else f"score {row['score']:.2f}"
 

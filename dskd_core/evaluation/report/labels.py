@@ -1,4 +1,4 @@
-"""The report's own words for arms, verdicts and figures."""
+"""The names of arms, and how numbers are written."""
 
 NAMES = {
     "teacher": "teacher",
@@ -10,9 +10,9 @@ NAMES = {
     "dskd_no_hinge": "DSKD, no hinge",
 }
 CONTROLS = {
-    "kd_mse": "What senses add beyond a plain pull to the teacher's own state.",
+    "kd_mse": "What senses add to a plain pull towards the teacher's own state.",
     "dskd_own": "What synonyms and antonyms add to a token's own senses.",
-    "dskd_shuffled": "What the right relations add to random ones.",
+    "dskd_shuffled": "What the right relations add, compared with relations of other tokens.",
     "dskd_no_hinge": "What the push away from antonyms adds to the pull.",
 }
 ARROWS = {"lower": "↓", "higher": "↑", "none": ""}
@@ -38,10 +38,10 @@ def signed(value: float, digits: int) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def counted(n: int, noun: str) -> str:
+def count(n: int, noun: str) -> str:
     """Write a count and its noun.
 
-    >>> counted(1, "window"), counted(2000, "window")
+    >>> count(1, "window"), count(2000, "window")
     ('1 window', '2,000 windows')
     """
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -6,78 +6,83 @@ from typing import Any
 import numpy as np
 
 from dskd_core.config import EvaluationConfig
-from dskd_core.evaluation.comparison.score_board import Pair, ScoreBoard
+from dskd_core.evaluation.comparison.heldout_scores import HeldoutScores, MetricPair
 from dskd_core.evaluation.heldout.metrics import METRICS, Metric
+from dskd_core.evaluation.report.differences import HEADERS, difference_cells
 from dskd_core.evaluation.report.figures import Curve
-from dskd_core.evaluation.report.labels import ARROWS, NAMES, counted, interval, signed
+from dskd_core.evaluation.report.labels import ARROWS, NAMES, count, signed
 from dskd_core.evaluation.report.page import Cell, Table
 from dskd_core.store.artifacts import Artifact, Work
 
 _PERPLEXITY = Metric("perplexity", "perplexity", "", "", "lower", digits=2)
 
 
-def what_was_compared(board: ScoreBoard) -> str:
+def describe_data(heldout: HeldoutScores) -> str:
     """Say which students were compared, and on what."""
-    counts = next(iter(board.artifacts.values())).record.counts
-    arms = [arm for arm in board.arms if arm != "teacher"]
-    listed = ", ".join(f"{NAMES[arm]} ({len(board.seeds(arm))})" for arm in arms)
+    counts = next(iter(heldout.artifacts.values())).record.counts
+    arms = [arm for arm in heldout.arms if arm != "teacher"]
+    listed = ", ".join(f"{NAMES[arm]} ({len(heldout.seeds(arm))})" for arm in arms)
     share = counts["positions_with_synonyms_and_antonyms"]
     return (
-        f"Students, with the number of seeds of each: {listed}. All start from the same copy of "
-        "the teacher and, seed by seed, see the same windows in the same order; only the "
-        f"objective differs. They are compared on the same "
-        f"{counted(counts['windows'], 'held-out window')}, "
-        f"{counted(counts['positions'], 'position')} of {counted(counts['documents'], 'document')} "
-        f"that were neither embedded nor trained on; at {share:,} of the positions the next token "
-        "has both synonyms' and antonyms' senses."
+        f"Arms, with the number of seeds of each: {listed}. All students start from the same copy "
+        "of the teacher. With the same seed they see the same windows in the same order, so only "
+        "the objective differs. They are scored on the same held-out text: "
+        f"{count(counts['positions'], 'position')} in {count(counts['windows'], 'window')} of "
+        f"{count(counts['documents'], 'document')}. This text was used neither for the senses "
+        f"nor for training. At {share:,} positions the next token has senses of synonyms and of "
+        "antonyms."
     )
 
 
-def what_was_found(pairs: Sequence[Pair]) -> str:
-    """Say which differences are clear, and nothing more."""
+def describe_findings(pairs: Sequence[MetricPair]) -> str:
+    """Say in which metrics an arm is better or worse than KD, and nothing more."""
     found: dict[str, list[str]] = {}
     for pair in pairs:
-        if pair.verdict in ("better", "worse"):
-            words = f"{pair.metric.title} ({signed(pair.found.difference, pair.metric.digits)})"
+        if pair.is_decided:
+            words = (
+                f"{pair.metric.title} ({signed(pair.comparison.difference, pair.metric.digits)})"
+            )
             found.setdefault(f"{NAMES[pair.arm]} is {pair.verdict} than KD in", []).append(words)
     if found:
         return " ".join(f"{start} {', '.join(names)}." for start, names in found.items())
     if pairs and len(pairs[0].seeds) < 2:
         return (
-            "With one seed, nothing can be said of another: no arm is called better. "
+            "With one seed, the result may be that seed's alone, so no arm is called better. "
             "Train more seeds."
         )
-    return "No arm is told apart from KD in any metric: every difference is within chance."
+    return "There is no significant difference between any arm and KD in any metric."
 
 
-def what_the_margin_did(curves: Sequence[Curve], students: Sequence[Artifact]) -> str:
-    """Say how much the margin did."""
+def describe_margin(curves: Sequence[Curve], students: Sequence[Artifact]) -> str:
+    """Say how many negatives the margin let the hinge push away."""
     shares = [curve.history["active_share"] for curve in curves if curve.arm == "dskd"]
     margins = {s.record.report["margin"] for s in students if s.record.report["arm"] == "dskd"}
     if not shares:
-        return "No DSKD student is among them, so no margin was at work."
+        return "There is no DSKD student here, so the margin was not used."
     margin = ", ".join(f"{value:g}" for value in sorted(margins))
     mean = float(np.mean(np.concatenate(shares)))
     first, last = (float(np.mean([share[place] for share in shares])) for place in (0, -1))
     text = (
-        f"The margin gamma was {margin}. Of the negatives met in DSKD training, {mean:.1%} lay "
-        f"inside it ({first:.1%} in the first step, {last:.1%} in the last)"
+        f"The margin gamma was {margin}. In DSKD training {mean:.1%} of the negatives lay inside "
+        f"the margin ({first:.1%} in the first step, {last:.1%} in the last)"
     )
     if mean < 0.01:
         return (
-            f"{text}: the push away from antonyms was practically off; a calibrated margin "
+            f"{text}. So the push away from antonyms was practically off. A calibrated margin "
             "would turn it on."
         )
     if mean > 0.99:
-        return f"{text}: the push away from antonyms was always on, so gamma chose nothing."
+        return (
+            f"{text}. So the push away from antonyms was always on, and gamma made no difference."
+        )
     return f"{text}."
 
 
-def main_table(board: ScoreBoard, pairs: Sequence[Pair]) -> Table:
+def score_table(heldout: HeldoutScores, pairs: Sequence[MetricPair]) -> Table:
     """Return the scores, a column for each arm."""
     better = {(pair.arm, pair.metric.name) for pair in pairs if pair.verdict == "better"}
-    means = {arm: board.row(arm) for arm in board.arms}
-    spreads = {arm: board.row(arm, spread=True) for arm in board.arms}
+    means = {arm: heldout.summarise(arm) for arm in heldout.arms}
+    spreads = {arm: heldout.summarise(arm, spread=True) for arm in heldout.arms}
     rows = [
         ("layers", *(f"{mean['layers']}" for mean in means.values())),
         ("parameters", *(f"{mean['parameters'] / 1e6:,.1f} M" for mean in means.values())),
@@ -87,64 +92,60 @@ def main_table(board: ScoreBoard, pairs: Sequence[Pair]) -> Table:
     for metric in METRICS:
         cells = (
             Cell(_mean_sd(means[arm], spreads[arm], metric), (arm, metric.name) in better)
-            for arm in board.arms
+            for arm in heldout.arms
         )
         lines.append((Cell(f"{metric.title_with_unit} {ARROWS[metric.better]}".rstrip()), *cells))
         if metric.name == "ce":
-            cells = (Cell(_mean_sd(means[a], spreads[a], _PERPLEXITY)) for a in board.arms)
+            cells = (Cell(_mean_sd(means[a], spreads[a], _PERPLEXITY)) for a in heldout.arms)
             lines.append((Cell("perplexity ↓"), *cells))
     caption = (
-        "Means over positions, then over seeds, ± standard deviation between seeds; ↓ lower is "
-        "better, ↑ higher. KL at the training temperature, without the factor T². Bold: better "
-        "than KD, both intervals below leave zero out. Antonym MSE has no better direction: a "
-        "state that has drifted from everything is far from antonyms too."
+        "Mean over positions and seeds, ± standard deviation between seeds. ↓: lower is better; ↑: "
+        "higher is better. KL is at the training temperature, without the factor T². Bold: better "
+        "than KD; both intervals below exclude zero. Neither direction of the antonym MSE is "
+        "better: a state that has drifted away from everything is also far from antonyms."
     )
-    return Table(("", *(NAMES[arm] for arm in board.arms)), tuple(lines), caption)
+    return Table(("", *(NAMES[arm] for arm in heldout.arms)), tuple(lines), caption)
 
 
-def how_judged(board: ScoreBoard, config: EvaluationConfig, n_pairs: int) -> tuple[str, ...]:
-    """Say how the intervals were made and what they speak of."""
+def describe_method(
+    heldout: HeldoutScores, config: EvaluationConfig, n_pairs: int
+) -> tuple[str, ...]:
+    """Say how the intervals were made and what they mean."""
     level = f"{config.confidence:.0%}"
     chance = (1.0 - config.confidence) * n_pairs
     fallback = (
         ""
-        if board.cluster_word == "documents"
-        else " Windows were drawn because there are fewer than ten documents; they resemble one "
-        "another within a document, so the interval is rather too narrow."
+        if heldout.cluster_word == "documents"
+        else " There are fewer than ten documents, so windows were drawn. Windows of one document "
+        "resemble one another, so the interval is somewhat too narrow."
     )
     return (
-        f"Differences of position-weighted means, paired by window and seed. Bootstrap: {level} "
-        f"percentile interval of {config.n_resamples:,} resamples that draw {board.cluster_word} "
-        f"and seeds, crossed; it speaks of other text and other seeds.{fallback} t: {level} "
-        "interval over the seeds alone, for this very text.",
-        f"A difference is called better or worse only where both leave zero out. Of {n_pairs} "
-        f"comparisons about {chance:.1f} would leave it out of one interval by chance alone. "
+        f"Differences are of position-weighted means, paired by window and seed. Each has two "
+        f"intervals. Bootstrap: {level} percentile interval of {config.n_resamples:,} resamples "
+        f"that draw {heldout.cluster_word} and seeds; it covers other text and other seeds."
+        f"{fallback} t: {level} interval over the seeds alone, for this text.",
+        "A difference is called better or worse only if both intervals exclude zero. If one of "
+        "them contains zero, there is no significant difference. Without any true difference, "
+        f"about {chance:.1f} of {n_pairs} intervals of one kind would exclude zero by chance. "
         "Detectable: the smallest true difference that would be found with 80 % power.",
     )
 
 
-def pair_table(pairs: Sequence[Pair], config: EvaluationConfig) -> Table:
+def pair_table(pairs: Sequence[MetricPair], config: EvaluationConfig) -> Table:
     """Return one arm against another in every metric, with its intervals."""
-    headers = ("", "difference", "bootstrap", "t over seeds", "detectable", "")
-    rows = []
-    for pair in pairs:
-        found, digits = pair.found, pair.metric.digits
-        rows.append(
-            (
-                Cell(pair.metric.title_with_unit),
-                Cell(signed(found.difference, digits), pair.verdict in ("better", "worse")),
-                Cell(interval(found.low, found.high, digits)),
-                Cell(interval(found.seed_low, found.seed_high, digits)),
-                Cell(f"{found.detectable:.{digits}f}"),
-                Cell(pair.verdict),
-            )
+    rows = (
+        (
+            *difference_cells(pair.metric.title_with_unit, pair, pair.metric.digits),
+            Cell(pair.verdict),
         )
+        for pair in pairs
+    )
     seeds = ", ".join(map(str, pairs[0].seeds))
     caption = (
-        f"Differences over seeds {seeds}; intervals at {config.confidence:.0%}. The difference of "
-        "each seed stands in record.json."
+        f"Differences over seeds {seeds}; intervals at {config.confidence:.0%}. record.json has "
+        "the difference of each seed."
     )
-    return Table(headers, tuple(rows), caption)
+    return Table((*HEADERS, ""), tuple(rows), caption)
 
 
 def student_table(students: Sequence[Artifact]) -> Table:
@@ -152,9 +153,8 @@ def student_table(students: Sequence[Artifact]) -> Table:
     headers = ("", "seed", "steps", "trained parameters", "checkpoint", "last CE", "fingerprint")
     rows = tuple(_student_row(student) for student in students)
     caption = (
-        "What the students cost: the bytes are the checkpoint's. Seconds and peak memory differ "
-        "from run to run and this page does not: they stand in record.json beside it and in the "
-        "page shown in Prefect."
+        "What the students cost. Seconds and peak memory differ from run to run, so they are in "
+        "record.json and on the page in Prefect, and not here."
     )
     return Table(headers, rows, caption)
 

@@ -2,6 +2,7 @@ import pytest
 
 from dskd_core.lexicon.rows import DerivationRow
 from dskd_core.relations.affix_matching import find_negations
+from dskd_core.relations.morphology import NEGATIVE_NOUNS, UNNEGATED_STEMS, UNOPPOSED_PAIRS
 
 
 def prefix(affix, base, pos="adj", sense="", word=""):
@@ -88,3 +89,12 @@ def test_less_of_another_word_is_not_believed():
 def test_shameless_is_not_the_opposite_of_shameful():
     rows = (suffix("shameless", "shame", "less"), suffix("shameful", "shame", "ful"))
     assert flips(*rows) == {("shameless", "shame", "loose")}
+
+
+def test_the_file_of_exceptions_is_read_whole_by_kind():
+    sizes = [len(words) for words in (UNNEGATED_STEMS, UNOPPOSED_PAIRS, NEGATIVE_NOUNS)]
+    assert sizes == [174, 87, 33]
+    assert {"inflam", "disgust", "untoward"} < set(UNNEGATED_STEMS)
+    assert {("listless", "list"), ("listless", "listed"), ("until", "til")} < UNOPPOSED_PAIRS
+    assert {"injustice", "irresolution"} < NEGATIVE_NOUNS
+    assert not any("#" in word or not word for word in UNNEGATED_STEMS)

@@ -155,12 +155,12 @@ def test_the_report_can_be_read_as_a_page(build):
     artifact = build("accurate,faultless,synonym,\nhot,cold,antonym,name\n", excluded_pos=("name",))
     page = (artifact.folder() / QUALITY).read_text("utf-8")
     assert "| pos | name | 1 |" in page
-    assert "- accurate / fault: antonym from accurate|faultless" in page
+    assert r"- accurate / fault: antonym from accurate\|faultless" in page
     assert "| words | with_synonyms | with_antonyms | with_both |" in page
     assert "| 3 | 2 | 2 | 1 |" in page  # accurate, faultless; fault only as an antonym
 
 
-def test_affixes_are_held_against_a_reference(build, tmp_path):
+def test_affixes_are_compared_with_a_reference(build, tmp_path):
     known = tmp_path / "known.csv"
     known.write_text("unkind,kind,antonym\nfriendly,kind,synonym\nunfriendly,hostile,synonym\n")
     reference = SourceConfig(kind="word_pairs", uri=str(known))

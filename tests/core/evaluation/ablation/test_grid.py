@@ -4,12 +4,12 @@ import pytest
 
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
-from dskd_core.evaluation.ablation.grid import base_of, points_of
+from dskd_core.evaluation.ablation.grid import base_values, expand_grid
 
 
 def test_settings_are_varied_one_at_a_time_around_the_base():
     grid = {"senses.n_senses": [5, 3], "training.margin": [1.0, "calibrated"]}
-    points = points_of(PipelineConfig(), grid)
+    points = expand_grid(PipelineConfig(), grid)
     assert [point.name for point in points] == [
         "base",
         "senses.n_senses=3",
@@ -22,14 +22,14 @@ def test_settings_are_varied_one_at_a_time_around_the_base():
 def test_no_control_is_trained_that_the_table_does_not_show():
     config = PipelineConfig()
     assert "kd_mse" in config.evaluation.arms
-    points = points_of(config, {"senses.n_senses": [3]})
+    points = expand_grid(config, {"senses.n_senses": [3]})
     assert {point.config.evaluation.arms for point in points} == {("kd", "dskd")}
     assert {point.config.evaluation.seeds for point in points} == {config.evaluation.seeds}
 
 
 def test_a_product_has_every_combination_once():
     grid = {"senses.n_senses": [5, 3], "training.n_candidates": [5, 1]}
-    points = points_of(PipelineConfig(), grid, "product")
+    points = expand_grid(PipelineConfig(), grid, "product")
     pairs = {(p.config.senses.n_senses, p.config.training.n_candidates) for p in points}
     assert pairs == {(5, 5), (5, 1), (3, 5), (3, 1)}
     assert len(points) == 4
@@ -37,7 +37,7 @@ def test_a_product_has_every_combination_once():
 
 def test_settings_with_a_comma_between_them_change_together():
     grid = {"training.positive_weight,training.negative_weight": [1.0, 0.5]}
-    points = points_of(PipelineConfig(), grid)
+    points = expand_grid(PipelineConfig(), grid)
     assert [point.name for point in points] == [
         "base",
         "training.positive_weight=0.5, training.negative_weight=0.5",
@@ -49,7 +49,7 @@ def test_settings_with_a_comma_between_them_change_together():
 def test_the_default_grid_has_the_papers_ablations():
     from flows.sweep import ABLATIONS
 
-    points = [point.config for point in points_of(PipelineConfig(), ABLATIONS)]
+    points = [point.config for point in expand_grid(PipelineConfig(), ABLATIONS)]
     for values in (
         {c.senses.n_senses for c in points},
         {c.training.n_candidates for c in points},
@@ -70,7 +70,7 @@ def test_the_base_says_its_own_value_of_every_setting_of_the_grid():
         "corpus.max_tokens": [1000],
     }
     base = PipelineConfig(training={"negative_weight": 0.5})
-    assert base_of(base, grid) == {
+    assert base_values(base, grid) == {
         "senses.n_senses": 5,
         "training.positive_weight": 1.0,
         "training.negative_weight": 0.5,
@@ -89,4 +89,4 @@ def test_the_base_says_its_own_value_of_every_setting_of_the_grid():
 )
 def test_a_setting_that_does_not_exist_or_refuses_its_value_is_named_first(grid, told):
     with pytest.raises(ConfigError, match=told):
-        points_of(PipelineConfig(), grid)
+        expand_grid(PipelineConfig(), grid)

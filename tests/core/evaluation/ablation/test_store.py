@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dskd_core.evaluation.ablation.grid import base_of, points_of
+from dskd_core.evaluation.ablation.grid import base_values, expand_grid
 from dskd_core.evaluation.ablation.store import build_sweep
 from tests.miniature import Built
 
@@ -14,12 +14,12 @@ def test_the_table_says_what_dskd_gains_at_every_point(miniature):
     config = miniature.config.model_copy(
         update={"evaluation": miniature.config.evaluation.model_copy(update={"seeds": (0, 1)})}
     )
-    for point in points_of(config, grid):
+    for point in expand_grid(config, grid):
         built = Built(point.config)
         scores[point.name] = [
             built.scores(built.student(arm, seed)) for arm in ("kd", "dskd") for seed in (0, 1)
         ]
-    sweep = build_sweep(miniature.store, config.evaluation, base_of(config, grid), scores)
+    sweep = build_sweep(miniature.store, config.evaluation, base_values(config, grid), scores)
     names = list(scores)
     rows = {(row["point"], row["metric"]): row for row in sweep.table("sweep.parquet").to_pylist()}
     for name, of_point in scores.items():
@@ -41,7 +41,7 @@ def test_the_table_says_what_dskd_gains_at_every_point(miniature):
         "training.n_candidates": 2,
         "student.n_trainable_layers": 2,
     }
-    for section in page.split("\n## ")[1:3]:
+    for section in page.split("\n## ")[2:4]:
         metric = {"CE": "ce", "KL": "kl"}[section[:2]]
         for name in names:
             (line,) = (line for line in section.splitlines() if line.startswith(f"| {name} |"))

@@ -7,12 +7,12 @@ import pytest
 from scipy import stats
 
 from dskd_core.evaluation.comparison.statistics import (
-    clusters_of,
+    choose_clusters,
     compare,
     compare_macro,
-    pooled,
+    decide_verdict,
     seed_interval,
-    verdict_of,
+    sum_by_cluster,
 )
 
 
@@ -88,7 +88,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert 0.88 <= covered / n_trials <= 1.0
 
 
-def test_noise_is_not_told_apart_and_a_large_shift_is():
+def test_noise_is_no_significant_difference_and_a_large_shift_is():
     rng = np.random.default_rng(7)
     counts, kd = np.full(30, 10.0), rng.normal(size=(3, 30)) * 10.0
     noise = rng.normal(size=(3, 30))
@@ -129,13 +129,16 @@ def test_resamples_that_draw_no_position_are_left_out():
 
 def test_windows_of_a_document_are_pooled():
     values = np.array([[1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 30.0, 40.0]])
-    assert pooled(values, np.array([9, 4, 9, 5])).tolist() == [[2.0, 4.0, 4.0], [20.0, 40.0, 40.0]]
+    assert sum_by_cluster(values, np.array([9, 4, 9, 5])).tolist() == [
+        [2.0, 4.0, 4.0],
+        [20.0, 40.0, 40.0],
+    ]
 
 
 def test_documents_are_drawn_from_ten_on_and_windows_below():
     ten, nine = np.repeat(np.arange(10), 2), np.repeat(np.arange(9), 2)
-    assert clusters_of(ten)[1] == "documents"
-    clusters, word = clusters_of(nine)
+    assert choose_clusters(ten)[1] == "documents"
+    clusters, word = choose_clusters(nine)
     assert word == "windows"
     assert clusters.tolist() == list(range(18))
 
@@ -148,9 +151,9 @@ def test_seeds_that_agree_to_the_last_digit_make_nothing_clear():
     assert same.excludes_zero
     assert same.seed_low == same.seed_high == same.difference
     assert not same.is_clear
-    assert verdict_of(same, 2, "higher") == "not told apart"
+    assert decide_verdict(same, 2, "higher") == "no significant difference"
     arm[1] += 0.01
-    assert verdict_of(compare(arm, kd, counts), 2, "higher") == "better"
+    assert decide_verdict(compare(arm, kd, counts), 2, "higher") == "better"
 
 
 def test_strata_of_one_item_are_drawn_from_together():

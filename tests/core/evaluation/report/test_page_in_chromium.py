@@ -12,6 +12,7 @@ from dskd_core.store.artifacts import Work
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CONFIG = EvaluationConfig(n_resamples=50)
+OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 SENTENCES = [
     ("bank", "river", "the stone near a bank of the river"),
     ("bank", "river", "a quiet garden and the bank in water"),
@@ -50,22 +51,20 @@ def report(miniature, students, tmp_path_factory):
     lines = ["word\tsense\tsentence", *("\t".join(row) for row in SENTENCES)]
     path.write_text("\n".join(lines) + "\n")
     source = TaggedSourceConfig(kind="in_context", uri=str(path))
-    subjects = [subject for subject in students if subject[0] != "kd_mse"]
+    models = [model for model in students if model[0] != "kd_mse"]
     store = miniature.store
     items = [
         score_senses(
-            store, source, miniature.config.teacher, miniature.dictionary(), students[subject]
+            store, source, miniature.config.teacher, miniature.dictionary(), students[model]
         )
-        for subject in subjects
+        for model in models
     ]
     items += [
         benchmark_scores(store, arm, seed, [(i + seed + len(arm)) % 3 for i in range(10)])
-        for arm, seed in subjects
+        for arm, seed in models
     ]
-    scores = [miniature.score(*subject) for subject in subjects]
-    return build_report(
-        store, CONFIG, scores, [students[subject] for subject in subjects], items=items
-    )
+    scores = [miniature.score(*model) for model in models]
+    return build_report(store, CONFIG, scores, [students[model] for model in models], items=items)
 
 
 def test_the_page_loads_whole_and_asks_nobody(report):
@@ -94,9 +93,11 @@ def test_the_page_loads_whole_and_asks_nobody(report):
         tables = page.eval_on_selector_all(
             "table", "all => all.map(t => t.querySelectorAll('tbody tr').length)"
         )
-        overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        overflow = page.evaluate(OVERFLOW)
         text = page.inner_text("body")
         n_marked = page.locator("ol li blockquote").count()
+        page.set_viewport_size({"width": 390, "height": 844})
+        narrow_overflow = page.evaluate(OVERFLOW)
         browser.close()
     assert asked == [page_uri]
     assert said == []
@@ -105,6 +106,7 @@ def test_the_page_loads_whole_and_asks_nobody(report):
     assert len(tables) >= 8
     assert all(n_rows > 0 for n_rows in tables)
     assert overflow <= 0, "nothing is wider than the page"
+    assert narrow_overflow <= 0, "on a telephone wide tables scroll, the page does not"
     assert n_marked > 0
     for words in ("ARC-Challenge (paper)", "words: nearest mean", "<script>alert(1)</script>"):
         assert words in text

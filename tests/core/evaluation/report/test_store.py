@@ -10,10 +10,19 @@ import pytest
 
 from dskd_core.config import EvaluationConfig
 from dskd_core.errors import ArtifactError
-from dskd_core.evaluation.comparison.score_board import ScoreBoard
+from dskd_core.evaluation.comparison.heldout_scores import HeldoutScores
 from dskd_core.evaluation.heldout.metrics import METRICS
-from dskd_core.evaluation.report.figures import smoothed
-from dskd_core.evaluation.report.page import Cell, Page, Section, Table, to_html, to_markdown
+from dskd_core.evaluation.report.figures import smooth
+from dskd_core.evaluation.report.page import (
+    Cell,
+    Excerpt,
+    Page,
+    Picture,
+    Section,
+    Table,
+    to_html,
+    to_markdown,
+)
 from dskd_core.evaluation.report.store import build_report
 from dskd_core.store.artifacts import ArtifactStore, Work
 
@@ -21,7 +30,7 @@ CONFIG = EvaluationConfig(n_resamples=200)
 N_WINDOWS = 24
 
 
-def write_scores(store, arm, seed, *, ce=3.0, window_shift=0):
+def write_scores(store, arm, seed, *, ce=3.0, window_shift=0, teacher="a teacher"):
     """Write scores of 24 windows in 12 documents, 10 positions each, CE ``ce`` at all of them."""
     columns = {name: np.full(N_WINDOWS, 5.0) for m in METRICS for name in (m.total, m.count)}
     columns |= {
@@ -38,7 +47,7 @@ def write_scores(store, arm, seed, *, ce=3.0, window_shift=0):
         draft.counts |= {"documents": 12, "positions": 240}
         draft.counts["positions_with_synonyms_and_antonyms"] = 120
         means = {m.name: sums[m.total] / sums[m.count] for m in METRICS}
-        draft.report |= {"arm": arm, "seed": seed, "teacher": "a teacher", "means": means}
+        draft.report |= {"arm": arm, "seed": seed, "teacher": teacher, "means": means}
         draft.report["perplexity"] = math.exp(means["ce"])
     return store.get(work.stage, work.fingerprint)
 
@@ -149,7 +158,7 @@ def test_nothing_is_bold_where_seeds_disagree(tmp_path):
     report = report_of(tmp_path, {"kd": [3.0, 3.0], "dskd": [2.8, 3.1]})
     text = (report.folder() / "report.md").read_text("utf-8")
     assert "**" not in text
-    assert "No arm is told apart from KD" in text
+    assert "There is no significant difference between any arm and KD" in text
 
 
 def test_one_seed_calls_nothing_better(tmp_path):
@@ -161,7 +170,11 @@ def test_one_seed_calls_nothing_better(tmp_path):
 
 
 def test_a_margin_that_did_nothing_is_said_so(tmp_path):
-    for active, words in ((0.0, "practically off"), (1.0, "always on"), (0.4, "40.0% lay inside")):
+    for active, words in (
+        (0.0, "practically off"),
+        (1.0, "always on"),
+        (0.4, "40.0% of the negatives lay"),
+    ):
         report = report_of(tmp_path / str(active), {"kd": [3.0], "dskd": [2.0]}, active=active)
         assert words in (report.folder() / "report.md").read_text("utf-8")
         assert report.record.report["active_share"]["dskd seed 0"] == active
@@ -176,21 +189,21 @@ def test_text_documents_are_drawn_where_there_are_enough(tmp_path):
 def test_scores_without_kd_are_refused(tmp_path):
     store = ArtifactStore(str(tmp_path))
     with pytest.raises(ArtifactError, match="none of arm 'kd'"):
-        ScoreBoard([write_scores(store, "dskd", 0)])
+        HeldoutScores([write_scores(store, "dskd", 0)])
 
 
-def test_a_subject_that_comes_twice_is_refused(tmp_path):
+def test_a_model_that_comes_twice_is_refused(tmp_path):
     store = ArtifactStore(str(tmp_path))
     twice = [write_scores(store, "kd", 0), write_scores(store, "kd", 0, ce=2.0)]
     with pytest.raises(ArtifactError, match="'kd', seed 0"):
-        ScoreBoard(twice)
+        HeldoutScores(twice)
 
 
 def test_scores_of_other_windows_are_refused(tmp_path):
     store = ArtifactStore(str(tmp_path))
     others = [write_scores(store, "kd", 0), write_scores(store, "dskd", 0, window_shift=1)]
     with pytest.raises(ArtifactError, match="different held-out windows"):
-        ScoreBoard(others)
+        HeldoutScores(others)
 
 
 def test_only_seeds_of_both_arms_are_paired(tmp_path):
@@ -209,6 +222,46 @@ def test_the_page_escapes_what_could_break_it(tmp_path):
     assert "| a\\|b |" in to_markdown(page)
 
 
+HOSTILE = "# x\n![](http://127.0.0.1:9/a.png) <img src=//127.0.0.1:9/b.png> [a](javascript:1) `|*"
+AS_MARKDOWN = (
+    r"\# x !\[\](http\://127.0.0.1:9/a.png) &lt;img src=//127.0.0.1:9/b.png&gt; "
+    r"\[a\](javascript:1) \`\|\*"
+)
+
+
+def test_foreign_text_stays_text_wherever_it_stands_in_the_markdown():
+    page = Page(
+        HOSTILE,
+        (
+            Section(
+                HOSTILE,
+                (HOSTILE,),
+                Table((HOSTILE,), ((Cell(HOSTILE),), (Cell(HOSTILE, True),)), HOSTILE),
+                Picture("a.png", HOSTILE),
+                (Excerpt(HOSTILE, ((HOSTILE, ""), (HOSTILE, "worse")), HOSTILE),),
+            ),
+        ),
+        HOSTILE,
+    )
+    text = to_markdown(page)
+    assert text.startswith(f"# {AS_MARKDOWN}\n\n{AS_MARKDOWN}\n\n## {AS_MARKDOWN}\n")
+    assert f"| **{AS_MARKDOWN}** |" in text
+    assert text.count(AS_MARKDOWN) == 14
+    rest = text.replace(AS_MARKDOWN, "")
+    assert not re.search(r"[<\[]|http", rest.replace("![](a.png)", ""))
+
+
+def test_a_student_of_a_teacher_with_a_hostile_name_is_reported_as_text(tmp_path):
+    scores = ArtifactStore(str(tmp_path))
+    made = [write_scores(scores, "kd", 0, teacher=HOSTILE)]
+    report = build_report(scores, CONFIG, made, [write_student(scores, "kd", 0)])
+    title = (report.folder() / "report.md").read_text("utf-8").splitlines()[0]
+    assert title == f"# Students of {AS_MARKDOWN.removeprefix(chr(92))}, compared"
+    html = (report.folder() / "report.html").read_text("utf-8")
+    assert "<img src=//" not in html
+    assert "&lt;img src=//127.0.0.1:9/b.png&gt;" in html
+
+
 def without(column, sums):
     def zeroed(self, arm, seeds, name):
         return sums(self, arm, seeds, name) * (name != column)
@@ -217,7 +270,9 @@ def without(column, sums):
 
 
 def test_a_metric_that_no_position_has_is_not_compared(tmp_path, monkeypatch):
-    monkeypatch.setattr(ScoreBoard, "sums", without("n_with_negatives", ScoreBoard.sums))
+    monkeypatch.setattr(
+        HeldoutScores, "sum_clusters", without("n_with_negatives", HeldoutScores.sum_clusters)
+    )
     report = report_of(tmp_path, {"kd": [3.0], "dskd": [2.0]})
     assert "antonym MSE" not in {row["metric"] for row in report.record.report["comparison"]}
 
@@ -225,4 +280,4 @@ def test_a_metric_that_no_position_has_is_not_compared(tmp_path, monkeypatch):
 def test_smoothing_is_a_running_mean():
     values = np.array([4.0, 0.0, 2.0, 6.0])
     naive = [np.mean(values[max(0, i - 2) : i + 1]) for i in range(4)]
-    assert smoothed(values, 3).tolist() == pytest.approx(naive)
+    assert smooth(values, 3).tolist() == pytest.approx(naive)

@@ -1,4 +1,4 @@
-"""Two subjects on the same items, against bootstraps and tests made here by other means."""
+"""Two arms on the same items, against bootstraps and tests made here by other means."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,7 +7,7 @@ from scipy import stats
 
 from dskd_core.config import EvaluationConfig
 from dskd_core.errors import ArtifactError
-from dskd_core.evaluation.comparison.item_board import ItemBoard, sheets_of
+from dskd_core.evaluation.comparison.item_scores import ItemScores, split_by_task
 from dskd_core.evaluation.comparison.ranking import compare_auc
 from dskd_core.evaluation.comparison.statistics import compare_macro, mcnemar
 
@@ -30,15 +30,15 @@ def table(scores, *, task="arc", subjects=None, groups=None):
 
 def board(scores, **columns):
     """Scores by (arm, seed)."""
-    return ItemBoard({who: sheets_of(table(s, **columns)) for who, s in scores.items()})
+    return ItemScores({who: split_by_task(table(s, **columns)) for who, s in scores.items()})
 
 
 def test_a_macro_average_weighs_subjects_alike_and_an_average_items():
     scores = [1.0] * 9 + [0.0]
     subjects = ["law"] * 9 + ["art"]
-    (macro,) = sheets_of(table(scores, task="mmlu", subjects=subjects))
+    (macro,) = split_by_task(table(scores, task="mmlu", subjects=subjects))
     assert macro.value == pytest.approx(0.5)  # (1 + 0) / 2
-    (plain,) = sheets_of(table(scores, subjects=subjects))
+    (plain,) = split_by_task(table(scores, subjects=subjects))
     assert plain.value == pytest.approx(0.9)
 
 
@@ -47,7 +47,7 @@ def test_the_order_of_rows_changes_nothing():
     kd, dskd = (rng.integers(0, 2, 40).astype(float) for _ in range(2))
     turned = table(dskd).take(rng.permutation(40))
     one = board({("kd", 0): kd, ("dskd", 0): dskd})
-    two = ItemBoard({("kd", 0): sheets_of(table(kd)), ("dskd", 0): sheets_of(turned)})
+    two = ItemScores({("kd", 0): split_by_task(table(kd)), ("dskd", 0): split_by_task(turned)})
     name = ("arc", "paper")
     assert one.compare(name, "dskd", "kd", CONFIG) == two.compare(name, "dskd", "kd", CONFIG)
 
@@ -62,9 +62,9 @@ def test_the_interval_of_one_seed_is_scipys_paired_bootstrap_over_items():
     theirs = stats.bootstrap(
         (dskd - kd,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(2)
     ).confidence_interval
-    assert found.found.difference == pytest.approx(dskd.mean() - kd.mean())
-    assert found.found.low == pytest.approx(theirs.low, abs=0.006)
-    assert found.found.high == pytest.approx(theirs.high, abs=0.006)
+    assert found.comparison.difference == pytest.approx(dskd.mean() - kd.mean())
+    assert found.comparison.low == pytest.approx(theirs.low, abs=0.006)
+    assert found.comparison.high == pytest.approx(theirs.high, abs=0.006)
     assert found.verdict == "one seed"
 
 
@@ -96,7 +96,7 @@ def test_a_macro_averages_interval_is_that_of_a_bootstrap_within_subjects():
     plain = board({("kd", 0): kd[0], ("dskd", 0): dskd[0]}).compare(
         ("arc", "paper"), "dskd", "kd", CONFIG
     )
-    assert plain.found.detectable < found.detectable, "five items of one subject weigh a third"
+    assert plain.comparison.detectable < found.detectable, "five items of one subject weigh a third"
 
 
 def test_questions_of_one_passage_are_drawn_together():
@@ -109,7 +109,7 @@ def test_questions_of_one_passage_are_drawn_together():
         pair = board({("kd", 0): kd, ("dskd", 0): dskd}, task=task, groups=groups).compare(
             (task, "paper"), "dskd", "kd", CONFIG
         )
-        widths[task] = pair.found.high - pair.found.low
+        widths[task] = pair.comparison.high - pair.comparison.low
         assert pair.test is None, "F1 is no right or wrong"
     assert widths["squad"] == pytest.approx(widths["arc"] * np.sqrt(10), rel=0.2)
 
@@ -166,23 +166,23 @@ def test_better_needs_both_intervals_and_the_teacher_stands_beside_every_seed():
     below = found.compare(name, "dskd", "teacher", CONFIG)
     assert below.seeds == (0, 1, 2)
     assert below.verdict == "worse"
-    assert below.yardstick_value == 1.0
+    assert below.baseline_value == 1.0
     same = board(kd | {("dskd", s): kd["kd", s] for s in (0, 1, 2)}).compare(
         name, "dskd", "kd", CONFIG
     )
-    assert (same.verdict, same.test.p_value) == ("not told apart", 1.0)
+    assert (same.verdict, same.test.p_value) == ("no significant difference", 1.0)
 
 
-def test_subjects_that_were_asked_other_items_are_refused():
+def test_models_that_were_asked_other_items_are_refused():
     with pytest.raises(ArtifactError, match="different items of arc"):
         board({("kd", 0): [1.0, 0.0], ("dskd", 0): [1.0]})
     asked = table([1.0]).append_column("prompt_fingerprint", pa.array(["a"]))
     other = table([1.0]).append_column("prompt_fingerprint", pa.array(["b"]))
     with pytest.raises(ArtifactError, match="different items of arc"):
-        ItemBoard({("kd", 0): sheets_of(asked), ("dskd", 0): sheets_of(other)})
+        ItemScores({("kd", 0): split_by_task(asked), ("dskd", 0): split_by_task(other)})
 
 
 def test_an_item_that_comes_twice_is_refused():
     twice = pa.concat_tables([table([1.0, 0.0]), table([1.0])])
     with pytest.raises(ArtifactError, match="'arc/000' of arc"):
-        sheets_of(twice)
+        split_by_task(twice)

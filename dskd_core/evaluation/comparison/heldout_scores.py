@@ -1,8 +1,8 @@
-"""Scores of several subjects, gathered by arm and seed, and compared on the same windows."""
+"""Arms compared on the same held-out windows, from the tables of ``scores`` artifacts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -10,89 +10,88 @@ from numpy.typing import NDArray
 
 from dskd_core.config import EvaluationConfig
 from dskd_core.errors import ArtifactError
+from dskd_core.evaluation.comparison.arms import (
+    BASELINE,
+    ArmSeed,
+    Pair,
+    arm_and_seed,
+    sort_arms,
+    sort_seeds,
+)
 from dskd_core.evaluation.comparison.statistics import (
-    Comparison,
-    clusters_of,
+    choose_clusters,
     compare,
-    pooled,
-    verdict_of,
+    sum_by_cluster,
 )
 from dskd_core.evaluation.heldout.metrics import METRICS, Metric
 from dskd_core.evaluation.heldout.store import TABLE
 from dskd_core.store.artifacts import Artifact
 
-ARMS = ("teacher", "kd", "dskd", "kd_mse", "dskd_own", "dskd_shuffled", "dskd_no_hinge")
-YARDSTICK = "kd"
 _SAME = ("window", *sorted({metric.count for metric in METRICS}))
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A metric of two arms compared over the seeds that both have."""
+class MetricPair(Pair):
+    """Two arms compared in one metric of held-out text."""
 
     metric: Metric
-    arm: str
-    yardstick: str
-    seeds: tuple[int, ...]
-    found: Comparison
 
     @property
-    def verdict(self) -> str:
-        """In words: better and worse only where both intervals leave zero out."""
-        return verdict_of(self.found, len(self.seeds), self.metric.better)
+    def direction(self) -> Literal["lower", "higher", "none"]:
+        """Which values of the metric are better."""
+        return self.metric.better
 
 
-class ScoreBoard:
-    """All scores of one report, by (arm, seed)."""
+class HeldoutScores:
+    """Scores on held-out text, by arm and seed."""
 
     def __init__(self, scores: Sequence[Artifact]) -> None:
         """Read the scores.
 
         Raises:
-            ArtifactError: if KD is missing, a subject comes twice, or the windows differ.
+            ArtifactError: if KD is missing, two scores are of one model, or the windows differ.
         """
-        self.artifacts: dict[tuple[str, int | None], Artifact] = {}
+        self.artifacts: dict[ArmSeed, Artifact] = {}
         for artifact in scores:
-            subject = artifact.record.report["arm"], artifact.record.report["seed"]
-            if subject in self.artifacts:
+            model = arm_and_seed(artifact)
+            if model in self.artifacts:
                 raise ArtifactError(
-                    f"Two scores are of arm {subject[0]!r}, seed {subject[1]}: "
-                    f"{self.artifacts[subject].fingerprint} and {artifact.fingerprint}; name one."
+                    f"Two scores are of arm {model[0]!r}, seed {model[1]}: "
+                    f"{self.artifacts[model].fingerprint} and {artifact.fingerprint}; name one."
                 )
-            self.artifacts[subject] = artifact
-        if not self.seeds(YARDSTICK):
+            self.artifacts[model] = artifact
+        if not self.seeds(BASELINE):
             raise ArtifactError(
                 f"The {len(scores)} scores have none of arm 'kd', with which every other arm is "
                 "compared; train and score kd too."
             )
-        self.tables: dict[tuple[str, int | None], pa.Table] = {
-            subject: artifact.table(TABLE) for subject, artifact in self.artifacts.items()
+        self.tables: dict[ArmSeed, pa.Table] = {
+            model: artifact.table(TABLE) for model, artifact in self.artifacts.items()
         }
         self._check_same_windows()
         any_table = next(iter(self.tables.values()))
-        self.clusters, self.cluster_word = clusters_of(any_table["document"].to_numpy())
+        self.clusters, self.cluster_word = choose_clusters(any_table["document"].to_numpy())
 
     @property
     def arms(self) -> list[str]:
         """The arms there are, in the order of the tables."""
-        present = {arm for arm, _ in self.artifacts}
-        return [arm for arm in ARMS if arm in present]
+        return sort_arms(self.artifacts)
 
     def seeds(self, arm: str) -> list[int]:
         """Return the seeds of an arm, ascending; the teacher has none."""
-        return sorted(seed for name, seed in self.artifacts if name == arm and seed is not None)
+        return sort_seeds(self.artifacts, arm)
 
-    def scores_of(self, arm: str) -> list[Artifact]:
+    def artifacts_by_seed(self, arm: str) -> list[Artifact]:
         """Return the scores of an arm, by seed."""
         seeds: list[int | None] = [*self.seeds(arm)]
         return [self.artifacts[arm, seed] for seed in seeds or [None]]
 
-    def row(self, arm: str, *, spread: bool = False) -> dict[str, Any]:
+    def summarise(self, arm: str, *, spread: bool = False) -> dict[str, Any]:
         """Return an arm's row of the table: means over seeds, or their standard deviations.
 
         A standard deviation of one seed is None, and so is a metric without positions.
         """
-        scores = self.scores_of(arm)
+        scores = self.artifacts_by_seed(arm)
         row: dict[str, Any] = {
             "arm": arm,
             "seeds": len(self.seeds(arm)),
@@ -101,39 +100,39 @@ class ScoreBoard:
         }
         for metric in METRICS:
             values = [s.record.report["means"].get(metric.name) for s in scores]
-            row[metric.name] = _over_seeds(values, spread=spread)
+            row[metric.name] = _summarise_seeds(values, spread=spread)
             if metric.name == "ce":
                 perplexities = [s.record.report["perplexity"] for s in scores]
-                row["perplexity"] = _over_seeds(perplexities, spread=spread)
+                row["perplexity"] = _summarise_seeds(perplexities, spread=spread)
         return row
 
-    def pairs(self, arm: str, yardstick: str, config: EvaluationConfig) -> list[Pair]:
+    def compare(self, arm: str, baseline: str, config: EvaluationConfig) -> list[MetricPair]:
         """Compare two arms over the seeds that both have, in every metric that has positions."""
-        seeds = tuple(sorted(set(self.seeds(arm)) & set(self.seeds(yardstick))))
+        seeds = tuple(sorted(set(self.seeds(arm)) & set(self.seeds(baseline))))
         if not seeds:
             return []
         return [
-            Pair(
-                metric,
+            MetricPair(
                 arm,
-                yardstick,
+                baseline,
                 seeds,
                 compare(
-                    self.sums(arm, seeds, metric.total),
-                    self.sums(yardstick, seeds, metric.total),
-                    self.sums(yardstick, seeds[:1], metric.count)[0],
+                    self.sum_clusters(arm, seeds, metric.total),
+                    self.sum_clusters(baseline, seeds, metric.total),
+                    self.sum_clusters(baseline, seeds[:1], metric.count)[0],
                     confidence=config.confidence,
                     n_resamples=config.n_resamples,
                 ),
+                metric,
             )
             for metric in METRICS
-            if self.sums(yardstick, seeds[:1], metric.count).any()
+            if self.sum_clusters(baseline, seeds[:1], metric.count).any()
         ]
 
-    def sums(self, arm: str, seeds: Sequence[int], column: str) -> NDArray[np.float64]:
+    def sum_clusters(self, arm: str, seeds: Sequence[int], column: str) -> NDArray[np.float64]:
         """Return a column's sums over clusters, [n_seeds, n_clusters]."""
         values = [self.tables[arm, seed][column].to_numpy() for seed in seeds]
-        return pooled(np.stack(values).astype(np.float64), self.clusters)
+        return sum_by_cluster(np.stack(values).astype(np.float64), self.clusters)
 
     def _check_same_windows(self) -> None:
         first, *others = self.tables
@@ -146,7 +145,7 @@ class ScoreBoard:
                 )
 
 
-def _over_seeds(values: Sequence[float | None], *, spread: bool) -> float | None:
+def _summarise_seeds(values: Sequence[float | None], *, spread: bool) -> float | None:
     known = np.array([value for value in values if value is not None], dtype=np.float64)
     if len(known) < len(values) or (spread and len(known) < 2):
         return None

@@ -1,9 +1,9 @@
-"""Subjects compared item by item, from the tables of benchmarks and of words with known senses.
+"""Arms compared item by item, from the tables of benchmarks and of words with known senses.
 
 A ``benchmark-scores`` artifact has ``items.parquet`` with ``task``, ``protocol``, ``item``,
 ``subject`` (of MMLU) and ``score``; a ``sense-scores`` artifact one with ``measure``, ``item``,
-``word``, ``gold`` and ``score``. Either way a row says how one subject did on one item, so two
-subjects, of one run or of two, are compared by joining on the item.
+``word``, ``gold`` and ``score``. Either way a row says how one model did on one item, so two
+models, of one run or of two, are compared by joining on the item.
 """
 
 import itertools
@@ -21,8 +21,14 @@ from dskd_core.config import EvaluationConfig
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation import word_senses
 from dskd_core.evaluation.benchmarks.summary import MACRO
+from dskd_core.evaluation.comparison.arms import (
+    ArmSeed,
+    Pair,
+    arm_and_seed,
+    sort_arms,
+    sort_seeds,
+)
 from dskd_core.evaluation.comparison.ranking import compare_auc, weighted_auc
-from dskd_core.evaluation.comparison.score_board import ARMS
 from dskd_core.evaluation.comparison.statistics import (
     MIN_CLUSTERS,
     Comparison,
@@ -30,8 +36,7 @@ from dskd_core.evaluation.comparison.statistics import (
     compare,
     compare_macro,
     mcnemar,
-    pooled,
-    verdict_of,
+    sum_by_cluster,
 )
 from dskd_core.evaluation.word_senses.measures import MEASURES
 from dskd_core.store.artifacts import Artifact
@@ -40,12 +45,11 @@ ITEMS = "items.parquet"
 GROUPED = ("squad",)
 """Tasks several of whose questions are about one passage: passages are drawn, not questions."""
 _MEASURES = {measure.name: measure for measure in MEASURES}
-Subject = tuple[str, int | None]
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """One subject's scores on the items of one task, items ascending.
+class TaskScores:
+    """One model's scores on the items of one task, items ascending.
 
     Attributes:
         task, protocol: what was asked, and how; of tagged words the protocol is the measure.
@@ -73,7 +77,7 @@ class Sheet:
         return self.task, self.protocol
 
     @property
-    def asked(self) -> list[tuple[str, str]]:
+    def items_and_prompts(self) -> list[tuple[str, str]]:
         """The items, and the fingerprints of their prompts where there are any."""
         fingerprints = [""] * len(self.items)
         if "prompt_fingerprint" in self.table.column_names:
@@ -89,15 +93,8 @@ class Sheet:
         return float(np.mean(means))
 
 
-def subject_of(artifact: Artifact) -> Subject:
-    """Return the arm and the seed, None for the teacher, that a student or its scores are of."""
-    report = artifact.record.report
-    report = report.get("model", report)
-    return report["arm"], report["seed"]
-
-
-def sheets_of(table: pa.Table, task: str | None = None) -> list[Sheet]:
-    """Return the sheets of a table of items: of a benchmark, or of tagged words with their task.
+def split_by_task(table: pa.Table, task: str | None = None) -> list[TaskScores]:
+    """Return the scores of each task and protocol in a table of items.
 
     Args:
         table: with the columns above.
@@ -115,11 +112,11 @@ def sheets_of(table: pa.Table, task: str | None = None) -> list[Sheet]:
         is_here = pc.and_(
             pc.equal(table["task"], row["task"]), pc.equal(table["protocol"], row["protocol"])
         )
-        found.append(_sheet(table.filter(is_here).sort_by("item"), **row))
+        found.append(_task_scores(table.filter(is_here).sort_by("item"), **row))
     return found
 
 
-def _sheet(table: pa.Table, task: str, protocol: str) -> Sheet:
+def _task_scores(table: pa.Table, task: str, protocol: str) -> TaskScores:
     items = tuple(table["item"].to_pylist())
     if len(set(items)) < len(items):
         twice = next(a for a, b in itertools.pairwise(items) if a == b)
@@ -139,139 +136,129 @@ def _sheet(table: pa.Table, task: str, protocol: str) -> Sheet:
         is_more = np.array([gold == measure.labels[0] for gold in table["gold"].to_pylist()])
         clusters = clusters if is_more.any() and not is_more.all() else None
     scores = table["score"].to_numpy().astype(np.float64)
-    return Sheet(
+    return TaskScores(
         task,
         protocol,
         items,
         scores,
-        _numbered(strata or [""] * len(items)),
-        _numbered(clusters or items),
+        _number(strata or [""] * len(items)),
+        _number(clusters or items),
         is_more,
         table,
     )
 
 
-def _numbered(names: Iterable[str]) -> NDArray[np.int64]:
+def _number(names: Iterable[str]) -> NDArray[np.int64]:
     return np.unique(np.array(list(names)), return_inverse=True)[1].astype(np.int64)
 
 
 @dataclass(frozen=True)
-class PairedTask:
-    """Two arms on the items of one task, over the seeds that both have.
+class TaskPair(Pair):
+    """Two arms compared on the items of one task.
 
     Attributes:
-        task, protocol, arm, yardstick, seeds: what was compared.
+        task, protocol: what was asked, and how.
         n_items: items that both were asked.
-        arm_value, yardstick_value: mean over those seeds.
-        found: difference, intervals, the smallest difference that could have been shown.
+        arm_value, baseline_value: mean over the seeds.
         test: McNemar's, where every score is 0 or 1; else None.
     """
 
     task: str
     protocol: str
-    arm: str
-    yardstick: str
-    seeds: tuple[int, ...]
     n_items: int
     arm_value: float
-    yardstick_value: float
-    found: Comparison
+    baseline_value: float
     test: McNemar | None
 
-    @property
-    def verdict(self) -> str:
-        """In words: better and worse only where both intervals leave zero out."""
-        return verdict_of(self.found, len(self.seeds), "higher")
 
+class ItemScores:
+    """Scores on items, by task, arm and seed."""
 
-class ItemBoard:
-    """All sheets of several subjects, by task and subject."""
-
-    def __init__(self, sheets: Mapping[Subject, Sequence[Sheet]]) -> None:
-        """Gather the sheets.
+    def __init__(self, scores: Mapping[ArmSeed, Sequence[TaskScores]]) -> None:
+        """Gather the scores of several models.
 
         Raises:
-            ArtifactError: if two subjects were asked different items of a task.
+            ArtifactError: if two models were asked different items of a task.
         """
-        self.sheets: dict[tuple[str, str], dict[Subject, Sheet]] = {}
-        for subject, mine in sheets.items():
-            for sheet in mine:
-                self.sheets.setdefault(sheet.name, {})[subject] = sheet
-        for (task, protocol), by_subject in self.sheets.items():
-            first, *others = by_subject.values()
-            if any(other.asked != first.asked for other in others):
+        self.by_task: dict[tuple[str, str], dict[ArmSeed, TaskScores]] = {}
+        for model, tasks in scores.items():
+            for task in tasks:
+                self.by_task.setdefault(task.name, {})[model] = task
+        for (name, protocol), by_model in self.by_task.items():
+            first, *others = by_model.values()
+            if any(other.items_and_prompts != first.items_and_prompts for other in others):
                 raise ArtifactError(
-                    f"The subjects were asked different items of {task} ({protocol}); score all "
+                    f"The models were asked different items of {name} ({protocol}); score all "
                     "of them with the same source and settings."
                 )
 
     @classmethod
-    def from_scores(cls, artifacts: Sequence[Artifact]) -> "ItemBoard":
+    def from_artifacts(cls, artifacts: Sequence[Artifact]) -> "ItemScores":
         """Read the tables of ``benchmark-scores`` and ``sense-scores`` artifacts."""
-        sheets: dict[Subject, list[Sheet]] = {}
+        scores: dict[ArmSeed, list[TaskScores]] = {}
         for artifact in artifacts:
             is_tagged = artifact.record.stage == word_senses.STAGE
             task = artifact.record.report["task"] if is_tagged else None
-            found = sheets_of(artifact.table(ITEMS), task)
-            sheets.setdefault(subject_of(artifact), []).extend(found)
-        return cls(sheets)
+            found = split_by_task(artifact.table(ITEMS), task)
+            scores.setdefault(arm_and_seed(artifact), []).extend(found)
+        return cls(scores)
 
     @property
     def arms(self) -> list[str]:
         """The arms there are, in the order of the tables."""
-        present = {arm for subjects in self.sheets.values() for arm, _ in subjects}
-        return [arm for arm in ARMS if arm in present]
+        return sort_arms(itertools.chain.from_iterable(self.by_task.values()))
 
     def seeds(self, name: tuple[str, str], arm: str) -> list[int]:
         """Return the seeds of an arm on a task, ascending; the teacher has none."""
-        return sorted(s for a, s in self.sheets[name] if a == arm and s is not None)
+        return sort_seeds(self.by_task[name], arm)
 
     def values(self, name: tuple[str, str], arm: str) -> list[float]:
         """Return an arm's value on a task for each of its seeds."""
-        found = self.sheets[name]
-        return [found[subject].value for subject in sorted(found, key=str) if subject[0] == arm]
+        found = self.by_task[name]
+        return [found[model].value for model in sorted(found, key=str) if model[0] == arm]
 
     def compare(
-        self, name: tuple[str, str], arm: str, yardstick: str, config: EvaluationConfig
-    ) -> PairedTask | None:
+        self, name: tuple[str, str], arm: str, baseline: str, config: EvaluationConfig
+    ) -> TaskPair | None:
         """Compare two arms on a task; None where no seed has both.
 
-        The teacher, which has no seed, stands beside every seed of the other.
+        The teacher, which has no seed, is compared with every seed of the other.
         """
-        found = self.sheets[name]
-        seeds = set(self.seeds(name, arm))
-        if (yardstick, None) not in found:
-            seeds &= set(self.seeds(name, yardstick))
-        pairs = [
-            (found[arm, seed], found.get((yardstick, seed)) or found[yardstick, None])
-            for seed in sorted(seeds)
-        ]
-        if not pairs:
+        found = self.by_task[name]
+        seeds = self.seeds(name, arm)
+        if (baseline, None) not in found:
+            seeds = [seed for seed in seeds if (baseline, seed) in found]
+        if not seeds:
             return None
-        mine, theirs = (np.stack([pair[side].scores for pair in pairs]) for side in (0, 1))
-        both = np.concatenate([mine, theirs])
-        is_binary = pairs[0][0].is_more is None and bool(np.isin(both, (0.0, 1.0)).all())
-        return PairedTask(
-            *name,
+        mine = [found[arm, seed] for seed in seeds]
+        theirs = [found.get((baseline, seed)) or found[baseline, None] for seed in seeds]
+        scores, others = (np.stack([task.scores for task in tasks]) for tasks in (mine, theirs))
+        both = np.concatenate([scores, others])
+        is_binary = mine[0].is_more is None and bool(np.isin(both, (0.0, 1.0)).all())
+        return TaskPair(
             arm,
-            yardstick,
-            tuple(sorted(seeds)),
-            mine.shape[1],
-            float(np.mean([pair[0].value for pair in pairs])),
-            float(np.mean([pair[1].value for pair in pairs])),
-            _compared(pairs[0][0], mine, theirs, config),
-            mcnemar(mine, theirs) if is_binary else None,
+            baseline,
+            tuple(seeds),
+            _compare(mine[0], scores, others, config),
+            *name,
+            n_items=scores.shape[1],
+            arm_value=float(np.mean([task.value for task in mine])),
+            baseline_value=float(np.mean([task.value for task in theirs])),
+            test=mcnemar(scores, others) if is_binary else None,
         )
 
 
-def _compared(
-    sheet: Sheet, arm: NDArray[np.float64], yardstick: NDArray[np.float64], config: EvaluationConfig
+def _compare(
+    task: TaskScores,
+    arm: NDArray[np.float64],
+    baseline: NDArray[np.float64],
+    config: EvaluationConfig,
 ) -> Comparison:
     options: dict[str, Any] = config.model_dump(include={"confidence", "n_resamples"})
-    if sheet.is_more is not None:
-        return compare_auc(arm, yardstick, sheet.is_more, sheet.clusters, **options)
-    if sheet.strata.any():
-        return compare_macro(arm, yardstick, sheet.strata, **options)
-    arm, yardstick = (pooled(scores, sheet.clusters) for scores in (arm, yardstick))
-    counts = np.bincount(sheet.clusters).astype(np.float64)
-    return compare(arm, yardstick, counts, **options)
+    if task.is_more is not None:
+        return compare_auc(arm, baseline, task.is_more, task.clusters, **options)
+    if task.strata.any():
+        return compare_macro(arm, baseline, task.strata, **options)
+    arm, baseline = (sum_by_cluster(values, task.clusters) for values in (arm, baseline))
+    counts = np.bincount(task.clusters).astype(np.float64)
+    return compare(arm, baseline, counts, **options)

@@ -1,0 +1,70 @@
+"""Arms and seeds: how a scored model is named, and what every comparison of two arms holds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from dskd_core.evaluation.comparison.statistics import Comparison, decide_verdict
+from dskd_core.store.artifacts import Artifact
+
+ARMS = ("teacher", "kd", "dskd", "kd_mse", "dskd_own", "dskd_shuffled", "dskd_no_hinge")
+BASELINE = "kd"
+"""The arm that every other one is compared with."""
+ArmSeed = tuple[str, int | None]
+"""The name of a scored model: its arm and its seed. The teacher has no seed."""
+
+
+def arm_and_seed(artifact: Artifact) -> ArmSeed:
+    """Return the arm and the seed of a student, or of the model that some scores are of."""
+    report = artifact.record.report
+    report = report.get("model", report)
+    return report["arm"], report["seed"]
+
+
+def sort_arms(models: Iterable[ArmSeed]) -> list[str]:
+    """Return the arms of some models in the order of the tables.
+
+    >>> sort_arms([("dskd", 0), ("kd", 0), ("kd", 1)])
+    ['kd', 'dskd']
+    """
+    present = {arm for arm, _ in models}
+    return [arm for arm in ARMS if arm in present]
+
+
+def sort_seeds(models: Iterable[ArmSeed], arm: str) -> list[int]:
+    """Return the seeds of an arm, ascending; the teacher has none.
+
+    >>> sort_seeds([("kd", 1), ("kd", 0), ("dskd", 2), ("teacher", None)], "kd")
+    [0, 1]
+    """
+    return sorted(seed for name, seed in models if name == arm and seed is not None)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms compared over the seeds that both have.
+
+    Attributes:
+        arm, baseline, seeds: what was compared.
+        comparison: arm minus baseline: the difference and its intervals.
+    """
+
+    arm: str
+    baseline: str
+    seeds: tuple[int, ...]
+    comparison: Comparison
+
+    @property
+    def direction(self) -> Literal["lower", "higher", "none"]:
+        """Which values are better."""
+        return "higher"
+
+    @property
+    def verdict(self) -> str:
+        """In words: better and worse only where both intervals exclude zero."""
+        return decide_verdict(self.comparison, len(self.seeds), self.direction)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the arm is better or worse."""
+        return self.verdict in ("better", "worse")
