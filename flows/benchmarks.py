@@ -44,14 +44,14 @@ def with_benchmarks(config: PipelineConfig, uris: StageUris) -> StageUris:
         return uris
     scored = models(config, uris)
     first = next(iter(scored.values()))  # all have the teacher's tokenizer
-    asked = {
+    worded = {
         f"{benchmark.task} {number} {protocol}": (number, protocol)
         for number, benchmark in enumerate(evaluation.benchmarks)
         for protocol in evaluation.protocols
     }
     items = {
         name: tasks.items.submit(config, name, number, protocol, first).result()
-        for name, (number, protocol) in asked.items()
+        for name, (number, protocol) in worded.items()
     }
     trained_on = None
     if config.prompts.sources and uris.teacher:
@@ -79,7 +79,7 @@ def _scores(
                 shard,
             )
             for name, place in items.items()
-            for shard in tasks.shards_of(config, place, uri)
+            for shard in tasks.plan_shards(config, place, uri)
         },
     )
     places = list(items.values())

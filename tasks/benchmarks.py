@@ -29,7 +29,7 @@ def items(config: PipelineConfig, name: str, number: int, protocol: str, model: 
     )
 
 
-def shards_of(config: PipelineConfig, items: str, model: str) -> list[Shard]:
+def plan_shards(config: PipelineConfig, items: str, model: str) -> list[Shard]:
     """Return the shards the items are scored in."""
     from dskd_core.evaluation.benchmarks.store import plan_scoring
 

@@ -1,12 +1,13 @@
-"""A benchmark as it is asked: its items in one protocol, for the tokenizer of a model."""
+"""The items of a benchmark in one protocol, written for the tokenizer of a model."""
 
 from pathlib import Path
 
 from dskd_core.config import BenchmarkConfig, EvaluationConfig
 from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
-from dskd_core.evaluation.benchmarks import harness
+from dskd_core.evaluation.benchmarks.harness.items import Encoder, harness_items
+from dskd_core.evaluation.benchmarks.harness.tasks import version
 from dskd_core.evaluation.benchmarks.layout import STAGE, write_items
-from dskd_core.evaluation.benchmarks.paper import PaperPrompts
+from dskd_core.evaluation.benchmarks.paper.prompts import PaperPrompts
 from dskd_core.evaluation.benchmarks.questions import contents, read_benchmark
 from dskd_core.evaluation.benchmarks.scoring import Protocol
 from dskd_core.evaluation.models import context_tokens, model_config, model_folder
@@ -33,7 +34,7 @@ def build_items(
         store: where the artifact is kept.
         config: the seed.
         benchmark: where the questions are.
-        protocol: how they are asked.
+        protocol: how they are worded.
         model: a teacher, a student, or any artifact that points at a checkpoint; its weights are
             not read.
         progress: told items.
@@ -54,9 +55,9 @@ def build_items(
             prompts = PaperPrompts(benchmark, chat, context_tokens(folder), config.benchmark_seed)
             items, prefix = list(prompts.items(read, progress)), chat.prefix
         else:
-            encoder = harness.Encoder(tokenizer.hf, model_config(folder))
+            encoder = Encoder(tokenizer.hf, model_config(folder))
             shots = benchmark.n_exemplars
-            items = list(harness.harness_items(read, benchmark.task, shots, encoder, progress))
+            items = list(harness_items(read, benchmark.task, shots, encoder, progress))
             prefix = ()
         write_items(draft, items, protocol, prefix)
         draft.report |= {
@@ -82,5 +83,5 @@ def _work(
         inputs["chat_format"] = ChatFormat(tokenizer).fingerprint
     else:
         del settings["answer_tokens"]
-        settings["lm_eval"] = harness.version()
+        settings["lm_eval"] = version()
     return Work(STAGE, settings, inputs)

@@ -1,4 +1,4 @@
-"""Benchmark items on disk: what is asked, with which exemplars, as the tokens a model is given.
+"""Benchmark items on disk: questions and their exemplars, as the tokens a model is given.
 
 ``benchmark-items`` artifact, of one benchmark in one protocol, made with the tokenizer alone:
 
@@ -34,10 +34,10 @@ _REQUESTS = "requests.zarr"
 
 @dataclass(frozen=True)
 class Item:
-    """A question as a model is asked it.
+    """A question as a model is given it.
 
     Attributes:
-        question: what is asked.
+        question: the question.
         exemplars: ids of the answered questions before it.
         requests: int32 token ids of each request, without the prefix.
         continuations: of each request, how many last tokens are its continuation.
@@ -85,6 +85,21 @@ class Requests:
         return np.array([max(map(len, rows)) for rows in self.ids], dtype=np.int64)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Items that are run together.
+
+    Attributes:
+        items: their numbers.
+        shared: of each, how many first tokens all its group's requests have in common.
+        n_tokens: tokens that are run, beginnings of groups included once.
+    """
+
+    items: tuple[int, ...]
+    shared: tuple[int, ...]
+    n_tokens: int
+
+
 def write_items(draft: Draft, items: Sequence[Item], protocol: str, prefix: Sequence[int]) -> None:
     """Write the table of items and their requests."""
     rows = [ids for item in items for ids in item.requests]
@@ -117,19 +132,19 @@ def read_requests(items: Artifact) -> Requests:
 
 
 def _table(items: Sequence[Item], protocol: str) -> pa.Table:
-    asked = [item.question for item in items]
+    questions = [item.question for item in items]
     texts = pa.list_(pa.string())
     return pa.table(
         {
-            "item": pa.array([q.id for q in asked], pa.string()),
-            "task": pa.array([q.task for q in asked], pa.string()),
+            "item": pa.array([q.id for q in questions], pa.string()),
+            "task": pa.array([q.task for q in questions], pa.string()),
             "protocol": pa.array([protocol] * len(items), pa.string()),
-            "subject": pa.array([q.subject for q in asked], pa.string()),
-            "group": pa.array([q.group for q in asked], pa.string()),
-            "fingerprint": pa.array([q.fingerprint for q in asked], pa.string()),
-            "gold": pa.array([list(q.answers) for q in asked], texts),
+            "subject": pa.array([q.subject for q in questions], pa.string()),
+            "group": pa.array([q.group for q in questions], pa.string()),
+            "fingerprint": pa.array([q.fingerprint for q in questions], pa.string()),
+            "gold": pa.array([list(q.answers) for q in questions], texts),
             "exemplars": pa.array([list(item.exemplars) for item in items], texts),
-            "n_choices": pa.array([len(q.choices) for q in asked], pa.int32()),
+            "n_choices": pa.array([len(q.choices) for q in questions], pa.int32()),
             "prompt_fingerprint": pa.array([item.fingerprint for item in items], pa.string()),
             "n_prompt_tokens": pa.array([item.n_prompt_tokens for item in items], pa.int32()),
             "n_requests": pa.array([len(item.requests) for item in items], pa.int32()),

@@ -9,7 +9,6 @@ from dskd_core.corpus.windows import hash64
 from dskd_core.errors import DataError
 from dskd_core.prompts.questions import Account, Question, Task
 from dskd_core.prompts.readers import Split, content_fingerprint, read_questions
-from dskd_core.store.artifacts import fingerprint_of
 
 _ITEMS: dict[Task, Split] = {
     "arc": "test",
@@ -48,15 +47,17 @@ def read_benchmark(config: BenchmarkConfig, seed: int) -> Benchmark:
         DataError: if a file cannot be read, or no question has an answer.
     """
     accounts = {"items": Account()}
-    asked = list(read_questions(_items(config), accounts["items"], split=_ITEMS[config.task]))
-    answered = [question for question in asked if question.answer is not None]
+    questions = list(read_questions(_items(config), accounts["items"], split=_ITEMS[config.task]))
+    answered = [question for question in questions if question.answer is not None]
     if not answered:
         raise DataError(
-            f"None of the {len(asked)} {config.task} questions of {config.uri!r} has an answer; "
-            "name a file whose answers are published."
+            f"None of the {len(questions)} {config.task} questions of {config.uri!r} has an "
+            "answer; name a file whose answers are published."
         )
     items = _sample(answered, config.max_items, seed)
-    counts = Counter(read=len(asked), without_answer=len(asked) - len(answered), items=len(items))
+    counts = Counter(
+        read=len(questions), without_answer=len(questions) - len(answered), items=len(items)
+    )
     source = _exemplars(config)
     if source is None:
         return Benchmark(items, answered, True, counts, accounts)
@@ -99,11 +100,6 @@ def by_subject(questions: Iterable[Question]) -> dict[str, list[Question]]:
     for question in questions:
         found[question.subject].append(question)
     return dict(sorted(found.items()))
-
-
-def name_of(config: BenchmarkConfig) -> str:
-    """Return a few characters that tell two benchmarks of one task apart."""
-    return fingerprint_of(config.model_dump(mode="json"))[:6]
 
 
 def _sample(questions: list[Question], n: int | None, seed: int) -> list[Question]:

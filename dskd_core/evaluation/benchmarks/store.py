@@ -31,7 +31,7 @@ from dskd_core.decoder.precision import processor_on, resolved_teacher
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.benchmarks.layout import TABLE, read_requests
-from dskd_core.evaluation.benchmarks.scoring import batches_of, run
+from dskd_core.evaluation.benchmarks.scoring import plan_item_batches, score_batches
 from dskd_core.evaluation.benchmarks.summary import accuracies
 from dskd_core.evaluation.models import model_folder
 from dskd_core.progress import Progress, silent
@@ -51,12 +51,12 @@ _PART_SCHEMA = pa.schema(
         ("logprobs", pa.list_(pa.float64())),
     ]
 )
-_OF_ITEMS = ("n_choices", "n_requests", "document", "context")  # not needed in the scores
+_ITEM_COLUMNS = ("n_choices", "n_requests", "document", "context")  # not needed in the scores
 
 
 def plan_scoring(items: Artifact, config: EvaluationConfig, model: Artifact) -> list[Shard]:
     """Cut the batches of items into shards of ``benchmark_shard_tokens``."""
-    batches = batches_of(items, read_requests(items), config.benchmark_batch_tokens, model)
+    batches = plan_item_batches(items, read_requests(items), config.benchmark_batch_tokens, model)
     return cut([batch.n_tokens for batch in batches], config.benchmark_shard_tokens)
 
 
@@ -89,11 +89,11 @@ def score_shard(
         return found
     _check_tokenizer(model, items)
     requests = read_requests(items)
-    batches = batches_of(items, requests, config.benchmark_batch_tokens, model)
+    batches = plan_item_batches(items, requests, config.benchmark_batch_tokens, model)
     batches = batches[shard.start : shard.stop]
     with device_lock, store.publish(work) as draft:
         draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
-        rows = run(model, teacher_config, items, requests, batches, progress)
+        rows = score_batches(model, teacher_config, items, requests, batches, progress)
         draft.write_table(_PART, pa.Table.from_pylist(rows, schema=_PART_SCHEMA))
         draft.counts |= {"items": len(rows), "tokens": sum(batch.n_tokens for batch in batches)}
     return store.get(work.stage, work.fingerprint)
@@ -165,18 +165,18 @@ def load_items(scores: Artifact) -> pa.Table:
 def _scored(items: Artifact, parts: Iterable[Artifact]) -> pa.Table:
     """Return the items of one benchmark with their scores, in their order."""
     own = [part for part in parts if part.record.inputs["items"] == items.fingerprint]
-    asked = items.table(TABLE)
+    table = items.table(TABLE)
     found = pa.concat_tables([_PART_SCHEMA.empty_table(), *(part.table(_PART) for part in own)])
     numbers = found["number"].to_numpy()
-    if not np.array_equal(np.sort(numbers), np.arange(len(asked))):
+    if not np.array_equal(np.sort(numbers), np.arange(len(table))):
         raise ArtifactError(
-            f"The {len(own)} parts score {len(numbers)} items, not each of the {len(asked)} of "
+            f"The {len(own)} parts score {len(numbers)} items, not each of the {len(table)} of "
             f"{items.fingerprint} once; score every shard of plan_scoring and collect all."
         )
     found = found.take(np.argsort(numbers))
     for name in found.column_names[1:]:
-        asked = asked.append_column(name, found[name])
-    return asked.drop_columns(list(_OF_ITEMS))
+        table = table.append_column(name, found[name])
+    return table.drop_columns(list(_ITEM_COLUMNS))
 
 
 def _marked(table: pa.Table, trained_on: Artifact | None) -> pa.Table:

@@ -11,7 +11,7 @@
     sense        int32    number of the word's nearest sense, of nearest_sense; else null
     text         string   the word in brackets, in as much of its context as one line holds
 
-so that any two models can be compared item by item later, see ``comparison/item_board.py``.
+so that any two models can be compared item by item later, see ``comparison/item_scores.py``.
 """
 
 from collections.abc import Sequence

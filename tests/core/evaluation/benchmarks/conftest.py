@@ -8,7 +8,7 @@ import pytest
 
 from dskd_core.config import BenchmarkConfig, EvaluationConfig, TeacherConfig
 from dskd_core.embeddings.teacher import prepare_teacher
-from dskd_core.evaluation.benchmarks import scoring
+from dskd_core.evaluation.benchmarks.harness import lines
 from dskd_core.evaluation.benchmarks.items import build_items
 from dskd_core.evaluation.benchmarks.store import (
     collect_scores,
@@ -150,7 +150,7 @@ def short_answers():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HFLM, "max_gen_toks", 8)
-        patch.setattr(scoring, "_LINE_TOKENS", (3, 8))
+        patch.setattr(lines, "LINE_TOKENS", (3, 8))
         yield
 
 

@@ -167,7 +167,9 @@ def test_a_killed_run_finds_the_shards_it_finished(bench, tmp_path, monkeypatch)
     call = (store, config, bench.teacher_config, bench.teacher, items[0])
     done = score_shard(*call, shards[0])
     with monkeypatch.context() as patch:
-        patch.setattr("dskd_core.evaluation.benchmarks.scoring.greedy_answers", lambda *_: 1 / 0)
+        patch.setattr(
+            "dskd_core.evaluation.benchmarks.paper.scoring.greedy_answers", lambda *_: 1 / 0
+        )
         with pytest.raises(ZeroDivisionError):
             score_shard(*call, shards[1])
         assert score_shard(*call, shards[0]).record == done.record

@@ -1,20 +1,18 @@
-"""The paper's protocol: chat template, random exemplars of the same kind, a generated answer."""
+"""The paper's protocol: chat template, random exemplars of the same kind."""
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from dskd_core.config import BenchmarkConfig
-from dskd_core.evaluation.benchmarks.answers import label_in, passage_scores
 from dskd_core.evaluation.benchmarks.layout import Item
 from dskd_core.evaluation.benchmarks.questions import Benchmark
 from dskd_core.progress import Progress
 from dskd_core.prompts.chat import ChatFormat, messages
 from dskd_core.prompts.exemplars import Pool
-from dskd_core.prompts.questions import Question, labels_of
+from dskd_core.prompts.questions import Question
 
 _BLOCK = 512  # prompts tokenized at a time
 
@@ -25,8 +23,8 @@ class PaperPrompts:
 
     Attributes:
         config: exemplars and answer length.
-        chat: how the subject's tokenizer writes a chat.
-        context_tokens: most tokens its model reads, prompt and answer together.
+        chat: how the model's tokenizer writes a chat.
+        context_tokens: most tokens the model reads, prompt and answer together.
         seed: fixes the exemplars.
     """
 
@@ -74,22 +72,3 @@ class PaperPrompts:
             (np.array(ids, dtype=np.int32),),
             (0,),
         )
-
-
-def judge(row: dict[str, Any], answer: str) -> dict[str, Any]:
-    """Score a generated answer.
-
-    Args:
-        row: of the table of items.
-        answer: the generated text.
-
-    Returns:
-        The columns ``score`` (accuracy, or F1 of squad), ``exact`` (squad), ``answer`` and
-        ``parsed`` (whether a label was found; a passage's answer always is).
-    """
-    if row["task"] == "squad":
-        f1, exact = passage_scores(answer, row["gold"])
-        return {"score": f1, "exact": exact, "answer": answer, "parsed": True}
-    label = label_in(answer, labels_of(row["task"], row["n_choices"]))
-    right = float(label in row["gold"])
-    return {"score": right, "answer": answer, "parsed": label is not None}

@@ -1,4 +1,4 @@
-"""How an answer is judged in the paper's protocol: a label by its letter, a passage's by F1."""
+"""What a generated answer is worth: a label is known by its letter, a passage's answer by F1."""
 
 import re
 import string

@@ -131,12 +131,12 @@ def test_an_mmlu_subject_with_its_dev_questions(bench, direct, tmp_path):
 
 
 def test_squad_generates_what_the_harness_generates(bench, direct, tmp_path):
-    from dskd_core.evaluation.benchmarks.harness import make_task, row_of
+    from dskd_core.evaluation.benchmarks.harness.tasks import hub_row, make_task
     from dskd_core.evaluation.benchmarks.questions import read_benchmark
 
     config = bench.config("squad", protocols=("harness",), n_exemplars=0)
     rows = load_items(bench.scores(tmp_path / "a", config)).to_pylist()
-    items = [row_of(q) for q in read_benchmark(config.benchmarks[0], 0).items]
+    items = [hub_row(q) for q in read_benchmark(config.benchmarks[0], 0).items]
     task = make_task("squad", "", items, items, same_file=False)
     # Its own aggregation downloads a metric, so the answers are compared and not the means.
     task.aggregation = lambda: {}

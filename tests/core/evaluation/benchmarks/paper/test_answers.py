@@ -1,6 +1,6 @@
 import pytest
 
-from dskd_core.evaluation.benchmarks.answers import label_in, passage_scores, squad_scores
+from dskd_core.evaluation.benchmarks.paper.answers import label_in, passage_scores, squad_scores
 
 LETTERS = ("A", "B", "C", "D", "E")
 

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from dskd_core.decoder.head import find_head
+from dskd_core.evaluation.benchmarks.harness.likelihoods import ContinuationScorer
+from dskd_core.evaluation.benchmarks.harness.sharing import can_share, plan_shared
 from dskd_core.evaluation.benchmarks.layout import Requests
-from dskd_core.evaluation.benchmarks.likelihoods import Reader, can_share, plan_shared
 from tests.core.prompts.test_answers import make_model
 
 RNG = np.random.default_rng(0)
@@ -51,10 +52,10 @@ def by_hand(model, row, n):
 @pytest.mark.parametrize("batch_tokens", [60, 400])
 def test_likelihoods_are_those_of_each_text_run_alone(kind, share, batch_tokens):
     model, requests = make_model(kind), mixed()
-    reader = Reader(model, find_head(model.model, 60), 1000)
+    scorer = ContinuationScorer(model, find_head(model.model, 60), 1000)
     found = {}
     for batch in plan_shared(requests, batch_tokens, share=share):
-        found |= dict(zip(batch.items, reader.read(requests, batch), strict=True))
+        found |= dict(zip(batch.items, scorer.score(requests, batch), strict=True))
     assert sorted(found) == list(range(len(requests.ids)))
     for item, rows in enumerate(requests.ids):
         pairs = zip(rows, requests.continuations[item], strict=True)
@@ -79,10 +80,10 @@ def test_what_items_share_is_run_once():
 
 def test_a_long_text_loses_its_first_tokens():
     model, row = make_model("llama"), tokens(30)
-    reader = Reader(model, find_head(model.model, 60), 20)
+    scorer = ContinuationScorer(model, find_head(model.model, 60), 20)
     requests = Requests([[row]], [[3]], [])
     (batch,) = plan_shared(requests, 100)
-    ((likelihood,),) = reader.read(requests, batch)
+    ((likelihood,),) = scorer.score(requests, batch)
     assert likelihood[0] == pytest.approx(by_hand(model, row[-21:], 3)[0], abs=2e-5)
 
 
