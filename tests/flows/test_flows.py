@@ -40,7 +40,7 @@ def small(config):
 def test_every_stage_runs_once_and_after_what_it_reads(core, small):
     made = pipeline(small)
     trained = ["untrained", "activations", "candidates", "students", "scores"]
-    assert list(made) == [*STAGES, *trained, "report"]
+    assert list(made.listed()) == [*STAGES, *trained, "report"]
     assert len(made.students) == 4
     assert len(made.scores) == 5, "four students and the teacher"
     assert len(core.calls) == len(set(core.calls)) + 4, "scores share a name here, all else is once"
