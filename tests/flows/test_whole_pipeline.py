@@ -64,7 +64,7 @@ def calls(monkeypatch) -> list[str]:
 
 
 def records(made: dict) -> dict:
-    uris = [uri for uris in made.values() for uri in ([uris] if isinstance(uris, str) else uris)]
+    uris = [uri for several in made.listed().values() for uri in several]
     return {uri: ArtifactStore.open(uri).record for uri in uris}
 
 
@@ -73,7 +73,7 @@ def test_the_pipeline_makes_every_stage_once(tmp_path, calls, one_thread, monkey
 
     made = pipeline(config)
 
-    assert list(made) == STAGES
+    assert list(made.listed()) == STAGES
     assert sorted(calls) == ["0-of-3", "1-of-3", "1-of-3", "2-of-3"], "one shard retried, alone"
     first = records(made)
     subjects = [first[uri].report["arm"] for uri in made.students]
