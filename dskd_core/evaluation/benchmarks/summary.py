@@ -1,4 +1,4 @@
-"""What the per-item scores say of a model; ``item_scores.py`` compares several item by item."""
+"""What the per-item scores say of a model; ``comparison`` has several, item by item."""
 
 from collections.abc import Sequence
 from typing import Any
