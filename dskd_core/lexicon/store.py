@@ -21,7 +21,7 @@ from dskd_core.lexicon.registry import Reader, reader_of
 from dskd_core.lexicon.rows import SCHEMAS, DerivationRow, PairRow, Report, Source
 from dskd_core.progress import Progress, silent
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work, fingerprint_of
-from dskd_core.store.parquet import database, write_query, write_rows
+from dskd_core.store.parquet import database, read_files, write_query, write_rows
 from dskd_core.store.places import is_remote, sha256_of_file
 
 PAIRS = "pairs.parquet"
@@ -193,7 +193,7 @@ def _join(draft: Draft, name: str, entries: list[Entry], parts: list[list[Artifa
         draft.counts[f"n_{stem}"] = 0
         return draft.write_table(name, SCHEMAS[_TABLES[name]].empty_table())
     with database() as connection:
-        connection.register("spooled", connection.read_parquet([str(file) for file in files]))
+        connection.register("spooled", read_files(connection, files))
         sql = "SELECT DISTINCT * FROM spooled ORDER BY ALL"
         draft.counts[f"n_{stem}"] = write_query(connection, sql, draft.path(name))
     for file in files:

@@ -1,6 +1,7 @@
 """Rows to Parquet and queries to Parquet, in batches, so that memory does not grow with them."""
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -17,6 +18,7 @@ from dskd_core.store.drafts import SPILL
 
 BATCH_ROWS = 65536
 _MEMORY = "1200MB"
+_PATTERN = re.compile(r"([*?\[])")
 # Columns with too many values for a dictionary of them to be worth its time.
 _VARIED = ("word", "word_a", "word_b", "base")
 
@@ -43,6 +45,17 @@ def _batches(
         batch = [first, *islice(stream, BATCH_ROWS - 1)]
         columns = [pa.array(list(map(attrgetter(f.name), batch)), f.type) for f in schema]
         yield pa.record_batch(columns, schema=schema)
+
+
+def read_files(
+    connection: duckdb.DuckDBPyConnection, files: Iterable[Path]
+) -> duckdb.DuckDBPyRelation:
+    """Return the rows of Parquet files, and of no other whose name they would match as patterns.
+
+    DuckDB takes ``*``, ``?`` and ``[`` in a path for a pattern; a root named so would read its
+    siblings.
+    """
+    return connection.read_parquet([_PATTERN.sub(r"[\1]", str(file)) for file in files])
 
 
 def write_query(connection: duckdb.DuckDBPyConnection, sql: str, path: Path) -> int:

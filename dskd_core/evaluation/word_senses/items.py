@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 Part = Literal["train", "test"]
@@ -147,3 +148,12 @@ def _parted(items: Sequence[Item], train_share: float) -> list[Item]:
         owed -= n
         train.update(sorted(keys)[:n])
     return [replace(item, part="train" if item.key in train else "test") for item in items]
+
+
+def lines_of(path: Path) -> list[str]:
+    """Return the lines of a text file, split at line feeds alone.
+
+    ``str.splitlines`` also splits at U+2028, U+0085 and form feeds, which are part of the text.
+    """
+    lines = path.read_bytes().decode("utf-8-sig").split("\n")
+    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]

@@ -159,3 +159,14 @@ def test_a_truncated_gzip_file_leaves_neither_shard_nor_lexicon(tmp_path):
     with pytest.raises(DataError, match=r"cut\.jsonl\.gz is a damaged gzip file after line"):
         build_lexicon(store, in_shards(cut, 1024))
     assert not [f for f in (tmp_path / "root").rglob("*") if f.is_file()]
+
+
+def test_a_root_named_like_a_pattern_reads_none_of_its_siblings(tmp_path, pairs):
+    """DuckDB takes a path with ``*``, ``?`` or ``[`` for a pattern."""
+    plain = build_lexicon(ArtifactStore(str(tmp_path / "rootab")), config_of(pairs))
+    pairs.write_text("left right\n")
+    for name in ("root[a]?", "root*"):
+        found = build_lexicon(ArtifactStore(str(tmp_path / name)), config_of(pairs))
+        rows = found.table("pairs.parquet").to_pylist()
+        assert [(r["word_a"], r["word_b"]) for r in rows] == [("left", "right")], name
+    assert plain.record.counts["n_pairs"] == 2

@@ -197,3 +197,13 @@ def test_the_fingerprint_is_of_the_content_and_covers_the_labels(wic):
 
 def test_every_code_has_words():
     assert all(DIRTY.values())
+
+
+@pytest.mark.parametrize("within", ["\u2028", "\x85", "\x0c"])
+def test_a_line_ends_at_a_line_feed_and_nowhere_else(tmp_path, within):
+    rows = [f"bank\tN\t0-0\tbank{within} {end}\tbank robbery\r\n" for end in ("one", "two")]
+    (tmp_path / "test.data.txt").write_bytes("".join(rows).encode())
+    (tmp_path / "test.gold.txt").write_bytes(b"F\r\nF\r\n")
+    items, dirt = read_items(source("wic", tmp_path, train_share=0.0))
+    assert (len(items), dirt.counts) == (2, {})
+    assert items[0].contexts[0].text == f"bank{within} one"
