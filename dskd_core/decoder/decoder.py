@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dskd_core.config import TeacherConfig
 from dskd_core.decoder.head import Head, find_head
+from dskd_core.decoder.loading import load_model
 from dskd_core.decoder.model_files import model_view
 from dskd_core.decoder.precision import resolved_teacher, torch_device
 from dskd_core.decoder.pretrained import local_folder, pointed_to
@@ -148,20 +149,12 @@ def quiet_transformers() -> Iterator[None]:
 
 @lru_cache(maxsize=2)  # a teacher and its student
 def _load(folder: str, dtype: str, device: str, trust_remote_code: bool) -> Decoder:
-    from transformers import AutoModelForCausalLM
-
     source, revision = pointed_to(Path(folder)) or (folder, None)
     if trust_remote_code:
         access.check_code(source)
     place = local_folder(source, revision, weights=True, code=trust_remote_code)
     with quiet_transformers(), model_view(place, weights=True, code=trust_remote_code) as view:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(view),
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=trust_remote_code,
-        )
+        model = load_model(view, source, dtype=getattr(torch, dtype), code=trust_remote_code)
     model.name_or_path = model.config.name_or_path = source
     model.to(torch.device(device)).eval().requires_grad_(False)
     n_rows = model.get_output_embeddings().weight.shape[0]

@@ -13,6 +13,8 @@ import torch
 from dskd_core import samples
 from dskd_core.config import TeacherConfig
 from dskd_core.decoder.decoder import quiet_transformers
+from dskd_core.decoder.gguf_header import read_header
+from dskd_core.decoder.loading import check_not_quantised, load_model
 from dskd_core.decoder.model_files import (
     CHAT_TEMPLATE,
     GENERATION,
@@ -54,6 +56,7 @@ def prepare_teacher(
     if config.trust_remote_code:
         access.check_code(config.source)
     if path.suffix == ".gguf" and path.is_file():
+        read_header(path)
         identity = {"gguf": places.sha256_of_file(path)}
     elif path.is_dir():
         identity = {"folder": _folder_fingerprint(path)}
@@ -121,19 +124,12 @@ def _gguf_read_once() -> Iterator[None]:
 
 def _convert_gguf(path: Path, config: TeacherConfig, draft: Draft) -> None:
     """Write the weights of a GGUF file as safetensors: transformers cannot save what it loaded."""
-    from transformers import AutoModelForCausalLM, GgufConfig
+    from transformers import AutoModelForCausalLM
 
     dtype = getattr(torch, config.dtype)
     with quiet_transformers(), _gguf_read_once():
         with gguf_view(path) as view:
-            loaded = AutoModelForCausalLM.from_pretrained(
-                str(view.parent),
-                gguf_file=view.name,
-                local_files_only=True,
-                trust_remote_code=False,
-                dtype=torch.float32,
-                quantization_config=GgufConfig(dequantize=True),
-            )
+            loaded = load_model(view.parent, path, dtype=torch.float32, gguf=view.name)
         model_config = loaded.config
         if hasattr(model_config, "quantization_config"):
             del model_config.quantization_config
@@ -151,6 +147,7 @@ def _point_to(source: str, commit: str | None, config: TeacherConfig, draft: Dra
     code = config.trust_remote_code
     place = local_folder(source, commit, weights=False, code=code)
     with quiet_transformers(), model_view(place, tokenizer=True, code=code) as view:
+        check_not_quantised(view, source)
         AutoConfig.from_pretrained(
             str(view), local_files_only=True, trust_remote_code=code
         ).save_pretrained(draft.folder)
