@@ -16,7 +16,7 @@ from dskd_core.decoder.head import Head, find_head
 from dskd_core.decoder.loading import load_model
 from dskd_core.decoder.model_files import model_view
 from dskd_core.decoder.precision import resolved_teacher, torch_device
-from dskd_core.decoder.pretrained import local_folder, pointed_to
+from dskd_core.decoder.pretrained import check_token_ids, local_folder, pointed_to
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.errors import ConfigError
 from dskd_core.store import access
@@ -157,5 +157,12 @@ def _load(folder: str, dtype: str, device: str, trust_remote_code: bool) -> Deco
         model = load_model(view, source, dtype=getattr(torch, dtype), code=trust_remote_code)
     model.name_or_path = model.config.name_or_path = source
     model.to(torch.device(device)).eval().requires_grad_(False)
-    n_rows = model.get_output_embeddings().weight.shape[0]
-    return Decoder(model, min(load_tokenizer(Path(folder)).n_tokens, n_rows))
+    tokenizer = load_tokenizer(Path(folder))
+    check_token_ids(tokenizer.hf.get_vocab(), _n_rows(model), source)
+    return Decoder(model, tokenizer.n_tokens)
+
+
+def _n_rows(model: Any) -> int:
+    """Return how many ids a model can read and say."""
+    inner, output = model.get_input_embeddings(), model.get_output_embeddings()
+    return int(min(inner.weight.shape[0], output.weight.shape[0]))

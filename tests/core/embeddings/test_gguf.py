@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dskd_core.config import TeacherConfig
 from dskd_core.decoder.decoder import load_teacher
+from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.embeddings.teacher import prepare_teacher
 from dskd_core.errors import ArtifactError, ConfigError
 from dskd_core.planning.architecture import read_architecture
@@ -93,12 +94,20 @@ def test_a_whole_file_gives_the_weights_it_was_made_from(miniature, tmp_path):
     path = write_gguf(
         tmp_path / "tiny.gguf", source, extra={"rope_freqs.weight": np.ones(4, np.float32)}
     )
-    teacher = load_teacher(*prepare(path, tmp_path / "root"))
+    prepared, config = prepare(path, tmp_path / "root")
+    teacher = load_teacher(prepared, config)
     expected = AutoModelForCausalLM.from_pretrained(source).state_dict()
     found = teacher.model.state_dict()
     assert set(found) == set(expected)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)
+    theirs, ours = AutoTokenizer.from_pretrained(source), load_tokenizer(prepared.folder())
+    assert (
+        teacher.n_tokens == teacher.model.config.vocab_size
+    )  # no <|endoftext|> of transformers' own
+    assert ours.hf.eos_token == "<eos>"
+    text = "the harbour was near, and kind."
+    assert ours.encode(text) == theirs.encode(text, add_special_tokens=False)
 
 
 @pytest.mark.parametrize("number", [1, 2])
