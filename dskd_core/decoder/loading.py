@@ -148,7 +148,7 @@ def _check_complete(model: Any, info: dict[str, Any], shown: str | Path) -> None
         if names
     ]
     raise ArtifactError(
-        f"The tensors of {shown} are not those of its config.json: they {', '.join(said)}; "
+        f"The tensors of {shown} are not those of its config.json: they {' and '.join(said)}; "
         f"{_cure(missing, unexpected)}."
     )
 

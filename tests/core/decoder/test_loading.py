@@ -88,7 +88,7 @@ def test_names_with_a_prefix_are_refused_with_the_prefix(folder, prefix, said):
     edit(folder, lambda tensors: {prefix + name: value for name, value in tensors.items()})
     message = refused(folder)
     assert "lack 21 that LlamaForCausalLM needs (lm_head.weight, model.embed_tokens" in message
-    assert "and 11 more), have 21 that it does not know" in message
+    assert "and 11 more) and have 21 that it does not know" in message
     assert said in message
     assert message.endswith(".")
 
