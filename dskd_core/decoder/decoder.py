@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from dskd_core.config import TeacherConfig
 from dskd_core.decoder.head import Head, find_head
+from dskd_core.decoder.loading import load_model
 from dskd_core.decoder.model_files import model_view
 from dskd_core.decoder.precision import resolved_teacher, torch_device
-from dskd_core.decoder.pretrained import local_folder, pointed_to
+from dskd_core.decoder.pretrained import check_token_ids, local_folder, pointed_to
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.errors import ConfigError
 from dskd_core.store import access
@@ -148,21 +149,20 @@ def quiet_transformers() -> Iterator[None]:
 
 @lru_cache(maxsize=2)  # a teacher and its student
 def _load(folder: str, dtype: str, device: str, trust_remote_code: bool) -> Decoder:
-    from transformers import AutoModelForCausalLM
-
     source, revision = pointed_to(Path(folder)) or (folder, None)
     if trust_remote_code:
         access.check_code(source)
     place = local_folder(source, revision, weights=True, code=trust_remote_code)
     with quiet_transformers(), model_view(place, weights=True, code=trust_remote_code) as view:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(view),
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=trust_remote_code,
-        )
+        model = load_model(view, source, dtype=getattr(torch, dtype), code=trust_remote_code)
     model.name_or_path = model.config.name_or_path = source
     model.to(torch.device(device)).eval().requires_grad_(False)
-    n_rows = model.get_output_embeddings().weight.shape[0]
-    return Decoder(model, min(load_tokenizer(Path(folder)).n_tokens, n_rows))
+    tokenizer = load_tokenizer(Path(folder))
+    check_token_ids(tokenizer.hf.get_vocab(), _n_rows(model), source)
+    return Decoder(model, tokenizer.n_tokens)
+
+
+def _n_rows(model: Any) -> int:
+    """Return how many ids a model can read and say."""
+    inner, output = model.get_input_embeddings(), model.get_output_embeddings()
+    return int(min(inner.weight.shape[0], output.weight.shape[0]))

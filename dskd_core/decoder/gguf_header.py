@@ -6,6 +6,7 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: little-endian, versio
 """
 
 import mmap
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from dskd_core.errors import ConfigError
 _MAGIC = b"GGUF"
 _FORMATS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+_PART = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 
 
 @dataclass(frozen=True)
@@ -24,24 +26,42 @@ class Header:
 
     Attributes:
         values: numbers and strings by key; of an array its length.
-        tensors: names of the weights.
+        tensors: shapes of the weights by their names, the fastest dimension first.
     """
 
     values: dict[str, Any]
-    tensors: frozenset[str]
+    tensors: dict[str, tuple[int, ...]]
 
     def size(self, name: str) -> int | None:
         """Return a number of the model's architecture, such as ``block_count``."""
         found = self.values.get(f"{self.values.get('general.architecture')}.{name}")
         return int(found) if isinstance(found, int | float) else None
 
+    def text(self, name: str) -> str | None:
+        """Return a text of the model's architecture, such as ``rope.scaling.type``."""
+        found = self.values.get(f"{self.values.get('general.architecture')}.{name}")
+        return found if isinstance(found, str) else None
+
 
 def read_header(path: Path) -> Header:
-    """Read the header of a GGUF file.
+    """Read the header of a GGUF file that holds a whole model.
 
     Raises:
-        ConfigError: if it is none, or breaks off.
+        ConfigError: if it is none, breaks off, or is one of several files of a model.
     """
+    header = _read(path)
+    number, count = (_whole(header.values.get(f"split.{key}")) for key in ("no", "count"))
+    named = _PART.search(path.name)
+    if count > 1 or (named and int(named[1]) > 1):
+        part = f"part {number + 1} of {count}" if count > 1 else "one of several parts"
+        raise ConfigError(
+            f"{path} is {part} of a split GGUF model, and only whole ones are read; merge the "
+            "parts into one file with llama-gguf-split --merge FIRST_PART WHOLE.gguf and name that."
+        )
+    return header
+
+
+def _read(path: Path) -> Header:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _Cursor(data).header()
@@ -50,6 +70,10 @@ def read_header(path: Path) -> Header:
             f"{path} is no readable GGUF file ({error}); give another, or the teacher's "
             "config.json with --config-json."
         ) from error
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 class _Cursor:
@@ -66,7 +90,7 @@ class _Cursor:
         if version not in {2, 3}:
             raise ValueError(f"version {version}, not 2 or 3")
         values = {self.string(): self.value(self.number("I")) for _ in range(n_values)}
-        return Header(values, frozenset(self.tensor() for _ in range(n_tensors)))
+        return Header(values, dict(self.tensor() for _ in range(n_tensors)))
 
     def number(self, form: str) -> Any:
         (value,) = struct.unpack_from(f"<{form}", self.data, self.place)
@@ -98,7 +122,8 @@ class _Cursor:
                 self.skip_array()
         return int(length)
 
-    def tensor(self) -> str:
+    def tensor(self) -> tuple[str, tuple[int, ...]]:
         name, n_dimensions = self.string(), self.number("I")
-        self.place += 8 * n_dimensions + 4 + 8
-        return name
+        shape = tuple(self.number("Q") for _ in range(n_dimensions))
+        self.place += 4 + 8  # its type and where its values begin
+        return name, shape

@@ -90,9 +90,7 @@ def model_view(
     """
     if tokenizer:
         check_has_vocabulary(folder)
-    files = files_of(folder, tokenizer=tokenizer, weights=weights)
-    if code:
-        files |= {path.name: inside(path, folder) for path in sorted(folder.glob("*.py"))}
+    files = files_of(folder, tokenizer=tokenizer, weights=weights, code=bool(code))
     written = {
         name: checked_json(name, path, folder / name, code=code) for name, path in files.items()
     }
@@ -121,13 +119,16 @@ def gguf_view(path: Path) -> Iterator[Path]:
         yield link
 
 
-def files_of(folder: Path, *, tokenizer: bool, weights: bool) -> dict[str, Path]:
+def files_of(
+    folder: Path, *, tokenizer: bool, weights: bool, code: bool = False
+) -> dict[str, Path]:
     """Return the files that are read of a model, by their names in its folder.
 
     Args:
         folder: of a transformers model.
         tokenizer: with the files of its tokenizer.
         weights: with its weights: ``model.safetensors``, else the index and what it names.
+        code: with its Python files.
 
     Raises:
         ConfigError: if one of them lies elsewhere, or there are no weights.
@@ -138,6 +139,8 @@ def files_of(folder: Path, *, tokenizer: bool, weights: bool) -> dict[str, Path]
     if weights:
         names += [] if (folder / WEIGHTS).exists() else [INDEX]
         names += [path.name for path in weight_files(folder)]
+    if code:
+        names += [path.name for path in folder.glob("*.py")]
     return {
         name: inside(folder / name, folder)
         for name in sorted(names)

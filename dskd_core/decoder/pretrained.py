@@ -5,6 +5,7 @@ them. There is no setting that allows it: a model is converted once, by whoever 
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from dskd_core.errors import ConfigError
 from dskd_core.store import access
 
 POINTER = "weights.json"
+_SHOWN = 10
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _CURE = "load it where you trust it and save_pretrained(...) it, which writes safetensors"
 
@@ -78,6 +80,36 @@ def check_names(names: list[str], what: str) -> None:
             f"config.json or *.safetensors; {_CURE}."
         )
     raise ConfigError(f"{what} lacks config.json or *.safetensors; {_CURE}.")
+
+
+def check_token_ids(vocabulary: Mapping[str, int], n_rows: int, what: str | Path) -> None:
+    """Check that a tokenizer's ids run from 0 without holes, and that each has an embedding.
+
+    Args:
+        vocabulary: the id of every token, added ones among them.
+        n_rows: rows of the model's embeddings; more than there are ids are padding.
+        what: the model, for messages.
+
+    Raises:
+        ConfigError: if a token has no embedding, or an id no token.
+    """
+    if not vocabulary:
+        raise ConfigError(f"The tokenizer of {what} has no tokens; save it again.")
+    last = max(vocabulary, key=vocabulary.__getitem__)
+    if (largest := vocabulary[last]) >= n_rows:
+        n_without = sum(number >= n_rows for number in vocabulary.values())
+        raise ConfigError(
+            f"{n_without} tokens of {what} have no embedding: the tokenizer gives {last!r} the id "
+            f"{largest}, but the model has {n_rows} rows; resize the model with "
+            f"resize_token_embeddings({largest + 1}) and save it, or take the tokens out."
+        )
+    if holes := sorted(set(range(largest + 1)) - set(vocabulary.values())):
+        shown = ", ".join(map(str, holes[:_SHOWN])) + (", ..." if len(holes) > _SHOWN else "")
+        raise ConfigError(
+            f"The tokenizer of {what} has no token for {len(holes)} ids ({shown}) below its last, "
+            f"{last!r} with {largest}; fill them with tokens that stand for nothing (<unused0>, "
+            "...) in its tokenizer.json, or number its tokens without holes."
+        )
 
 
 def pointed_to(folder: Path) -> tuple[str, str | None] | None:

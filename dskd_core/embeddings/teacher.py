@@ -1,5 +1,6 @@
 """The teacher as an artifact: found by hub id, folder or GGUF file, and converted or pointed to."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ import torch
 from dskd_core import samples
 from dskd_core.config import TeacherConfig
 from dskd_core.decoder.decoder import quiet_transformers
+from dskd_core.decoder.gguf_header import read_header
+from dskd_core.decoder.loading import check_not_quantised, load_model
 from dskd_core.decoder.model_files import (
     CHAT_TEMPLATE,
     GENERATION,
@@ -26,6 +29,7 @@ from dskd_core.decoder.pretrained import (
     POINTER,
     check_model_folder,
     check_names,
+    check_token_ids,
     local_folder,
 )
 from dskd_core.decoder.tokenizer import load_gguf_tokenizer, load_tokenizer
@@ -54,9 +58,10 @@ def prepare_teacher(
     if config.trust_remote_code:
         access.check_code(config.source)
     if path.suffix == ".gguf" and path.is_file():
+        read_header(path)
         identity = {"gguf": places.sha256_of_file(path)}
     elif path.is_dir():
-        identity = {"folder": _folder_fingerprint(path)}
+        identity = {"folder": _folder_fingerprint(path, code=config.trust_remote_code)}
     elif path.suffix == ".gguf" or path.is_absolute() or source.startswith("."):
         raise ConfigError(
             f"teacher.source {config.source!r} is neither a .gguf file nor a folder; "
@@ -121,28 +126,49 @@ def _gguf_read_once() -> Iterator[None]:
 
 def _convert_gguf(path: Path, config: TeacherConfig, draft: Draft) -> None:
     """Write the weights of a GGUF file as safetensors: transformers cannot save what it loaded."""
-    from transformers import AutoModelForCausalLM, GgufConfig
+    from transformers import AutoModelForCausalLM
 
     dtype = getattr(torch, config.dtype)
     with quiet_transformers(), _gguf_read_once():
         with gguf_view(path) as view:
-            loaded = AutoModelForCausalLM.from_pretrained(
-                str(view.parent),
-                gguf_file=view.name,
-                local_files_only=True,
-                trust_remote_code=False,
-                dtype=torch.float32,
-                quantization_config=GgufConfig(dequantize=True),
-            )
+            loaded = load_model(view.parent, path, dtype=torch.float32, gguf=view.name)
         model_config = loaded.config
         if hasattr(model_config, "quantization_config"):
             del model_config.quantization_config
         plain = AutoModelForCausalLM.from_config(model_config, dtype=dtype)
         plain.load_state_dict(loaded.state_dict())
         plain.save_pretrained(draft.folder)
-        load_gguf_tokenizer(path).hf.save_pretrained(draft.folder)
+        n_rows = plain.get_input_embeddings().weight.shape[0]
+        tokenizer = _without_inventions(load_gguf_tokenizer(path).hf, n_rows)
+        check_token_ids(tokenizer.get_vocab(), n_rows, path)
+        tokenizer.save_pretrained(draft.folder)
     draft.counts["parameters"] = plain.num_parameters()
     draft.report["source"] = path.name
+
+
+def _without_inventions(tokenizer: Any, n_rows: int) -> Any:
+    """Return a GGUF file's tokenizer without tokens that the file does not have.
+
+    A file has as many tokens as rows, but transformers adds what the tokenizer's class has as its
+    defaults (``<|endoftext|>``), under ids that no row has.
+    """
+    from tokenizers import Tokenizer as Backend
+    from transformers import PreTrainedTokenizerFast
+
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    kept = [token for token in content["added_tokens"] if token["id"] < n_rows]
+    if len(kept) == len(content["added_tokens"]):
+        return tokenizer
+    known = {token for token, number in tokenizer.get_vocab().items() if number < n_rows}
+    special = {
+        name: token for name, token in tokenizer.special_tokens_map.items() if token in known
+    }
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Backend.from_str(json.dumps(content | {"added_tokens": kept})),
+        chat_template=tokenizer.chat_template,
+        model_max_length=tokenizer.model_max_length,
+        **special,
+    )
 
 
 def _point_to(source: str, commit: str | None, config: TeacherConfig, draft: Draft) -> None:
@@ -151,10 +177,13 @@ def _point_to(source: str, commit: str | None, config: TeacherConfig, draft: Dra
     code = config.trust_remote_code
     place = local_folder(source, commit, weights=False, code=code)
     with quiet_transformers(), model_view(place, tokenizer=True, code=code) as view:
-        AutoConfig.from_pretrained(
-            str(view), local_files_only=True, trust_remote_code=code
-        ).save_pretrained(draft.folder)
-        load_tokenizer(place).hf.save_pretrained(draft.folder)
+        check_not_quantised(view, source)
+        model = AutoConfig.from_pretrained(str(view), local_files_only=True, trust_remote_code=code)
+        tokenizer = load_tokenizer(place).hf
+        if n_rows := getattr(model.get_text_config(), "vocab_size", None):  # else: once it is read
+            check_token_ids(tokenizer.get_vocab(), n_rows, source)
+        model.save_pretrained(draft.folder)
+        tokenizer.save_pretrained(draft.folder)
         for name in (GENERATION, CHAT_TEMPLATE):
             if (view / name).exists() and not draft.path(name).exists():
                 shutil.copy(view / name, draft.path(name))
@@ -164,11 +193,11 @@ def _point_to(source: str, commit: str | None, config: TeacherConfig, draft: Dra
     draft.report["source"] = source
 
 
-def _folder_fingerprint(folder: Path) -> str:
-    """Hash every file that is read of a model, and no other."""
+def _folder_fingerprint(folder: Path, *, code: bool) -> str:
+    """Hash every file that is read of a model, its Python code too where that may run."""
     check_model_folder(folder)
     check_has_vocabulary(folder)
-    files = files_of(folder, tokenizer=True, weights=True)
+    files = files_of(folder, tokenizer=True, weights=True, code=code)
     return fingerprint_of([[name, places.sha256_of_file(path)] for name, path in files.items()])
 
 

@@ -7,6 +7,7 @@ state h that arrives there. Before training the whole student is published once 
 (stage ``untrained-student``): training and scoring read that, and never the teacher.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from dskd_core.decoder.decoder import (
     load_teacher,
     quiet_transformers,
 )
+from dskd_core.decoder.loading import load_model
+from dskd_core.decoder.model_files import CONFIG, model_view, weight_files
 from dskd_core.decoder.precision import processor_of, resolved_teacher
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.errors import ConfigError
@@ -190,31 +193,86 @@ def export(student: Decoder, entry: int, trained: dict[str, Tensor], folder: Pat
 def read_layers(folder: Path, *, first: int) -> dict[str, Tensor]:
     """Read the decoder layers from ``first`` on out of a transformers checkpoint.
 
+    Names on disk are those in memory for most families, and only these layers are read. Others are
+    stored otherwise than they are held (every expert by itself, Mixtral's under other names too):
+    there transformers reads the whole model and puts them together.
+
     Args:
-        folder: with one or several ``.safetensors`` files.
+        folder: of a student, with its ``config.json``.
         first: number of the first layer wanted; it comes back as layer 0.
 
     Returns:
-        State dict of a list of layers (``0.mlp.up_proj.weight``), whatever the family calls it
-        (``model.layers.13...``, ``transformer.h.13...``).
+        State dict of a list of layers (``0.mlp.up_proj.weight``), by their names in memory.
+
+    Raises:
+        ArtifactError: if tensors are missing.
     """
+    from transformers import AutoConfig
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    files = weight_files(folder)
+    with quiet_transformers(), model_view(folder, weights=True, code=None) as view:
+        if json.loads((view / CONFIG).read_text("utf-8")).get("model_type") not in CONFIG_MAPPING:
+            return _read_numbered(files, first)  # a family with code of its own
+        config = AutoConfig.from_pretrained(
+            str(view), local_files_only=True, trust_remote_code=False
+        )
+        empty = _empty(config, config.dtype)
+        names = _layer_names(empty, first)
+        stored = {key for path in files for key in _keys(path)}
+        if names.keys() <= stored and not get_model_conversion_mapping(empty, add_legacy=False):
+            return _read(files, names)
+        weights = load_model(view, folder, dtype=config.dtype or torch.float32).state_dict()
+        return {new: weights[name] for name, new in names.items()}
+
+
+def _layer_names(model: Any, first: int) -> dict[str, str]:
+    """Return for a model's names of tensors in its layers from ``first`` on those in a list."""
+    layers = decoder_layers(model)
+    prefix = next(name for name, module in model.named_modules() if module is layers)
+    return {f"{prefix}.{first + int(n)}.{rest}": name for name, n, rest in _split(layers[first:])}
+
+
+def _split(layers: Any) -> list[tuple[str, str, str]]:
+    return [(name, *name.split(".", 1)) for name in layers.state_dict()]
+
+
+def _keys(path: Path) -> list[str]:
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys())
+
+
+def _read(files: list[Path], names: dict[str, str]) -> dict[str, Tensor]:
     found = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in files:
+        here = names.keys() & _keys(path)
         with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 (not a dict)
-                match = _LAYER_NAME.search(key)
-                if match and int(match[3]) >= first:
-                    found[f"{int(match[3]) - first}.{key[match.end() :]}"] = file.get_tensor(key)
+            for key in sorted(here):
+                found[names[key]] = file.get_tensor(key)
     return found
+
+
+def _read_numbered(files: list[Path], first: int) -> dict[str, Tensor]:
+    names = {}
+    for key in (key for path in files for key in _keys(path)):
+        match = _LAYER_NAME.search(key)
+        if match and int(match[3]) >= first:
+            names[key] = f"{int(match[3]) - first}.{key[match.end() :]}"
+    return _read(files, names)
+
+
+def _empty(config: Any, dtype: torch.dtype | None) -> Any:
+    """Make a model that holds no memory."""
+    from transformers import AutoModelForCausalLM
+
+    with quiet_transformers(), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)
 
 
 def _save(config: Any, weights: dict[str, Tensor], generation: Any, folder: Path) -> int:
     """Write weights through a model that holds no memory of its own."""
-    from transformers import AutoModelForCausalLM
-
-    dtype = next(iter(weights.values())).dtype
-    with quiet_transformers(), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model = _empty(config, next(iter(weights.values())).dtype)
     model.to_empty(device="cpu")
     model.load_state_dict(weights, assign=True)
     model.tie_weights()

@@ -10,6 +10,7 @@ from dskd_core.decoder.pretrained import (
     check_index,
     check_model_folder,
     check_names,
+    check_token_ids,
     pointed_to,
 )
 from dskd_core.errors import ConfigError
@@ -112,3 +113,26 @@ def test_a_pointer_to_a_model_that_may_be_read_is_followed(folder, restricted):
     (place / POINTER).write_text(json.dumps({"source": "owner/model", "revision": "0" * 40}))
     assert pointed_to(place) == ("owner/model", "0" * 40)
     assert pointed_to(folder) is None
+
+
+def test_ids_without_holes_that_all_have_a_row_are_taken_padded_or_not():
+    check_token_ids({"a": 0, "b": 2, "c": 1}, 3, "x")
+    check_token_ids({"a": 0, "b": 2, "c": 1}, 64, "x")
+
+
+def test_tokens_without_a_row_are_refused_by_the_last_of_them():
+    said = r"2 tokens of x have no embedding.*'d' the id 3.*has 2 rows; resize.*embeddings\(4\)"
+    with pytest.raises(ConfigError, match=said):
+        check_token_ids({"a": 0, "b": 2, "c": 1, "d": 3}, 2, "x")
+
+
+def test_holes_in_the_ids_are_refused_with_the_first_of_them():
+    said = (
+        r"no token for 12 ids \(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, \.\.\.\) below its last, 'z' with 13"
+    )
+    with pytest.raises(ConfigError, match=said):
+        check_token_ids({"a": 0, "z": 13}, 14, "x")
+    with pytest.raises(ConfigError, match=r"1 ids \(0\)"):
+        check_token_ids({"a": 1}, 2, "x")
+    with pytest.raises(ConfigError, match="no tokens"):
+        check_token_ids({}, 2, "x")

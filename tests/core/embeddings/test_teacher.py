@@ -6,11 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dskd_core.config import TeacherConfig
-from dskd_core.decoder.decoder import load_teacher
+from dskd_core.decoder.decoder import load_decoder, load_teacher
 from dskd_core.decoder.precision import torch_device
+from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.embeddings import teacher as teacher_module
 from dskd_core.embeddings.teacher import in_other_precisions, prepare_teacher
 from dskd_core.errors import ConfigError
@@ -99,7 +101,7 @@ def test_no_model_or_tokenizer_is_loaded_with_code_unless_a_setting_says_so():
                 loaders[f"{path.name}:{node.lineno}"] = given
     assert len(loaders) == 5
     code = {place: given.get("trust_remote_code") for place, given in loaders.items()}
-    assert set(code.values()) == {"False", "trust_remote_code", "code"}, code  # the latter: set
+    assert set(code.values()) == {"False", "code"}, code  # the latter: set
 
 
 def test_every_loader_reads_a_checked_view_and_asks_no_network():
@@ -203,6 +205,102 @@ def test_other_weights_are_another_teacher(miniature, tmp_path):
         (tmp_path / "other" / file.name).write_bytes(file.read_bytes())
     other = config.model_copy(update={"source": str(tmp_path / "other")})
     assert prepare_teacher(miniature.store, other).fingerprint != miniature.teacher().fingerprint
+
+
+@pytest.fixture
+def everything(miniature, tmp_path):
+    """A folder with all that save_pretrained of a model and of its tokenizer writes."""
+    source, folder = miniature.config.teacher.source, tmp_path / "model"
+    model = AutoModelForCausalLM.from_pretrained(source)
+    model.generation_config.max_new_tokens = 5
+    model.save_pretrained(folder, max_shard_size="20KB")
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer.chat_template = {"default": "{{ messages }}", "tools": "{{ tools }}"}
+    tokenizer.save_pretrained(folder)
+    inner = json.loads((folder / "tokenizer.json").read_text())["model"]
+    (folder / "vocab.json").write_text(json.dumps(inner["vocab"]))
+    merges = [m if isinstance(m, str) else " ".join(m) for m in inner["merges"]]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
+    (folder / "special_tokens_map.json").write_text('{"eos_token": "<eos>"}')
+    (folder / "added_tokens.json").write_text("{}")
+    (folder / "modeling_ours.py").write_text("# code")
+    return folder
+
+
+def _edited(path):
+    """Change a file as little as leaves it one of its kind."""
+    if path.suffix == ".safetensors":
+        tensors = load_file(path)
+        next(iter(tensors.values())).view(-1)[0] += 1
+        save_file(tensors, path, metadata={"format": "pt"})
+    elif path.suffix == ".json":
+        path.write_text(path.read_text() + "\n")
+    else:
+        path.write_text(path.read_text() + "\n# more")
+
+
+def test_each_file_of_a_teacher_s_folder_that_is_edited_makes_another_teacher(everything, tmp_path):
+    config = TeacherConfig(
+        source=str(everything), dtype="float32", device="cpu", trust_remote_code=True
+    )
+
+    def fingerprint():
+        return prepare_teacher(ArtifactStore(str(tmp_path / "root")), config).fingerprint
+
+    files = sorted(path for path in everything.rglob("*") if path.is_file())
+    names = {path.name for path in files}
+    assert {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"} < (
+        names
+    )
+    assert {"chat_template.jinja", "tools.jinja", "model.safetensors.index.json"} < names
+    assert sum(path.suffix == ".safetensors" for path in files) > 1
+    seen = [fingerprint()]
+    assert fingerprint() == seen[0]
+    for path in files:
+        _edited(path)
+        seen.append(fingerprint())
+        assert len(set(seen)) == len(seen), path
+    (everything / "README.md").write_text("which nothing reads")
+    assert fingerprint() == seen[-1]
+
+
+def test_an_edited_chat_template_is_what_the_next_run_asks_with(everything, tmp_path):
+    store = ArtifactStore(str(tmp_path / "root"))
+    config = TeacherConfig(source=str(everything), dtype="float32", device="cpu")
+    chat = [{"role": "user", "content": "warm?"}]
+    for written in ("A {{ messages[0].content }}", "B {{ messages[0].content }}"):
+        (everything / "chat_template.jinja").write_text(written)
+        tokenizer = load_tokenizer(prepare_teacher(store, config).folder())
+        said = tokenizer.hf.apply_chat_template(chat, tokenize=False)
+        assert said == f"{written[0]} warm?"
+
+
+def test_a_token_that_the_model_was_not_resized_for_is_refused_before_any_work(miniature, tmp_path):
+    folder = shutil.copytree(miniature.config.teacher.source, tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    n_rows = load_teacher(miniature.teacher(), miniature.config.teacher).model.config.vocab_size
+    tokenizer.add_tokens([f"orchardkettle{i}" for i in range(n_rows - len(tokenizer) + 1)])
+    tokenizer.save_pretrained(folder)
+    config = TeacherConfig(source=str(folder), dtype="float32", device="cpu")
+    store = ArtifactStore(str(tmp_path / "root"))
+    with pytest.raises(ConfigError, match=rf"1 tokens of .*the id {n_rows}, .* resize the model"):
+        prepare_teacher(store, config)
+    assert store.of_stage("teacher") == []
+    with pytest.raises(ConfigError, match="resize the model"):
+        load_decoder(folder, config)
+
+
+def test_holes_in_the_ids_of_a_tokenizer_are_refused_before_any_work(miniature, tmp_path):
+    folder = shutil.copytree(miniature.config.teacher.source, tmp_path / "model")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    n_tokens = len(AutoTokenizer.from_pretrained(folder))
+    content["model"]["vocab"]["orchardkettle"] = n_tokens + 3
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    config = TeacherConfig(source=str(folder), dtype="float32", device="cpu")
+    first, last = n_tokens, n_tokens + 2
+    said = rf"no token for 3 ids \({first}, {first + 1}, {last}\) below its last, 'orchardkettle'"
+    with pytest.raises(ConfigError, match=said):
+        prepare_teacher(ArtifactStore(str(tmp_path / "root")), config)
 
 
 def test_an_unusable_device_is_refused():

@@ -11,7 +11,7 @@ from dskd_core.corpus.store import load_windows
 from dskd_core.decoder.decoder import load_teacher
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.errors import ArtifactError
-from dskd_core.evaluation.heldout.store import read_layers, score_student, student_tail
+from dskd_core.evaluation.heldout.store import score_student, student_tail
 from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.loop.batch import padded_entering
 from dskd_core.training.student.shape import load_student, shape_of
@@ -108,20 +108,6 @@ def test_the_tail_read_from_safetensors_gives_the_checkpoints_own_states(miniatu
     ]
     flat = torch.cat([out.last_hidden_state[0] for out in expected])
     assert torch.allclose(states, flat, atol=1e-5)
-
-
-def test_layers_are_found_under_the_names_of_llama_and_of_gpt2(tmp_path):
-    from safetensors.torch import save_file
-
-    ones = torch.ones(2)
-    save_file(
-        {"model.layers.0.a": ones, "model.layers.3.mlp.b": 2 * ones}, tmp_path / "1.safetensors"
-    )
-    save_file(
-        {"transformer.h.12.attn.c": 3 * ones, "lm_head.weight": ones}, tmp_path / "2.safetensors"
-    )
-    found = read_layers(tmp_path, first=3)
-    assert {name: float(value[0]) for name, value in found.items()} == {"0.mlp.b": 2, "9.attn.c": 3}
 
 
 def test_the_teacher_agrees_with_itself_and_has_no_distance_to_itself(miniature):

@@ -2,7 +2,9 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     Gemma3TextConfig,
     GemmaConfig,
@@ -15,9 +17,10 @@ from transformers import (
 
 from dskd_core.config import StudentConfig
 from dskd_core.decoder.compilation import Compiled, CompiledLayers, run_compiled
-from dskd_core.decoder.decoder import Decoder
+from dskd_core.decoder.decoder import Decoder, decoder_layers
 from dskd_core.errors import ConfigError
-from dskd_core.training.student.shape import Shape, export, write_untrained
+from dskd_core.training.student import shape as shape_module
+from dskd_core.training.student.shape import Shape, export, read_layers, write_untrained
 from dskd_core.training.student.tail import Span, Tail, capturing
 
 _COMMON = {
@@ -51,6 +54,30 @@ FAMILIES = {
         pad_token_id=0,
     ),
 }
+_FEW = {"num_hidden_layers": 4, "intermediate_size": 32, "num_experts_per_tok": 2}
+EXPERTS = {
+    "mixtral": {"num_local_experts": 4},
+    "qwen2_moe": {"num_experts": 4, "moe_intermediate_size": 16},
+    "qwen3_moe": {"num_experts": 4, "moe_intermediate_size": 16},
+    "olmoe": {"num_experts": 4},
+    "granitemoe": {"num_local_experts": 4},
+    "phimoe": {"num_local_experts": 4},
+    "deepseek_v3": {
+        "n_routed_experts": 4,
+        "n_group": 1,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+        "moe_intermediate_size": 16,
+        "kv_lora_rank": 8,
+        "q_lora_rank": 8,
+        "qk_rope_head_dim": 8,
+        "qk_nope_head_dim": 8,
+        "v_head_dim": 8,
+    },
+    "gpt_oss": {"num_local_experts": 4},
+}
+"""Families whose experts have other names on disk than in memory, or none of their own."""
+
 SHAPE = Shape((0, 1, 2, 3), entry=2)
 
 
@@ -89,6 +116,61 @@ def test_the_tail_entered_with_h_equals_the_exported_checkpoint(family, layers, 
         out = student(ids, output_hidden_states=True)
     torch.testing.assert_close(states, out.hidden_states[-1], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(states @ teacher.head.T, out.logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *EXPERTS])
+def test_a_student_s_layers_are_read_as_they_were_saved(family, tmp_path):
+    """Mixtral's experts lie one by one under ``block_sparse_moe.experts.3.w1``."""
+    torch.manual_seed(0)
+    config = FAMILIES.get(family) or AutoConfig.for_model(
+        family, **(_COMMON | _FEW | EXPERTS[family])
+    )
+    saved = AutoModelForCausalLM.from_config(config)
+    saved.save_pretrained(tmp_path)
+    found = read_layers(tmp_path, first=2)
+    expected = decoder_layers(saved)[2:].state_dict()
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_of_a_family_whose_names_agree_only_the_layers_are_read(family, tmp_path, monkeypatch):
+    _teacher(family).model.save_pretrained(tmp_path)
+    monkeypatch.setattr(shape_module, "load_model", None)
+    assert read_layers(tmp_path, first=5)
+
+
+def test_layers_of_a_family_with_code_of_its_own_are_read_by_their_numbers(tmp_path):
+    ones = torch.ones(2)
+    save_file(
+        {"model.layers.0.a": ones, "x.layers.3.mlp.b": 2 * ones, "lm_head.weight": 3 * ones},
+        tmp_path / "model.safetensors",
+    )
+    (tmp_path / "config.json").write_text('{"model_type": "ours", "auto_map": {"A": "b.C"}}')
+    found = read_layers(tmp_path, first=3)
+    assert {name: float(value[0]) for name, value in found.items()} == {"0.mlp.b": 2}
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen2_moe"])
+def test_a_trained_student_with_experts_scores_as_its_checkpoint_does(family, tmp_path):
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, **(_COMMON | _FEW | EXPERTS[family]))
+    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    start = _untrained(Decoder(model, 101), Shape((0, 3), entry=1), tmp_path / "untrained")
+    tail = Tail(start, 1)
+    with torch.no_grad():
+        for parameter in tail.layers.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        export(start, 1, tail.layers.state_dict(), tmp_path / "trained")
+        again = Tail(start, 1)
+        again.layers.load_state_dict(read_layers(tmp_path / "trained", first=1))
+        ids = torch.randint(3, 100, (2, 9))
+        with capturing(start.layers[1]) as caught:
+            start.states(ids)
+        student = AutoModelForCausalLM.from_pretrained(tmp_path / "trained").eval()
+        expected = student(ids, output_hidden_states=True).hidden_states[-1]
+        torch.testing.assert_close(again(caught[0]), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["llama tied", "gpt2"])

@@ -1,0 +1,279 @@
+"""The one place where weights are loaded: a model has every tensor it needs, or is refused.
+
+transformers fills what a checkpoint lacks with random numbers, leaves out what it does not know,
+and says so in a warning alone. Here both are errors, for a teacher, a student, a model that is only
+scored, and a GGUF file.
+"""
+
+import json
+import re
+from collections.abc import Collection
+from math import isfinite, prod
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dskd_core.decoder.gguf_header import Header, read_header
+from dskd_core.decoder.model_files import CONFIG
+from dskd_core.errors import ArtifactError
+
+_SHOWN = 10
+_FLOATS = frozenset(["F64", "F32", "F16", "BF16"])
+_MASKS = frozenset(["bias", "masked_bias", "position_ids", "token_type_ids"])
+"""Buffers that old checkpoints hold as integers, and that no model reads any more."""
+
+_WRAPPERS = {
+    "_orig_mod.": "torch.compile",
+    "_fsdp_wrapped_module.": "FSDP",
+    "_checkpoint_wrapped_module.": "activation checkpointing",
+    "_forward_module.": "Lightning",
+    "base_model.model.": "PEFT",
+    "module.": "DistributedDataParallel",
+}
+_ADAPTER = re.compile(r"\.(lora_\w+|base_layer|modules_to_save)\.")
+_BESIDE = re.compile(
+    r"^(model\.)?(vision\w*|visual|image\w*|audio\w*|speech\w*|multi_modal_projector|mm_projector|"
+    r"mtp\w*|v_head|value_head|score)\."
+)
+"""Modules that stand beside a language model and are no part of it."""
+
+_ROPE = "rope_freqs.weight"
+_TIED_IN_GGUF = frozenset(["falcon", "bloom"])
+
+
+def load_model(
+    view: Path, shown: str | Path, *, dtype: torch.dtype, code: bool = False, gguf: str = ""
+) -> Any:
+    """Load a causal language model whose weights are all there.
+
+    Args:
+        view: the folder that transformers reads.
+        shown: where the model is, for messages.
+        dtype: that the weights get.
+        code: whether its Python code may run.
+        gguf: name of the GGUF file in the view, if it is one.
+
+    Returns:
+        The transformers model, its configuration saying of tied embeddings what is so.
+
+    Raises:
+        ArtifactError: if a tensor that the model needs is missing or has another shape, if one is
+            left over, if weights are quantised or not finite, or if a file is damaged.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    settings: dict[str, Any] = {"use_safetensors": True}
+    if gguf:
+        settings = {"gguf_file": gguf, "quantization_config": GgufConfig(dequantize=True)}
+    try:
+        if not gguf:
+            check_not_quantised(view, shown)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            str(view),
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=code,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
+            **settings,
+        )
+    except SafetensorError as error:
+        raise ArtifactError(
+            f"The weights of {shown} are damaged ({error}); copy the whole checkpoint again."
+        ) from error
+    except RuntimeError as error:
+        if "conversion of the weights" not in str(error):
+            raise
+        raise ArtifactError(
+            f"The weights of {shown} cannot be put together as its config.json says, so tensors "
+            "are missing or of other shapes (of one expert, perhaps); copy the whole checkpoint, "
+            "or save it again with save_pretrained(...)."
+        ) from error
+    _check_complete(model, info, shown)
+    if gguf:
+        _check_gguf(model, view / gguf, shown)
+    else:
+        _check_dtypes(model, view, shown)
+    _check_finite(model, shown)
+    _say_if_untied(model)
+    return model
+
+
+def check_not_quantised(view: Path, shown: str | Path) -> None:
+    """Check by its settings that a model's weights are plain numbers.
+
+    Raises:
+        ArtifactError: if they are quantised.
+    """
+    settings = json.loads((view / CONFIG).read_text("utf-8"))
+    for part in (settings, *(value for value in settings.values() if isinstance(value, dict))):
+        for key in ("quantization_config", "compression_config"):
+            if found := part.get(key):
+                method = found.get("quant_method", key) if isinstance(found, dict) else found
+                raise _is_quantised(shown, f"its config.json says {method}")
+
+
+def _is_quantised(shown: str | Path, how: str) -> ArtifactError:
+    return ArtifactError(
+        f"The weights of {shown} are quantised ({how}), which is not supported; take the model as "
+        "it was before, or dequantise it and save that with save_pretrained(...)."
+    )
+
+
+def _check_complete(model: Any, info: dict[str, Any], shown: str | Path) -> None:
+    """Refuse what is missing, of another shape, or left over within the language model.
+
+    Raises:
+        ArtifactError: with the first names of each, how many, and the likely cure.
+    """
+    missing, mismatched = set(info["missing_keys"]), set(info["mismatched_keys"])
+    own = {name for name, _ in model.named_children()}
+    unexpected = {
+        name
+        for name in info["unexpected_keys"]
+        if not (found := _BESIDE.match(name)) or found[2] in own
+    }
+    if not (missing or mismatched or unexpected):
+        return
+    shapes = [f"{name} is {list(there)}, not {list(here)}" for name, there, here in mismatched]
+    said = [
+        f"{what} ({_named(names)})"
+        for what, names in (
+            (f"lack {len(missing)} that {type(model).__name__} needs", missing),
+            (f"have {len(mismatched)} of another shape", shapes),
+            (f"have {len(unexpected)} that it does not know", unexpected),
+        )
+        if names
+    ]
+    raise ArtifactError(
+        f"The tensors of {shown} are not those of its config.json: they {' and '.join(said)}; "
+        f"{_cure(missing, unexpected)}."
+    )
+
+
+def _named(names: Collection[str]) -> str:
+    first = sorted(names)[:_SHOWN]
+    more = len(names) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")
+
+
+def _cure(missing: set[str], unexpected: set[str]) -> str:
+    """Say what the names of tensors make likely."""
+    if any(_ADAPTER.search(name) for name in unexpected):
+        return "an adapter is in it: merge it (merge_and_unload()) and save that"
+    for wrapper, adder in _WRAPPERS.items():
+        if missing & {name.replace(wrapper, "") for name in unexpected if wrapper in name}:
+            return (
+                f"their names hold {wrapper!r}, which {adder} puts there: save the model inside it "
+                "with save_pretrained(...), or take it out of the names"
+            )
+    for name in sorted(missing):
+        for other in sorted(unexpected):
+            if other.endswith(f".{name}"):
+                prefix = other.removesuffix(name)
+                return f"their names begin with {prefix!r}: take it off and save them again"
+            if name.endswith(f".{other}"):
+                prefix = name.removesuffix(other)
+                return f"their names lack {prefix!r} in front: put it there and save them again"
+    return (
+        "copy the whole checkpoint with the config.json it was saved with, or save it again with "
+        "save_pretrained(...)"
+    )
+
+
+def _check_dtypes(model: Any, view: Path, shown: str | Path) -> None:
+    """Refuse weights that are stored as integers or in 8 bits, without what scales them.
+
+    Raises:
+        ArtifactError: if there are any.
+    """
+    from safetensors import safe_open
+
+    integers = {name for name, value in model.state_dict().items() if not value.is_floating_point()}
+    found = []
+    for path in sorted(view.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                if name in integers or name.rpartition(".")[2] in _MASKS or _BESIDE.match(name):
+                    continue
+                dtype = file.get_slice(name).get_dtype()
+                found += [] if dtype in _FLOATS else [f"{name} is {dtype}"]
+    if found:
+        raise _is_quantised(shown, _named(found))
+
+
+def _check_finite(model: Any, shown: str | Path) -> None:
+    """Refuse weights that are no numbers, or that a narrower precision cannot hold.
+
+    Raises:
+        ArtifactError: if there are any.
+    """
+    found = [
+        name
+        for name, value in model.named_parameters()
+        if value.is_floating_point() and value.numel() and not all(map(isfinite, _range(value)))
+    ]
+    if found:
+        dtype = str(next(iter(model.parameters())).dtype).removeprefix("torch.")
+        raise ArtifactError(
+            f"{len(found)} tensors of {shown} have values that are not finite in {dtype} "
+            f"({_named(found)}); copy the checkpoint again, or set teacher.dtype to float32 if "
+            "they are too large for it."
+        )
+
+
+def _range(value: torch.Tensor) -> tuple[float, float]:
+    low, high = torch.aminmax(value.detach())  # one pass, no copy; a nan is passed on
+    return float(low), float(high)
+
+
+def _say_if_untied(model: Any) -> None:
+    """Make the configuration say so where a checkpoint's head is not its embeddings.
+
+    transformers loads both and does not tie them. But whoever made a model from that configuration,
+    as a student is, would tie them and lose the head.
+    """
+    output, inner = model.get_output_embeddings(), model.get_input_embeddings()
+    if output is None or inner is None or output.weight is inner.weight:
+        return
+    for config in (model.config, model.config.get_text_config()):
+        if getattr(config, "tie_word_embeddings", False):
+            config.tie_word_embeddings = False
+
+
+def _check_gguf(model: Any, file: Path, shown: str | Path) -> None:
+    """Refuse a GGUF file of which transformers has left out tensors, or how it scales positions.
+
+    Raises:
+        ArtifactError: if it has.
+    """
+    header = read_header(file)
+    _check_positions(header, file, shown)
+    values = {value.data_ptr(): value.numel() for value in model.state_dict().values()}
+    n_model = sum(values.values())
+    read = {name: prod(shape) for name, shape in header.tensors.items() if name != _ROPE}
+    if header.values.get("general.architecture") in _TIED_IN_GGUF:
+        read.pop("output.weight", None)
+    if sum(read.values()) != n_model:
+        raise ArtifactError(
+            f"The tensors of {shown} have {sum(read.values())} values, but "
+            f"{type(model).__name__} has {n_model}, so some would be left out; give the teacher "
+            "as the transformers folder that the file was made from."
+        )
+
+
+def _check_positions(header: Header, file: Path, shown: str | Path) -> None:
+    scaled = header.text("rope.scaling.type") not in {None, "none"}
+    if not scaled and _ROPE in header.tensors:
+        import gguf
+
+        factors = [t.data for t in gguf.GGUFReader(file).tensors if t.name == _ROPE]
+        scaled = any(bool((values != 1.0).any()) for values in factors)
+    if scaled:
+        raise ArtifactError(
+            f"{shown} scales its rotary positions ({_ROPE} or rope.scaling), which transformers "
+            "does not read of a GGUF file; give the teacher as the transformers folder that the "
+            "file was made from."
+        )
