@@ -137,7 +137,9 @@ def _kept_texts(error: BaseException) -> list[str]:
     except Exception:
         return []
     members = [member for operation, member, _ in found if operation.name != "GLOBAL"]
-    return [_text(member) for member in members if isinstance(member, str | bytes)]
+    texts = [_text(member) for member in members if isinstance(member, str | bytes)]
+    names = {name for kind in type(error).__mro__ for name in (kind.__module__, kind.__qualname__)}
+    return [text for text in texts if text not in names]
 
 
 def _message(error: BaseException) -> str:

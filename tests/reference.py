@@ -100,12 +100,7 @@ def sense_terms(
 
 
 def divergence_of(p: Tensor, q: Tensor, divergence: Divergence) -> Tensor:
-    """Return the divergence of distributions p (teacher) and q (student), nats a row.
-
-    >>> p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.25, 0.75]])
-    >>> [round(divergence_of(p, q, d).item(), 4) for d in ("forward_kl", "jsd")]
-    [0.1438, 0.0338]
-    """
+    """Return the divergence of distributions p (teacher) and q (student), nats a row."""
     if divergence == "jsd":
         middle = (p + q) / 2
         return (kl_of(p, middle) + kl_of(q, middle)) / 2

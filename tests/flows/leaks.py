@@ -121,7 +121,7 @@ def main(folder: Path) -> None:
     report = "dskd_core.evaluation.report.store.build_report"
     fails(lambda: pipeline(config), report, chained())
     made = pipeline(config)
-    print(f"made {len(made)} stages", flush=True)
+    print(f"made {len(made.listed())} stages", flush=True)
     for name in ("resolve_mode", "capture_shards"):  # in the flow's own body
         place = f"dskd_core.training.activations.store.{name}"
         fails(lambda: train(config), place, ConnectionError(everything()))

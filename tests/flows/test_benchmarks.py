@@ -10,6 +10,7 @@ from dskd_core.evaluation.benchmarks.store import load_items
 from dskd_core.store.artifacts import ArtifactStore
 from flows.benchmarks import benchmarks, with_benchmarks
 from flows.runners.choice import ChosenRunner
+from tasks.stage_uris import StageUris
 from tests.core.evaluation.benchmarks.conftest import write_files
 from tests.core.prompts.conftest import write_teacher
 
@@ -34,7 +35,7 @@ def asked(tmp_path):
     root = str(tmp_path / "artifacts")
     config = PipelineConfig(root_uri=root, teacher=teacher, evaluation=evaluation)
     uri = prepare_teacher(ArtifactStore(root), teacher).uri
-    return config, {"teacher": uri, "students": [uri]}
+    return config, StageUris(teacher=uri, students=[uri])
 
 
 def test_every_model_has_scores_on_every_benchmark_and_a_second_run_finds_them(asked):
@@ -44,7 +45,7 @@ def test_every_model_has_scores_on_every_benchmark_and_a_second_run_finds_them(a
     def score():
         return with_benchmarks(config, made)
 
-    scores = score()["benchmarks"]
+    scores = score().benchmarks
     assert len(scores) == 2
     store = ArtifactStore(config.root_uri)
     table = load_items(store.open(scores[0]))
@@ -56,12 +57,12 @@ def test_every_model_has_scores_on_every_benchmark_and_a_second_run_finds_them(a
     assert len(parts) > 2
     before = {a.uri: a.record.created_at for a in store.of_stage("benchmark-scores-shard")}
     assert set(parts) == {uri.rpartition("/")[2] for uri in before}
-    assert score()["benchmarks"] == scores
+    assert score().benchmarks == scores
     after = {a.uri: a.record.created_at for a in store.of_stage("benchmark-scores-shard")}
     assert after == before
 
 
 def test_without_benchmarks_nothing_is_scored_and_the_flow_that_scores_them_is_refused(config):
-    assert with_benchmarks(config, {"students": []}) == {"students": []}
+    assert with_benchmarks(config, StageUris()) == StageUris()
     with pytest.raises(ConfigError, match=r"evaluation\.benchmarks is empty"):
         benchmarks(config)

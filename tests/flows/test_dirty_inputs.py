@@ -15,6 +15,7 @@ from dskd_core.errors import ArtifactError
 from dskd_core.lexicon.store import build_lexicon
 from dskd_core.relations.tables import build_relations
 from flows.train import train_students
+from tasks.stage_uris import StageUris
 from tests.miniature import WORDS, Built, make, write_teacher
 
 
@@ -192,13 +193,13 @@ def test_a_dictionary_of_another_teacher_is_refused_by_name(config, built, tmp_p
         built.store, config.teacher.model_copy(update={"source": str(folder)})
     )
     dictionary, corpus = built.dictionary(), built.corpus()
-    made = {"teacher": teacher.uri, "corpus": corpus.uri, "dictionary": dictionary.uri}
+    uris = StageUris(teacher=teacher.uri, corpus=corpus.uri, dictionary=dictionary.uri)
     named = {
         "model": f"with teacher {tmp_path / 'teacher'} .{built.teacher().fingerprint}",
         "tokenizer": f"with tokenizer {corpus.record.inputs['tokenizer']}",
     }[another]
     with pytest.raises(ArtifactError, match=f"{dictionary.fingerprint} .*{named}.*{folder} "):
-        train_students(config, made)
+        train_students(config, uris)
     assert built.store.of_stage("activations-shard") == []
 
 

@@ -57,6 +57,6 @@ def test_a_word_is_shown_without_the_weights_too(nexted, without_weights, monkey
     dictionary = nexted.dictionary()
     monkeypatch.setattr(type(nexted.store), "get", teacher_elsewhere)
     text = describe(nexted.store, dictionary, "light")
-    assert "is not shown: the teacher's weights are not on this machine" in text
+    assert "are not shown: the teacher's weights are not on this machine" in text
     assert "sense 0" in text
     assert "dark" in text

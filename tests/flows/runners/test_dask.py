@@ -60,7 +60,7 @@ def runner(monkeypatch):
         return SimpleNamespace(wrapped_future=sent[-1][2])
 
     monkeypatch.setattr(dask_runner.DaskTaskRunner, "submit", submit)
-    monkeypatch.setattr(dask, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(dask_runner, "_POLL_SECONDS", 0.0)
     runner = dask_runner.GpuDask("tcp://127.0.0.1:8786", 4)
     runner._client, runner.sent = Cluster(Path.cwd(), 1.0), sent
     return runner
@@ -77,7 +77,7 @@ def test_only_a_task_of_the_gpu_takes_a_gpu(runner):
 def test_a_cluster_without_a_gpu_is_told_once(runner, monkeypatch):
     said = []
     logger = SimpleNamespace(warning=said.append)
-    monkeypatch.setattr(dask, "get_run_logger", lambda: logger)
+    monkeypatch.setattr(dask_runner, "get_run_logger", lambda: logger)
     runner._client.gpus = 0.0
     for task in (CPU_TASK, GPU_TASK, GPU_TASK):
         runner.submit(task, {})
