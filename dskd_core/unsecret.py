@@ -130,16 +130,23 @@ def _names(error: BaseException) -> Iterator[str]:
 
 
 def _kept_texts(error: BaseException) -> list[str]:
-    """Return every text in an error as Prefect may keep it; none of one that cannot be kept."""
+    """Return every text in an error as Prefect may keep it; none of one that cannot be kept.
+
+    What is behind it is looked at by itself. A traceback, which some libraries pickle too, names
+    only the files and functions of the program.
+    """
+    behind = error.__traceback__, error.__cause__, error.__context__, error.__suppress_context__
+    error.__traceback__ = error.__cause__ = error.__context__ = None
     try:
         # In this protocol a class, whose name is no secret, is told from a text.
         found = list(pickletools.genops(pickle.dumps(error, protocol=2)))
     except Exception:
         return []
+    finally:
+        error.__traceback__, error.__cause__, error.__context__ = behind[:3]
+        error.__suppress_context__ = behind[3]
     members = [member for operation, member, _ in found if operation.name != "GLOBAL"]
-    texts = [_text(member) for member in members if isinstance(member, str | bytes)]
-    names = {name for kind in type(error).__mro__ for name in (kind.__module__, kind.__qualname__)}
-    return [text for text in texts if text not in names]
+    return [_text(member) for member in members if isinstance(member, str | bytes)]
 
 
 def _message(error: BaseException) -> str:
