@@ -33,7 +33,10 @@ def client(prefect_server):
 def test_a_death_is_three_missed_signs_of_life():
     dead = AutomationCore.model_validate(AUTOMATIONS[DEAD])
     assert dead.enabled
-    assert dead.trigger.within.total_seconds() == 3 * 30
+    file = yaml.safe_load((ROOT / "deployments/prefect.yaml").read_text())
+    variables = [d["work_pool"]["job_variables"]["env"] for d in file["deployments"]]
+    signs = {int(env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) for env in variables}
+    assert {dead.trigger.within.total_seconds()} == {3 * seconds for seconds in signs}
     ends = {f"prefect.flow-run.{end}" for end in ("Completed", "Failed", "Crashed", "Cancelled")}
     assert dead.trigger.expect == ends | {"prefect.flow-run.heartbeat"}
     assert dead.trigger.after == {"prefect.flow-run.heartbeat"}

@@ -14,11 +14,6 @@ def test_a_parameter_file_is_accepted(path):
     load_config(path)
 
 
-def test_there_is_a_file_for_each_model_and_for_both_experiments():
-    models = {"smollm2-135m", "llama3-8b", "mistral-7b"}
-    assert {path.stem for path in FOLDER.iterdir()} == models | {"experiment", "experiment-prompts"}
-
-
 @pytest.mark.parametrize(
     ("model", "k", "beta", "learning_rate"),
     [("llama3-8b", 10, 1.0, 1.5e-4), ("mistral-7b", 5, 1.5, 6e-5)],
