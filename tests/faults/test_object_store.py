@@ -309,6 +309,7 @@ def download(uri: str, cache: str, _number: int) -> None:
     read(replace(artifact := ArtifactStore.open(uri), uri=str(artifact.folder())))
 
 
+@pytest.mark.slow
 def test_processes_that_download_one_artifact_at_once_share_one_copy(weed, work, tmp_path):
     artifact = publish(ArtifactStore(f"{weed.uri}/shared"), work)
     with lives(download, seconds=60) as life:

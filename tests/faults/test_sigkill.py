@@ -90,6 +90,7 @@ def assert_untouched(before: Artifacts, after: Artifacts) -> None:
             assert after[stage, fingerprint].record == artifact.record
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_every_stage_ends_with_the_bytes_of_an_undisturbed_one(calm, killed, life):
     before: Artifacts = {}
     for death in DEATHS:
