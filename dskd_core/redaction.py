@@ -148,9 +148,8 @@ def redact(text: str) -> str:
     >>> redact("postgresql://dskd:hun/t@er2@db/prefect")
     'postgresql://[login]@db/prefect'
     """
-    known = _known(tuple(os.environ.items()))
-    for secret, name in sorted({**_LEARNED, **known}.items(), key=lambda pair: -len(pair[0])):
-        if secret in text:  # the longest first: one may hold another
+    for secret, name in _known(tuple(os.environ.items()), tuple(_LEARNED.items())):
+        if secret in text:
             text = text.replace(secret, f"[{name}]")
     for pattern, instead in _KNOWN_FORMS:
         text = pattern.sub(instead, text)
@@ -158,8 +157,12 @@ def redact(text: str) -> str:
 
 
 @lru_cache(maxsize=4)
-def _known(environment: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    return secrets_of(dict(environment))
+def _known(
+    environment: tuple[tuple[str, str], ...], learned: tuple[tuple[str, str], ...]
+) -> list[tuple[str, str]]:
+    """Return every secret and its name, the longest first: one may hold another."""
+    known = dict(learned) | secrets_of(dict(environment))
+    return sorted(known.items(), key=lambda pair: -len(pair[0]))
 
 
 def redacted_value(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """The stages that are made in shards, each described once.
 
-Building a run, retrying what failed, surveying what is missing and showing a run all read this. A
-description holds no result: it says how the shards of a stage are listed, made and collected, from
-which artifacts, and which setting sizes them.
+Building a run, retrying what failed, surveying what is missing and the plan's advice on shards all
+read this. A description holds no result: it says how the shards of a stage are listed, made and
+collected, from which artifacts, and which setting sizes them.
 """
 
 from abc import ABC, abstractmethod

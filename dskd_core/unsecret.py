@@ -132,8 +132,9 @@ def _names(error: BaseException) -> Iterator[str]:
 def _kept_texts(error: BaseException) -> list[str]:
     """Return every text in an error as Prefect may keep it; none of one that cannot be kept.
 
-    What is behind it is looked at by itself. A traceback, which some libraries pickle too, names
-    only the files and functions of the program.
+    Prefect pickles errors; this looks at the texts of such a pickle, which is neither stored nor
+    read back. What is behind the error is looked at by itself. A traceback, which some libraries
+    pickle too, names only the files and functions of the program.
     """
     behind = error.__traceback__, error.__cause__, error.__context__, error.__suppress_context__
     error.__traceback__ = error.__cause__ = error.__context__ = None

@@ -14,13 +14,15 @@ from dskd_core.planning.plan import (
     Plan,
 )
 from dskd_core.planning.quantities import KMEANS_ITERATIONS, StagePlan
+from dskd_core.sharded_stages import SHARDED_STAGES
 
 _SHOWN = 1.0
-_SHARD_SETTINGS = {
-    "embeddings": "raise embeddings.shard_tokens",
-    "senses": "raise senses.shard_rows",
-    "activations": "their size has no setting",
+_FIXED = "their size has no setting"
+_CURES = {
+    stage.name: f"raise {stage.shard_setting}" if stage.shard_setting else _FIXED
+    for stage in SHARDED_STAGES
 }
+"""What makes the shards of a stage longer."""
 
 
 def stage_rows(plan: Plan) -> list[dict[str, str]]:
@@ -156,12 +158,12 @@ def _unplanned(plan: Plan) -> list[str]:
 
 def _shard_sentences(plan: Plan, devices: Sequence[Device]) -> list[str]:
     """Return how long the shards of every stage take, and which should be longer."""
-    cut = [stage for stage in plan.stages if stage.stage in _SHARD_SETTINGS and stage.n_shards > 1]
+    cut = [stage for stage in plan.stages if stage.stage in _CURES and stage.n_shards > 1]
     return [
         *(f"Shards of {stage.stage}: {_shard_times(plan, stage, devices)}." for stage in cut),
         *(
             f"The {stage.n_shards:,} shards of {stage.stage} are {' and '.join(faults)}: "
-            f"{_SHARD_SETTINGS[stage.stage]}."
+            f"{_CURES[stage.stage]}."
             for stage in cut
             if (faults := _shard_faults(plan, stage, devices))
         ),

@@ -6,6 +6,7 @@ its shards; readers.py reads them.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -60,10 +61,16 @@ def activation_bytes(
     config: TrainingConfig, untrained: Artifact, text: Artifact
 ) -> tuple[int, int]:
     """Return the bytes that cached activations take, and their number of positions."""
-    windows = load_windows(text)
-    members = _captured(windows, config, "cached")
-    n_positions = int(windows.lengths[members].sum()) + len(windows.prefix) * len(members)
+    n_positions = _cached_positions(text.uri, config)
     return n_positions * position_bytes(int(untrained.record.report["hidden_size"])), n_positions
+
+
+@lru_cache(maxsize=1)
+def _cached_positions(text_uri: str, config: TrainingConfig) -> int:
+    """Count the positions of all windows to capture, once for all shards of this process."""
+    windows = load_windows(ArtifactStore.open(text_uri))
+    members = _captured(windows, config, "cached")
+    return int(windows.lengths[members].sum()) + len(windows.prefix) * len(members)
 
 
 def capture_shards(text: Artifact, config: TrainingConfig, mode: Mode) -> list[Shard]:
