@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dskd_core.config import EmbeddingsConfig, SensesConfig
+from dskd_core.config import SensesConfig
 from dskd_core.senses.kmeans import cluster
 
 
@@ -47,10 +47,6 @@ def test_a_sense_is_the_mean_of_its_embeddings():
     found = cluster([rows], [1], n_senses=5, device="cpu")[0]
     for sense, centroid in enumerate(found.centroids):
         np.testing.assert_allclose(centroid, rows[found.labels == sense].mean(0), atol=1e-6)
-
-
-def test_at_most_2000_embeddings_of_a_token_are_clustered():
-    assert EmbeddingsConfig().max_occurrences == 2000
 
 
 def test_the_default_k_is_mistrals_and_restarts_are_ten():

@@ -90,5 +90,9 @@ def test_a_listener_that_fails_hears_no_more_and_ends_no_work(heard, caplog):
     assert "hears no more" in caplog.text
 
 
-def test_without_a_listener_nobody_is_told():
-    tell(Planned("senses", 3))
+def test_who_has_stopped_listening_is_told_nothing():
+    events = []
+    with listening(events.append):
+        tell(Planned("senses", 3))
+    tell(Planned("senses", 4))
+    assert events == [Planned("senses", 3)]

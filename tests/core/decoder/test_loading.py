@@ -146,8 +146,11 @@ def test_what_the_model_would_leave_out_is_refused(folder, name):
 
 def test_what_stands_beside_the_language_model_may_stay_there(folder):
     beside = ("vision_tower.blocks.0.weight", "mtp.layers.0.weight", "v_head.summary.weight")
+    saved = load_file(folder / "model.safetensors")
     edit(folder, lambda tensors: tensors | {name: torch.ones(2) for name in beside})
-    load(folder)
+    loaded = load(folder).state_dict()
+    assert set(loaded) == set(saved)
+    assert all(torch.equal(loaded[name], saved[name]) for name in saved)
 
 
 def test_another_shape_is_refused_with_both(folder):
