@@ -13,6 +13,10 @@ from html.entities import html5
 GONE = "\ufdd0"
 """Stands where something was dropped, until spaces and brackets around it are mended."""
 
+TAG_END = r"(?![\w-])(?:(?:=\s*\"[^\"<]*\"|[^<>])*+>|[^<>]*>)"
+"""The rest of a tag after its name. A ``>`` in quotes is part of it, a ``<`` never is: a tag that
+does not end costs no more than the way to the next one."""
+
 _KINDS = {
     "comment": "!--",
     "reference": "ref|references",
@@ -27,7 +31,7 @@ _KINDS = {
 }
 _KIND_OF = {tag: kind for kind, tags in _KINDS.items() for tag in tags.split("|")}
 _TAG = re.compile(
-    rf"<!--|-->|</?({'|'.join(t for t in _KIND_OF if t != '!--')})(?![\w-])[^<>]*>", re.IGNORECASE
+    rf"<!--|-->|</?({'|'.join(t for t in _KIND_OF if t != '!--')}){TAG_END}", re.IGNORECASE
 )
 _END = re.compile(r"</\w+\s*>")
 _REFERENCE = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|([A-Za-z][A-Za-z0-9]{1,31}));")

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from dskd_core.corpus.wikilines import CUT, ROW, UNCLOSED, prose_of
-from dskd_core.corpus.wikitags import GONE, cut_tags, protected
+from dskd_core.corpus.wikitags import GONE, TAG_END, cut_tags, protected
 
 MAX_DEPTH = 40
 """Templates nested deeper, as deep as MediaWiki expands them, are dropped unread."""
@@ -38,7 +38,7 @@ _TOKEN = re.compile(
     | (?P<address>\[(?:{_SCHEMES})[^\s\[\]<>"{{|}}]* | (?<!\w)(?:https?|ftp)://[^\s\[\]<>"{{|}}]*)
     | (?P<bar>\|)
     | (?P<newline>\n)
-    | </?(?P<tag>{_TAGS})(?![\w-])[^<>]*>)""",
+    | </?(?P<tag>{_TAGS}){TAG_END})""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
 _QUOTES = re.compile("'{2,}")
