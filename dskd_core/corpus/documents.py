@@ -15,7 +15,7 @@ SKIPPED = {
     "other_namespace": "a wiki page that is no article",
     "list_page": "a wiki page that lists other pages",
     "disambiguation_page": "a wiki page that lists the meanings of its title",
-    "oversized_page": "a wiki page of more than 8 MiB, four times what MediaWiki allows",
+    "oversized_page": "a wiki page of more than 4 MiB, twice what MediaWiki allows",
     "broken_line": "a line that is not JSON",
     "not_an_object": "a line that is JSON but no object",
     "no_text": "a row whose text is absent or not a string",

@@ -11,7 +11,7 @@ from dskd_core.corpus.documents import STRIPPED, Document, Reading, Wanted
 from dskd_core.corpus.wikitext import Namespaces, strip
 from dskd_core.errors import DataError
 
-MAX_PAGE_BYTES = 8 << 20
+MAX_PAGE_BYTES = 4 << 20
 """A page's text in UTF-8; MediaWiki's own limit, unless a wiki raises it, is 2 MiB."""
 MAX_FIELD_BYTES = 4 << 10
 """A page's title and id; MediaWiki's limit for a title is 255."""
@@ -109,11 +109,13 @@ class _Export:
         self._path: list[str] = []
         self._page_depth = 0
         self._key = ""  # of the namespace whose name is read
+        self._n_declared = 0  # prefixes of XML, which the parser holds to the end too
         self._parser = expat.ParserCreate("utf-8", "}")
         self._parser.buffer_text = True
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._characters
+        self._parser.StartNamespaceDeclHandler = self._declare
         self._parser.StartDoctypeDeclHandler = self._refuse_doctype
 
     def pages(self, stream: TextIO, reading: Reading) -> Iterator[_Page]:
@@ -143,12 +145,15 @@ class _Export:
     def _refuse_doctype(self, doctype: str, *_: object) -> None:
         raise self._no_export(f"a document type ({doctype[:40]!r})")
 
+    def _declare(self, *_: object) -> None:
+        self._n_declared += 1
+
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         name = tag.rpartition("}")[2]
         self._path.append(name)
         if len(self._path) > MAX_XML_DEPTH:
             raise self._no_export(f"elements more than {MAX_XML_DEPTH} deep")
-        if len(self._parser.intern) > MAX_XML_NAMES:
+        if len(self._parser.intern) + self._n_declared > MAX_XML_NAMES:
             raise self._no_export(f"more than {MAX_XML_NAMES:,} names of elements and attributes")
         if self._page is None:
             self._key = attributes.get("key", "") if name == "namespace" else ""

@@ -135,10 +135,14 @@ def test_a_page_without_end_takes_no_memory_without_end(limit, body):
         (io.StringIO('<!DOCTYPE a SYSTEM "file:///etc/hostname"><a/>'), "a document type"),
         (io.StringIO("<a>" * 65 + "</a>" * 65), "64 deep"),
         (io.StringIO("<a>" + "".join(f"<b{i}/>" for i in range(5000)) + "</a>"), "4,096 names"),
+        (
+            io.StringIO("<a>" + "".join(f"<b xmlns:c{i}='d'/>" for i in range(5000)) + "</a>"),
+            "4,096 names",
+        ),
         (Repeated("<a><!--", "b" * (1 << 20), 20, "--></a>"), "a tag of more than"),
         (Repeated('<a b="', "b" * (1 << 20), 20, '"/>'), "a tag of more than"),
     ],
-    ids=["entities", "external", "depth", "names", "comment", "attribute"],
+    ids=["entities", "external", "depth", "names", "prefixes", "comment", "attribute"],
 )
 def test_xml_that_could_grow_without_limit_is_refused(stream, message):
     with pytest.raises(DataError, match=rf"w\.xml has .*{message}.*export it again"):
