@@ -20,6 +20,8 @@ MAX_TAG_BYTES = 8 << 20
 MAX_XML_DEPTH = 64
 MAX_XML_NAMES = 4_096
 """Names of elements and attributes, which the parser holds to the end; an export has about 60."""
+MAX_NAMESPACES = 64
+"""Of files, media and categories; an export names three."""
 
 _BLOCK_CHARACTERS = 1 << 20
 NAMESPACE_KINDS: dict[str, Literal["file", "category"]] = {
@@ -108,7 +110,8 @@ class _Export:
         self._page: _Page | None = None
         self._path: list[str] = []
         self._page_depth = 0
-        self._key = ""  # of the namespace whose name is read
+        self._key = self._namespace = ""  # of the site's namespace that is read, and its name
+        self._n_namespaces = 0
         self._n_declared = 0  # prefixes of XML, which the parser holds to the end too
         self._parser = expat.ParserCreate("utf-8", "}")
         self._parser.buffer_text = True
@@ -169,13 +172,16 @@ class _Export:
             self._finished.append(self._page)
             self._page = None
             self.n_pages += 1
+        if self._key in NAMESPACE_KINDS and self._n_namespaces < MAX_NAMESPACES:
+            self.namespaces = self.namespaces.with_name(NAMESPACE_KINDS[self._key], self._namespace)
+            self._n_namespaces += 1
         self._path.pop()
-        self._key = ""
+        self._key = self._namespace = ""
 
     def _characters(self, text: str) -> None:
         if self._page is None:
-            if self._key in NAMESPACE_KINDS:
-                self.namespaces = self.namespaces.with_name(NAMESPACE_KINDS[self._key], text)
+            if self._key and len(self._namespace) < MAX_FIELD_BYTES:
+                self._namespace += text
         elif (inner := self._inner) in PAGE_FIELDS:
             self._page.add(inner[-1], text, PAGE_FIELDS[inner])
 

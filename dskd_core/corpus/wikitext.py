@@ -14,7 +14,8 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from dskd_core.corpus.wikilines import CUT, ROW, UNCLOSED, prose_of
-from dskd_core.corpus.wikitags import GONE, TAG_END, cut_tags, protected
+from dskd_core.corpus.wikitags import GONE, TAG_END, cut_tags
+from dskd_core.corpus.wikitemplates import LITERAL, shown, shows_values
 
 MAX_DEPTH = 40
 """Templates nested deeper, as deep as MediaWiki expands them, are dropped unread."""
@@ -47,26 +48,6 @@ _FILE_NAME = re.compile(
     re.IGNORECASE,
 )
 _INTERWIKI = re.compile(r"\s*(?:[a-z]{2,3}(?:-[a-z-]+)?|simple)\s*:\s*\S")
-_LAST_ARGUMENT = re.compile(
-    r"lang(-.*)?|transl|transliteration|nowrap|nobr|small|big|smaller|abbr|tooltip|quote|sic|"
-    r"visible anchor|vanchor|em|strong"
-)
-_RANGES = frozenset({"-", "–", "to", "and", "or", "by", "x", "×", "+/-", "±"})
-_LITERAL = {
-    "'": "'",
-    "ndash": "–",
-    "mdash": "—",
-    "spaced ndash": " – ",
-    "snd": " – ",
-    "spnd": " – ",
-    "spaced en dash": " – ",
-    "dash": " – ",
-    "nbsp": " ",
-    "=": protected("="),
-    "!": protected("|"),
-    "·": " · ",
-    "!=": "≠",
-}
 
 
 def _plain_name(name: str) -> str:
@@ -141,17 +122,6 @@ def _apostrophes(quotes: re.Match[str]) -> str:
     """Bold is three, italic two, both five; what is left over is text."""
     n = len(quotes[0])
     return "'" * (1 if n == 4 else max(0, n - 5))
-
-
-def _measure(values: list[str]) -> str | None:
-    """Return the number and unit given, or both numbers of a range.
-
-    >>> _measure(["60", "and(-)", "80", "kg", "lb"])
-    '60 and 80 kg'
-    """
-    if len(values) > 3 and (between := values[1].removesuffix("(-)")) in _RANGES:
-        return f"{values[0]} {between} {values[2]} {values[3]}"
-    return " ".join(values[:2]) if len(values) > 1 else None
 
 
 class _Frame(NamedTuple):
@@ -353,17 +323,13 @@ class _Scan:
 
     def _value(self, name: str, bars: list[int]) -> str | None:
         """Return what a template of this name shows, as far as that is known."""
-        if name in _LITERAL:
-            return _LITERAL[name]
-        is_measure = name in ("convert", "cvt")
-        if not is_measure and not _LAST_ARGUMENT.fullmatch(name):
+        if name in LITERAL:
+            return LITERAL[name]
+        if not shows_values(name):
             return None
         self.n_steps += bars[-1] - bars[0]
         values = ["".join(self.pieces[bar + 1 : end]).strip() for bar, end in pairwise(bars)]
-        values = [value for value in values if "=" not in value]
-        if is_measure:
-            return _measure(values)
-        return values[-1] if values else None
+        return shown(name, [value for value in values if "=" not in value])
 
     def _tag(self, token: str) -> None:
         name = token.strip("</>").split()[0].rstrip("/").lower()

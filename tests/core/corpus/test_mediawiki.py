@@ -52,6 +52,14 @@ def test_namespaces_are_those_the_export_lists():
     assert reading.report()["stripped"] == {"file": 3, "category": 2}
 
 
+def test_names_of_namespaces_without_end_take_no_memory_without_end():
+    many = '<namespace key="6">' + "N" * (1 << 16) + "</namespace>"
+    documents, _ = read_stream(
+        Repeated("<mediawiki>" + SITE, many, 100, page(1, "a[[Fichier:b]]") + "</mediawiki>")
+    )
+    assert documents == [("1", "a")]
+
+
 def test_what_is_stripped_and_what_never_closes_is_in_the_report():
     _, reading = read(page(1, "a {{b}} [[c"), page(2, "d}}{{e}}"))
     report = reading.report()
