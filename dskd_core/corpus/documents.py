@@ -15,6 +15,7 @@ SKIPPED = {
     "other_namespace": "a wiki page that is no article",
     "list_page": "a wiki page that lists other pages",
     "disambiguation_page": "a wiki page that lists the meanings of its title",
+    "oversized_page": "a wiki page of more than 4 MiB, twice what MediaWiki allows",
     "broken_line": "a line that is not JSON",
     "not_an_object": "a line that is JSON but no object",
     "no_text": "a row whose text is absent or not a string",
@@ -25,9 +26,23 @@ SKIPPED = {
 }
 REPAIRED = {
     "invalid_character": "bytes that are not UTF-8 or characters no text may have, now U+FFFD",
-    "unparsed_markup": "a wiki page too odd for the parser, stripped by pattern",
+    "unclosed_markup": "a mark of a wiki page that has no other half; it went, its text stayed",
+    "deep_markup": "a template of a wiki page nested more than 40 deep, dropped unread",
     "duplicate_id": "a document renamed ID#2, ID#3, because its id was taken",
     "cut_document": "a document cut at max_document_tokens, or the last one at max_tokens",
+}
+STRIPPED = {
+    "template": "a template of a wiki page, most of which show no prose",
+    "table": "a table",
+    "reference": "a reference, or the list of them",
+    "file": "an image with its caption, or a gallery",
+    "category": "a category",
+    "interwiki": "a link to the same page in another language",
+    "address": "a web address; the text after it stayed",
+    "formula": "a formula",
+    "code": "a listing of source code",
+    "extension": "an element drawn by an extension, such as a map or a time line",
+    "comment": "a comment for editors",
 }
 
 _INVALID = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -52,10 +67,14 @@ class Document:
 
 @dataclass
 class Reading:
-    """What reading met, counted by code (the keys of ``SKIPPED`` and ``REPAIRED``)."""
+    """What reading met, counted by code (the keys of ``SKIPPED`` and ``REPAIRED``).
+
+    ``stripped`` counts what went of wiki pages, by the keys of ``STRIPPED``: too much for places.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     places: dict[str, list[str]] = field(default_factory=dict)
+    stripped: Counter[str] = field(default_factory=Counter)
     n_bytes_total: int = 0
     n_bytes_closed: int = 0
     file: BinaryIO | None = None
@@ -92,6 +111,11 @@ class Reading:
         return {
             "skipped": {code: self.counts[code] for code in SKIPPED if self.counts[code]},
             "repaired": {code: self.counts[code] for code in REPAIRED if self.counts[code]},
+            "stripped": {code: self.stripped[code] for code in STRIPPED if self.stripped[code]},
             "places": {code: self.places[code] for code in sorted(self.places)},
-            "meaning": {code: (SKIPPED | REPAIRED)[code] for code in sorted(self.places)},
+            "meaning": {
+                code: meaning
+                for code, meaning in sorted((SKIPPED | REPAIRED | STRIPPED).items())
+                if code in self.places or self.stripped[code]
+            },
         }

@@ -140,6 +140,7 @@ def build_corpus(
         STAGE,
         config=config.model_dump(mode="json", exclude={"source"}),
         inputs={"tokenizer": tokenizer.fingerprint, "source": source_fingerprint(config)},
+        version=2,
     )
     if found := store.find(work):
         return found
