@@ -6,6 +6,49 @@ one finished sentence that shows the offending value and ends with the cure. Wha
 refusal is never retried, because the second try would be refused too.
 """
 
+import reprlib
+from itertools import islice
+from typing import Any
+
+_LONGEST = 80
+_LARGEST_BITS = 128
+
+
+class _Short(reprlib.Repr):
+    """Texts of values of any size, at a cost that does not grow with them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, _LONGEST - 2, _LONGEST
+
+    def repr_int(self, x: int, level: int) -> str:
+        if x.bit_length() <= _LARGEST_BITS:
+            return repr(x)
+        return f"<a whole number of {int(x.bit_length() * 0.30103) + 1} digits>"
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:  # reprlib's own sorts all keys
+        if level <= 0 and x:
+            return "{...}"
+        pairs = islice(x.items(), self.maxdict)
+        texts = [f"{self.repr1(key, level - 1)}: {self.repr1(v, level - 1)}" for key, v in pairs]
+        return "{" + ", ".join(texts + ["..."] * (len(x) > self.maxdict)) + "}"
+
+    def repr_bytes(self, x: bytes, level: int) -> str:
+        return repr(x[: self.maxstring])
+
+
+_SHORT = _Short()
+
+
+def shown(value: Any) -> str:
+    """Return plain data as a message shows it: its ``repr``, of at most 80 characters.
+
+    >>> shown({"seeds": [0, 1]}), shown(10**5000), shown("a" * 200)[:3], len(shown([10**9] * 10**6))
+    ("{'seeds': [0, 1]}", '<a whole number of 5001 digits>', "'aa", 77)
+    """
+    text = _SHORT.repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
 
 class DskdError(Exception):
     """Base of every refusal; a flow never retries one."""

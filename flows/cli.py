@@ -25,7 +25,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 ParameterFile = Annotated[Path, typer.Argument(help="A file of deployments/parameters/.")]
 Root = Annotated[str, typer.Option(help="Where the artifacts are.")]
 ArtifactUri = Annotated[str, typer.Argument(help="Folder or s3:// prefix of an artifact.")]
-Gigabytes = Annotated[float | None, typer.Option(help="Gigabytes (10^9) that must suffice.")]
+Gigabytes = Annotated[
+    float | None,
+    typer.Option(help="Gigabytes (10^9) that must suffice.", min=0, max=1e9),
+]
 SAMPLE = Path("deployments/parameters/smollm2-135m.yaml")
 
 
@@ -71,7 +74,9 @@ def plan(
     gpu: Annotated[str, typer.Option(help="A GPU by name, or here: this machine.")] = "",
     memory: Gigabytes = None,
     disk: Gigabytes = None,
-    tokens: Annotated[int | None, typer.Option(help="Tokens of the corpus, if known.")] = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="Tokens of the corpus, if known.", min=1, max=10**15)
+    ] = None,
     count: Annotated[bool, typer.Option(help="Tokenize a local corpus to count it.")] = False,
     config_json: Annotated[Path | None, typer.Option(help="The teacher's config.json.")] = None,
 ) -> None:

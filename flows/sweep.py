@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from dskd_core.config import PipelineConfig
+from dskd_core.config.size import MAX_POINTS, check_size
 from dskd_core.credentials import NO_CREDENTIALS, check_no_credentials
 from flows.beginning import begin
 from flows.flow import DEFAULTS, dskd_flow
@@ -12,14 +13,21 @@ from flows.train import train
 from tasks import evaluation
 from tasks.stage_uris import StageUris
 
+MAX_SETTINGS = 100
 Grid = Annotated[
     dict[str, list[Any]],
-    BeforeValidator(check_no_credentials),
     Field(
+        max_length=MAX_SETTINGS,
         json_schema_extra={
-            "additionalProperties": {"type": "array", "items": {"pattern": NO_CREDENTIALS}}
-        }
+            "additionalProperties": {
+                "type": "array",
+                "maxItems": MAX_POINTS,
+                "items": {"pattern": NO_CREDENTIALS},
+            }
+        },
     ),
+    BeforeValidator(check_no_credentials),
+    BeforeValidator(check_size),  # the last one is asked first
 ]
 ABLATIONS: dict[str, list[Any]] = {
     "senses.n_senses": [3, 10],
@@ -46,7 +54,8 @@ def sweep(
         config: the settings of all stages: the first point.
         grid: values to try, by setting, such as ``{"senses.n_senses": [3, 10]}``; settings with
             commas between them change together.
-        design: each setting alone around the first point, or all combinations.
+        design: each setting alone around the first point, or all combinations; a thousand points
+            at most.
 
     Returns:
         The URI of the sweep, and of the scores of every point.

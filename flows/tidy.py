@@ -1,14 +1,21 @@
 """What killed work left behind is swept; what was published never is."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from dskd_core.config import PipelineConfig
 from dskd_core.store.access import check_settings
 from flows.flow import DEFAULTS, dskd_flow
 from tasks import tidy as tasks
 
+Hours = Annotated[float, Field(ge=1.0, le=876_000.0, allow_inf_nan=False)]
+"""Up to a century."""
+
 
 @dskd_flow("tidy {config.root_uri}")
 def tidy(
-    config: PipelineConfig = DEFAULTS, older_than_hours: float = 24.0, dry_run: bool = False
+    config: PipelineConfig = DEFAULTS, older_than_hours: Hours = 24.0, dry_run: bool = False
 ) -> list[dict[str, str]]:
     """Delete drafts and broken uploads that nobody has written to for long.
 

@@ -14,11 +14,14 @@ def precision(config: PipelineConfig) -> dict[str, dict[str, Any]]:
     """Return the precisions that stand for ``auto`` where the run computes, and say them.
 
     Artifacts of the same teacher in another precision are named: they stay, and others are made.
+    More ranks than this worker has GPUs or processors are refused.
     """
-    from dskd_core.decoder.precision import OVERRIDE, processor_on, resolved
+    from dskd_core.decoder.precision import OVERRIDE, processor_on, resolved, torch_device
     from dskd_core.embeddings.teacher import in_other_precisions
+    from dskd_core.training.loop.ranks import check_ranks
 
     logger, named = get_run_logger(), resolved(config)
+    check_ranks(config.training.n_ranks, torch_device(config.teacher.device).type)
     logger.info(
         "Computing on %s: teacher in %s, training in %s, coarse rounds of k-means in %s",
         processor_on(config.teacher.device),

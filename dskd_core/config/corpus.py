@@ -4,7 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dskd_core.config.settings import Count, Name, Seed, Settings, Uri
+from dskd_core.config.settings import (
+    DocumentTokens,
+    Name,
+    Seed,
+    Settings,
+    Text,
+    TokenLimit,
+    Uri,
+    WindowTokens,
+)
 
 
 class CorpusConfig(Settings):
@@ -14,21 +23,21 @@ class CorpusConfig(Settings):
     """A file, a folder of files, hf:NAME (a datasets name), or sample:enwiki-206."""
     format: Literal["auto", "mediawiki", "jsonl", "parquet", "text", "dataset"] = "auto"
     """How to read it; auto decides by the file's name."""
-    text_field: str = "text"
+    text_field: Text = "text"
     """The field or column with the text (jsonl, parquet, dataset)."""
-    id_field: str = "id"
+    id_field: Text = "id"
     """The field or column that names a document; absent values become file name and row."""
     dataset_config: Name | None = None
     """Configuration name of a datasets source."""
-    dataset_split: str = "train"
+    dataset_split: Text = "train"
     """Split of a datasets source."""
-    window_tokens: Annotated[int, Field(ge=8)] = 256
+    window_tokens: WindowTokens = 256
     """Longest window in tokens; a window never crosses a document."""
-    min_document_tokens: Count = 16
+    min_document_tokens: DocumentTokens = 16
     """Shorter documents are skipped and counted."""
-    max_document_tokens: Count | None = None
+    max_document_tokens: DocumentTokens | None = None
     """Read only the first so many tokens of a document; unlimited if empty."""
-    max_tokens: Count | None = None
+    max_tokens: TokenLimit | None = None
     """Stop taking documents (in an order fixed by the seed) beyond so many tokens."""
     heldout_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
     """Share of documents kept for evaluation: never embedded, never trained on."""

@@ -4,7 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from dskd_core.config.settings import Count, Seed, Settings, Share, Uri
+from dskd_core.config.settings import (
+    AnswerTokens,
+    BatchTokens,
+    Exemplars,
+    Items,
+    Seed,
+    Settings,
+    ShardTokens,
+    Share,
+    Text,
+    Uri,
+)
 from dskd_core.config.training import Arm
 
 
@@ -17,7 +28,7 @@ class TaggedSourceConfig(Settings):
     example sentences of a WordNet folder: wordnet_examples, wordnet_wic (pairs of them)."""
     uri: Uri
     """The file or folder."""
-    name: str | None = None
+    name: Text | None = None
     """What reports call it; the file's or folder's name if empty."""
     state: Literal["as_filed", "before", "at"] = "as_filed"
     """Which state stands for a token in its context: the one before it, which predicts it, or its
@@ -26,9 +37,9 @@ class TaggedSourceConfig(Settings):
     train_share: Share = 0.5
     """Share of the items that labels senses and sets thresholds, where the source has no train
     part of its own; the others are scored."""
-    max_items: Count | None = None
+    max_items: Items | None = None
     """Most items read of each part, a sample fixed by their content; all if empty."""
-    batch_tokens: Count = 4096
+    batch_tokens: BatchTokens = 4096
     """Tokens (padding included) of one batch of sentences."""
 
 
@@ -46,39 +57,39 @@ class BenchmarkConfig(Settings):
     itself, without the item, if empty (as SQuAD needs it, whose exemplar shares the paragraph)."""
     exemplars_labels_uri: Uri | None = None
     """PIQA's file of labels of the exemplars."""
-    n_exemplars: Annotated[int, Field(ge=0)] = 5
+    n_exemplars: Exemplars = 5
     """Answered questions before each item (1 for squad in the paper)."""
-    answer_tokens: Count = 1
+    answer_tokens: AnswerTokens = 1
     """Tokens generated as the answer in the paper's protocol (10 for squad in the paper)."""
-    max_items: Count | None = None
+    max_items: Items | None = None
     """Score so many items only, a sample fixed by the seed; all of them if empty."""
 
 
 class EvaluationConfig(Settings):
     """How students are compared."""
 
-    arms: tuple[Arm, ...] = ("kd", "dskd", "kd_mse")
+    arms: Annotated[tuple[Arm, ...], Field(max_length=6)] = ("kd", "dskd", "kd_mse")
     """kd: both sense weights 0. dskd: the training settings as they are. Controls: kd_mse, KD plus
     plain MSE to the teacher's state; dskd_own, the next token's own senses only;
     dskd_shuffled, every token given another's relations; dskd_no_hinge, no push from antonyms."""
-    seeds: tuple[Seed, ...] = (0, 1, 2)
-    """Every arm is trained once with each."""
+    seeds: Annotated[tuple[Seed, ...], Field(max_length=1000)] = (0, 1, 2)
+    """Every arm is trained once with each; at most 1,000."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Level of the intervals."""
-    n_resamples: Count = 2000
-    """Bootstrap resamples of an interval."""
-    benchmarks: tuple[BenchmarkConfig, ...] = ()
+    n_resamples: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    """Bootstrap resamples of an interval. A hundred thousand settle its second digit."""
+    benchmarks: Annotated[tuple[BenchmarkConfig, ...], Field(max_length=100)] = ()
     """The benchmarks teacher and students are scored on; none if empty."""
-    protocols: tuple[Literal["paper", "harness"], ...] = ("paper",)
+    protocols: Annotated[tuple[Literal["paper", "harness"], ...], Field(max_length=2)] = ("paper",)
     """paper: chat template, exemplars of the same kind, generated answer. harness:
     lm-evaluation-harness's own tasks, by log-likelihood (needs the extra eval)."""
-    benchmark_batch_tokens: Count = 8192
+    benchmark_batch_tokens: BatchTokens = 8192
     """Tokens (padding included) of one batch of benchmark items."""
-    benchmark_shard_tokens: Count = 131_072
+    benchmark_shard_tokens: ShardTokens = 131_072
     """Prompt tokens a shard of benchmark items: the unit of work and of retry."""
     benchmark_seed: Seed = 0
     """Fixes the sample of items and the exemplars of the paper's protocol."""
-    tagged: tuple[TaggedSourceConfig, ...] = ()
+    tagged: Annotated[tuple[TaggedSourceConfig, ...], Field(max_length=100)] = ()
     """Words with known senses or relations that every subject is scored on."""
 
     @field_validator("arms")

@@ -5,38 +5,43 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dskd_core.config.settings import Count, Settings, Uri
+from dskd_core.config.settings import Settings, Text, Texts, Uri
 
 
 class SourceConfig(Settings):
     """One lexicon or morphology file."""
 
-    kind: str
+    kind: Text
     """The reader: roget, wiktextract, word_pairs, synonym_pairs, antonym_pairs, wordnet, moby;
     for morphology morphynet, morpholex."""
     uri: Uri
     """The file (for wordnet the folder), or sample:roget or sample:morphynet."""
-    licence: str | None = None
+    licence: Text | None = None
     """Licence of the rows, carried to the end; each reader knows its source's own."""
     made_on: date | None = None
     """The day a Wiktextract file was extracted, where you know it and its name does not say."""
 
 
+Sources = Annotated[tuple[SourceConfig, ...], Field(max_length=100)]
+
+
 class LexiconConfig(Settings):
     """The human sources of word relations."""
 
-    sources: tuple[SourceConfig, ...] = (SourceConfig(kind="roget", uri="sample:roget"),)
+    sources: Sources = (SourceConfig(kind="roget", uri="sample:roget"),)
     """Where pairs come from."""
-    morphology: tuple[SourceConfig, ...] = (SourceConfig(kind="morphynet", uri="sample:morphynet"),)
+    morphology: Sources = (SourceConfig(kind="morphynet", uri="sample:morphynet"),)
     """Where affix segmentations come from, for the negation step."""
-    language: str = "en"
+    language: Text = "en"
     """Only entries of this language are read, where a source mixes languages."""
-    excluded_tags: tuple[str, ...] = ("form-of", "obsolete", "misspelling", "archaic", "alt-of")
+    excluded_tags: Texts = ("form-of", "obsolete", "misspelling", "archaic", "alt-of")
     """Wiktextract tags whose senses and items are left out."""
-    max_group_words: Count = 40
-    """A Roget semicolon group with more words than this is too loose and is left out."""
-    shard_bytes: Annotated[int, Field(ge=1 << 10)] = 256 << 20
-    """Bytes of a plain Wiktextract or Moby file a shard: the unit of work and of retry."""
+    max_group_words: Annotated[int, Field(ge=1, le=10_000)] = 40
+    """A Roget semicolon group with more words than this is too loose and is left out. Pairs grow
+    with its square."""
+    shard_bytes: Annotated[int, Field(ge=1 << 10, le=1 << 38)] = 256 << 20
+    """Bytes of a plain Wiktextract or Moby file a shard: the unit of work and of retry. The
+    largest dump of Wiktextract has some 20 GB."""
 
     @model_validator(mode="after")
     def _some_source(self) -> Self:

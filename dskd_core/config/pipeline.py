@@ -15,12 +15,16 @@ from dskd_core.config.prompts import PromptsConfig
 from dskd_core.config.relations import RelationsConfig
 from dskd_core.config.senses import SensesConfig
 from dskd_core.config.settings import Settings, Uri
+from dskd_core.config.size import FILE_BYTES, read_yaml
 from dskd_core.config.student import StudentConfig
 from dskd_core.config.teacher import TeacherConfig
 from dskd_core.config.training import TrainingConfig
 from dskd_core.config.words import WordsConfig
-from dskd_core.errors import ConfigError
-from dskd_core.redaction import redact
+from dskd_core.errors import ConfigError, shown
+from dskd_core.redaction import redact, redacted_value
+
+_MOST_TOLD = 10
+_KEY = 60
 
 
 class PipelineConfig(Settings):
@@ -54,8 +58,6 @@ class PipelineConfig(Settings):
                 f"student.n_trainable_layers {self.student.n_trainable_layers} exceeds "
                 f"student.n_layers {n_layers}; lower the first"
             )
-        if self.training.n_candidates < 1:
-            raise ValueError("training.n_candidates must be at least 1")
         if self.corpus.heldout_share == 0.0 and self.evaluation.seeds:
             raise ValueError(
                 "corpus.heldout_share 0.0 leaves no text to score students on; set it above 0"
@@ -67,25 +69,33 @@ def load_config(path: Path) -> PipelineConfig:
     """Read a parameter file (YAML) into settings.
 
     Raises:
-        ConfigError: if the file is not YAML or a value is refused; every refused key is named.
+        ConfigError: if the file is not YAML, stands for too much, or a value is refused; the first
+            refused keys are named.
     """
     try:
-        return parse_config(yaml.safe_load(path.read_text("utf-8")) or {}, str(path))
+        with path.open("rb") as file:
+            values = read_yaml(file.read(FILE_BYTES + 1))
+    except ConfigError as error:
+        raise ConfigError(redact(f"{path} {error}")) from error
     except yaml.YAMLError as error:
         told = redact(f"{path} is not YAML ({error})")
         raise ConfigError(f"{told}; correct the line it names.") from error
+    return parse_config({} if values is None else values, str(path))
 
 
 def parse_config(values: Any, origin: str) -> PipelineConfig:
     """Turn plain values into settings.
 
     Raises:
-        ConfigError: if a value is refused; every refused key is named with its value.
+        ConfigError: if a value is refused; the first ten refused keys are named with their values.
     """
     try:
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
-        refused = redact("; ".join(_told(e) for e in error.errors()))
+        told = [_told(e) for e in error.errors()[:_MOST_TOLD]]
+        if n_more := error.error_count() - len(told):
+            told.append(f"and {n_more:,} more")
+        refused = redact("; ".join(told))
         raise ConfigError(
             f"{origin} is refused: {refused}. Correct these keys; dskd_core/config/ has them all."
         ) from error
@@ -93,9 +103,14 @@ def parse_config(values: Any, origin: str) -> PipelineConfig:
 
 def _told(error: Any) -> str:
     """Return one refusal of pydantic: the key, its value and why."""
-    name = ".".join(str(part) for part in error["loc"]) or "config"
+    name = ".".join(redact(str(part))[:_KEY] for part in error["loc"]) or "config"
     if error["type"] == "value_error":
         return f"{name}: {error['msg'].removeprefix('Value error, ')}"
+    if error["type"] == "string_pattern_mismatch" and "cuda" in error["ctx"]["pattern"]:
+        return (
+            f"{name}={shown(redacted_value(error['input']))} is no device that computes; give "
+            "auto, cpu, cuda, cuda:NUMBER, mps or xpu"
+        )
     if error["type"] == "string_pattern_mismatch" and "hf:" not in error["ctx"]["pattern"]:
         return (
             f"{name} has a ':' or an '@', as no name on the hub has, and is not shown here: "
@@ -106,4 +121,5 @@ def _told(error: Any) -> str:
             f"{name} carries credentials before an '@' (not shown here); give them in the "
             "environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
         )
-    return f"{name}={error['input']!r}: {error['msg']}"
+    # Redacted first: half a secret would not be known again.
+    return f"{name}={shown(redacted_value(error['input']))}: {error['msg']}"

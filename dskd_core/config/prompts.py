@@ -4,7 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dskd_core.config.settings import Count, Seed, Settings, Share, Uri
+from dskd_core.config.settings import (
+    AnswerTokens,
+    BatchTokens,
+    Exemplars,
+    Items,
+    Seed,
+    Settings,
+    ShardTokens,
+    Share,
+    Uri,
+)
 
 
 class PromptSourceConfig(Settings):
@@ -18,24 +28,24 @@ class PromptSourceConfig(Settings):
     """PIQA's separate file of labels."""
     share: Share = 0.25
     """Share of its questions that is taken, a sample fixed by the seed."""
-    max_prompts: Count | None = None
+    max_prompts: Items | None = None
     """Most questions taken; unlimited if empty."""
-    n_exemplars: Annotated[int, Field(ge=0)] = 5
+    n_exemplars: Exemplars = 5
     """Answered questions put before each one; squad takes them from the same paragraph."""
-    answer_tokens: Count = 1
+    answer_tokens: AnswerTokens = 1
     """Tokens the teacher writes as the answer (10 for squad in the paper)."""
 
 
 class PromptsConfig(Settings):
     """Few-shot chat prompts, answered by the teacher, that students are trained on."""
 
-    sources: tuple[PromptSourceConfig, ...] = ()
+    sources: Annotated[tuple[PromptSourceConfig, ...], Field(max_length=100)] = ()
     """The benchmarks; where there are none, students train on the corpus itself."""
-    max_prompt_tokens: Annotated[int, Field(ge=32)] = 2048
+    max_prompt_tokens: Annotated[int, Field(ge=32, le=1 << 20)] = 2048
     """Longer prompts are left out and counted."""
-    batch_tokens: Count = 8192
+    batch_tokens: BatchTokens = 8192
     """Tokens (padding included) of one batch of prompts while the teacher answers."""
-    shard_tokens: Count = 131_072
+    shard_tokens: ShardTokens = 131_072
     """Prompt tokens a shard: the unit of work and of retry."""
     heldout_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
     """Share of the questions kept for evaluation."""

@@ -4,20 +4,22 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dskd_core.config.settings import Count, Settings
+from dskd_core.config.settings import Layers, Settings
+from dskd_core.errors import shown
 
 
 class StudentConfig(Settings):
     """The student's shape: a copy of part of the teacher."""
 
-    n_layers: Count | None = None
+    n_layers: Layers | None = None
     """Layers kept; half of the teacher's if empty. Not set where layers is a list."""
-    layers: Literal["first", "first_last", "spaced"] | tuple[Annotated[int, Field(ge=0)], ...] = (
-        "first"
-    )
+    layers: (
+        Literal["first", "first_last", "spaced"]
+        | Annotated[tuple[Annotated[int, Field(ge=0, lt=4096)], ...], Field(max_length=4096)]
+    ) = "first"
     """Which of the teacher's layers are copied: the first ones (paper), all but the trainable
     ones from the first and those from the last, evenly spaced ones, or a list counted from 0."""
-    n_trainable_layers: Count = 2
+    n_trainable_layers: Layers = 2
     """The last so many of them train; everything else, embeddings and head too, is frozen."""
 
     @model_validator(mode="after")
@@ -26,7 +28,8 @@ class StudentConfig(Settings):
             return self
         if list(self.layers) != sorted(set(self.layers)) or not self.layers:
             raise ValueError(
-                f"layers {list(self.layers)} must name at least one layer, each once, ascending"
+                f"layers {shown(list(self.layers))} must name at least one layer, each once, "
+                "ascending"
             )
         if self.n_layers not in {None, len(self.layers)}:
             raise ValueError(

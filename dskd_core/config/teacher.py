@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from dskd_core.config.settings import Name, Settings, Uri
+from dskd_core.config.settings import Device, Name, Settings, Uri
 
 
 class TeacherConfig(Settings):
@@ -15,7 +15,7 @@ class TeacherConfig(Settings):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Precision of the teacher's weights and arithmetic; auto is what the device multiplies
     natively: bfloat16, on older GPUs float16, on most CPUs float32."""
-    device: str = "auto"
+    device: Device = "auto"
     """A torch device such as cuda:0 or cpu; auto takes CUDA where there is one."""
     trust_remote_code: bool = False
     """Run Python code that a hub repository ships. Off unless you have read that code."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dskd_core.config.settings import Count, Settings
+from dskd_core.config.settings import Settings
 
 
 class WordsConfig(Settings):
@@ -12,5 +12,5 @@ class WordsConfig(Settings):
 
     max_span: Annotated[int, Field(ge=1, le=8)] = 3
     """m: most tokens of a neighbour's spelling."""
-    min_letters: Count = 3
+    min_letters: Annotated[int, Field(ge=1, le=100)] = 3
     """Shortest head of a relation, in letters."""

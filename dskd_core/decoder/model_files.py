@@ -24,6 +24,7 @@ from dskd_core.decoder.model_settings import (
     tokenizer_settings,
 )
 from dskd_core.errors import ConfigError
+from dskd_core.errors import shown as short
 
 CONFIG = "config.json"
 GENERATION = "generation_config.json"
@@ -66,6 +67,7 @@ SMALL = (
 
 _SHARD = re.compile(r"[A-Za-z0-9][\w.-]*\.safetensors")
 _JSON_BYTES = 64 << 20
+_SETTINGS_BYTES = 4 << 20
 _VOCABULARY_BYTES = 512 << 20
 
 
@@ -201,7 +203,8 @@ def weight_map(index: Path) -> dict[str, str]:
 
 def _is_not_beside(index: Path, name: Any) -> ConfigError:
     return ConfigError(
-        f"{index} names {name!r}, which is no *.safetensors beside it; copy the whole checkpoint."
+        f"{index} names {short(name)}, which is no *.safetensors beside it; copy the whole "
+        "checkpoint."
     )
 
 
@@ -273,7 +276,7 @@ def checked_json(name: str, path: Path, shown: Path, *, code: bool | None = Fals
     if name in _TOKENIZER_SETTINGS:
         return tokenizer_settings(_read_json(path, shown), shown)
     if name in {CONFIG, GENERATION}:
-        return model_settings(_read_json(path, shown), shown, code=code)
+        return model_settings(_read_json(path, shown, _SETTINGS_BYTES), shown, code=code)
     if name == _ADDED_TOKENS:
         return added_tokens(_read_json(path, shown), shown)
     if name == INDEX:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dskd_core.errors import ConfigError
+from dskd_core.errors import ConfigError, shown
 
 _FLAGS = frozenset(
     [
@@ -124,7 +124,36 @@ _CLASS = re.compile(r"(?!Auto)[A-Za-z]\w*(?:Tokenizer(?:Fast|Legacy)?|Backend)")
 _WORDS = frozenset(["id2label", "label2id", "stop_strings"])
 """Of a model's settings, those that are text of any form."""
 
-_SHOWN = 80
+_MOST = {
+    "layers": (
+        4096,
+        re.compile(r"(?:num|n)(?:_\w+)?_layers?|num_hidden_layers|n_layers?|(?:en|de)coder_layers"),
+    ),
+    "width": (
+        1 << 20,
+        re.compile(
+            r"(?:\w+_)?(?:hidden_size|intermediate_size|embedding_size|proj_dim|ffn_dim|ffn_hidden_size"
+            r"|head_dim|inner_dim|rank)|n_embd|n_inner|d_(?:model|ff|kv|inner|state)|dim|hidden_dim"
+        ),
+    ),
+    "count": (
+        1 << 16,
+        re.compile(
+            r"(?:\w+_)?(?:num|n)_(?:\w+_)?(?:heads?|experts?|groups?)|(?:num|n)_\w*experts\w*"
+            r"|type_vocab_size"
+        ),
+    ),
+    "vocabulary": (1 << 24, re.compile(r"(?:\w+_)?vocab_size(?:_\w+)?")),
+    "length": (
+        1 << 30,
+        re.compile(r"(?:\w+_)?max_position_embeddings|n_positions|n_ctx|(?:\w+_)?seq_len(?:gth)?"),
+    ),
+}
+"""Most that a size of a model may be, by its keys: some twenty times the largest published model's
+(of fewer than 200 layers, 53,248 wide, with 300,000 tokens and a context of 10 million)."""
+
+_MOST_NUMBER = 1 << 128
+_N_LEVELS = 32
 
 
 def tokenizer_settings(values: Any, file: Path) -> dict[str, Any]:
@@ -154,7 +183,7 @@ def tokenizer_settings(values: Any, file: Path) -> dict[str, Any]:
             kept[key] = value
         elif _is_listed(key) and not (key.endswith("_token") and _is_number(value)):
             raise ConfigError(
-                f"{file} sets {key} to {_shown(value)}, which is no value that a tokenizer takes "
+                f"{file} sets {key} to {shown(value)}, which is no value that a tokenizer takes "
                 "there; correct it or take the key out."
             )
         elif _can_name_a_file(key, value):
@@ -175,7 +204,8 @@ def model_settings(values: Any, file: Path, *, code: bool | None = False) -> dic
         All of it but where the model once lay, and ``auto_map`` where transformers has the family.
 
     Raises:
-        ConfigError: if a key names weights, a file or code, or a text looks like a path.
+        ConfigError: if a key names weights, a file or code, a text looks like a path, or a size is
+            beyond that of any model.
     """
     settings = dict(_object(values, file))
     auto_map = settings.pop("auto_map", None)
@@ -184,10 +214,12 @@ def model_settings(values: Any, file: Path, *, code: bool | None = False) -> dic
     tokenizer_class = settings.get("tokenizer_class")
     if tokenizer_class is not None and not _is_class(tokenizer_class):
         raise ConfigError(
-            f"{file} sets tokenizer_class to {_shown(tokenizer_class)}, which is no class of a "
+            f"{file} sets tokenizer_class to {shown(tokenizer_class)}, which is no class of a "
             "tokenizer; correct it or take the key out."
         )
+    _check_levels(settings, file)
     for key, value in _pairs(settings):
+        _check_sizes(key, value, file)
         if key in _RELICS or key in _WORDS:
             continue
         if key.strip("_").startswith(("attn_implementation", "experts_implementation")):
@@ -209,7 +241,8 @@ def added_tokens(values: Any, file: Path) -> dict[str, int]:
     for token, number in _object(values, file).items():
         if not _is_number(number):
             raise ConfigError(
-                f"{file} gives {token!r} the id {_shown(number)}, which is no number; correct it."
+                f"{file} gives {shown(token)} the id {shown(number)}, which is no number; "
+                "correct it."
             )
     return dict(values)
 
@@ -230,14 +263,14 @@ def check_vocabulary(values: Any, file: Path) -> None:
     for key, value, kinds in (("vocab", vocab, dict | list), ("merges", merges, list)):
         if not isinstance(value, kinds):
             raise ConfigError(
-                f"{file} has {_shown(value)} as its model.{key}, which is no list of tokens and "
+                f"{file} has {shown(value)} as its model.{key}, which is no list of tokens and "
                 "could name a file; save the tokenizer again with save_pretrained(...)."
             )
 
 
 def _object(values: Any, file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
-        raise ConfigError(f"{file} is no JSON object but {_shown(values)}; copy it again.")
+        raise ConfigError(f"{file} is no JSON object but {shown(values)}; copy it again.")
     return values
 
 
@@ -332,7 +365,7 @@ def _check_implementation(key: str, value: Any, file: Path) -> None:
     for text in _texts(value):
         if not _IMPLEMENTATION.fullmatch(text):
             raise ConfigError(
-                f"{file} sets {key} to {_shown(text)}, which would load code of the hub; "
+                f"{file} sets {key} to {shown(text)}, which would load code of the hub; "
                 "take the key out."
             )
 
@@ -345,7 +378,7 @@ def _check_native(tokenizer_class: Any, auto_map: Any, file: Path) -> None:
         _is_class(tokenizer_class) and tokenizer_class_from_name(tokenizer_class) is not None
     ):
         raise ConfigError(
-            f"{file} needs Python code of its own ({_shown(auto_map)}), and tokenizers are read "
+            f"{file} needs Python code of its own ({shown(auto_map)}), and tokenizers are read "
             "without any; load it where you trust it and save it as a tokenizer.json of the class "
             "PreTrainedTokenizerFast."
         )
@@ -357,16 +390,45 @@ def _is_known_family(model_type: Any) -> bool:
     return isinstance(model_type, str) and model_type in CONFIG_MAPPING
 
 
+def _check_sizes(key: str, value: Any, file: Path) -> None:
+    """Refuse a size that a model would be built by without end, or out of memory."""
+    for number in value if isinstance(value, list) else [value]:
+        if not _is_number(number):
+            continue
+        for what, (most, keys) in _MOST.items():
+            if keys.fullmatch(key) and not number <= most:
+                raise ConfigError(
+                    f"{file} sets {shown(key)} to {shown(number)}, more than the {most:,} of any "
+                    f"model ({what}); correct it, or copy the file again."
+                )
+        if isinstance(number, int) and abs(number) > _MOST_NUMBER:
+            raise ConfigError(
+                f"{file} sets {shown(key)} to {shown(number)}, which is no number of a model; "
+                "correct it, or copy the file again."
+            )
+
+
+def _check_levels(values: Any, file: Path) -> None:
+    """Refuse what nests deeper than settings do, before a function calls itself so often."""
+    level = [values]
+    for _ in range(_N_LEVELS):
+        members = (m.values() if isinstance(m, dict) else m for m in level)
+        level = [v for inner in members for v in inner if isinstance(v, dict | list)]
+        if not level:
+            return
+    raise ConfigError(f"{file} has more than {_N_LEVELS} levels; copy it again.")
+
+
 def _needs_code(auto_map: Any, file: Path) -> ConfigError:
     return ConfigError(
-        f"{file} needs Python code of its own ({_shown(auto_map)}); read it, and set "
+        f"{file} needs Python code of its own ({shown(auto_map)}); read it, and set "
         "teacher.trust_remote_code if you trust it."
     )
 
 
 def _names_a_file(key: str, value: Any, file: Path) -> ConfigError:
     return ConfigError(
-        f"{file} sets {key} to {_shown(value)}, which can name a file or another model to read; "
+        f"{file} sets {key} to {shown(value)}, which can name a file or another model to read; "
         "take the key out, and keep all that the model needs in its folder under the usual names."
     )
 
@@ -403,8 +465,3 @@ def _without_relics(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _without_relics(v) for k, v in value.items() if k not in _RELICS}
     return [_without_relics(v) for v in value] if isinstance(value, list) else value
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -32,10 +32,11 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+import psutil
 import torch
 
 from dskd_core.config import PipelineConfig, SensesConfig, TeacherConfig, TrainingConfig
-from dskd_core.errors import ConfigError
+from dskd_core.errors import ConfigError, shown
 from dskd_core.threads import limit_threads
 
 Precision = Literal["bfloat16", "float16", "float32"]
@@ -44,6 +45,7 @@ OVERRIDE = "DSKD_PRECISION"
 
 _log = logging.getLogger(__name__)
 _PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+_WHY = 200
 _FAST_HALF = (7, 0)  # Volta's tensor cores; a Pascal card of 6.1 has float16 at 1/64 of float32
 
 
@@ -81,10 +83,26 @@ def torch_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"The device {name!r} is not usable here ({error}); set auto.") from error
+        torch.empty(1, device=device).tolist()  # which meta has no values for
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).partition("\n")[0][:_WHY]
+        raise ConfigError(
+            f"The device {shown(name)} is not usable here ({why}); set auto, or one of "
+            f"{', '.join(devices_here())}."
+        ) from error
     return device
+
+
+def devices_here() -> list[str]:
+    """Return the devices that a setting may name on this machine."""
+    return ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Return the memory of a device, used or not; of the CPU, that of the machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return int(psutil.virtual_memory().total)
 
 
 def processor_of(device: torch.device) -> Processor:

@@ -31,6 +31,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from dskd_core import interruption
 from dskd_core.config import EmbeddingsConfig
 from dskd_core.corpus.store import Windows
 from dskd_core.embeddings.sampling import OPEN, hash_limits, occurrence_hashes
@@ -128,6 +129,7 @@ def _under(
     """Return the (token, hash) of the occurrences of wanted tokens that fall under a guess."""
     held: list[tuple[NDArray[np.int32], NDArray[np.uint64]]] = []
     for tokens, places in _pieces(windows, key):
+        interruption.check()
         hashes = places.hashes(windows, seed)
         under = (tokens >= 0) & wanted[tokens] & (hashes <= guess[tokens])
         held.append((tokens[under].astype(np.int32), hashes[under]))
@@ -140,6 +142,7 @@ def _needed_lengths(
     """Return how far each window must be run: to its last position under its token's limit."""
     lengths = np.zeros(windows.n_windows, dtype=np.int64)
     for tokens, places in _pieces(windows, key):
+        interruption.check()
         kept = np.flatnonzero((tokens >= 0) & (places.hashes(windows, seed) <= limits[tokens]))
         np.maximum.at(lengths, places.windows[kept], places.offsets[kept] + 1)
     return lengths

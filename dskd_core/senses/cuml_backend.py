@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dskd_core import interruption
 from dskd_core.decoder.precision import torch_device
 from dskd_core.errors import ConfigError
 from dskd_core.senses.settings import KMeansSettings
@@ -32,6 +33,7 @@ def assign(
     place = torch_device(settings.device)
     labels = []
     for rows, token_id in zip(points, token_ids, strict=True):
+        interruption.check()
         X = torch.from_numpy(rows).to(place)
         draws = torch.from_numpy(
             uniforms(token_id, settings.seed, settings.n_restarts, settings.n_senses)
@@ -69,6 +71,7 @@ def _starts(X: torch.Tensor, draws: torch.Tensor, coarse: torch.dtype) -> torch.
 
 
 def _fit(kmeans: Any, rows: Any, start: Any, max_iterations: int) -> Any:
+    interruption.check()
     # n_init="auto" would mean ten equal runs from one start.
     model = kmeans(
         n_clusters=len(start), init=start, n_init=1, max_iter=max_iterations, output_type="cupy"

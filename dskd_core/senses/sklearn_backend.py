@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dskd_core import interruption
 from dskd_core.senses.settings import KMeansSettings
 
 
@@ -18,6 +19,7 @@ def assign(
 
     labels = []
     for rows, token_id in zip(points, token_ids, strict=True):
+        interruption.check()
         state = int(np.random.SeedSequence([settings.seed, token_id]).generate_state(1)[0])
         model = KMeans(
             n_clusters=settings.n_senses,

@@ -21,6 +21,7 @@ from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
 from dskd_core.senses.batching import cluster_rows, read_ahead
 from dskd_core.senses.budget import build_price, price_of
+from dskd_core.senses.capacity import check_memory
 from dskd_core.senses.examples import nearest_examples, write_examples
 from dskd_core.senses.inventory import GROUP, join_parts, write_part
 from dskd_core.senses.kmeans import Clustering
@@ -59,10 +60,12 @@ def cluster_range(
     Raises:
         ArtifactError: if the embeddings were made from another corpus.
         DataError: if a state is NaN or infinite; the message names the shard.
-        CapacityError: if the device has no memory for a batch of 1 MiB.
+        CapacityError: if the device has no memory for a batch of 1 MiB, or for all restarts of the
+            most frequent token.
     """
     _check_made_from(embeddings, "corpus", corpus)
     config = resolved_senses(config)
+    check_memory(config, load_embeddings(embeddings, store))
     prices = _prices(store, config, embeddings)
     work = Work(
         "senses-shard",

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dskd_core import interruption
 from dskd_core.decoder.precision import torch_device
 from dskd_core.senses.settings import KMeansSettings
 
@@ -53,6 +54,7 @@ def assign(
         max_rows=settings.batch_bytes // row_bytes,
         extra_rows=_CENTROID_BYTES * settings.n_restarts * settings.n_senses * d // row_bytes,
     ):
+        interruption.check()
         X, lengths = _padded([points[i] for i in members], place)
         draws = [
             uniforms(token_ids[i], settings.seed, settings.n_restarts, settings.n_senses)
@@ -99,6 +101,16 @@ def uniforms(token_id: int, seed: int, n_restarts: int, n_senses: int) -> NDArra
     generator = np.random.Generator(np.random.Philox(key=[seed, token_id]))
     n_trials = 2 + int(np.log(n_senses))
     return generator.random((n_restarts, n_senses, n_trials), dtype=np.float32)
+
+
+def token_bytes(n_rows: int, d: int, n_senses: int, n_restarts: int) -> int:
+    """Return the memory that the clustering of one token takes, a batch of it alone.
+
+    >>> token_bytes(2000, 576, n_senses=10, n_restarts=10) // 2**20
+    9
+    """
+    centroids = _CENTROID_BYTES * n_restarts * n_senses * d
+    return padded_length(n_rows) * _row_bytes(d, n_senses, n_restarts) + centroids
 
 
 def _row_bytes(d: int, k: int, r: int) -> int:
@@ -160,6 +172,7 @@ def _keep_best(
 ) -> Tensor:
     """Run Lloyd for some rounds and return the restarts of least inertia, [b, n_kept, k, d]."""
     for _ in range(n_rounds):
+        interruption.check()
         labels, gains = nearest(X, C)
         C = means(X, C, labels, norms[:, None] - 2 * gains, mask)
     _, gains = nearest(X, C)
@@ -188,6 +201,7 @@ def plus_plus(X: Tensor, norms: Tensor, mask: Tensor, draws: Tensor) -> Tensor:
     first = (draws[:, :, 0, :1] * (last + 1)).long().minimum(last)
     starts, nearest_sq = [first], _squared_distances(X, norms, first).view(b, r, -1) * mask[:, None]
     for step in range(1, k):
+        interruption.check()
         mass = nearest_sq.cumsum(-1)
         target = draws[:, :, step] * mass[..., -1:]
         trial = torch.searchsorted(mass, target.contiguous(), right=True).minimum(last)
@@ -254,6 +268,7 @@ def _polish(X: Tensor, C: Tensor, norms: Tensor, mask: Tensor, max_iterations: i
     active = torch.arange(len(X), device=X.device)
     labels, gains = nearest(X, C)
     for _ in range(max_iterations):
+        interruption.check()
         C = means(X, C, labels, norms[:, None] - 2 * gains, mask)
         before, (labels, gains) = labels, nearest(X, C)
         moving = ((labels != before) & mask[:, None]).flatten(1).any(1)

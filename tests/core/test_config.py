@@ -106,7 +106,8 @@ def test_every_text_of_the_form_refuses_credentials():
     found = list(texts(PipelineConfig.model_json_schema()))
     assert len(found) > 20
     for schema in found:
-        assert re.search(schema["pattern"], "text-1.5_x"), schema
+        innocent = "cuda:7" if "cuda" in schema["pattern"] else "text-1.5_x"
+        assert re.search(schema["pattern"], innocent), schema
         for secret in ("s3://KEY:secret@host", "hf:s3://K:S@h", "https://T@h", "ghp_" + "a" * 36):
             assert not re.search(schema["pattern"], secret), schema
 

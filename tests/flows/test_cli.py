@@ -27,6 +27,16 @@ def test_a_refused_parameter_is_named_without_a_traceback(invoke, tmp_path):
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [("--memory", "nan"), ("--disk", "inf"), ("--memory", "-1"), ("--tokens", "9" * 30)],
+)
+def test_a_plan_is_asked_with_finite_numbers(invoke, asked):
+    result = invoke("plan", PARAMETERS / "smollm2-135m.yaml", *asked)
+    assert result.exit_code == 2
+    assert f"'{asked[0]}'" in result.output
+
+
 def test_parameters_print_as_what_prefect_takes(invoke):
     result = invoke("parameters", PARAMETERS / "llama3-8b.yaml")
     assert json.loads(result.output)["config"]["senses"]["n_senses"] == 10

@@ -5,12 +5,14 @@ teacher, the text and the student's layers, KD students for all that change sens
 """
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from dskd_core.config import PipelineConfig, parse_config
-from dskd_core.errors import ConfigError
+from dskd_core.config.size import MAX_POINTS
+from dskd_core.errors import ConfigError, shown
 from dskd_core.evaluation.comparison.arms import BASELINE
 
 ARM = "dskd"
@@ -45,8 +47,10 @@ def expand_grid(
         design: each setting varied alone around the base, or all combinations.
 
     Raises:
-        ConfigError: if a setting does not exist or refuses a value.
+        ConfigError: if a setting does not exist or refuses a value, or if there are more than a
+            thousand points: each is two students a seed, and as many scores.
     """
+    _check_n_points(grid, design)
     arms = config.evaluation.model_copy(update={"arms": (BASELINE, ARM)})
     config = config.model_copy(update={"evaluation": arms})
     if design == "product":
@@ -55,13 +59,25 @@ def expand_grid(
         ]
     else:
         choices = [{name: value} for name, values in grid.items() for value in values]
-    points = [GridPoint("base", config)]
+    points, known = [GridPoint("base", config)], {config.model_dump_json()}
     for choice in choices:
         changed = _change(config, choice)
-        if all(changed != point.config for point in points):
+        if (said := changed.model_dump_json()) not in known:
+            known.add(said)
             name = ", ".join(f"{key}={value}" for key, value in _split_settings(choice))
             points.append(GridPoint(name, changed))
     return points
+
+
+def _check_n_points(grid: Mapping[str, Sequence[Any]], design: Design) -> None:
+    """Count the points of a grid without making any."""
+    counts = [len(values) for values in grid.values()]
+    n_points = math.prod(counts) if design == "product" else sum(counts)
+    if n_points > MAX_POINTS:
+        raise ConfigError(
+            f"The sweep's grid of {shown(counts)} values has {shown(n_points)} points, more than "
+            f"{MAX_POINTS:,}; leave values out, or set the design one_at_a_time."
+        )
 
 
 def base_values(config: PipelineConfig, settings: Iterable[str]) -> dict[str, Any]:
@@ -106,7 +122,7 @@ def _settings_holding(values: dict[str, Any], name: str) -> tuple[dict[str, Any]
         place = place.get(stage) if isinstance(place, dict) else None
     if not isinstance(place, dict) or key not in place:
         raise ConfigError(
-            f"The sweep's setting {name!r} does not exist; name one as stage.setting, such as "
+            f"The sweep's setting {shown(name)} does not exist; name one as stage.setting, such as "
             "senses.n_senses."
         )
     return place, key

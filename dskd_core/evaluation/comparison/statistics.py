@@ -31,6 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from dskd_core import interruption
+
 FloatArray = NDArray[np.float64]
 
 MIN_CLUSTERS = 10
@@ -296,6 +298,7 @@ def draw_resamples(rng: np.random.Generator, n: int, n_resamples: int) -> Iterat
     """Yield how often each of ``n`` clusters is drawn, [.., n], a few MB of resamples at a time."""
     rows = max(1, _BLOCK_BYTES // (8 * n))
     for start in range(0, n_resamples, rows):
+        interruption.check()
         counts = rng.multinomial(n, np.full(n, 1.0 / n), min(rows, n_resamples - start))
         yield counts.astype(np.float64)
 

@@ -7,12 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dskd_core.config import TeacherConfig
+from dskd_core.config import TeacherConfig, TrainingConfig
 from dskd_core.corpus.store import Windows
 from dskd_core.decoder.batches import padded, plan_batches
 from dskd_core.decoder.compilation import CompiledLayers, run_compiled
 from dskd_core.decoder.decoder import Decoder, load_teacher
 from dskd_core.embeddings.sampling import occurrence_hashes
+from dskd_core.errors import CapacityError
 from dskd_core.store.artifacts import Artifact
 from dskd_core.training.losses.logits import Buffers
 from dskd_core.training.losses.targets import TeacherTargets
@@ -62,6 +63,23 @@ def chosen_windows(windows: Windows, *, heldout: bool, budget: int | None) -> ND
     order = members[np.argsort(occurrence_hashes(keys, windows.starts[members], seed=0))]
     n_fit = int(np.searchsorted(np.cumsum(windows.lengths[order]), budget, side="right"))
     return np.sort(order[: max(1, n_fit)])
+
+
+def check_batch(config: TrainingConfig, n_windows: int) -> None:
+    """Check that a step does not take more windows than there are to train on.
+
+    It would see some of them several times, and the run would pass over the text more often than
+    ``n_epochs`` says.
+
+    Raises:
+        CapacityError: if it does; nothing is said where there are none at all.
+    """
+    if 0 < n_windows < config.batch_windows:
+        raise CapacityError(
+            f"training.batch_windows {config.batch_windows:,} is more than the {n_windows:,} "
+            f"windows there are to train on, so one step is {config.batch_windows / n_windows:.3g} "
+            "passes over them; lower it, or give more text."
+        )
 
 
 def length_sorted_batches(windows: Windows, members: NDArray[np.int64]) -> list[NDArray[np.int64]]:

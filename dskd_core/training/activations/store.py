@@ -25,6 +25,7 @@ from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.training.activations.capture import (
     Capturer,
     WindowActivations,
+    check_batch,
     chosen_windows,
     length_sorted_batches,
 )
@@ -74,8 +75,14 @@ def _cached_positions(text_uri: str, config: TrainingConfig) -> int:
 
 
 def capture_shards(text: Artifact, config: TrainingConfig, mode: Mode) -> list[Shard]:
-    """Cut the batches of the windows to capture into shards."""
+    """Cut the batches of the windows to capture into shards.
+
+    Raises:
+        CapacityError: if a step takes more windows than there are to train on.
+    """
     windows = load_windows(text)
+    trained = chosen_windows(windows, heldout=False, budget=config.max_train_tokens)
+    check_batch(config, len(trained))
     batches = length_sorted_batches(windows, _captured(windows, config, mode))
     return cut([int(windows.lengths[batch].sum()) for batch in batches], SHARD_TOKENS)
 

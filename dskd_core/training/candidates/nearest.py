@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dskd_core import interruption
 from dskd_core.dictionary.store import Dictionary
 
 
@@ -50,6 +51,7 @@ def nearest_rows(
     order = np.argsort(labels, kind="stable")
     tokens, starts = np.unique(labels[order], return_index=True)
     for token, positions in zip(tokens, np.split(order, starts[1:]), strict=True):
+        interruption.check()
         if token < 0:
             continue
         here = teacher_states[positions]

@@ -12,13 +12,15 @@ Its record has the quantiles of MSE(m_t, a) over all such negatives, to calibrat
 """
 
 import numpy as np
+import torch
 import zarr
 from numpy.typing import NDArray
 
 from dskd_core.config import TrainingConfig
+from dskd_core.decoder.precision import memory_bytes
 from dskd_core.decoder.states import decode_states
 from dskd_core.dictionary.store import Dictionary, load_dictionary
-from dskd_core.errors import ArtifactError
+from dskd_core.errors import ArtifactError, CapacityError
 from dskd_core.progress import Progress, silent
 from dskd_core.store.arrays import get_array, put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
@@ -29,6 +31,7 @@ from dskd_core.training.candidates.nearest import nearest_rows
 from dskd_core.training.student.shape import STAGE as UNTRAINED
 
 _CHUNK_BYTES = 1 << 20
+_POSITION_BYTES = 8
 
 
 def select_candidates(
@@ -44,6 +47,8 @@ def select_candidates(
 
     Raises:
         ArtifactError: if the dictionary was made with another teacher or tokenizer.
+        CapacityError: if the dictionary has fewer rows than are asked for of every position, or
+            the machine no memory for them.
     """
     untrained = store.get(UNTRAINED, activations.record.inputs[UNTRAINED])
     check_same_teacher(store, untrained, dictionary)
@@ -57,6 +62,7 @@ def select_candidates(
     with store.publish(work) as draft:
         loaded = controlled(load_dictionary(dictionary), relations)
         names = activations.record.report["parts"]
+        check_candidates(config.n_candidates, len(loaded.rows), activations)
         push = []
         for number, name in enumerate(names):
             part = store.get("activations-shard", name).group(PART)
@@ -77,6 +83,31 @@ def select_candidates(
             else 0.0,
         }
     return store.get(work.stage, work.fingerprint)
+
+
+def check_candidates(n_candidates: int, n_rows: int, activations: Artifact) -> None:
+    """Check that kappa is no more than the rows there are, and that all candidates fit in memory.
+
+    Args:
+        n_candidates: kappa.
+        n_rows: of the dictionary.
+        activations: whose positions get candidates, 8 kappa bytes each.
+
+    Raises:
+        CapacityError: if not.
+    """
+    if n_candidates > n_rows:
+        raise CapacityError(
+            f"training.n_candidates {n_candidates:,} is more than the {n_rows:,} rows of the whole "
+            "dictionary; lower it."
+        )
+    needed = _POSITION_BYTES * n_candidates * activations.record.counts["positions"]
+    if needed > (there := memory_bytes(torch.device("cpu"))):
+        raise CapacityError(
+            f"training.n_candidates {n_candidates:,} takes {needed / 2**30:.1f} GiB for "
+            f"{activations.record.counts['positions']:,} positions, more than the "
+            f"{there / 2**30:.1f} GiB of this machine; lower it, or training.max_train_tokens."
+        )
 
 
 def part_name(number: int) -> str:

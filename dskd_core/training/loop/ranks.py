@@ -24,8 +24,9 @@ import torch.distributed as dist
 from torch import Tensor, multiprocessing, nn
 
 from dskd_core import errors
-from dskd_core.errors import ConfigError
+from dskd_core.errors import CapacityError
 from dskd_core.interruption import Interrupted
+from dskd_core.threads import usable_processors
 
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 _INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")  # where each of them listens
@@ -113,6 +114,28 @@ class Ranks:
         return f"Rank {self.rank} of {self.n_ranks}"
 
 
+def check_ranks(n_ranks: int, device: str) -> None:
+    """Check that every rank has a GPU, or on the CPU a processor, of its own.
+
+    Each rank is a process with torch and the student in it, so too many take the memory first.
+
+    Args:
+        n_ranks: how many are asked for.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        CapacityError: if there are more ranks.
+    """
+    there, what = usable_processors(), "processors"
+    if device == "cuda":
+        there, what = torch.cuda.device_count(), "GPUs"
+    if n_ranks > max(1, there):
+        raise CapacityError(
+            f"training.n_ranks {n_ranks} needs as many {what}, and there are {there} here; lower "
+            "it."
+        )
+
+
 @contextlib.contextmanager
 def together(
     n_ranks: int, work: Callable[..., Any], *args: Any, device: str = "cpu"
@@ -127,17 +150,13 @@ def together(
         device: ``cpu`` exchanges by gloo, ``cuda`` by nccl with a GPU for each rank.
 
     Raises:
-        ConfigError: if there are fewer GPUs than ranks.
+        CapacityError: if there are fewer GPUs, or on the CPU processors, than ranks.
         LostRankError: if a rank was killed; an exception that ended it is raised here instead.
     """
     if n_ranks == 1:
         yield Ranks.alone()
         return
-    if device == "cuda" and torch.cuda.device_count() < n_ranks:
-        raise ConfigError(
-            f"training.n_ranks {n_ranks} needs as many GPUs, and there are "
-            f"{torch.cuda.device_count()}; lower it."
-        )
+    check_ranks(n_ranks, device)
     _listen_on_loopback()
     n_threads = torch.get_num_threads()
     share = max(1, n_threads // n_ranks)

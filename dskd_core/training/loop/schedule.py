@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dskd_core.config import TrainingConfig
-from dskd_core.training.activations.capture import ANSWER, PROMPT
+from dskd_core.training.activations.capture import ANSWER, PROMPT, check_batch
 from dskd_core.training.activations.readers import ActivationReader
 from dskd_core.training.loop.positions import choose_positions
 
@@ -69,6 +69,9 @@ class Schedule:
         related: [V] bool, tokens with synonyms or antonyms; None where nothing gets L_sem.
         sensed: [V] bool, tokens with any positives, their own senses too; None likewise.
         seed: of the run.
+
+    Raises:
+        CapacityError: if a step takes more windows than there are.
     """
 
     config: TrainingConfig
@@ -76,6 +79,9 @@ class Schedule:
     related: NDArray[np.bool_] | None
     sensed: NDArray[np.bool_] | None
     seed: int
+
+    def __post_init__(self) -> None:
+        check_batch(self.config, len(self.activations.training))
 
     @property
     def n_steps(self) -> int:

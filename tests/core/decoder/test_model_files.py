@@ -384,6 +384,30 @@ def test_a_configuration_names_no_file_and_no_other_model(tmp_path, said, name):
         pass
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"num_hidden_layers": 10**7}, r"'num_hidden_layers' to 10000000, more than the 4,096"),
+        ({"n_layer": 10**7}, "more than the 4,096"),
+        ({"vocab_size": 10**12}, "more than the 16,777,216"),
+        ({"text_config": {"hidden_size": 10**9}}, "more than the 1,048,576"),
+        ({"intermediate_size": [64, 10**9]}, "more than the 1,048,576"),
+        ({"num_local_experts": 10**6}, "more than the 65,536"),
+        ({"num_attention_heads": 10**9}, "more than the 65,536"),
+        ({"max_position_embeddings": 10**12}, "more than the 1,073,741,824"),
+        ({"hidden_size": float("nan")}, "'hidden_size' to nan"),
+        ({"whatever": 10**500}, "<a whole number of 501 digits>, which is no number"),
+        ({"a": json.loads("[" * 50 + "]" * 50)}, "more than 32 levels"),
+        ({"architectures": ["x" * (5 << 20)]}, "more than the 4194304 of any such file"),
+    ],
+)
+def test_a_configuration_of_a_size_beyond_any_model_is_refused(tmp_path, said, told):
+    folder = write(tmp_path / "m", model=said)
+    with pytest.raises(ConfigError, match=told) as refused, model_view(folder):
+        pass
+    assert len(str(refused.value)) < 600
+
+
 def test_where_a_model_once_lay_is_left_out(tmp_path):
     folder = write(
         tmp_path / "m", model={"_name_or_path": "/home/a", "text_config": {"name_or_path": "b"}}

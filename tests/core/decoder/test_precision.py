@@ -187,3 +187,9 @@ def test_nothing_but_the_precision_is_changed(cpu):
         "training": found.training.model_copy(update={"compute_dtype": "auto"}),
     }
     assert found.model_copy(update=back) == config
+
+
+@pytest.mark.parametrize("name", ["meta", "cuda:999", "cuda:" + "1" * 21, "nonsense"])
+def test_a_device_that_does_not_compute_here_is_refused_with_those_that_do(name):
+    with pytest.raises(ConfigError, match=rf"device '{name}.* not usable here .*one of cpu"):
+        precision.torch_device(name)

@@ -90,3 +90,16 @@ def test_the_base_says_its_own_value_of_every_setting_of_the_grid():
 def test_a_setting_that_does_not_exist_or_refuses_its_value_is_named_first(grid, told):
     with pytest.raises(ConfigError, match=told):
         expand_grid(PipelineConfig(), grid)
+
+
+@pytest.mark.parametrize(
+    ("n_values", "design", "n_points"),
+    [(300, "product", "27000000"), (334, "one_at_a_time", "1002"), (11, "product", "1331")],
+)
+def test_a_grid_of_more_than_a_thousand_points_is_refused_before_any_is_made(
+    n_values, design, n_points
+):
+    names = ["senses.n_senses", "training.n_candidates", "words.max_span"]
+    grid = {name: range(1, n_values + 1) for name in names}
+    with pytest.raises(ConfigError, match=rf"{n_points} points, more than 1,000; leave values out"):
+        expand_grid(PipelineConfig(), grid, design)

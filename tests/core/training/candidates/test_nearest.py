@@ -1,7 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 
 from dskd_core.dictionary.neighbours import Csr
 from dskd_core.dictionary.store import Dictionary
+from dskd_core.errors import CapacityError
+from dskd_core.training.candidates import store
 from dskd_core.training.candidates.nearest import nearest_rows
 
 
@@ -36,3 +41,13 @@ def test_candidates_are_the_kappa_nearest_to_the_teacher_by_a_naive_loop():
         for row, value in zip(ns, push, strict=True):
             if row >= 0:
                 np.testing.assert_allclose(value, np.mean((state - rows[row]) ** 2), rtol=1e-3)
+
+
+def test_more_candidates_than_the_dictionary_has_rows_or_memory_holds_are_refused(monkeypatch):
+    activations = SimpleNamespace(record=SimpleNamespace(counts={"positions": 100}))
+    monkeypatch.setattr(store, "memory_bytes", lambda _device: 8 * 5 * 100)
+    store.check_candidates(5, 5, activations)
+    with pytest.raises(CapacityError, match=r"n_candidates 6 is more than the 5 rows"):
+        store.check_candidates(6, 5, activations)
+    with pytest.raises(CapacityError, match=r"n_candidates 6 takes .* for 100 positions"):
+        store.check_candidates(6, 50, activations)

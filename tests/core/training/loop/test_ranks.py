@@ -14,10 +14,16 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from dskd_core.errors import ConfigError, DataError
+from dskd_core.errors import CapacityError, DataError
 from dskd_core.training.loop.ranks import LostRankError, Ranks, _group, _Meeting, together
 
 N_STEPS, N_WINDOWS, LENGTH = 5, 6, 3
+
+
+@pytest.fixture(autouse=True)
+def _four_processors(monkeypatch):
+    """Let three ranks meet on a machine of two processors: they do next to nothing."""
+    monkeypatch.setattr("dskd_core.training.loop.ranks.usable_processors", lambda: 4)
 
 
 def train(ranks: Ranks) -> list[torch.Tensor]:
@@ -180,10 +186,20 @@ def test_children_end_with_a_run_that_fails():
 def test_more_ranks_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with (
-        pytest.raises(ConfigError, match=r"n_ranks 2 .*there are 1"),
+        pytest.raises(CapacityError, match=r"n_ranks 2 .*GPUs.*there are 1"),
         together(2, train, device="cuda"),
     ):
         pass
+
+
+def test_more_ranks_than_processors_are_refused_and_no_process_begins(monkeypatch):
+    monkeypatch.setattr("dskd_core.training.loop.ranks.usable_processors", lambda: 2)
+    with (
+        pytest.raises(CapacityError, match=r"n_ranks 20 .*processors.*there are 2 here; lower"),
+        together(20, wait_in_vain),
+    ):
+        pass
+    assert spawned() == []
 
 
 def test_children_of_a_killed_parent_end(tmp_path):

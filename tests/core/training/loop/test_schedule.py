@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dskd_core.config import TrainingConfig
+from dskd_core.errors import CapacityError
 from dskd_core.training.loop.schedule import Schedule, Step
 
 
@@ -82,3 +83,9 @@ def test_a_step_without_a_label_divides_its_zeros_by_one():
     nothing = Step((8,), (np.zeros(1),), (np.empty(0, np.int64),))
     assert nothing.total_weight == 1.0
     assert Step((8,), (np.array([0.5, 0.0, 2.0]),), nothing.chosen).total_weight == 2.5
+
+
+def test_a_step_of_more_windows_than_there_are_is_refused_with_the_numbers():
+    with pytest.raises(CapacityError, match=r"batch_windows 2,000 .* 64 windows .* is 31.2 passes"):
+        schedule(Text((9,) * 64), 1, batch=2000)
+    assert schedule(Text((9,) * 64), 1, n_epochs=1.0, batch=64).n_steps == 1
