@@ -9,7 +9,7 @@ from dskd_core.config.size import MAX_POINTS, check_size
 from dskd_core.credentials import NO_CREDENTIALS, check_no_credentials
 from flows.beginning import begin
 from flows.flow import DEFAULTS, dskd_flow
-from flows.train import train
+from flows.train import make_untrained, train
 from tasks import evaluation
 from tasks.stage_uris import StageUris
 
@@ -62,6 +62,9 @@ def sweep(
     """
     config = begin(config)
     points = evaluation.points(config, grid, design)
+    for point in points.values():  # a student that cannot be made ends no sweep half way
+        if point.training.mode != "precomputed":
+            make_untrained(point)
     scores = {name: train(point).scores for name, point in points.items()}
     return StageUris(
         sweep=evaluation.sweep.submit(config, list(grid), scores).result(),

@@ -5,7 +5,7 @@ from flows.beginning import begin
 from flows.build_dictionary import build_dictionary
 from flows.flow import DEFAULTS, dskd_flow
 from flows.sharded import make_sharded
-from tasks import evaluation, prompts, training
+from tasks import evaluation, prompts, teacher, training
 from tasks.listeners import Planned, tell
 from tasks.shards import in_slots
 from tasks.stage_uris import StageUris
@@ -27,14 +27,25 @@ def train(config: PipelineConfig = DEFAULTS) -> StageUris:
 
 
 def find_dictionary(config: PipelineConfig) -> StageUris:
-    """Build the dictionary or find it done; nothing where all is precomputed."""
-    return StageUris() if config.training.mode == "precomputed" else build_dictionary(config)
+    """Build the dictionary or find it done; nothing where all is precomputed.
+
+    The student comes first: what cannot be one is refused before anything is made for it.
+    """
+    if config.training.mode == "precomputed":
+        return StageUris()
+    make_untrained(config)
+    return build_dictionary(config)
+
+
+def make_untrained(config: PipelineConfig) -> str:
+    """Make the student as it is before training, or find it done; return its URI."""
+    return training.untrained.submit(config, teacher.teacher.submit(config)).result()
 
 
 def models(config: PipelineConfig, uris: StageUris) -> dict[str, str]:
     """Return the URIs of the students by name, and of the teacher where the run has one."""
-    teacher = {"teacher": uris.teacher} if uris.teacher else {}
-    return teacher | dict(zip(_students(config), uris.students, strict=True))
+    whole = {"teacher": uris.teacher} if uris.teacher else {}
+    return whole | dict(zip(_students(config), uris.students, strict=True))
 
 
 def _students(config: PipelineConfig) -> dict[str, tuple[Arm, int]]:
@@ -96,16 +107,16 @@ def _captured(config: PipelineConfig, uris: StageUris) -> tuple[StageUris, dict[
         nothing.
     """
     needed = uris.needed("teacher", "corpus", "dictionary")
-    teacher = needed["teacher"]
-    untrained = training.untrained.submit(config, teacher, needed["dictionary"]).result()
-    text = _prompts(config, teacher) if config.prompts.sources else needed["corpus"]
-    made_from = {"teacher": teacher, "text": text, "untrained": untrained}
+    model = needed["teacher"]
+    untrained = training.untrained.submit(config, model, needed["dictionary"]).result()
+    text = _prompts(config, model) if config.prompts.sources else needed["corpus"]
+    made_from = {"teacher": model, "text": text, "untrained": untrained}
     uris = uris.having(
         untrained=untrained,
         activations=make_sharded(config, "activations", made_from),
     )
     is_online = training.mode_of(config, untrained, text) == "online"
-    return uris, {"teacher": teacher, "text": text} if is_online else {}
+    return uris, {"teacher": model, "text": text} if is_online else {}
 
 
 def _candidates(config: PipelineConfig, uris: StageUris) -> dict[str, str]:
@@ -116,7 +127,7 @@ def _candidates(config: PipelineConfig, uris: StageUris) -> dict[str, str]:
     return {kind: training.candidates.submit(config, *needed, kind).result() for kind in kinds}
 
 
-def _prompts(config: PipelineConfig, teacher: str) -> str:
+def _prompts(config: PipelineConfig, model: str) -> str:
     """Write benchmark questions as prompts and let the teacher answer them."""
-    questions = prompts.questions.submit(config, teacher).result()
-    return make_sharded(config, "prompts", {"teacher": teacher, "questions": questions})
+    questions = prompts.questions.submit(config, model).result()
+    return make_sharded(config, "prompts", {"teacher": model, "questions": questions})

@@ -44,10 +44,11 @@ def relations_of(arm: Arm) -> str:
 
 
 @cpu_task(name="untrained-student", task_run_name="untrained student")
-def untrained(config: PipelineConfig, teacher: str, dictionary: str) -> str:
+def untrained(config: PipelineConfig, teacher: str, dictionary: str | None = None) -> str:
     """Publish the student as it is before training; return its URI.
 
-    A dictionary that another teacher made is refused.
+    Layers that would not compute what the teacher's do are refused, and so is a dictionary that
+    another teacher made, once there is one.
     """
     from dskd_core.training.candidates.store import check_same_teacher
     from dskd_core.training.student.shape import prepare_student
@@ -57,7 +58,8 @@ def untrained(config: PipelineConfig, teacher: str, dictionary: str) -> str:
         "untrained student",
         lambda _: prepare_student(store, config.student, config.teacher, opened(teacher)),
     )
-    check_same_teacher(store, opened(uri), opened(dictionary))
+    if dictionary:
+        check_same_teacher(store, opened(uri), opened(dictionary))
     return uri
 
 

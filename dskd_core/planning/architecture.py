@@ -1,84 +1,121 @@
-"""The teacher's sizes, read from its configuration alone: no weights are touched."""
+"""The teacher's sizes, counted on the model itself: transformers builds it without memory.
+
+Only its configuration is read, no weights. Of a GGUF file the header lists all tensors.
+"""
 
 import json
+import re
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import torch
+from huggingface_hub.errors import StrictDataclassError
+
 from dskd_core import samples
 from dskd_core.config import TeacherConfig
-from dskd_core.decoder.gguf_header import read_header
+from dskd_core.decoder.decoder import decoder_layers, quiet_transformers
+from dskd_core.decoder.gguf_header import Header, read_header
 from dskd_core.decoder.model_files import inside
+from dskd_core.decoder.model_settings import model_settings
 from dskd_core.errors import ConfigError
 from dskd_core.store import access
 
 _HUB_SECONDS = 5
 _FILE = "config.json"
-_UNGATED = ("gpt2", "gpt_neox", "gptj", "opt", "phi", "bloom", "falcon", "starcoder2")
-"""Model types whose feed-forward block has two matrices and not three."""
+_STATED = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "vocab_size",
+)
+"""Sizes that a configuration states itself; for others the family's defaults stand."""
+_EXPERTS = re.compile(r"(^|\.)experts\.|_exps\.")
+_N_EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts")
+_N_CHOSEN = ("num_experts_per_tok", "moe_topk", "moe_k", "top_k_experts", "moe_top_k", "top_k")
+_FAULTS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    StrictDataclassError,
+    TypeError,
+    ValueError,
+)
+"""What transformers raises of a configuration that contradicts itself."""
+_GGUF_LAYER = re.compile(r"blk\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One decoder layer.
+
+    Attributes:
+        parameters: its weights, those of all experts among them.
+        active: weights of matrices that one token is multiplied with: of experts, the share that
+            is chosen for a token.
+    """
+
+    parameters: int
+    active: float
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A plain stack of decoder layers with grouped attention.
+    """A plain stack of decoder layers.
 
     Attributes:
         hidden_size: d.
-        n_layers: decoder layers.
-        n_heads: query heads of a layer.
-        n_key_heads: key and value heads of a layer.
-        head_size: values of one head.
-        intermediate_size: width of the feed-forward block.
+        layers: its decoder layers.
+        other_parameters: all weights that are in no layer: embeddings, head, final norm.
+        head_parameters: weights of the output matrix W, [V, d].
+        attention_width: values of all query heads of a layer; 0 where none is known.
+        intermediate_size: values of a token in the feed-forward block, of its experts together.
         n_vocabulary: rows of the embedding matrix, padding included.
-        tied_head: whether the head is the embedding matrix.
-        gated: whether the feed-forward block has a gate (three matrices).
         origin: where the sizes come from.
     """
 
     hidden_size: int
-    n_layers: int
-    n_heads: int
-    n_key_heads: int
-    head_size: int
+    layers: tuple[Layer, ...]
+    other_parameters: int
+    head_parameters: int
+    attention_width: int
     intermediate_size: int
     n_vocabulary: int
-    tied_head: bool
-    gated: bool = True
     origin: str = ""
 
     @property
-    def layer_parameters(self) -> int:
-        """Weights of one decoder layer; biases, where a model has them, are not counted.
+    def n_layers(self) -> int:
+        """Decoder layers."""
+        return len(self.layers)
 
-        >>> PUBLISHED["meta-llama/Meta-Llama-3-8B-Instruct"].layer_parameters
-        218112000
-        """
-        attention = 2 * self.hidden_size * self.head_size * (self.n_heads + self.n_key_heads)
-        feed_forward = (3 if self.gated else 2) * self.hidden_size * self.intermediate_size
-        return attention + feed_forward + 2 * self.hidden_size
+    def layer_parameters(self, layers: Iterable[int]) -> int:
+        """Return the weights of some decoder layers."""
+        return sum(self.layers[number].parameters for number in layers)
 
-    @property
-    def head_parameters(self) -> int:
-        """Weights of the output matrix W, [V, d]."""
-        return self.n_vocabulary * self.hidden_size
+    def parameters(self, layers: Sequence[int] | None = None) -> int:
+        """Return the weights of the model, or of one with some of its layers.
 
-    def parameters(self, n_layers: int | None = None) -> int:
-        """Return the weights of the model cut to ``n_layers`` (all of them if empty).
-
-        >>> llama = PUBLISHED["meta-llama/Meta-Llama-3-8B-Instruct"]
-        >>> llama.parameters(), llama.parameters(16)
+        >>> llama = count(PUBLISHED["meta-llama/Meta-Llama-3-8B-Instruct"], "the hub")
+        >>> llama.parameters(), llama.parameters(range(16))
         (8030261248, 4540469248)
         """
-        n_layers = self.n_layers if n_layers is None else n_layers
-        matrices = self.head_parameters * (1 if self.tied_head else 2)
-        return n_layers * self.layer_parameters + matrices + self.hidden_size
+        chosen = range(self.n_layers) if layers is None else layers
+        return self.other_parameters + self.layer_parameters(chosen)
 
-    def layer_flops(self, context: float) -> float:
-        """Return the forward FLOPs of one layer for one token that sees ``context`` others."""
-        attention = 4 * self.n_heads * self.head_size * context
-        return 2 * (self.layer_parameters - 2 * self.hidden_size) + attention
+    @property
+    def active_parameters(self) -> int:
+        """Weights of matrices that one token is multiplied with, its head's included."""
+        return round(sum(layer.active for layer in self.layers) + self.head_parameters)
+
+    def layer_flops(self, layers: Iterable[int], context: float) -> float:
+        """Return the forward FLOPs of layers for one token that sees ``context`` others."""
+        attention = 4 * self.attention_width * context
+        return sum(2 * self.layers[number].active + attention for number in layers)
 
     @property
     def head_flops(self) -> float:
@@ -86,14 +123,25 @@ class Architecture:
         return 2.0 * self.head_parameters
 
 
-_LLAMA_3_8B = Architecture(4096, 32, 32, 8, 128, 14336, 128_256, tied_head=False)
-_MISTRAL_7B = replace(_LLAMA_3_8B, n_vocabulary=32_000)
-PUBLISHED = {
-    "meta-llama/Meta-Llama-3-8B-Instruct": _LLAMA_3_8B,
-    "mistralai/Mistral-7B-Instruct-v0.2": _MISTRAL_7B,
+_LLAMA_3_8B = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128_256,
+    "tie_word_embeddings": False,
+    "bos_token_id": 128_000,
+    "eos_token_id": 128_001,
 }
-"""Sizes of the models our parameter files name, from their published config.json: used only where
-the hub does not answer, and the plan then says so."""
+_MISTRAL_7B = {"model_type": "mistral", "vocab_size": 32_000, "bos_token_id": 1, "eos_token_id": 2}
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "meta-llama/Meta-Llama-3-8B-Instruct": _LLAMA_3_8B,
+    "mistralai/Mistral-7B-Instruct-v0.2": _LLAMA_3_8B | _MISTRAL_7B,
+}
+"""The models our parameter files name, from their published config.json: used only where the hub
+does not answer, and the plan then says so."""
 
 
 def read_architecture(config: TeacherConfig, config_json: Path | None = None) -> Architecture:
@@ -104,72 +152,176 @@ def read_architecture(config: TeacherConfig, config_json: Path | None = None) ->
         config_json: a transformers ``config.json`` to read instead.
 
     Raises:
-        ConfigError: if no configuration can be had, or it lacks a size.
+        ConfigError: if no configuration can be had, it lacks a size, or transformers makes no
+            plain stack of decoder layers of it.
     """
     if config_json is not None:
-        return of_values(_read_json(config_json), str(config_json))
+        return count(_read_json(config_json), str(config_json))
     access.check_revision(config.revision)
     path = Path(samples.resolve(config.source))
     if path.is_dir():
         file = path / _FILE
-        return of_values(_read_json(inside(file, path) if file.is_symlink() else file), str(file))
+        return count(_read_json(inside(file, path) if file.is_symlink() else file), str(file))
     if path.is_file():
-        return _of_gguf(path)
+        return _of_gguf(read_header(path), path.name)
     return _from_hub(config)
 
 
-def of_values(values: Mapping[str, Any], origin: str) -> Architecture:
-    """Return the sizes that a transformers configuration states.
+def count(values: Mapping[str, Any], origin: str) -> Architecture:
+    """Return the sizes of the model that transformers makes of a configuration.
+
+    No weights are made: a model of 70 billion takes a second or two.
+
+    Args:
+        values: the content of a ``config.json``.
+        origin: where it is, for messages.
 
     Raises:
-        ConfigError: if one is missing; the message names it.
+        ConfigError: if it lacks a size, or transformers cannot make a model of it.
     """
-    values = values.get("text_config") or values
+    from transformers import AutoModelForCausalLM
 
-    def size(*names: str) -> int:
-        for name in names:
-            if values.get(name):
-                return int(values[name])
-        raise ConfigError(
-            f"{origin} states no {names[0]}; give another file with --config-json, with "
-            "hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, vocab_size."
+    config = _config_of(model_settings(values, Path(origin), code=None), origin)
+    try:
+        with quiet_transformers(), torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except _FAULTS as error:
+        raise _makes_no_model(origin, error) from error
+    head = model.get_output_embeddings().weight
+    chosen, n_experts = _number(config, _N_CHOSEN), _number(config, _N_EXPERTS)
+    layers = tuple(
+        _layer(
+            {name: tuple(value.shape) for name, value in layer.named_parameters()},
+            chosen,
+            n_experts,
         )
-
-    hidden_size, n_heads = size("hidden_size", "n_embd"), size("num_attention_heads", "n_head")
-    gated = values.get("model_type") not in _UNGATED
-    inner = values.get("intermediate_size") or values.get("n_inner")
-    if not inner and not gated:
-        inner = 4 * hidden_size
+        for layer in decoder_layers(model)
+    )
+    n_heads = _number(config, ("num_attention_heads",))
+    head_size = _number(config, ("head_dim",)) or config.hidden_size // max(1, n_heads)
+    total = sum(value.numel() for value in model.parameters())
     return Architecture(
-        hidden_size=hidden_size,
-        n_layers=size("num_hidden_layers", "n_layer"),
-        n_heads=n_heads,
-        n_key_heads=int(values.get("num_key_value_heads") or n_heads),
-        head_size=int(values.get("head_dim") or hidden_size // n_heads),
-        intermediate_size=int(inner) if inner else size("intermediate_size"),
-        n_vocabulary=size("vocab_size"),
-        tied_head=bool(values.get("tie_word_embeddings", not gated)),
-        gated=gated,
+        hidden_size=int(head.shape[1]),
+        layers=layers,
+        other_parameters=total - sum(layer.parameters for layer in layers),
+        head_parameters=head.numel(),
+        attention_width=n_heads * head_size,
+        intermediate_size=_intermediate(config, chosen),
+        n_vocabulary=int(model.get_input_embeddings().weight.shape[0]),
         origin=origin,
     )
 
 
-def _of_gguf(path: Path) -> Architecture:
-    header = read_header(path)
-    names = {
-        "hidden_size": "embedding_length",
-        "num_attention_heads": "attention.head_count",
-        "num_key_value_heads": "attention.head_count_kv",
-        "head_dim": "attention.key_length",
-        "intermediate_size": "feed_forward_length",
-        "num_hidden_layers": "block_count",
-    }
-    values: dict[str, Any] = {ours: header.size(theirs) for ours, theirs in names.items()}
-    values["vocab_size"] = header.size("vocab_size") or header.values.get("tokenizer.ggml.tokens")
-    # A GGUF file without an output matrix uses its embeddings, which its values do not say.
-    values["tie_word_embeddings"] = "output.weight" not in header.tensors
-    gated = any(name.endswith("ffn_gate.weight") for name in header.tensors)
-    return replace(of_values(values, path.name), gated=gated)
+def _config_of(values: Mapping[str, Any], origin: str) -> Any:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    family = values.get("model_type")
+    if not isinstance(family, str) or family not in CONFIG_MAPPING:
+        raise ConfigError(
+            f"{origin} has the model_type {family!r}, which this transformers does not know, so "
+            "its sizes cannot be counted; give another file with --config-json."
+        )
+    kind = CONFIG_MAPPING[family]
+    stated = dict(values) | dict(values.get("text_config") or {})
+    for name in _STATED:
+        names = {name, *(alias for alias, own in kind.attribute_map.items() if own == name)}
+        names |= {kind.attribute_map[name]} if name in kind.attribute_map else set()
+        if names & vars(kind).keys() and not any(stated.get(each) for each in names):
+            raise ConfigError(
+                f"{origin} states no {name}; give another file with --config-json, with "
+                f"{', '.join(_STATED)}."
+            )
+    try:
+        with quiet_transformers():
+            return kind.from_dict(dict(values))
+    except _FAULTS as error:
+        raise _makes_no_model(origin, error) from error
+
+
+def _makes_no_model(origin: str, error: Exception) -> ConfigError:
+    said = " ".join(str(error).split())[:200]
+    return ConfigError(
+        f"transformers makes no causal language model of {origin} ({said}); correct it, or give "
+        "another file with --config-json."
+    )
+
+
+def _number(config: Any, names: Iterable[str]) -> int:
+    """Return the first whole number that a configuration has under some names; 0 if none."""
+    found = (getattr(config, name, None) for name in names)
+    return next((value for value in found if isinstance(value, int) and value > 0), 0)
+
+
+def _intermediate(config: Any, chosen: int) -> int:
+    """Return the values of a token within the feed-forward block; 4 d where nothing is said."""
+    inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
+    inner = max(inner) if isinstance(inner, list | tuple) else inner
+    of_expert = _number(config, ("moe_intermediate_size",)) or inner
+    if not isinstance(inner, int) or not isinstance(of_expert, int):
+        return 4 * int(config.hidden_size)
+    return max(inner, chosen * of_expert)
+
+
+def _layer(shapes: Mapping[str, tuple[int, ...]], chosen: int, n_experts: int) -> Layer:
+    """Count a layer by the shapes of its tensors.
+
+    Args:
+        shapes: by name; experts are one tensor [n_experts, ...], or a tensor each.
+        chosen: experts a token is sent to.
+        n_experts: experts of a layer; a token goes to all where either is 0.
+    """
+    share = chosen / n_experts if chosen and n_experts else 1.0
+    active = 0.0
+    for name, shape in shapes.items():
+        if len(shape) < 2:
+            continue  # norms and biases
+        is_expert = _EXPERTS.search(name) or (len(shape) == 3 and shape[0] == n_experts)
+        active += prod(shape) * (share if is_expert else 1.0)
+    return Layer(sum(map(prod, shapes.values())), active)
+
+
+def _of_gguf(header: Header, origin: str) -> Architecture:
+    """Return the sizes of a GGUF file, whose header lists every tensor.
+
+    Raises:
+        ConfigError: if it lacks one of them.
+    """
+
+    def size(name: str) -> int:
+        if found := header.size(name):
+            return found
+        raise ConfigError(
+            f"{origin} states no {name}; give the teacher's config.json with --config-json."
+        )
+
+    chosen, n_experts = header.size("expert_used_count") or 0, header.size("expert_count") or 0
+    shapes: list[dict[str, tuple[int, ...]]] = [{} for _ in range(size("block_count"))]
+    other = {}
+    for name, shape in header.tensors.items():
+        match = _GGUF_LAYER.match(name)
+        if match and int(match[1]) < len(shapes):
+            shapes[int(match[1])][name] = shape
+        elif name != "rope_freqs.weight":
+            other[name] = shape
+    # A file without an output matrix uses its embeddings.
+    head = other.get("output.weight") or other.get("token_embd.weight")
+    if not head:
+        raise ConfigError(
+            f"{origin} has no token_embd.weight; give the teacher's config.json with --config-json."
+        )
+    d, n_heads = size("embedding_length"), size("attention.head_count")
+    inner = header.size("feed_forward_length") or 4 * d
+    expert = header.size("expert_feed_forward_length") or inner
+    return Architecture(
+        hidden_size=d,
+        layers=tuple(_layer(each, chosen, n_experts) for each in shapes),
+        other_parameters=sum(map(prod, other.values())),
+        head_parameters=prod(head),
+        attention_width=n_heads * (header.size("attention.key_length") or d // n_heads),
+        intermediate_size=max(inner, chosen * expert),
+        n_vocabulary=int(other.get("token_embd.weight", head)[-1]),
+        origin=origin,
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -183,11 +335,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _from_hub(config: TeacherConfig) -> Architecture:
     try:
-        return of_values(_fetch(config), f"{config.source} on the hub")
+        return count(_fetch(config), f"{config.source} on the hub")
     except (OSError, json.JSONDecodeError) as error:
         if config.source in PUBLISHED:
             origin = f"published sizes of {config.source}: the hub did not answer"
-            return replace(PUBLISHED[config.source], origin=origin)
+            return replace(count(PUBLISHED[config.source], config.source), origin=origin)
         raise ConfigError(
             f"The sizes of teacher.source {config.source!r} cannot be read: it is no file here and "
             f"the hub did not answer ({error}); give its config.json with --config-json."

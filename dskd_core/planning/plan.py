@@ -85,7 +85,7 @@ class Plan:
     def sizes(self) -> dict[str, float]:
         """The numbers a paper would state, in tokens, bytes and parameters."""
         quantities, config = self.quantities, self.quantities.config
-        covered, shape = quantities.census.n_covered, quantities.shape
+        covered = quantities.census.n_covered
         cap, row = config.embeddings.max_occurrences, state_row_bytes(quantities)
         return {
             "tokens_covered": covered,
@@ -95,9 +95,8 @@ class Plan:
                 s for s in self.stages if s.stage == "dictionary"
             ).stored_bytes,
             "teacher_parameters": quantities.teacher.parameters(),
-            "student_parameters": quantities.teacher.parameters(shape.n_layers),
-            "trainable_parameters": (shape.n_layers - shape.entry)
-            * quantities.teacher.layer_parameters,
+            "student_parameters": quantities.n_student_parameters,
+            "trainable_parameters": quantities.n_trained_parameters,
         }
 
 

@@ -5,6 +5,7 @@ N d times 2 bytes; ids and offsets are counted too; the few hundred bytes of an 
 are not. FLOPs count a product and a sum as two.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dskd_core.config import EmbeddingsConfig, PipelineConfig
@@ -58,6 +59,21 @@ class Quantities:
     def shape(self) -> Shape:
         """The student's layers."""
         return Shape.from_config(self.config.student, self.teacher.n_layers)
+
+    @property
+    def trained_layers(self) -> tuple[int, ...]:
+        """Layers of the teacher whose copies train."""
+        return self.shape.layers[self.shape.entry :]
+
+    @property
+    def n_trained_parameters(self) -> int:
+        """Weights of a student that train."""
+        return self.teacher.layer_parameters(self.trained_layers)
+
+    @property
+    def n_student_parameters(self) -> int:
+        """Weights of a student."""
+        return self.teacher.parameters(self.shape.layers)
 
     @property
     def n_training_positions(self) -> int:
@@ -154,15 +170,17 @@ def candidate_position_bytes(n_candidates: int) -> int:
     return 2 * 4 * n_candidates
 
 
-def forward_flops(quantities: Quantities, n_layers: int, *, heads: float = 0.0) -> float:
+def forward_flops(
+    quantities: Quantities, layers: Iterable[int] | None = None, *, heads: float = 0.0
+) -> float:
     """Return FLOPs a token of a forward through layers, with ``heads`` passes over the vocabulary.
 
-    A token of a window of n sees n / 2 others on average.
+    Layers are the teacher's numbers, all of them if None. A token of a window of n sees n / 2
+    others on average.
     """
-    context = quantities.config.corpus.window_tokens / 2
-    return (
-        n_layers * quantities.teacher.layer_flops(context) + heads * quantities.teacher.head_flops
-    )
+    context, teacher = quantities.config.corpus.window_tokens / 2, quantities.teacher
+    chosen = range(teacher.n_layers) if layers is None else layers
+    return teacher.layer_flops(chosen, context) + heads * teacher.head_flops
 
 
 def dictionary_rows(quantities: Quantities) -> int:
@@ -178,12 +196,12 @@ def dictionary_rows(quantities: Quantities) -> int:
 
 def capture_flops(quantities: Quantities, n_tokens: int) -> float:
     """Return the FLOPs of one teacher pass over tokens, with its targets."""
-    return n_tokens * forward_flops(quantities, quantities.teacher.n_layers, heads=2.0)
+    return n_tokens * forward_flops(quantities, heads=2.0)
 
 
 def online_flops(quantities: Quantities, n_tokens: int) -> float:
     """Return the FLOPs of the teacher beside a student: a forward, and its logits once."""
-    return n_tokens * forward_flops(quantities, quantities.teacher.n_layers, heads=1.0)
+    return n_tokens * forward_flops(quantities, heads=1.0)
 
 
 def student_flops(quantities: Quantities) -> float:
@@ -191,8 +209,8 @@ def student_flops(quantities: Quantities) -> float:
 
     Trainable layers cost three forwards; the frozen head two passes: logits, and W^T p.
     """
-    n_trainable = quantities.shape.n_layers - quantities.shape.entry
-    per_token = 3 * forward_flops(quantities, n_trainable) + 2 * quantities.teacher.head_flops
+    trained = forward_flops(quantities, quantities.trained_layers)
+    per_token = 3 * trained + 2 * quantities.teacher.head_flops
     return quantities.config.training.n_epochs * quantities.n_training_positions * per_token
 
 

@@ -85,7 +85,7 @@ def embeddings(quantities: Quantities) -> StagePlan:
         + _batch_bytes(quantities, config.batch_tokens)
         + _LOGIT_BYTES,
         fixed_bytes=weight_bytes(quantities) + _LOGIT_BYTES,
-        flops=n_tokens * forward_flops(quantities, quantities.teacher.n_layers, heads=heads),
+        flops=n_tokens * forward_flops(quantities, heads=heads),
         basis="counted" if quantities.census.exact else "estimated",
         note=f"{rows:,} rows in the parts, of which {used:,} are in the sample",
         host_setting="embeddings.shard_tokens",
@@ -205,10 +205,7 @@ def candidates(quantities: Quantities, *, cached: bool) -> StagePlan:
 
 def untrained_student(quantities: Quantities) -> StagePlan:
     """Plan the student before training, published once: a copy of some of the teacher's layers."""
-    parameters = quantities.teacher.parameters(quantities.shape.n_layers)
-    trained = (
-        quantities.shape.n_layers - quantities.shape.entry
-    ) * quantities.teacher.layer_parameters
+    parameters, trained = quantities.n_student_parameters, quantities.n_trained_parameters
     return StagePlan(
         "untrained-student",
         stored_bytes=parameters * STATE_BYTES[quantities.config.teacher.dtype] + TOKENIZER_BYTES,
@@ -223,15 +220,10 @@ def untrained_student(quantities: Quantities) -> StagePlan:
 
 def students(quantities: Quantities, *, cached: bool) -> StagePlan:
     """Plan the students: one a seed and arm, from stored activations or beside the teacher."""
-    evaluation, training, shape = (
-        quantities.config.evaluation,
-        quantities.config.training,
-        quantities.shape,
-    )
+    evaluation, training = quantities.config.evaluation, quantities.config.training
     n_students = len(evaluation.arms) * len(evaluation.seeds)
-    trained = (shape.n_layers - shape.entry) * quantities.teacher.layer_parameters
-    parameters = quantities.teacher.parameters(shape.n_layers)
-    student_bytes = parameters * STATE_BYTES[quantities.config.teacher.dtype]
+    trained = quantities.n_trained_parameters
+    student_bytes = quantities.n_student_parameters * STATE_BYTES[quantities.config.teacher.dtype]
     epochs = training.n_epochs * quantities.n_training_positions
     beside = 0.0 if cached else epochs * online_flops(quantities, 1)
     batch = training.batch_windows * quantities.config.corpus.window_tokens
@@ -277,9 +269,8 @@ def _batch_bytes(quantities: Quantities, n_tokens: int) -> int:
 
 def _training_bytes(quantities: Quantities, n_tokens: int) -> int:
     """Return what a step keeps for its backward pass, and a chunk of logits in float32."""
-    n_trainable = quantities.shape.n_layers - quantities.shape.entry
     kept = (
-        n_trainable
+        len(quantities.trained_layers)
         * (4 * quantities.teacher.intermediate_size + 12 * quantities.teacher.hidden_size)
         * 2
     )

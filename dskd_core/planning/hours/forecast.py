@@ -81,14 +81,12 @@ class _Rates:
     @cached_property
     def body(self) -> float:
         """A teacher's forward of one token, without its head."""
-        flops = forward_flops(self.quantities, self.quantities.teacher.n_layers)
+        flops = forward_flops(self.quantities)
         return flops / (self.host.rate(self.teacher) * FORWARD)
 
     def tail(self, *, trained: bool) -> float:
         """One token through the layers that train, or forward and back."""
-        flops = forward_flops(
-            self.quantities, self.quantities.shape.n_layers - self.quantities.shape.entry
-        )
+        flops = forward_flops(self.quantities, self.quantities.trained_layers)
         rate = self.host.rate(self.training)
         return 3 * flops / (rate * TRAINING) if trained else flops / (rate * FORWARD)
 
@@ -256,7 +254,7 @@ def _dictionary(plan: Plan, rates: _Rates) -> float:
 
 
 def _untrained(plan: Plan, rates: _Rates) -> float:
-    parameters = plan.quantities.teacher.parameters(plan.quantities.shape.n_layers)
+    parameters = plan.quantities.n_student_parameters
     return rates.core(parameters / WRITTEN_PARAMETERS_A_SECOND) + _tasks(1, rates)
 
 
@@ -288,9 +286,7 @@ def _students(plan: Plan, rates: _Rates) -> float:
     validated = (
         quantities.n_heldout_positions * _validations(plan) * (rates.tail(trained=False) + head)
     )
-    exported = rates.core(
-        quantities.teacher.parameters(quantities.shape.n_layers) / WRITTEN_PARAMETERS_A_SECOND
-    )
+    exported = rates.core(quantities.n_student_parameters / WRITTEN_PARAMETERS_A_SECOND)
     each = steps + validated + exported + rates.core(STUDENT_SECONDS) + _tasks(1, rates)
     once = COMPILATION_SECONDS["head"] / 2 if compiled else 0.0  # a second kernel is faster
     if training.compile_layers and has_compiler():

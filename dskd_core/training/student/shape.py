@@ -33,7 +33,8 @@ from dskd_core.decoder.precision import processor_of, resolved_teacher
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.errors import ConfigError
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
-from dskd_core.training.student.tail import config_of_layers
+from dskd_core.training.student.layer_settings import config_of_layers
+from dskd_core.training.student.proof import check_layers, layers_prefix, stored, weights_of_layers
 
 STAGE = "untrained-student"
 MODEL = "model"
@@ -113,18 +114,21 @@ def prepare_student(
 
     Training and scoring need nothing else of the teacher's weights: they run where the teacher
     never was.
+
+    Raises:
+        ConfigError: if its layers would not compute what the teacher's do.
     """
     teacher_config = resolved_teacher(teacher_config)
-    work = Work(
-        STAGE,
-        config.model_dump(mode="json") | {"dtype": teacher_config.dtype},
-        {"teacher": teacher.fingerprint},
-    )
+    settings = config.model_dump(mode="json") | {"dtype": teacher_config.dtype}
+    if config.layers != "first":  # as was once done without a proof
+        settings["layers_proven"] = True
+    work = Work(STAGE, settings, {"teacher": teacher.fingerprint})
     if found := store.find(work):
         return found
     with device_lock, store.publish(work) as draft:
         decoder = load_teacher(teacher, teacher_config)
         shape = Shape.from_config(config, len(decoder.layers))
+        check_layers(decoder, shape.layers, shape.entry, shape.shared)
         draft.computed(decoder.precision, processor_of(decoder.device))
         draft.path(MODEL).mkdir()
         tokenizer = load_tokenizer(teacher.folder())
@@ -158,15 +162,8 @@ def load_student(untrained: Artifact, config: TeacherConfig) -> Decoder:
 
 def write_untrained(teacher: Decoder, shape: Shape, folder: Path) -> int:
     """Write the teacher's chosen layers as a checkpoint; return its number of parameters."""
-    place = {layer: number for number, layer in enumerate(shape.layers)}
-    weights = {}
-    for name, value in teacher.model.state_dict().items():
-        match = _LAYER_NAME.search(name)
-        if match and int(match[3]) not in place:
-            continue
-        new = _LAYER_NAME.sub(lambda m: f"{m[1]}{m[2]}.{place[int(m[3])]}.", name, count=1)
-        weights[new] = value
-    config = config_of_layers(teacher.model.config, shape.layers)
+    weights = weights_of_layers(teacher.model, shape.layers)
+    config = stored(config_of_layers(teacher.model.config, shape.layers))
     return _save(config, weights, getattr(teacher.model, "generation_config", None), folder)
 
 
@@ -182,11 +179,10 @@ def export(student: Decoder, entry: int, trained: dict[str, Tensor], folder: Pat
     model = student.model
     weights = model.state_dict()
     dtype = next(iter(model.parameters())).dtype
-    layers = decoder_layers(model)
-    prefix = next(name for name, module in model.named_modules() if module is layers)
+    prefix = layers_prefix(model)
     for name, value in trained.items():
         number, rest = name.split(".", 1)
-        weights[f"{prefix}.{int(number) + entry}.{rest}"] = value.detach().to(dtype)
+        weights[f"{prefix}{int(number) + entry}.{rest}"] = value.detach().to(dtype)
     return _save(model.config, weights, getattr(model, "generation_config", None), folder)
 
 
@@ -230,8 +226,8 @@ def read_layers(folder: Path, *, first: int) -> dict[str, Tensor]:
 def _layer_names(model: Any, first: int) -> dict[str, str]:
     """Return for a model's names of tensors in its layers from ``first`` on those in a list."""
     layers = decoder_layers(model)
-    prefix = next(name for name, module in model.named_modules() if module is layers)
-    return {f"{prefix}.{first + int(n)}.{rest}": name for name, n, rest in _split(layers[first:])}
+    prefix = layers_prefix(model)
+    return {f"{prefix}{first + int(n)}.{rest}": name for name, n, rest in _split(layers[first:])}
 
 
 def _split(layers: Any) -> list[tuple[str, str, str]]:

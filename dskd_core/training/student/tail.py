@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dskd_core.decoder.decoder import Decoder, decoder_layers
-
-_LAYER_LISTS = ("layer_types",)
+from dskd_core.training.student.layer_settings import config_of_layers
 
 
 class Span(nn.Module):
@@ -100,16 +99,6 @@ def capturing(layer: nn.Module) -> Iterator[list[Tensor]]:
         yield caught
     finally:
         handle.remove()
-
-
-def config_of_layers(config: Any, layers: range | tuple[int, ...]) -> Any:
-    """Return a copy of a transformers config for some of its layers."""
-    fewer = copy.deepcopy(config)
-    fewer.num_hidden_layers = len(layers)
-    for name in _LAYER_LISTS:
-        if getattr(config, name, None) is not None:
-            setattr(fewer, name, [getattr(config, name)[layer] for layer in layers])
-    return fewer
 
 
 @contextmanager

@@ -37,20 +37,21 @@ def _write(path, tensors: list[str]) -> None:
     path.write_bytes(head + b"".join(values) + b"".join(named))
 
 
-def test_sizes_of_a_gguf_file_are_read_from_its_header(tmp_path):
+def test_sizes_of_a_gguf_file_are_those_of_its_tensors(tmp_path):
     path = tmp_path / "small.gguf"
-    _write(path, ["token_embd.weight", "blk.0.ffn_gate.weight"])
+    _write(path, ["token_embd.weight", "blk.0.ffn_gate.weight", "blk.5.ffn_up.weight"])
     found = read_architecture(TeacherConfig(source=str(path)))
-    assert (found.hidden_size, found.n_layers, found.n_heads, found.n_key_heads) == (48, 6, 6, 2)
-    assert (found.head_size, found.intermediate_size, found.n_vocabulary) == (8, 80, 4)
-    assert (found.tied_head, found.gated, found.origin) == (True, True, "small.gguf")
+    assert (found.hidden_size, found.n_layers, found.attention_width) == (48, 6, 48)
+    assert (found.intermediate_size, found.n_vocabulary, found.origin) == (80, 4, "small.gguf")
+    assert [layer.parameters for layer in found.layers] == [192, 0, 0, 0, 0, 192]
+    assert (found.parameters(), found.head_parameters) == (3 * 192, 192)
 
 
 def test_a_gguf_file_with_an_output_matrix_has_a_head_of_its_own(tmp_path):
     path = tmp_path / "untied.gguf"
-    _write(path, ["token_embd.weight", "output.weight", "blk.0.ffn_up.weight"])
+    _write(path, ["token_embd.weight", "output.weight", "rope_freqs.weight"])
     found = read_architecture(TeacherConfig(source=str(path)))
-    assert (found.tied_head, found.gated) == (False, False)
+    assert (found.parameters(), found.head_parameters) == (2 * 192, 192)
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights at all", b"GGUF\x03\x00\x00\x00\x01"])
