@@ -76,7 +76,9 @@ class Decoder:
         """Whether :meth:`predictions` are the model's own: no layer stands before the head."""
         try:
             return self.output is not None
-        except ConfigError:
+        except torch.OutOfMemoryError:
+            raise
+        except (ConfigError, RuntimeError):  # the latter where a layer between changes the width
             return False
 
     def states(self, token_ids: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
