@@ -1,7 +1,8 @@
 """A decoder: a causal language model with its head, frozen, read at its final norm."""
 
+import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -15,6 +16,7 @@ from dskd_core.config import TeacherConfig
 from dskd_core.decoder.head import Head, find_head
 from dskd_core.decoder.loading import load_model
 from dskd_core.decoder.model_files import model_view
+from dskd_core.decoder.padding import even_width
 from dskd_core.decoder.precision import resolved_teacher, torch_device
 from dskd_core.decoder.pretrained import check_token_ids, local_folder, pointed_to
 from dskd_core.decoder.tokenizer import load_tokenizer
@@ -69,19 +71,53 @@ class Decoder:
         """
         return find_head(self.model, self.n_tokens)
 
-    def states(self, token_ids: Tensor) -> Tensor:
+    @cached_property
+    def has_plain_head(self) -> bool:
+        """Whether :meth:`predictions` are the model's own: no layer stands before the head."""
+        try:
+            return self.output is not None
+        except torch.OutOfMemoryError:
+            raise
+        except (ConfigError, RuntimeError):  # the latter where a layer between changes the width
+            return False
+
+    def states(self, token_ids: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """Return the final states (after the final norm) of right-padded windows.
 
-        No attention mask is needed: attention is causal, so what pads on the right is never seen.
+        No attention mask is needed: the model is causal, so what pads on the right is never seen,
+        neither by attention nor by a recurrence or convolution. Positions count from the left.
+        Only RoPE that follows the longest position of a batch sees the width (decoder/padding.py):
+        beyond it windows of one length are run at a time, where their lengths are told.
 
         Args:
             token_ids: [n_windows, length], int64.
+            lengths: of each window, its tokens before the padding; needed beyond ``even_width``.
 
         Returns:
             [n_windows, length, d] in the model's dtype.
         """
         body = self.model.base_model
-        return body(input_ids=token_ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+        if lengths is None or token_ids.shape[1] <= self.even_width:
+            return body(input_ids=token_ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+        states = self.head.new_zeros(*token_ids.shape, self.head.shape[1])
+        own = torch.as_tensor(lengths, device=token_ids.device)
+        for length in sorted(set(own.tolist())):
+            rows = torch.nonzero(own == length)[:, 0]
+            self.forget_width()
+            found = body(input_ids=token_ids[rows, :length], use_cache=False).last_hidden_state
+            states[rows, :length] = found
+        return states
+
+    @cached_property
+    def even_width(self) -> float:
+        """Positions up to which a window's states do not depend on its batch's longest."""
+        return even_width(self.model)
+
+    def forget_width(self) -> None:
+        """Let RoPE forget the longest window it has seen, which ``dynamic`` RoPE remembers."""
+        if self.even_width < math.inf:
+            token = torch.ones(1, 1, dtype=torch.int64, device=self.device)
+            self.model.base_model(input_ids=token, use_cache=False)
 
     @torch.no_grad()
     def predictions(self, states: Tensor) -> Tensor:

@@ -129,7 +129,8 @@ def _read_batch(
 
 def _run(model: Decoder, rows: Sequence[NDArray[np.int32]], prefix: Sequence[int]) -> Tensor:
     """Run the teacher over windows; return the states [n, d] of their tokens, end to end."""
-    states = model.states(padded(rows, prefix).to(model.device))[:, len(prefix) :]
+    lengths = [len(prefix) + len(row) for row in rows]
+    states = model.states(padded(rows, prefix).to(model.device), lengths)[:, len(prefix) :]
     if all(len(row) == states.shape[1] for row in rows):
         return states.flatten(0, 1)
     return torch.cat([line[: len(row)] for line, row in zip(states, rows, strict=True)])

@@ -9,9 +9,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from dskd_core.decoder.tokenizer import Tokenizer
+from dskd_core.errors import ConfigError
 from dskd_core.prompts.questions import UNANSWERABLE, Question
+from dskd_core.prompts.rendering import render
 from dskd_core.store.artifacts import fingerprint_of
 
 Message = dict[str, str]
@@ -100,14 +103,30 @@ class ChatFormat:
             return False
         return any(marker in turn["content"] for turn in chat for marker in self.markers)
 
+    @cached_property
+    def _template(self) -> tuple[str, dict[str, Any], str]:
+        """The template, what it may name besides the chat, and whose it is."""
+        hf = self.tokenizer.hf
+        owner = str(hf.name_or_path) or "the tokenizer"
+        try:
+            template = hf.get_chat_template()
+        except ValueError as error:  # several, and none is the default
+            raise ConfigError(
+                f"The tokenizer of {owner} has several chat templates and none named default; "
+                "name one of them default."
+            ) from error
+        special = {name: _plain(value) for name, value in hf.special_tokens_map.items()}
+        return template, special | _TEMPLATE_VALUES, owner
+
     def text(self, chat: Sequence[Message]) -> str:
-        """Return a chat as text that ends where the assistant is to speak."""
+        """Return a chat as text that ends where the assistant is to speak.
+
+        Raises:
+            ConfigError: if the template fails, or needs more than ``rendering.py`` gives it.
+        """
         if self.has_template:
-            return str(
-                self.tokenizer.hf.apply_chat_template(
-                    list(chat), tokenize=False, add_generation_prompt=True, **_TEMPLATE_VALUES
-                )
-            )
+            template, values, owner = self._template
+            return render(template, values, chat, owner)
         turns = [
             f"{turn['content']}\nAnswer:" if turn["role"] == "user" else f" {turn['content']}\n\n"
             for turn in chat
@@ -125,3 +144,7 @@ class ChatFormat:
         """Return the ids of texts in which special tokens are spelled out."""
         ids = self.tokenizer.hf(texts, add_special_tokens=False, verbose=False).input_ids
         return [list(row) for row in ids]
+
+
+def _plain(value: Any) -> Any:
+    return list(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -31,7 +31,7 @@ from dskd_core.decoder.precision import processor_of
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.errors import ArtifactError, ConfigError, DataError
 from dskd_core.progress import Progress, silent
-from dskd_core.prompts.answers import answer_batches, end_tokens_of
+from dskd_core.prompts.answers import DECODING, answer_batches, end_tokens_of
 from dskd_core.prompts.chat import ChatFormat
 from dskd_core.prompts.questions import LICENCES, Account
 from dskd_core.prompts.readers import content_fingerprint, read_questions
@@ -145,7 +145,11 @@ def answer_shard(
     """
     work = Work(
         f"{STAGE}-shard",
-        {"batch_tokens": config.batch_tokens, "batches": [shard.start, shard.stop]},
+        {
+            "batch_tokens": config.batch_tokens,
+            "batches": [shard.start, shard.stop],
+            "decoding": DECODING,
+        },
         {"teacher": teacher.fingerprint, "questions": questions.fingerprint},
     )
     if found := store.find(work):
@@ -196,7 +200,7 @@ def collect_prompts(
     tokenizer = load_tokenizer(teacher.folder())
     work = Work(
         STAGE,
-        {"batch_tokens": config.batch_tokens},
+        {"batch_tokens": config.batch_tokens, "decoding": DECODING},
         {
             "teacher": teacher.fingerprint,
             "questions": questions.fingerprint,

@@ -35,6 +35,7 @@ from dskd_core.evaluation.benchmarks.scoring import plan_item_batches, score_bat
 from dskd_core.evaluation.benchmarks.summary import accuracies
 from dskd_core.evaluation.models import model_folder
 from dskd_core.progress import Progress, silent
+from dskd_core.prompts.answers import DECODING
 from dskd_core.shards import Shard, cut
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 
@@ -81,6 +82,7 @@ def score_shard(
         {
             "batch_tokens": config.benchmark_batch_tokens,
             "batches": [shard.start, shard.stop],
+            "decoding": DECODING,
             "dtype": teacher_config.dtype,
         },
         {"model": model.fingerprint, "items": items.fingerprint},
@@ -128,7 +130,11 @@ def collect_scores(
     if trained_on is not None:
         inputs["trained_on"] = trained_on.fingerprint
     dtypes = sorted({part.record.config["dtype"] for part in parts})
-    settings = {"batch_tokens": config.benchmark_batch_tokens, "dtype": dtypes}
+    settings = {
+        "batch_tokens": config.benchmark_batch_tokens,
+        "decoding": DECODING,
+        "dtype": dtypes,
+    }
     work = Work(STAGE, settings, inputs)
     if found := store.find(work):
         return found

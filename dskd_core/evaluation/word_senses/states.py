@@ -107,7 +107,7 @@ def word_states(
     n_done = 0
     for batch in plan_batches(lengths + len(prefix), np.flatnonzero(lengths), batch_tokens):
         ids = padded([rows[i].token_ids[-lengths[i] :] for i in batch], prefix)
-        found = decoder.states(ids.to(decoder.device))
+        found = decoder.states(ids.to(decoder.device), (lengths[batch] + len(prefix)).tolist())
         for line, number in enumerate(batch):
             cut = len(rows[number].token_ids) - int(lengths[number])
             places = [p - cut + len(prefix) - (place == "before") for p in rows[number].own]

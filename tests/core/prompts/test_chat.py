@@ -1,6 +1,12 @@
+import threading
+import time
+
 import pytest
 
+from dskd_core import interruption
 from dskd_core.decoder.tokenizer import Tokenizer
+from dskd_core.errors import ConfigError
+from dskd_core.prompts import rendering
 from dskd_core.prompts.chat import ChatFormat, messages, wording
 from dskd_core.prompts.exemplars import Pool
 from dskd_core.prompts.questions import Question
@@ -118,3 +124,59 @@ def test_a_passages_exemplar_comes_from_the_same_passage():
         (drawn,) = pool.draw(question, 1)
         assert drawn.paragraph == question.paragraph
         assert drawn.id != question.id
+
+
+FOR = "{% for i in range(99999) %}"
+HOSTILE = [
+    FOR * 4 + "{% endfor %}" * 4,
+    FOR + "{{ messages[0].content }} and more{% endfor %}",
+    "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
+    "{{ 'a' * 10**11 }}",
+    "{% set n = messages | length %}{{ 'a' * (n * 10**11) }}",
+    "{{ 'a' | center(10**11) }}",
+    "{{ '%99999999999d' % 1 }}",
+    "{{ 'a'.ljust(10**11) }}",
+    "{{ 10 ** (10 ** 9) }}",
+    "{% set n = namespace(s='a') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
+    "{% set n = namespace(s=[1]) %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{% endfor %}",
+    "{{ range(99999) | join(range(99999) | join) }}",
+    "{{ messages[0].content | replace('', 'x' * 99999) | replace('', 'x' * 99999) }}",
+]
+
+
+@pytest.mark.parametrize(
+    "template", [*HOSTILE[:4], *(pytest.param(t, marks=pytest.mark.slow) for t in HOSTILE[4:])]
+)
+def test_a_template_that_takes_too_much_is_refused_and_the_next_is_written(template, monkeypatch):
+    monkeypatch.setattr(rendering, "SECONDS", 1)
+    chat = [{"role": "user", "content": "Hello"}]
+    begun = time.monotonic()
+    with pytest.raises(ConfigError, match=r"^The chat template of t (needs|cannot).*; use a teach"):
+        rendering.render(template, {}, chat, "t")
+    assert time.monotonic() - begun < 30
+    assert rendering.render("{{ messages[0].content }}", {}, chat, "t") == "Hello"
+
+
+def test_a_template_at_work_ends_when_the_run_is_asked_to_stop():
+    timer = threading.Timer(0.5, interruption.request)
+    timer.start()
+    try:
+        with pytest.raises(interruption.Interrupted):
+            rendering.render(HOSTILE[0], {}, [{"role": "user", "content": "a"}], "t")
+    finally:
+        timer.join()
+        interruption.clear()
+
+
+def test_what_a_template_says_against_a_chat_is_told_with_its_owner():
+    chat = ChatFormat(Tokenizer(make_tokenizer(bos=False, template="{{ raise_exception('no') }}")))
+    with pytest.raises(ConfigError, match=r"TemplateError: no.*plain format"):
+        chat.text([{"role": "user", "content": "a"}])
+
+
+def test_a_chat_is_written_as_transformers_writes_it():
+    chat = chat_format(bos=True, template="{{ bos_token }}|{{ enable_thinking }}" + TEMPLATE)
+    turns = messages(choice(1, text="Ä\u2028?"), [choice(2)])
+    assert chat.text(turns) == chat.tokenizer.hf.apply_chat_template(
+        turns, tokenize=False, add_generation_prompt=True, enable_thinking=False
+    )

@@ -1,7 +1,8 @@
 """Log-likelihoods of continuations, with the states of what requests share computed once.
 
 The keys and values of a shared beginning are computed once and given to every row that begins with
-it, whose own tokens alone are then run:
+it, whose own tokens alone are then run. Beginnings of several lengths are padded, so that is done
+for models that bear a gap (decoder/padding.py); others run every row whole. The formula:
 
     log P(continuation | context) = sum over its tokens of log softmax(logits)[token]
 """
@@ -17,6 +18,7 @@ from torch import Tensor
 from dskd_core.decoder.batches import padded
 from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.head import Head
+from dskd_core.decoder.padding import bears_gap
 from dskd_core.evaluation.benchmarks.layout import Batch, Requests
 
 _LOGIT_BYTES = 256 << 20
@@ -81,10 +83,11 @@ class ContinuationScorer:
     def _states(self, inputs: _Inputs) -> Tensor:
         """Return the final states of the rows' own tokens, [n_rows, longest, d]."""
         device = self._model.device
+        begun = [len(inputs.beginnings[group]) for group in inputs.groups]
+        if not any(begun) or not bears_gap(self._model.model, _width(inputs)):
+            return self._states_of_whole(inputs, begun)
         ids = padded(inputs.rows, ()).to(device)
-        if not any(inputs.beginnings):
-            return self._model.states(ids)
-        n_before = torch.tensor([len(inputs.beginnings[g]) for g in inputs.groups], device=device)
+        n_before = torch.tensor(begun, device=device)
         cache, width = self._cache(inputs.beginnings, torch.tensor(inputs.groups, device=device))
         visible = torch.arange(width, device=device) < n_before[:, None]
         visible = torch.cat([visible, visible.new_ones(ids.shape)], dim=1)
@@ -97,6 +100,22 @@ class ContinuationScorer:
         )
         states: Tensor = output.last_hidden_state
         return states
+
+    def _states_of_whole(self, inputs: _Inputs, begun: list[int]) -> Tensor:
+        """Return the same without sharing anything: of models for which a gap is not exact."""
+        pairs = zip(inputs.rows, inputs.groups, strict=True)
+        whole = [
+            np.concatenate([np.array(inputs.beginnings[group], dtype=np.int32), row])
+            for row, group in pairs
+        ]
+        ids = padded(whole, ()).to(self._model.device)
+        states = self._model.states(ids, [len(row) for row in whole])
+        if not any(begun):
+            return states
+        own = states.new_zeros(len(whole), max(map(len, inputs.rows)), states.shape[2])
+        for line, (row, n_before) in enumerate(zip(inputs.rows, begun, strict=True)):
+            own[line, : len(row)] = states[line, n_before : n_before + len(row)]
+        return own
 
     def _cache(self, beginnings: list[_Tokens], rows: Tensor) -> tuple[Any, int]:
         """Return the keys and values of each row's beginning, and how many they are."""
@@ -126,6 +145,11 @@ class ContinuationScorer:
             logprobs.append(table.gather(1, label[:, None])[:, 0].double().cpu())
             greedy.append((table.argmax(dim=-1) == label).cpu())
         return torch.cat(logprobs), torch.cat(greedy)
+
+
+def _width(inputs: _Inputs) -> int:
+    """Return how many places of the cache a batch takes that shares beginnings."""
+    return max(map(len, inputs.beginnings)) + max(map(len, inputs.rows))
 
 
 def _inputs(requests: Requests, batch: Batch, max_tokens: int) -> _Inputs:
