@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dskd_core.config import CorpusConfig
+from dskd_core.corpus import hub
 from dskd_core.corpus.documents import Document, Reading, Wanted, every
 from dskd_core.corpus.mediawiki import read_mediawiki
 from dskd_core.errors import ConfigError, DataError
@@ -22,7 +23,7 @@ from dskd_core.samples import resolve
 from dskd_core.store import access, places
 from dskd_core.store.artifacts import fingerprint_of
 
-DATASET = "hf:"
+DATASET = hub.DATASET
 _COMPRESSION = r"(\.(gz|bz2|xz))?$"
 _BY_NAME = (
     ("mediawiki", re.compile(r"\.xml" + _COMPRESSION)),
@@ -107,8 +108,8 @@ def source_files(source: str) -> dict[str, Path]:
 def source_fingerprint(config: CorpusConfig) -> str:
     """Return what names the content of the source: hashes of its files, or a dataset's revision."""
     if is_dataset(config):
-        name, revision = _dataset_name(config)
-        return f"{DATASET}{name}@{revision}"
+        name, commit = hub.dataset_commit(config.source, "corpus.source")
+        return f"{DATASET}{name}@{commit}"
     files = source_files(config.source)
     return fingerprint_of({name: places.sha256_of_file(path) for name, path in files.items()})
 
@@ -206,36 +207,10 @@ def _read_parquet(
 
 
 def _read_dataset(config: CorpusConfig, reading: Reading, wanted: Wanted) -> Iterator[Document]:
-    name, revision = _dataset_name(config)
-    rows = _datasets().load_dataset(
-        name,
-        config.dataset_config,
-        split=config.dataset_split,
-        revision=revision,
-        streaming=True,
-    )
+    name, commit = hub.dataset_commit(config.source, "corpus.source")
+    rows = hub.dataset_rows(name, commit, config=config.dataset_config, split=config.dataset_split)
     for number, row in enumerate(rows, start=1):
         yield from _row_document(row, f"{name}:{number}", config, reading, wanted)
-
-
-def _datasets() -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise ConfigError(
-            "A Hugging Face dataset needs the package datasets; run: pip install dskd[hub]"
-        ) from error
-    return datasets
-
-
-def _dataset_name(config: CorpusConfig) -> tuple[str, str]:
-    """Return the dataset's name and the commit it stands at; ``hf:NAME@REVISION`` pins one."""
-    access.check_source(config.source, "corpus.source")
-    _datasets()
-    import huggingface_hub
-
-    name, _, revision = config.source.removeprefix(DATASET).partition("@")
-    return name, str(huggingface_hub.dataset_info(name, revision=revision or None).sha)
 
 
 def _row_document(

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import fsspec
 
 from dskd_core.config import CorpusConfig, PromptSourceConfig
+from dskd_core.corpus import hub
 from dskd_core.corpus.readers import DATASET, source_fingerprint
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.prompts.questions import Account, Question, Task
@@ -227,14 +228,9 @@ def _read_squad(path: Path, account: Account) -> Iterator[Question]:
 def _hub_questions(
     source: PromptSourceConfig, account: Account, split: Split
 ) -> Iterator[Question]:
-    import datasets
-
-    # The fingerprint is hf:NAME@COMMIT, so what is read is what the record names.
-    name, _, commit = content_fingerprint(source).removeprefix(DATASET).partition("@")
+    name, commit = hub.dataset_commit(source.uri, "uri")
     part = _HUB_SPLITS.get((source.task, split), split)
-    rows = datasets.load_dataset(
-        name, _HUB_CONFIGS.get(source.task), split=part, revision=commit, streaming=True
-    )
+    rows = hub.dataset_rows(name, commit, config=_HUB_CONFIGS.get(source.task), split=part)
     for number, row in enumerate(rows, start=1):
         yield from _hub_row(source.task, row, f"{part}:{number}", account)
 

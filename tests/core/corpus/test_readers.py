@@ -2,7 +2,6 @@ import bz2
 import gzip
 import json
 import sys
-import types
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -148,24 +147,6 @@ def test_a_dataset_without_its_package_is_refused_with_its_cure(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ConfigError, match=r"pip install dskd\[hub\]"):
         read("hf:wikitext")
-
-
-def test_a_dataset_streams_at_the_commit_its_name_stands_at(monkeypatch):
-    calls = []
-
-    def load_dataset(*args, **kwargs):
-        calls.append((args, kwargs))
-        return [{"text": "one", "id": "a"}, {"text": "two"}]
-
-    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
-    hub = types.SimpleNamespace(
-        dataset_info=lambda name, revision: types.SimpleNamespace(sha=f"commit-of-{revision}")
-    )
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    documents, _ = read("hf:org/name@v2", dataset_config="en", dataset_split="test")
-    assert [d.id for d in documents] == ["a", "org/name:2"]
-    settings = {"split": "test", "revision": "commit-of-v2", "streaming": True}
-    assert calls == [(("org/name", "en"), settings)]
 
 
 def test_the_sample_encyclopedia_strips_to_prose():
