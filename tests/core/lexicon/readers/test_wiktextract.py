@@ -84,7 +84,7 @@ def test_broken_lines_are_counted_with_their_numbers_and_the_rest_is_read(read):
 def test_gzip_is_read_and_a_truncated_one_refused(read):
     whole = gzip.compress(lines(*[HAPPY] * 50))
     assert len(read("wiktextract", whole, "a.jsonl.gz")[0]) == 150
-    with pytest.raises(DataError, match=r"b\.jsonl\.gz is a damaged gzip file after line \d+"):
+    with pytest.raises(DataError, match=r"b\.jsonl\.gz is damaged after line \d+"):
         read("wiktextract", whole[:-12], "b.jsonl.gz")
 
 
