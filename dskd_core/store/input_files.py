@@ -6,12 +6,15 @@ is passed over in pieces, counted by whoever reads, and a run can be stopped mea
 """
 
 import bz2
+import csv
 import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -30,6 +33,7 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 """Endings of the compressions that are read."""
 
 _PIECE_BYTES = 1 << 20
+_MAX_ROW_LINES = 100
 _XZ_BYTES = 128 << 20  # xz -9 takes 65 MiB
 _HEAD_BYTES = 262
 _TAR = slice(257, 262)
@@ -187,6 +191,13 @@ def lines_of(stream: BinaryIO, limit: int = MAX_LINE_BYTES) -> Iterator[bytes | 
         yield None
 
 
+def texts_of(stream: BinaryIO) -> Iterator[str | None]:
+    """Yield the lines of a UTF-8 file as ``lines_of`` does, what is not UTF-8 as U+FFFD."""
+    for number, line in enumerate(lines_of(stream)):
+        codec = "utf-8" if number else "utf-8-sig"
+        yield None if line is None else line.decode(codec, errors="replace")
+
+
 def read_within(stream: BinaryIO, limit: int = MAX_DOCUMENT_BYTES) -> bytes | None:
     """Return the rest of a stream, or None if it has more than ``limit`` bytes."""
     pieces, n_bytes = [], 0
@@ -197,3 +208,45 @@ def read_within(stream: BinaryIO, limit: int = MAX_DOCUMENT_BYTES) -> bytes | No
             return None
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def csv_rows(
+    lines: Iterable[str | None], delimiter: str = ","
+) -> Iterator[tuple[int, list[str] | None]]:
+    r"""Yield (number of its last line, cells) of CSV rows, None for cells that cannot be told.
+
+    A field in quotation marks may go on for some lines, if its row then has as many cells as the
+    first row. Otherwise somebody forgot to close it: its first line alone is left out, and not the
+    rows that follow. A line that is None, or one too long, is a row of None.
+
+    >>> list(csv_rows(['a,"b', 'c"', 'd,"e', 'f,g']))
+    [(2, ['a', 'b\nc']), (3, None), (4, ['f', 'g'])]
+    """
+    source, ahead, number, n_cells = iter(lines), deque[str | None](), 0, 0
+
+    def pending() -> Iterator[str]:
+        n_letters = 0
+        for place in range(_MAX_ROW_LINES):
+            if place == len(ahead) and n_letters < MAX_LINE_BYTES:
+                ahead.extend(islice(source, 1))
+            line = ahead[place] if place < len(ahead) else None
+            if line is None:
+                return
+            n_letters += len(line)
+            yield line + "\n"
+
+    while ahead or (ahead := deque(islice(source, 1))):
+        rows, cells, used = csv.reader(pending(), delimiter=delimiter, strict=True), None, 1
+        with suppress(csv.Error, StopIteration):
+            cells, used = next(rows), rows.line_num
+        if used > 1 and n_cells and cells is not None and len(cells) != n_cells:
+            cells, used = None, 1
+        first = ahead[0]
+        if cells is None and first is not None and first.count('"') % 2 == 0:
+            with suppress(csv.Error):  # marks inside a field, closed: taken as they stand
+                cells = next(csv.reader([first], delimiter=delimiter), [])
+        for _ in range(used):
+            ahead.popleft()
+        number += used
+        n_cells = n_cells or len(cells or ())
+        yield number, cells

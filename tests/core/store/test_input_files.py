@@ -48,9 +48,11 @@ def test_a_packed_file_is_read_whole_whatever_its_name(tmp_path, kind):
 def test_a_packed_file_that_breaks_off_is_refused(tmp_path, kind):
     whole = COMPRESS[kind](bytes(range(256)) * 9_000)
     (tmp_path / "a").write_bytes(whole[:-9])
-    with pytest.raises(DataError, match=r"/a is damaged.*download it again"):
-        with opened(tmp_path / "a") as stream:
-            stream.read()
+    with (
+        pytest.raises(DataError, match=r"/a is damaged.*download it again"),
+        opened(tmp_path / "a") as stream,
+    ):
+        stream.read()
 
 
 def archives():
@@ -66,9 +68,11 @@ def archives():
 @pytest.mark.parametrize(("kind", "file"), archives())
 def test_an_archive_is_refused_by_its_kind_with_a_cure(tmp_path, kind, file):
     (tmp_path / "a").write_bytes(file.getvalue())
-    with pytest.raises(DataError, match=rf"/a is a {kind} archive, which is not read; unpack it"):
-        with opened(tmp_path / "a"):
-            pass
+    with (
+        pytest.raises(DataError, match=rf"/a is a {kind} archive, which is not read; unpack it"),
+        opened(tmp_path / "a"),
+    ):
+        pass
 
 
 def test_an_xz_file_that_asks_for_gigabytes_is_refused(tmp_path):
@@ -78,9 +82,8 @@ def test_an_xz_file_that_asks_for_gigabytes_is_refused(tmp_path):
     packed[packed.index(b"\x21\x01", start) + 2] = 40  # a dictionary of 4 GiB less one byte
     packed[stop - 4 : stop] = zlib.crc32(packed[start : stop - 4]).to_bytes(4, "little")
     (tmp_path / "a").write_bytes(packed)
-    with pytest.raises(DataError, match=r"damaged.*[Mm]emory"):
-        with opened(tmp_path / "a") as stream:
-            stream.read()
+    with pytest.raises(DataError, match=r"damaged.*[Mm]emory"), opened(tmp_path / "a") as stream:
+        stream.read()
 
 
 @pytest.mark.parametrize("kind", ["bzip2", "zstandard"])
