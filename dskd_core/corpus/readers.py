@@ -1,40 +1,32 @@
 """Documents from MediaWiki XML, JSONL, Parquet, plain text and Hugging Face datasets."""
 
-import bz2
-import gzip
 import io
 import json
-import lzma
 import re
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dskd_core.config import CorpusConfig
+from dskd_core.corpus import hub
 from dskd_core.corpus.documents import Document, Reading, Wanted, every
 from dskd_core.corpus.mediawiki import read_mediawiki
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.samples import resolve
-from dskd_core.store import access, places
+from dskd_core.store import access, input_files, places
 from dskd_core.store.artifacts import fingerprint_of
 
-DATASET = "hf:"
-_COMPRESSION = r"(\.(gz|bz2|xz))?$"
+DATASET = hub.DATASET
+_COMPRESSION = r"(\.(gz|bz2|xz|zst|lz4))?$"
 _BY_NAME = (
     ("mediawiki", re.compile(r"\.xml" + _COMPRESSION)),
     ("jsonl", re.compile(r"\.(jsonl|ndjson)" + _COMPRESSION)),
     ("parquet", re.compile(r"\.(parquet|pq)$")),
     ("text", re.compile(r"\.(txt|text|md)" + _COMPRESSION)),
 )
-_COMPRESSED: tuple[tuple[bytes, Callable[[BinaryIO], Any]], ...] = (
-    (b"BZh", bz2.BZ2File),
-    (b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file)),
-    (b"\xfd7zXZ", lzma.LZMAFile),
-)
+_MARKER = re.compile(r"(.*/)?_(SUCCESS|metadata|common_metadata|(committed|started)_\d+)")
 _BATCH_ROWS = 256
 _SNIFFED_BYTES = 4096
 
@@ -63,16 +55,10 @@ def read_documents(
     files = source_files(config.source)
     reading.n_bytes_total = sum(path.stat().st_size for path in files.values())
     for name, path in files.items():
-        with path.open("rb") as file:
+        with path.open("rb") as file, input_files.damage_told(path):
             reading.file = file
             try:
                 yield from _read_file(file, name, len(files) == 1, config, reading, wanted)
-            except (EOFError, zlib.error, lzma.LZMAError, pa.ArrowInvalid) as error:
-                raise DataError(f"{path} is damaged ({error}); download it again.") from error
-            except OSError as error:
-                if error.errno is not None:  # the disk's failure, not the content's
-                    raise
-                raise DataError(f"{path} is damaged ({error}); download it again.") from error
             finally:
                 reading.file = None
         reading.n_bytes_closed += path.stat().st_size
@@ -107,8 +93,8 @@ def source_files(source: str) -> dict[str, Path]:
 def source_fingerprint(config: CorpusConfig) -> str:
     """Return what names the content of the source: hashes of its files, or a dataset's revision."""
     if is_dataset(config):
-        name, revision = _dataset_name(config)
-        return f"{DATASET}{name}@{revision}"
+        name, commit = hub.dataset_commit(config.source, "corpus.source")
+        return f"{DATASET}{name}@{commit}"
     files = source_files(config.source)
     return fingerprint_of({name: places.sha256_of_file(path) for name, path in files.items()})
 
@@ -133,10 +119,24 @@ def format_of(name: str, head: bytes) -> str | None:
 
 
 def _read_file(
-    file: BinaryIO, name: str, alone: bool, config: CorpusConfig, reading: Reading, wanted: Wanted
+    file: io.BufferedReader,
+    name: str,
+    alone: bool,
+    config: CorpusConfig,
+    reading: Reading,
+    wanted: Wanted,
 ) -> Iterator[Document]:
-    plain = _decompressed(file)
-    head = plain.peek(_SNIFFED_BYTES)[:_SNIFFED_BYTES]  # type: ignore[attr-defined]
+    if not alone and _MARKER.fullmatch(name):
+        reading.note("marker_file", name)
+        return
+    try:
+        plain = input_files.unpacked(file)
+    except input_files.UnreadError:
+        if alone:
+            raise
+        reading.note("unsupported_file", name)
+        return
+    head = plain.peek(_SNIFFED_BYTES)[:_SNIFFED_BYTES]
     form = format_of(name, head) if config.format == "auto" else config.format
     if form is None and alone and head:
         raise ConfigError(
@@ -152,32 +152,34 @@ def _read_file(
     elif form == "mediawiki":
         yield from read_mediawiki(_decoded(plain), name, reading, wanted)
     elif wanted(name):
-        yield Document(name, Path(name).stem, reading.clean(_decoded(plain).read(), name))
+        data = input_files.read_within(plain)
+        if data is None:
+            reading.note("long_document", name)
+        else:
+            yield Document(name, Path(name).stem, reading.clean(_text(data), name))
 
 
-def _decompressed(file: BinaryIO) -> BinaryIO:
-    magic = file.read(6)
-    file.seek(0)
-    for start, opener in _COMPRESSED:
-        if magic.startswith(start):
-            return io.BufferedReader(opener(file), 1 << 20)
-    return file
-
-
-def _decoded(stream: BinaryIO) -> TextIO:
+def _decoded(stream: io.BufferedReader) -> TextIO:
     # Bytes that are not UTF-8 become lone surrogates, which Reading.clean counts and replaces.
     return io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="\n")
 
 
+def _text(data: bytes) -> str:
+    return data.decode("utf-8-sig", errors="surrogateescape")
+
+
 def _read_jsonl(
-    stream: BinaryIO, name: str, config: CorpusConfig, reading: Reading, wanted: Wanted
+    stream: io.BufferedReader, name: str, config: CorpusConfig, reading: Reading, wanted: Wanted
 ) -> Iterator[Document]:
-    for number, line in enumerate(_decoded(stream), start=1):
+    for number, line in enumerate(input_files.lines_of(stream), start=1):
         place = f"{name}:{number}"
+        if line is None:
+            reading.note("long_line", place)
+            continue
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(_text(line))
         except (ValueError, RecursionError):
             reading.note("broken_line", place)
             continue
@@ -188,7 +190,7 @@ def _read_jsonl(
 
 
 def _read_parquet(
-    file: BinaryIO, name: str, config: CorpusConfig, reading: Reading, wanted: Wanted
+    file: io.BufferedReader, name: str, config: CorpusConfig, reading: Reading, wanted: Wanted
 ) -> Iterator[Document]:
     table = pq.ParquetFile(file)
     columns = table.schema_arrow.names
@@ -206,36 +208,10 @@ def _read_parquet(
 
 
 def _read_dataset(config: CorpusConfig, reading: Reading, wanted: Wanted) -> Iterator[Document]:
-    name, revision = _dataset_name(config)
-    rows = _datasets().load_dataset(
-        name,
-        config.dataset_config,
-        split=config.dataset_split,
-        revision=revision,
-        streaming=True,
-    )
+    name, commit = hub.dataset_commit(config.source, "corpus.source")
+    rows = hub.dataset_rows(name, commit, config=config.dataset_config, split=config.dataset_split)
     for number, row in enumerate(rows, start=1):
         yield from _row_document(row, f"{name}:{number}", config, reading, wanted)
-
-
-def _datasets() -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise ConfigError(
-            "A Hugging Face dataset needs the package datasets; run: pip install dskd[hub]"
-        ) from error
-    return datasets
-
-
-def _dataset_name(config: CorpusConfig) -> tuple[str, str]:
-    """Return the dataset's name and the commit it stands at; ``hf:NAME@REVISION`` pins one."""
-    access.check_source(config.source, "corpus.source")
-    _datasets()
-    import huggingface_hub
-
-    name, _, revision = config.source.removeprefix(DATASET).partition("@")
-    return name, str(huggingface_hub.dataset_info(name, revision=revision or None).sha)
 
 
 def _row_document(
@@ -244,6 +220,9 @@ def _row_document(
     text, name, title = row.get(config.text_field), row.get(config.id_field), row.get("title")
     if not isinstance(text, str):
         reading.note("no_text", place)
+        return
+    if len(text) > input_files.MAX_DOCUMENT_BYTES:
+        reading.note("long_document", place)
         return
     name = reading.clean(str(name), place) if name not in (None, "") else place
     if wanted(name):

@@ -10,6 +10,7 @@ windows.zarr        token_ids  int32   all documents end to end, the prefix not 
 documents.parquet   document int32, document_id, title, n_tokens int32, heldout bool, key uint64
 """
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,9 @@ from dskd_core.store.arrays import new_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 
 STAGE = "corpus"
+LEFT_OUT_FILES = ("unknown_file", "unsupported_file")
+MAX_NAMES = 10
+_log = logging.getLogger(__name__)
 _CHUNK_ITEMS = 4 << 20  # 16 MiB of token ids
 
 
@@ -191,6 +195,15 @@ def _fill(
         "n_tokens": int(lengths.sum()),
         "n_heldout_tokens": int(lengths[heldout].sum()),
     }
+    if n_files := sum(reading.counts[code] for code in LEFT_OUT_FILES):
+        draft.counts["n_files_left_out"] = n_files
+        names = [name for code in LEFT_OUT_FILES for name in reading.places.get(code, ())]
+        _log.warning(
+            "The corpus %s: %d files are left out (%s), being in no format that is read.",
+            config.source,
+            n_files,
+            ", ".join(map(repr, names[:MAX_NAMES])),
+        )
     draft.report |= reading.report()
 
 

@@ -5,6 +5,7 @@ import unicodedata
 
 MAX_LETTERS = 60
 MAX_PARTS = 5
+MAX_MARKS = 200
 _MARKUP = re.compile(r"[<>{}\[\]|=\\_/@#*^~+:;\"()!?]|https?|\.\.\.|…")
 # Most words by far: letters, with single spaces, hyphens and apostrophes between them.
 _PLAIN = re.compile(r"(?=.{1,60}\Z)[A-Za-z]+(?:-[A-Za-z]+|'[A-Za-z]+)*(?: [A-Za-z]+){0,4}")
@@ -15,13 +16,25 @@ _EDGES = "- ,.'’‘“”"
 def tidy(text: str) -> str:
     r"""Return ``text`` in NFC with single spaces and none at its ends.
 
+    A text with more than ``MAX_MARKS`` combining marks in a row is left as it is.
+
     >>> tidy("  cafe\u0301   noir ")
     'café noir'
     """
     if text.isalpha() and text.isascii():
         return text
     plain = " ".join(text.split())
-    return plain if plain.isascii() else unicodedata.normalize("NFC", plain)
+    return plain if plain.isascii() or _is_stacked(plain) else unicodedata.normalize("NFC", plain)
+
+
+def _is_stacked(text: str) -> bool:
+    """Say whether so many marks stand on one letter that sorting them would be quadratic."""
+    n_marks = 0
+    for letter in text if len(text) > MAX_MARKS else "":
+        n_marks = n_marks + 1 if unicodedata.combining(letter) else 0
+        if n_marks > MAX_MARKS:
+            return True
+    return False
 
 
 def clean(text: str) -> tuple[str, str | None]:

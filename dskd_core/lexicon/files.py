@@ -1,23 +1,18 @@
-"""Bytes and lines of plain and gzipped files, with refusals that name the file and the line."""
+"""Bytes and lines of plain and compressed files, with refusals that name the file and the line."""
 
-import gzip
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
-from isal import igzip
-from isal.igzip_lib import IsalError
-
+from dskd_core import interruption
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.lexicon.rows import Source
 from dskd_core.samples import resolve
-from dskd_core.store import access, places
+from dskd_core.store import access, input_files, places
 
 BLOCK_BYTES = 1 << 20
-_GZIP_MAGIC = b"\x1f\x8b"
-# The stubs of isal declare the error as a value.
-_DAMAGED = (EOFError, gzip.BadGzipFile, cast(type[Exception], IsalError))
+MAX_LINE_BYTES = input_files.MAX_LINE_BYTES
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -55,15 +50,16 @@ def files_of(path: Path, files: tuple[str, ...]) -> list[Path]:
 
 
 def byte_ranges(path: Path, shard_bytes: int) -> list[tuple[int, int]]:
-    """Cut a file at line ends into ranges of about ``shard_bytes``; a gzip file is one range."""
+    """Cut a file at line ends into ranges of about ``shard_bytes``; a packed file is one range."""
     size = path.stat().st_size
     bounds = [0]
     with path.open("rb") as file:
-        if file.read(2) == _GZIP_MAGIC:
+        if input_files.is_compressed(file):
             return [(0, size)]
         while bounds[-1] + shard_bytes < size:
             file.seek(bounds[-1] + shard_bytes - 1)
-            file.readline()
+            while (line := file.readline(BLOCK_BYTES)) and not line.endswith(b"\n"):
+                interruption.check()
             bounds.append(file.tell())
     if bounds[-1] < size:
         bounds.append(size)
@@ -73,46 +69,65 @@ def byte_ranges(path: Path, shard_bytes: int) -> list[tuple[int, int]]:
 def blocks_of(source: Source) -> Iterator[bytes]:
     """Yield the whole lines of a source in blocks of about ``BLOCK_BYTES``, each ending in a LF.
 
-    Whoever takes a block adds its lines to ``report.n_lines``. A byte order mark is dropped.
+    Whoever takes a block adds its lines to ``report.n_lines``. A byte order mark is dropped. A line
+    of more than ``MAX_LINE_BYTES`` is passed over in pieces and counted as long_line.
 
     Raises:
-        DataError: if a gzip stream is damaged or ends too early: half a lexicon is not read as if
+        DataError: if a packed file is damaged or ends too early: half a lexicon is not read as if
             it were whole.
     """
-    with source.path.open("rb") as raw:
-        zipped = raw.read(2) == _GZIP_MAGIC
-        raw.seek(source.start)
-        stream = cast(BinaryIO, igzip.IGzipFile(fileobj=raw)) if zipped else raw
-        told, rest, mark = source.start, b"", b"" if source.start else _BOM
-        try:
-            while data := stream.read(_most(raw, zipped, source)):
-                source.advance(raw.tell() - told)
-                told = raw.tell()
-                cut = data.rfind(b"\n") + 1
-                if not cut:
-                    rest += data
-                    continue
-                yield (rest + data[:cut]).removeprefix(mark)
-                rest, mark = data[cut:], b""
-        except _DAMAGED as error:
-            line = source.report.n_lines
-            raise DataError(
-                f"{source.path} is a damaged gzip file after line {line} ({error}); "
-                "download it again."
-            ) from error
-    if rest:
+    mark = b"" if source.start else _BOM
+    pieces, n_bytes, is_long = [b""], 0, False
+    for read in _read(source):
+        data, end = read, read.find(b"\n")
+        n_bytes += len(data) if end < 0 else end
+        is_long = is_long or n_bytes > MAX_LINE_BYTES
+        if is_long:
+            pieces.clear()
+        if end < 0:
+            if not is_long:
+                pieces.append(data)
+            continue
+        if is_long:
+            source.report.n_lines += 1
+            source.report.count("long_line", source.report.n_lines)
+            data, is_long = data[end + 1 :], False
+        cut = data.rfind(b"\n") + 1
+        if block := b"".join(pieces) + data[:cut]:
+            yield block.removeprefix(mark)
+        pieces, n_bytes, mark = [data[cut:]], len(data) - cut, b""
+    if is_long:
+        source.report.n_lines += 1
+        source.report.count("long_line", source.report.n_lines)
+    elif rest := b"".join(pieces):
         yield rest.removeprefix(mark) + b"\n"
 
 
+def _read(source: Source) -> Iterator[bytes]:
+    """Yield the bytes of a source, unpacked, and tell how far the file is read."""
+    with source.path.open("rb") as raw:
+        packed = input_files.is_compressed(raw)
+        told = source.start
+        with input_files.damage_told(source.path, lambda: f" after line {source.report.n_lines}"):
+            stream = input_files.unpacked(raw)
+            if not packed:
+                raw.seek(source.start)
+            while data := stream.read(_most(raw, packed, source)):
+                interruption.check()
+                source.advance(raw.tell() - told)
+                told = raw.tell()
+                yield data
+
+
 def lines_of(source: Source) -> Iterator[tuple[int, bytes]]:
-    """Yield (line number from 1, line without its end) of a plain or gzipped file."""
+    """Yield (line number from 1, line without its end) of a plain or packed file."""
     for block in blocks_of(source):
         for line in block.split(b"\n")[:-1]:
             source.report.n_lines += 1
             yield source.report.n_lines, line.rstrip(b"\r")
 
 
-def _most(raw: BinaryIO, zipped: bool, source: Source) -> int:
-    if zipped or source.stop is None:
+def _most(raw: BinaryIO, packed: bool, source: Source) -> int:
+    if packed or source.stop is None:
         return BLOCK_BYTES
     return min(BLOCK_BYTES, source.stop - raw.tell())

@@ -25,7 +25,7 @@ from dskd_core.corpus.tokenized import take_documents
 from dskd_core.decoder.tokenizer import Tokenizer
 from dskd_core.embeddings.census import take_census
 from dskd_core.errors import ConfigError
-from dskd_core.store import places
+from dskd_core.store import input_files, places
 
 FloatArray = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ TEXT_SHARE_OF_DUMP = 0.5
 """Share of a MediaWiki dump that is left as text."""
 TOKENS_PER_DOCUMENT = 700
 """Mean of English Wikipedia; only the count of short last windows depends on it."""
-_COMPRESSED = (".gz", ".bz2", ".xz", ".parquet", ".pq")
+_COMPRESSED = (*input_files.COMPRESSED, ".parquet", ".pq")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ LICENCES: dict[Task, str] = {
 
 DIRTY = {
     "broken_line": "a line that is not JSON",
+    "long_line": "a line of more bytes than dskd reads of one",
+    "open_quote": "a csv row whose quotation marks are not closed",
     "not_an_object": "a line or an entry that is JSON but no object",
     "missing_field": "a row without an id, a question or two choices",
     "bad_answer": "a row whose answer is none of its choices",

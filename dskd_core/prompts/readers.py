@@ -10,22 +10,19 @@ A folder gives the files of the asked split, told by the first of train, dev, va
 path below it, so that ``auxiliary_train/mc_test.csv`` is a training file.
 """
 
-import csv
-import io
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import fsspec
-
 from dskd_core.config import CorpusConfig, PromptSourceConfig
+from dskd_core.corpus import hub
 from dskd_core.corpus.readers import DATASET, source_fingerprint
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.prompts.questions import Account, Question, Task
 from dskd_core.prompts.rows import Row, choice_row, mmlu_row, objects_in, piqa_row, squad_row
-from dskd_core.store import access, places
+from dskd_core.store import access, input_files, places
 from dskd_core.store.artifacts import fingerprint_of
 
 Split = Literal["train", "validation", "test"]
@@ -34,7 +31,7 @@ _SPLIT_NAMES = {"train": "train", "dev": "validation", "val": "validation", "tes
 _SPLIT = re.compile(r"(?<![a-z])(train|dev|val|test)(?:id(?:ation)?)?(?![a-z])")
 _SUFFIX = re.compile(r"_(dev|val|test)$")
 _EXTENSIONS: dict[Task, str] = {"mmlu": ".csv", "squad": ".json"}
-_COMPRESSIONS = ("", ".gz", ".bz2", ".xz")
+_COMPRESSIONS = ("", *input_files.COMPRESSED)
 _HUB_CONFIGS: dict[Task, str] = {"arc": "ARC-Challenge", "mmlu": "all", "squad": "squad_v2"}
 _HUB_SPLITS: dict[tuple[Task, Split], str] = {
     ("mmlu", "train"): "auxiliary_train",
@@ -132,18 +129,15 @@ def _questions(source: PromptSourceConfig, account: Account, split: Split) -> It
                     yield from choice_row(source.task, row, place, account)
 
 
-def _text(path: Path) -> io.TextIOBase:
-    opened = fsspec.open(
-        str(path), "rt", compression="infer", encoding="utf-8-sig", errors="replace", newline=""
-    )
-    return opened.open()  # type: ignore[no-any-return]
-
-
 def _lines(path: Path, account: Account) -> Iterator[tuple[str, Row | None]]:
     """Yield every line's place and object, None where it is dirty: labels count lines."""
-    with _text(path) as lines:
-        for number, line in enumerate(lines, start=1):
+    with input_files.opened(path) as stream:
+        for number, line in enumerate(input_files.texts_of(stream), start=1):
             place = f"{path.name.partition('.')[0]}:{number}"
+            if line is None:
+                account.note("long_line", place)
+                yield place, None
+                continue
             if not line.strip():
                 continue
             try:
@@ -160,23 +154,22 @@ def _lines(path: Path, account: Account) -> Iterator[tuple[str, Row | None]]:
 
 def _read_mmlu(path: Path, stem: str, account: Account) -> Iterator[Question]:
     subject = _SUFFIX.sub("", stem.rpartition("/")[2])
-    with _text(path) as file:
-        rows = csv.reader(file)
-        try:
-            number = 0
-            for cells in rows:
-                header = rows.line_num == 1 and cells and cells[-1].strip().lower() == "answer"
-                if header or not any(cell.strip() for cell in cells):
-                    continue
-                number += 1
-                name = f"{stem}:{number}"
-                if len(cells) < 4:
-                    account.note("wrong_columns", f"mmlu/{name}")
-                    continue
-                text, *choices, key = cells
-                yield from mmlu_row(subject, text, choices, key, name, account)
-        except csv.Error as error:
-            raise DataError(f"{path} is no csv ({error}); download it again.") from error
+    with input_files.opened(path) as stream:
+        count = 0
+        for number, cells in input_files.csv_rows(input_files.texts_of(stream)):
+            if cells is None:
+                account.note("open_quote", f"mmlu/{stem} line {number}")
+                continue
+            header = number == 1 and cells and cells[-1].strip().lower() == "answer"
+            if header or not any(cell.strip() for cell in cells):
+                continue
+            count += 1
+            name = f"{stem}:{count}"
+            if len(cells) < 4:
+                account.note("wrong_columns", f"mmlu/{name}")
+                continue
+            text, *choices, key = cells
+            yield from mmlu_row(subject, text, choices, key, name, account)
 
 
 def _labels_file(source: PromptSourceConfig, path: Path) -> Path | None:
@@ -212,9 +205,14 @@ def _read_piqa(path: Path, stem: str, labels: Path | None, account: Account) -> 
 
 
 def _read_squad(path: Path, account: Account) -> Iterator[Question]:
-    with _text(path) as file:
+    with input_files.opened(path) as stream:
+        data = input_files.read_within(stream)
+        if data is None:
+            raise DataError(
+                f"{path} has more than {input_files.MAX_DOCUMENT_BYTES:,} bytes; give SQuAD's file."
+            )
         try:
-            articles = json.load(file)["data"]
+            articles = json.loads(data.decode("utf-8-sig", errors="replace"))["data"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{path} is no SQuAD file ({error!r}); download it again.") from error
     for article in objects_in(articles):
@@ -227,14 +225,9 @@ def _read_squad(path: Path, account: Account) -> Iterator[Question]:
 def _hub_questions(
     source: PromptSourceConfig, account: Account, split: Split
 ) -> Iterator[Question]:
-    import datasets
-
-    # The fingerprint is hf:NAME@COMMIT, so what is read is what the record names.
-    name, _, commit = content_fingerprint(source).removeprefix(DATASET).partition("@")
+    name, commit = hub.dataset_commit(source.uri, "uri")
     part = _HUB_SPLITS.get((source.task, split), split)
-    rows = datasets.load_dataset(
-        name, _HUB_CONFIGS.get(source.task), split=part, revision=commit, streaming=True
-    )
+    rows = hub.dataset_rows(name, commit, config=_HUB_CONFIGS.get(source.task), split=part)
     for number, row in enumerate(rows, start=1):
         yield from _hub_row(source.task, row, f"{part}:{number}", account)
 

@@ -101,7 +101,8 @@ def check_writable(uri: str, what: str = "") -> str:
 def check_source(source: str, what: str = "") -> None:
     """Check what a setting reads from: a place, a sample, or a name on the hub.
 
-    A name such as ``owner/model`` is one on the hub only where no such path is here.
+    ``hf:NAME`` is one on the hub whatever is here. A name such as ``owner/model`` is one on the hub
+    only where no such path is here.
 
     Raises:
         ConfigError: if it is a place that may not be read, or no name.
@@ -115,7 +116,7 @@ def check_source(source: str, what: str = "") -> None:
                 f"{what or 'The source'} {source!r} names no dataset of the hub; give "
                 f"{DATASET}NAME, {DATASET}OWNER/NAME or, for files, their path."
             )
-        source = name
+        return
     if _HUB_NAME.fullmatch(source) and not os.path.lexists(source):
         return
     check_readable(source, what)

@@ -7,11 +7,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from dskd_core.errors import DataError
+from dskd_core.store import input_files
+
 Part = Literal["train", "test"]
 
 DIRTY = {
     "wrong_columns": "a row has too few columns",
     "broken_line": "a line is not the JSON object it should be",
+    "long_line": "a line of more bytes than dskd reads of one",
+    "open_quote": "a CSV row whose quotation marks are not closed",
     "bad_index": "the place of the word is no place in the sentence",
     "word_not_found": "the word is not marked and not in the sentence",
     "word_ambiguous": "the word is not marked and stands in the sentence more than once",
@@ -151,9 +156,20 @@ def _parted(items: Sequence[Item], train_share: float) -> list[Item]:
 
 
 def lines_of(path: Path) -> list[str]:
-    """Return the lines of a text file, split at line feeds alone.
+    """Return the lines of a text file, packed or not, split at line feeds alone.
 
     ``str.splitlines`` also splits at U+2028, U+0085 and form feeds, which are part of the text.
+
+    Raises:
+        DataError: if a line is longer than any is read: the files beside it count lines too.
     """
-    lines = path.read_bytes().decode("utf-8-sig").split("\n")
-    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+    found = []
+    with input_files.opened(path) as stream:
+        for number, line in enumerate(input_files.lines_of(stream), start=1):
+            if line is None:
+                raise DataError(
+                    f"Line {number} of {path} has more than {input_files.MAX_LINE_BYTES:,} bytes; "
+                    "cut it or take it out."
+                )
+            found.append(line.decode("utf-8-sig" if number == 1 else "utf-8", errors="replace"))
+    return found

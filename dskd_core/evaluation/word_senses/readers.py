@@ -13,22 +13,22 @@
 Which files of a folder are read, and what for, is said in ``files.py``.
 """
 
-import csv
 import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from dskd_core.config import TaggedSourceConfig
 from dskd_core.errors import DataError
 from dskd_core.evaluation.word_senses import wordnet
 from dskd_core.evaluation.word_senses.files import CLASSES, files_of, gold_of
 from dskd_core.evaluation.word_senses.items import Context, Dirt, Item, Part, lines_of, settled
+from dskd_core.store import input_files
 
-_MARKED = re.compile(r"<b>(.+?)</b>|\[\[(.+?)\]\]", re.DOTALL)
+_MARKS = (("<b>", "</b>"), ("[[", "]]"))
+_MAX_DIGITS = 9
+_MAX_WORD = 200  # letters; looking a word up costs its length at every place of a sentence
 _NAMES = {
     "word": ("word", "lemma", "target"),
     "sense": ("sense", "label", "sense_id", "gold"),
@@ -89,10 +89,16 @@ def _labelled_lines(path: Path) -> Iterator[tuple[int, str, str]]:
 def _word_at(word: str, sentence: str, index: str) -> Context | None:
     """Return the context of the ``index``-th of the words between spaces, None if there is none."""
     words = list(re.finditer(r"\S+", sentence))
-    if not index.isdecimal() or int(index) >= len(words):
+    place = _number(index)
+    if place is None or place >= len(words):
         return None
-    found = words[int(index)]
+    found = words[place]
     return Context(word, sentence, found.start(), found.end())
+
+
+def _number(text: str) -> int | None:
+    """Return the number a text writes in a few digits, None if it is none."""
+    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None
 
 
 def _read_wic(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]:
@@ -139,32 +145,30 @@ def _read_coarse(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item
 def _rows(path: Path, name: str, dirt: Dirt, columns: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
     """Yield (place, row) of a table or JSONL file, columns under our names for them."""
     known = {alias: own for own in columns for alias in _NAMES[own]}
-    with fsspec.open(
-        str(path), "rt", compression="infer", encoding="utf-8-sig", errors="replace", newline=""
-    ) as file:
-        if ".jsonl" in path.name.lower():
-            for number, line in enumerate(file, start=1):
-                row = _json_object(line)
+    is_jsonl, is_csv = (ending in path.name.lower() for ending in (".jsonl", ".csv"))
+    names: list[str] = []
+    with input_files.opened(path) as stream:
+        lines = input_files.texts_of(stream)
+        if is_jsonl:
+            for number, line in enumerate(lines, start=1):
+                row = _json_object(line) if line is not None else None
                 if row is not None:
                     yield f"{name}:{number}", {known.get(k, k): v for k, v in row.items()}
-                elif line.strip():
-                    dirt.note("broken_line", f"{name}:{number}")
+                elif line is None or line.strip():
+                    dirt.note("long_line" if line is None else "broken_line", f"{name}:{number}")
             return
-        is_csv = ".csv" in path.name.lower()
-        lines = csv.reader(
-            file, delimiter="," if is_csv else "\t", quoting=csv.QUOTE_MINIMAL if is_csv else 3
-        )
-        names: list[str] = []
-        for cells in lines:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not names:
-                header = [known.get(cell.strip().lower(), "") for cell in cells]
-                names = header if any(header) else list(columns)
-                if any(header):
-                    continue
-            # A row that is too short lacks its last columns.
-            yield f"{name}:{lines.line_num}", dict(zip(names, cells, strict=False))
+        tabbed = ((n, line and line.split("\t")) for n, line in enumerate(lines, start=1))
+        for number, cells in input_files.csv_rows(lines) if is_csv else tabbed:
+            if cells is None:
+                dirt.note("open_quote" if is_csv else "long_line", f"{name}:{number}")
+            elif any(cell.strip() for cell in cells):
+                if not names:
+                    header = [known.get(cell.strip().lower(), "") for cell in cells]
+                    names = header if any(header) else list(columns)
+                    if any(header):
+                        continue
+                # A row that is too short lacks its last columns.
+                yield f"{name}:{number}", dict(zip(names, cells, strict=False))
 
 
 def _json_object(line: str) -> Row | None:
@@ -199,19 +203,41 @@ def _placed(word: str, sentence: str, row: Row, dirt: Dirt, place: str) -> Conte
         for key in ("start", "stop")
     )
     if start or stop:
-        if start.isdecimal() and stop.isdecimal() and int(start) < int(stop) <= len(sentence):
-            return Context(word, sentence, int(start), int(stop))
+        first, last = _number(start), _number(stop)
+        if first is not None and last is not None and first < last <= len(sentence):
+            return Context(word, sentence, first, last)
         dirt.note("bad_index", place)
         return None
-    if marked := _MARKED.search(sentence):
-        shown = marked[1] or marked[2]
-        before, after = sentence[: marked.start()], sentence[marked.end() :]
-        return Context(word, before + shown + after, len(before), len(before) + len(shown))
+    if marked := _marked(sentence):
+        return Context(word, *marked)
+    if len(word) > _MAX_WORD:
+        dirt.note("word_not_found", place)
+        return None
     found = list(re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", sentence, re.IGNORECASE))
     if len(found) != 1:
         dirt.note("word_ambiguous" if found else "word_not_found", place)
         return None
     return Context(word, sentence, found[0].start(), found[0].end())
+
+
+def _marked(sentence: str) -> tuple[str, int, int] | None:
+    """Return a sentence without the first mark of a word in it, and where that word stands.
+
+    >>> _marked("two <b>banks</b> of it"), _marked("no [[mark")
+    (('two banks of it', 4, 9), None)
+    """
+    found = []
+    for opening, closing in _MARKS:
+        start = sentence.find(opening)
+        # If the first mark is not closed, no later one is. A marked word has one letter or more.
+        stop = sentence.find(closing, start + len(opening) + 1) if start >= 0 else -1
+        if stop >= 0:
+            found.append((start, stop, opening, closing))
+    if not found:
+        return None
+    start, stop, opening, closing = min(found)
+    shown = sentence[start + len(opening) : stop]
+    return sentence[:start] + shown + sentence[stop + len(closing) :], start, start + len(shown)
 
 
 def _read_pairs(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]:

@@ -18,14 +18,14 @@ from dskd_core.lexicon.registry import reader
 from dskd_core.lexicon.rows import PairRow, Source
 
 MAX_ITEM_PARTS = 4
+MAX_PARAGRAPH = 1 << 20  # letters; Roget's own longest has some thousands
 _POS = {"N": "noun", "V": "verb", "Adj": "adj", "Adv": "adv", "Phr": "phrase", "Int": "intj"}
-_HEAD = re.compile(
-    r"^\s*#?(?P<number>\d+[a-z]?)\.\s*(?P<name>[^;]*?)\s*--\s*(?=(?:N|V|Adj|Adv|Phr|Int)\.)"
-)
+_NUMBER = re.compile(r"\s*#?(\d+[a-z]?)\.\s*")
+_DASHES = re.compile(r"--\s*+(?=(?:N|V|Adj|Adv|Phr|Int)\.)")
 _MARK = re.compile(r"\s*(N|V|Adj|Adv|Phr|Int)\.\s+")
 _SEE = re.compile(
-    r"&c\.?\s*(?:\([^)]*\))?\s*(?:\d+[a-z]?|(?:n|v|adj|adv|phr|int)\.*(?=[\s,;.\]]|$))?"
-    r"(?:\s*\([^)]*\))?(\s*\[[^\]]*\])?"
+    r"&c\.?\s*+(?:\([^)]{0,200}+\))?\s*+(?:\d+[a-z]?|(?:n|v|adj|adv|phr|int)\.*(?=[\s,;.\]]|$))?"
+    r"(?:\s*+\([^)]{0,200}+\))?(\s*+\[[^\]]{0,200}+\])?"
 )
 _NOTE = re.compile(r"\[([^\]]*)\]?")
 _ASIDE = re.compile(r"\([^)]*\)")
@@ -48,6 +48,14 @@ _FOREIGN = {
 _DAGGERS = "|†^"
 
 
+class Head(NamedTuple):
+    """What begins a section: its number, its name, and where its text starts in the line."""
+
+    number: str
+    name: str
+    stop: int
+
+
 class Paragraph(NamedTuple):
     """A run of semicolon groups under one head and part of speech."""
 
@@ -62,7 +70,8 @@ def read_pairs(source: Source) -> Iterator[PairRow]:
 
     A group of n words gives each of its pairs the weight 2 / n, so a pair that stands alone
     weighs 1 and no long list outweighs it. Counted: foreign, obsolete, quotation, long_item,
-    oversized_group, phrase_paragraph, and the codes of ``cleaning.fault_of``.
+    oversized_group, phrase_paragraph, long_paragraph, broken_entity and not_utf8 (with lines), and
+    the codes of ``cleaning.fault_of``.
 
     Raises:
         DataError: if no head is found.
@@ -70,6 +79,9 @@ def read_pairs(source: Source) -> Iterator[PairRow]:
     n_paragraphs = 0
     for paragraph in _paragraphs(source):
         n_paragraphs += 1
+        if len(paragraph.text) > MAX_PARAGRAPH:
+            source.report.count("long_paragraph")
+            continue
         if paragraph.pos == "phrase":
             source.report.count("phrase_paragraph")
             continue
@@ -83,39 +95,61 @@ def read_pairs(source: Source) -> Iterator[PairRow]:
 
 
 def _paragraphs(source: Source) -> Iterator[Paragraph]:
-    head, pos, text, after_blank = "", "", "", False
+    head, pos, after_blank = "", "", False
+    parts: list[str] = []
     for number, raw in lines_of(source):
         line = _decode(raw, number, source)
-        start = _HEAD.match(line)
-        mark = _MARK.match(line, start.end() if start else 0)
-        indented = line[:1] in (" ", "\t")
-        ends = start or mark or indented or not line.strip() or line.lstrip().startswith("***")
-        if ends and text:
-            yield Paragraph(head, pos, text)
-            text = ""
+        start = _head_of(line)
+        mark = _MARK.match(line, start.stop if start else 0)
+        is_blank = not line or line.isspace()
+        ends = start or mark or is_blank or line[0] in " \t" or line.lstrip().startswith("***")
+        if ends and parts:
+            yield Paragraph(head, pos, "".join(parts))
+            parts = []
         if line.lstrip().startswith("***"):
             pos = ""
         if start:
-            head = f"{start['number']} {_NOTE.sub('', start['name']).strip(' .')}"
+            head = f"{start.number} {_NOTE.sub('', start.name).strip(' .')}"
             source.report.count("heads")
         if mark and head:
             pos = _POS[mark[1]]
         # After a blank line the text is a section title, until a head or a mark begins again.
         is_title = after_blank and not (start or mark)
-        after_blank = not line.strip() or is_title
-        if head and pos and line.strip() and not is_title:
-            body = line[mark.end() :] if mark else line.strip()
-            text = text + body if text.endswith("-") else f"{text} {body}".strip()
-    if text:
-        yield Paragraph(head, pos, text)
+        after_blank = is_blank or is_title
+        if head and pos and not is_blank and not is_title:
+            body = line[mark.end() if mark else 0 :].strip()
+            if body:
+                joint = " " if parts and not parts[-1].endswith("-") else ""
+                parts.append(joint + body)
+    if parts:
+        yield Paragraph(head, pos, "".join(parts))
+
+
+def _head_of(line: str) -> Head | None:
+    """Return the head a line begins with, in time linear in its length.
+
+    >>> _head_of("#420. Light [of day] -- N. light, ray")
+    Head(number='420', name='Light [of day]', stop=24)
+    """
+    number = _NUMBER.match(line)
+    dashes = _DASHES.search(line, number.end()) if number else None
+    if number is None or dashes is None:
+        return None
+    name = line[number.end() : dashes.start()]
+    return None if ";" in name else Head(number[1], name.rstrip(), dashes.end())
 
 
 def _decode(raw: bytes, number: int, source: Source) -> str:
     try:
-        return html.unescape(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
     except UnicodeDecodeError:
         source.report.count("not_utf8", number)
-        return html.unescape(raw.decode("latin-1"))
+        text = raw.decode("latin-1")
+    try:
+        return html.unescape(text)
+    except ValueError:  # a character's number of thousands of digits
+        source.report.count("broken_entity", number)
+        return text
 
 
 def _groups(paragraph: Paragraph, source: Source) -> Iterator[list[tuple[str, str]]]:
@@ -123,7 +157,8 @@ def _groups(paragraph: Paragraph, source: Source) -> Iterator[list[tuple[str, st
     text = _SEE.sub(r"\1,", paragraph.text)
     # A semicolon or comma inside a note separates nothing.
     text = _NOTE.sub(lambda note: "[" + re.sub(r"[,;]", " ", note[1]) + "]", text)
-    text = _ASIDE.sub(" ", text)
+    closed = text.rfind(")") + 1  # without its end an aside would be looked for to the end
+    text = _ASIDE.sub(" ", text[:closed]) + text[closed:]
     for part in text.split(";"):
         group: dict[str, tuple[str, str]] = {}
         for item in part.split(","):

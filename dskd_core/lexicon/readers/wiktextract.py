@@ -7,6 +7,7 @@ decoded; of the others only the fields that are read are, each to its type.
 import re
 from collections.abc import Iterator
 from datetime import date
+from typing import Any
 
 import msgspec
 
@@ -57,6 +58,7 @@ class Entry(msgspec.Struct, gc=False):
 
 
 _NO_SENSE = Sense()
+_HOLD_ITEMS = ("synonyms", "antonyms")
 
 
 @reader("wiktextract", PairRow, licence="CC BY-SA 4.0", by_line=True)
@@ -81,7 +83,9 @@ def read_pairs(source: Source) -> Iterator[PairRow]:
             try:
                 entry = decode(view[start:end])
             except msgspec.ValidationError:
-                report.count("wrong_shape", report.n_lines + line + 1)
+                number = report.n_lines + line + 1
+                if (mended := _mended(bytes(view[start:end]), number, source)) is not None:
+                    _add_pairs_of(mended, source, excluded, rows)
             except UnicodeDecodeError:
                 report.count("not_utf8", report.n_lines + line + 1)
             except msgspec.DecodeError:
@@ -92,6 +96,32 @@ def read_pairs(source: Source) -> Iterator[PairRow]:
         yield from rows
     if report.counts["thesaurus_antonyms"]:
         report.note(_note_of(source))
+
+
+def _mended(line: bytes, number: int, source: Source) -> Entry | None:
+    """Return an entry without what has a wrong shape, each counted; None if the entry has."""
+
+    def fitting(values: Any, kind: type[msgspec.Struct]) -> list[Any]:
+        found = []
+        for value in values if isinstance(values, list) else ():
+            is_sense = isinstance(value, dict) and kind is Sense
+            try:
+                found.append(msgspec.convert(value | related(value) if is_sense else value, kind))
+            except msgspec.ValidationError:
+                source.report.count("wrong_shape", number)
+        return found
+
+    def related(holder: dict[str, Any]) -> dict[str, Any]:
+        return {key: fitting(holder[key], Item) for key in _HOLD_ITEMS if holder.get(key)}
+
+    raw = msgspec.json.decode(line)
+    if isinstance(raw, dict):
+        raw |= related(raw) | {"senses": fitting(raw.get("senses"), Sense)}
+    try:
+        return msgspec.convert(raw, Entry)
+    except msgspec.ValidationError:
+        source.report.count("wrong_shape", number)
+        return None
 
 
 def _pass_over(block: bytes, lines: Lines, related: Positions, source: Source) -> None:

@@ -2,7 +2,6 @@ import bz2
 import gzip
 import json
 import sys
-import types
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +11,7 @@ from dskd_core.config import CorpusConfig
 from dskd_core.corpus import Reading, read_documents
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.samples import resolve
+from dskd_core.store import input_files
 
 
 def read(source, **settings):
@@ -139,6 +139,53 @@ def test_a_file_that_breaks_off_is_refused_by_name(tmp_path, compress):
         read(tmp_path / "b.xml")
 
 
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_lines_packed_by_zstandard_and_lz4_are_read(tmp_path, codec):
+    with pa.CompressedOutputStream(str(tmp_path / "a.jsonl.z"), codec) as stream:
+        stream.write(b'\xef\xbb\xbf{"text": "one"}\n{"text": "two"}\n')
+    (tmp_path / "a.jsonl.z").rename(tmp_path / f"a.jsonl.{codec[:3]}")
+    documents, report = read(tmp_path)
+    assert [d.text for d in documents] == ["one", "two"]
+    assert report["skipped"] == {}
+
+
+@pytest.mark.parametrize("settings", [{}, {"format": "parquet"}])
+def test_the_marks_of_whoever_wrote_a_parquet_folder_are_passed_over(tmp_path, settings):
+    pq.write_table(pa.table({"text": ["one"]}), tmp_path / "part-0.parquet")
+    for mark in ("_SUCCESS", "_committed_123"):
+        (tmp_path / mark).touch()
+    pq.write_metadata(pa.schema([("text", pa.string())]), tmp_path / "_common_metadata")
+    documents, report = read(tmp_path, **settings)
+    assert [d.text for d in documents] == ["one"]
+    assert report["skipped"] == {"marker_file": 3}
+
+
+def test_an_archive_in_a_folder_is_counted_and_alone_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "b.zip").write_bytes(b"PK\x03\x04rest")
+    documents, report = read(tmp_path)
+    assert [d.id for d in documents] == ["a.txt"]
+    assert report["places"]["unsupported_file"] == ["b.zip"]
+    with pytest.raises(DataError, match=r"b\.zip is a zip archive, which is not read; unpack it"):
+        read(tmp_path / "b.zip")
+
+
+def test_what_is_longer_than_its_limit_is_counted_and_the_rest_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("dskd_core.store.input_files.MAX_DOCUMENT_BYTES", 40)
+    monkeypatch.setattr(input_files.lines_of, "__defaults__", (60,))
+    monkeypatch.setattr(input_files.read_within, "__defaults__", (40,))
+    (tmp_path / "a.txt").write_text("x" * 41)
+    (tmp_path / "b.txt").write_text("x" * 40)
+    lines = [{"text": "y" * 41}, {"text": "y" * 60}, {"text": "fits"}]
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    documents, report = read(tmp_path)
+    assert [d.id for d in documents] == ["b.txt", "c.jsonl:3"]
+    assert report["places"] == {
+        "long_document": ["a.txt", "c.jsonl:1"],
+        "long_line": ["c.jsonl:2"],
+    }
+
+
 def test_an_absent_source_is_refused_with_its_cure(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere.*give a local path"):
         read(tmp_path / "nowhere")
@@ -148,24 +195,6 @@ def test_a_dataset_without_its_package_is_refused_with_its_cure(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ConfigError, match=r"pip install dskd\[hub\]"):
         read("hf:wikitext")
-
-
-def test_a_dataset_streams_at_the_commit_its_name_stands_at(monkeypatch):
-    calls = []
-
-    def load_dataset(*args, **kwargs):
-        calls.append((args, kwargs))
-        return [{"text": "one", "id": "a"}, {"text": "two"}]
-
-    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
-    hub = types.SimpleNamespace(
-        dataset_info=lambda name, revision: types.SimpleNamespace(sha=f"commit-of-{revision}")
-    )
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    documents, _ = read("hf:org/name@v2", dataset_config="en", dataset_split="test")
-    assert [d.id for d in documents] == ["a", "org/name:2"]
-    settings = {"split": "test", "revision": "commit-of-v2", "streaming": True}
-    assert calls == [(("org/name", "en"), settings)]
 
 
 def test_the_sample_encyclopedia_strips_to_prose():

@@ -209,3 +209,15 @@ def test_answers_of_prompts_are_read_beside_their_tokens(store, tmp_path):
     assert loaded.answer(0).tolist() == [False] * 6 + [True]
     assert loaded.answer(1).tolist() == [False, False]
     assert loaded.answer(2).tolist() == [False] * 4 + [True] + [False] * 2
+
+
+def test_files_of_a_folder_that_are_left_out_stand_in_the_log_and_in_the_counts(
+    store, tmp_path, caplog
+):
+    write_corpus(tmp_path / "c", LENGTHS)
+    (tmp_path / "c/b.zip").write_bytes(b"PK\x03\x04rest")
+    (tmp_path / "c/c.png").write_bytes(b"\x89PNG\0\0")
+    config = CorpusConfig(source=str(tmp_path / "c"), window_tokens=8, min_document_tokens=4)
+    corpus = build_corpus(store, config, make_teacher(store, bos=True))
+    assert corpus.record.counts["n_files_left_out"] == 2
+    assert "2 files are left out ('c.png', 'b.zip')" in caplog.text

@@ -1,12 +1,11 @@
 import json
-import sys
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from dskd_core.config import PromptSourceConfig
+from dskd_core.corpus import hub
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.prompts.questions import Account, Question, agrees, overlap
 from dskd_core.prompts.readers import content_fingerprint, read_questions
@@ -184,7 +183,6 @@ def test_the_fingerprint_of_a_source_changes_with_its_labels(tmp_path):
 
 
 def test_the_hub_rows_become_the_same_questions_as_the_files(tmp_path, monkeypatch):
-    from dskd_core.prompts import readers
 
     rows = {
         "arc": {
@@ -205,12 +203,12 @@ def test_the_hub_rows_become_the_same_questions_as_the_files(tmp_path, monkeypat
     }
     asked = []
 
-    def load_dataset(name, config, **settings):
-        asked.append((name, config, settings["split"], settings["revision"]))
+    def dataset_rows(name, commit, *, config, split):
+        asked.append((name, config, split, commit))
         return [rows[name]]
 
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
-    monkeypatch.setattr(readers, "source_fingerprint", lambda config: f"{config.source}@c0ffee")
+    monkeypatch.setattr(hub, "dataset_rows", dataset_rows)
+    monkeypatch.setattr(hub, "dataset_commit", lambda uri, what: (uri[3:], "c0ffee"))
     arc, mmlu, piqa, impossible = (read(task, f"hf:{task}")[0] for task in rows)
     assert arc == read("arc", write_lines(tmp_path / "x.jsonl", [arc_row("a", "ABC", "C")]))[0]
     assert (mmlu.id, mmlu.subject, mmlu.answer) == ("mmlu/auxiliary_train:1", "law", "B")

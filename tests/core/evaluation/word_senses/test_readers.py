@@ -8,7 +8,8 @@ from dskd_core.config import TaggedSourceConfig
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.evaluation.word_senses.files import content_fingerprint
 from dskd_core.evaluation.word_senses.items import DIRTY
-from dskd_core.evaluation.word_senses.readers import read_items
+from dskd_core.evaluation.word_senses.readers import _marked, read_items
+from tests.growth import LINEAR, growth
 
 WIC = """\
 board\tN\t2-2\tRoom and board .\tHe nailed boards across the windows .
@@ -207,3 +208,29 @@ def test_a_line_ends_at_a_line_feed_and_nowhere_else(tmp_path, within):
     items, dirt = read_items(source("wic", tmp_path, train_share=0.0))
     assert (len(items), dirt.counts) == (2, {})
     assert items[0].contexts[0].text == f"bank{within} one"
+
+
+def test_a_quote_that_is_not_closed_costs_its_own_row(tmp_path):
+    rows = ["word_a,word_b,label", 'hot,"cold,ant', "big,large,syn", '"up","down",ant', "a,b,syn"]
+    (tmp_path / "a.csv").write_text("\n".join([*rows, '"two\nlines",c,syn', 'x,"y,syn']))
+    items, dirt = read_items(source("pairs", tmp_path / "a.csv"))
+    assert sorted(item.word for item in items) == [
+        "a / b",
+        "big / large",
+        "c / two\nlines",
+        "down / up",
+    ]
+    assert dirt.counts["open_quote"] == 2
+
+
+@pytest.mark.parametrize("mark", ["<b>", "[[", "<b>x[[", "]] [["])
+def test_marks_that_are_not_closed_are_looked_for_once(mark):
+    assert growth(_marked, lambda n: mark * n, 50_000) < LINEAR
+
+
+def test_a_place_of_thousands_of_digits_is_a_bad_index(tmp_path):
+    (tmp_path / "a.tsv").write_text(
+        f"word\tsense\tsentence\tstart\tstop\nb\t1\ta b\t2\t{'9' * 5000}\nb\t1\ta b\t2\t3\n"
+    )
+    _, dirt = read_items(source("in_context", tmp_path / "a.tsv", train_share=0.0))
+    assert dirt.counts["bad_index"] == 1

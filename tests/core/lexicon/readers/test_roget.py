@@ -1,6 +1,12 @@
+import contextlib
+import random
+import re
+
 import pytest
 
 from dskd_core.errors import DataError
+from dskd_core.lexicon.readers.roget import _head_of
+from tests.growth import LINEAR, growth
 
 TEXT = """
 ***START OF THE PROJECT GUTENBERG EBOOK***
@@ -82,3 +88,58 @@ def test_latin_1_lines_are_read_and_counted(read):
     rows, report = read("roget", "1. Food -- N. café, coffee house.\n".encode("latin-1"))
     assert rows[0].word_a == "café"
     assert report.lines["not_utf8"] == [1]
+
+
+HOSTILE = {
+    "spaces in a head": lambda n: "1. " + " " * n + "x",
+    "dashes in a head": lambda n: "1. a" + " --" * n,
+    "spaces after dashes": lambda n: "1. a" + "--" + " " * n + "x",
+    "open references": lambda n: HEAD + "&c(" * n,
+    "open notes of references": lambda n: HEAD + "&c [" * n,
+    "spaces after a reference": lambda n: HEAD + "&c" + " " * n + "x",
+    "open asides": lambda n: HEAD + "(" * n,
+    "open notes": lambda n: HEAD + "[" * n,
+    "a paragraph of many lines": lambda n: HEAD + "a\n" * n,
+    "stacked accents": lambda n: HEAD + "a" + "\u0301\u0327" * n,
+    "ampersands": lambda n: HEAD + "&" * n,
+}
+HEAD = "1. Being -- N. being, existence "
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_takes_time_in_proportion_to_its_length(read, text):
+    def read_text(content):
+        with contextlib.suppress(DataError):  # no head
+            read("roget", content)
+
+    assert growth(read_text, HOSTILE[text], 10_000) < LINEAR
+
+
+def test_a_head_is_found_as_its_pattern_says():
+    """The pattern this function replaces, which was cubic."""
+    pattern = re.compile(
+        r"^\s*#?(?P<number>\d+[a-z]?)\.\s*(?P<name>[^;]*?)\s*--\s*(?=(?:N|V|Adj|Adv|Phr|Int)\.)"
+    )
+    draw = random.Random(0)
+    parts = ["1", "a", ".", " ", "--", "-", ";", "N.", "V.", "#", "Adj. ", "[x]", "\t"]
+    n_heads = 0
+    for _ in range(20_000):
+        line = "".join(draw.choice(parts) for _ in range(draw.randint(1, 9)))
+        line = draw.choice(["", "1. ", " #2b."]) + line
+        found, head = pattern.match(line), _head_of(line)
+        n_heads += found is not None
+        assert (found and (found["number"], found["name"], found.end())) == head, line
+    assert n_heads > 200
+
+
+def test_an_entity_of_thousands_of_digits_is_counted_and_left_as_it_is(read):
+    _, report = read("roget", f"{HEAD}\n&#{'9' * 5000};\n")
+    assert (report.counts["broken_entity"], report.lines["broken_entity"]) == (1, [2])
+
+
+def test_a_paragraph_of_megabytes_is_counted(read):
+    rows, report = read(
+        "roget", f"{HEAD}\n" + "word word\n" * 110_000 + "\n2. Life -- N. life, soul"
+    )
+    assert report.counts["long_paragraph"] == 1
+    assert [(row.word_a, row.word_b) for row in rows] == [("life", "soul")]

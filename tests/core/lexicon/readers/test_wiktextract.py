@@ -84,7 +84,7 @@ def test_broken_lines_are_counted_with_their_numbers_and_the_rest_is_read(read):
 def test_gzip_is_read_and_a_truncated_one_refused(read):
     whole = gzip.compress(lines(*[HAPPY] * 50))
     assert len(read("wiktextract", whole, "a.jsonl.gz")[0]) == 150
-    with pytest.raises(DataError, match=r"b\.jsonl\.gz is a damaged gzip file after line \d+"):
+    with pytest.raises(DataError, match=r"b\.jsonl\.gz is damaged after line \d+"):
         read("wiktextract", whole[:-12], "b.jsonl.gz")
 
 
@@ -152,3 +152,21 @@ def test_a_file_in_another_encoding_gives_only_counted_lines(read):
     rows, report = read("wiktextract", text)
     assert rows == []
     assert report.counts["broken_json"] >= 2
+
+
+def test_an_item_of_a_wrong_shape_is_counted_and_the_others_are_kept(read):
+    entry = {
+        "word": "happy",
+        "lang_code": "en",
+        "pos": "adj",
+        "synonyms": [{"word": 3}, {"word": "glad"}, "text"],
+        "senses": [
+            {"glosses": ["merry"], "antonyms": [{"word": "sad"}, {"word": None}]},
+            {"glosses": 7, "synonyms": [{"word": "lost"}]},
+        ],
+    }
+    broken = {"word": 7, "synonyms": [{"word": "x"}]}
+    rows, report = read("wiktextract", "\n".join(map(json.dumps, ({}, entry, broken))))
+    assert [(row.relation, row.word_b) for row in rows] == [("synonym", "glad"), ("antonym", "sad")]
+    assert report.counts["wrong_shape"] == 5
+    assert report.lines["wrong_shape"] == [2, 2, 2, 2, 3]
