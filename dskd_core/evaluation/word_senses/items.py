@@ -161,7 +161,8 @@ def lines_of(path: Path) -> list[str]:
     ``str.splitlines`` also splits at U+2028, U+0085 and form feeds, which are part of the text.
 
     Raises:
-        DataError: if a line is longer than any is read: the files beside it count lines too.
+        DataError: if a line is no UTF-8, or longer than any is read: it cannot be left out, since
+            the files beside it count lines too.
     """
     found = []
     with input_files.opened(path) as stream:
@@ -171,5 +172,10 @@ def lines_of(path: Path) -> list[str]:
                     f"Line {number} of {path} has more than {input_files.MAX_LINE_BYTES:,} bytes; "
                     "cut it or take it out."
                 )
-            found.append(line.decode("utf-8-sig" if number == 1 else "utf-8", errors="replace"))
+            try:
+                found.append(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"Line {number} of {path} is no UTF-8 at byte {error.start}; save it as UTF-8."
+                ) from error
     return found

@@ -234,3 +234,10 @@ def test_a_place_of_thousands_of_digits_is_a_bad_index(tmp_path):
     )
     _, dirt = read_items(source("in_context", tmp_path / "a.tsv", train_share=0.0))
     assert dirt.counts["bad_index"] == 1
+
+
+def test_a_line_that_is_no_utf_8_is_refused_with_its_number(wic):
+    data = wic / "train" / "train.data.txt"
+    data.write_bytes(data.read_bytes().replace(b"carry a torch", b"carry a t\xffrch"))
+    with pytest.raises(DataError, match=r"Line 2 of .* is no UTF-8 at byte \d+; save it as UTF-8"):
+        read_items(source("wic", wic))
