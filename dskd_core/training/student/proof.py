@@ -72,7 +72,7 @@ def check_layers(teacher: Decoder, layers: Sequence[int], entry: int, shared: in
         raise ConfigError(
             f"No {type(teacher.model).__name__} can be made of layers {list(layers)} of "
             f"{_name(teacher)} ({type(error).__name__}: {said}): its layers are not alike, and its "
-            f"configuration cannot say so of these; {_CURE}"
+            f"configuration cannot say so of these; {_cure(layers)}"
         ) from error
     found = [
         f"layer {number} differs from the teacher's layer {layers[number]} by {difference:.3g}"
@@ -81,14 +81,15 @@ def check_layers(teacher: Decoder, layers: Sequence[int], entry: int, shared: in
     if found:
         raise ConfigError(
             f"A student of layers {list(layers)} of {_name(teacher)} would not compute what its "
-            f"teacher does: {', '.join(found)}; {_CURE}"
+            f"teacher does: {', '.join(found)}; {_cure(layers)}"
         )
 
 
-_CURE = (
-    "choose other layers (student.layers: first, or a list whose layers are of one kind), or "
-    "another teacher."
-)
+def _cure(layers: Sequence[int]) -> str:
+    others = "a list whose layers are of one kind"
+    if list(layers) != list(range(len(layers))):
+        others = f"first, or {others}"
+    return f"choose other layers (student.layers: {others}), or another teacher."
 
 
 def _name(teacher: Decoder) -> str:
