@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 import zarr
 
 from dskd_core.errors import ArtifactError
-from dskd_core.store import integrity, places
+from dskd_core.store import integrity, places, trial
 from dskd_core.store.drafts import DRAFT, PARTIAL, Draft, Hold
 from dskd_core.store.records import (
     RECORD,
@@ -290,7 +290,12 @@ class ArtifactStore:
         if places.is_remote(self.root_uri):
             return Path(tempfile.mkdtemp(prefix=f"{DRAFT}{work.stage}-{work.fingerprint}-"))
         folder = _partial(Path(self.root_uri) / work.stage / work.fingerprint)
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            if trial.is_final(error):
+                raise trial.refusal(folder.parent, error, "The folder of a stage") from error
+            raise
         now = folder.stat().st_mtime  # by the clock of the disk, which may not be this machine's
         for draft in folder.parent.glob(f"{PARTIAL}{work.fingerprint}-*"):
             if now - _last_change(draft) > _STALE_SECONDS:  # of a worker killed long ago, or paused
