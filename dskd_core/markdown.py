@@ -34,6 +34,21 @@ def escape(text: object) -> Markdown:
     return Markdown(_LINE_START.sub(r"\1\\\2", line))
 
 
+def code(text: object) -> Markdown:
+    r"""Return any text as code, on one line, in a table too.
+
+    >>> code("a"), code("a`b"), code("a|b"), code("")
+    ('`a`', '`` a`b ``', 'a\\|b', '')
+    """
+    line = re.sub(r"\s+", " ", str(text)).strip(" ")
+    if "|" in line:  # a table's cell ends there even in code, and an escape shows outside a table
+        return escape(line)
+    longest = max((len(run) for run in re.findall(r"`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    space = " " if longest else ""
+    return Markdown(f"{fence}{space}{line}{space}{fence}" if line else "")
+
+
 def emphasize(text: object, stars: str = "**") -> Markdown:
     r"""Return a text between stars, its outer spaces outside them; an empty one without stars.
 

@@ -4,6 +4,7 @@ from prefect.runtime import flow_run
 
 from dskd_core.config import PipelineConfig
 from dskd_core.store.access import check_settings
+from dskd_core.store.trial import check_takes_files
 from tasks.precision import precision
 
 
@@ -14,11 +15,14 @@ def begin(config: PipelineConfig) -> PipelineConfig:
     and the artifacts of one run have one precision. A flow within a flow has been told.
 
     Raises:
-        ConfigError: if a place may not be used, or a device cannot compute in what was asked for.
+        ConfigError: if a place may not be used or takes no files, or a device cannot compute in
+            what was asked for.
+        CapacityError: if the disk of the artifacts is full.
     """
     check_settings(config)
     if flow_run.parent_flow_run_id:
         return config
+    check_takes_files(config.root_uri, "root_uri")
     named = precision.submit(config).result()
     changed = {
         stage: getattr(config, stage).model_copy(update=values) for stage, values in named.items()

@@ -2,15 +2,17 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from dskd_core.config import load_config
-from dskd_core.errors import DskdError
+from dskd_core.errors import ConfigError, DskdError
 from flows.settings import PORT, use_own_prefect
 from flows.tables import (
     PrintedProgress,
@@ -48,8 +50,13 @@ def run(parameters: ParameterFile) -> None:
     """Run every stage in this process; print where the artifacts lie and how students compare."""
     with refusals():
         config = load_config(parameters)
-        use_own_prefect()
+        _check_places(config.root_uri)
+        with _readable_settings():
+            use_own_prefect()
         with watched(config, str(parameters)) as watch:
+            with _readable_settings():
+                from flows.named_server import check_server
+            check_server()
             from flows.pipeline import pipeline
             from flows.runners.choice import ChosenRunner
 
@@ -181,6 +188,48 @@ def parameters(file: ParameterFile) -> None:
     """Print a parameter file as JSON, for prefect deployment run dskd/train --params "$(...)"."""
     with refusals():
         print(json.dumps({"config": load_config(file).model_dump(mode="json")}))
+
+
+def _check_places(root_uri: str) -> None:
+    """Refuse what a run could write nothing to, before anything is started."""
+    from dskd_core.store.access import check_writable
+    from dskd_core.store.trial import check_takes_files
+
+    try:
+        home = os.environ.get("PREFECT_HOME") or str(Path.cwd() / "work/prefect")
+        temporary = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"This run has no working folder or no temporary one ({error.strerror}); change to a "
+            "folder that is there, or set TMPDIR to one that takes files."
+        ) from error
+    check_takes_files(check_writable(root_uri, "root_uri"), "root_uri")
+    check_takes_files(home, "PREFECT_HOME")
+    check_takes_files(temporary, "TMPDIR")
+    database = Path(home).expanduser() / "prefect.db"
+    if database.exists() and not os.access(database, os.W_OK):
+        raise ConfigError(
+            f"Prefect's database {database} may not be written by this user; have its owner allow "
+            "it, or set PREFECT_HOME to another folder."
+        )
+
+
+@contextmanager
+def _readable_settings() -> Iterator[None]:
+    """Refuse settings that Prefect cannot read: it reads them as soon as it is imported."""
+    try:
+        yield
+    except DskdError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        # Not pydantic's own message: it repeats values, and an address may have a login.
+        told = error.errors() if isinstance(error, ValidationError) else []
+        reasons = "; ".join(f"{'.'.join(map(str, e['loc']))} {e['msg']}".strip() for e in told)
+        raise ConfigError(
+            f"Prefect cannot read its settings ({reasons or str(error).splitlines()[0]}); correct "
+            "the PREFECT_ variable, or the line of its profile, .env, prefect.toml or "
+            "pyproject.toml, that says so."
+        ) from None
 
 
 def _result(state: Any, log: Path) -> Any:

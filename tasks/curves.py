@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
+from dskd_core.markdown import heading, table
 from tasks.policy import briefly
 from tasks.redacted_pages import create_markdown_artifact, update_markdown_artifact
 
@@ -70,7 +71,7 @@ def page_of(title: str, history: Sequence[Row], n_steps: int) -> str:
     from dskd_core.training.loop.curve import draw_run
 
     picture = base64.b64encode(draw_run(history, n_steps)).decode()
-    head = f"## {title}: step {history[-1]['steps']:,.0f} of {n_steps:,}"
+    head = heading(f"{title}: step {history[-1]['steps']:,.0f} of {n_steps:,}")
     return f"{head}\n\n![loss](data:image/png;base64,{picture})\n\n{table_of(history)}\n"
 
 
@@ -86,9 +87,9 @@ def table_of(history: Sequence[Row]) -> str:
     rows = thinned([row for row in history if "validation_ce" in row] or history, N_ROWS)
     names = sorted(columns_of(history), key=lambda name: name not in _FIRST_COLUMNS)
     body = [[f"{row[name]:.4g}" if name in row else "" for name in names] for row in rows]
-    heads = [name.replace("_", " ") for name in names]
-    lines = [f"| {' | '.join(cells)} |" for cells in [heads, *body]]
-    return "\n".join([lines[0], f"|{'---:|' * len(names)}", *lines[1:]])
+    rule = f"|{'---:|' * len(names)}"  # all are numbers, the first column too
+    first, _, *lines = table([name.replace("_", " ") for name in names], body).split("\n")
+    return "\n".join([first, rule, *lines])
 
 
 def columns_of(history: Sequence[Row]) -> list[str]:

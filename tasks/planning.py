@@ -3,6 +3,7 @@
 from prefect import get_run_logger
 
 from dskd_core.config import PipelineConfig
+from dskd_core.markdown import escape
 from tasks.policy import cpu_task
 from tasks.redacted_pages import create_markdown_artifact, create_table_artifact
 
@@ -24,7 +25,9 @@ def plan(config: PipelineConfig) -> list[dict[str, str]]:
     create_table_artifact(size_rows(made), key="plan-sizes", description="sizes of the plan")
     lines = sentences(made, devices)
     create_markdown_artifact(
-        "\n".join(f"- {line}" for line in lines), key="plan-basis", description="what it rests on"
+        "\n".join(f"- {escape(line)}" for line in lines),
+        key="plan-basis",
+        description="what it rests on",
     )
     for line in lines:
         get_run_logger().info("%s", line)

@@ -1,7 +1,10 @@
 """The card of a dictionary: what it is, what it came from, its licences, and how to read it."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from dskd_core import markdown
+from dskd_core.markdown import Markdown, code, escape
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 CARD = "README.md"
@@ -19,8 +22,6 @@ For every token of a language model the senses in which a corpus uses it, as cen
 model's own final states, and beside them the senses of its synonyms and of its antonyms. Made by
 [dskd](https://arxiv.org/abs/2602.22351). {senses_of}.
 
-| | |
-|---|---|
 {counts}
 
 Of the positions of the corpus {with_senses:.1%} are followed by a token with senses,
@@ -28,20 +29,14 @@ Of the positions of the corpus {with_senses:.1%} are followed by a token with se
 
 ## What it was made from
 
-| input | fingerprint |
-|---|---|
 {inputs}
 
 Teacher: {teacher}. Corpus: {corpus}.
 
 ## Sources and licences
 
-| source | licence | attribution |
-|---|---|---|
 {sources}
 
-| pairs under | n |
-|---|---|
 {licences}
 
 A pair made by negation carries the licence of its parent and of the morphology. The senses hold no
@@ -107,14 +102,16 @@ def dictionary_card(
     adaptive = config.get("choice") == "adaptive"
     most = config["max_senses" if adaptive else "n_senses"]
     key = senses.group("senses.zarr").attrs["key"]
+    listed = [(name.replace("_", " "), f"{n:,}") for name, n in counts.items()]
+    named = [(name, code(value)) for name, value in fingerprints.items()]
     return _TEMPLATE.format(
-        teacher=teacher.report["source"],
-        senses_of=f"At most {most} senses a token, of states filed under the key `{key}`",
-        counts="\n".join(f"| {name.replace('_', ' ')} | {n:,} |" for name, n in counts.items()),
-        inputs="\n".join(f"| {name} | `{value}` |" for name, value in fingerprints.items()),
-        corpus=_corpus(corpus),
-        sources="\n".join(_source_rows(lexicon)),
-        licences="\n".join(_licence_rows(relations)),
+        teacher=escape(teacher.report["source"]),
+        senses_of=f"At most {most} senses a token, of states filed under the key {code(key)}",
+        counts=_table(("", ""), listed),
+        inputs=_table(("input", "fingerprint"), named),
+        corpus=escape(_corpus(corpus)),
+        sources=_table(("source", "licence", "attribution"), _source_rows(lexicon)),
+        licences=_table(("pairs under", "n"), _licence_rows(relations)),
         n_rows=shape[0],
         hidden_size=shape[1],
         token=token,
@@ -138,19 +135,26 @@ def _corpus(corpus: Artifact) -> str:
     )
 
 
-def _source_rows(lexicon: Artifact) -> list[str]:
+def _source_rows(lexicon: Artifact) -> list[tuple[str, ...]]:
     sources: list[dict[str, Any]] = lexicon.record.config["sources"]
     return [
-        f"| {source['kind']} ({source['file']}) | {source['licence']} | "
-        f"{_ATTRIBUTIONS.get(source['kind'], 'see the file')} |"
+        (
+            f"{source['kind']} ({source['file']})",
+            source["licence"],
+            _ATTRIBUTIONS.get(source["kind"], "see the file"),
+        )
         for source in sources
     ]
 
 
-def _licence_rows(relations: Artifact) -> list[str]:
+def _licence_rows(relations: Artifact) -> list[tuple[str, str]]:
     rows = relations.query(
         "SELECT array_to_string(licences, ' and ') AS name, count(*) AS n FROM pairs "
         "GROUP BY ALL ORDER BY n DESC, name",
         pairs="pairs.parquet",
     ).to_pylist()
-    return [f"| {row['name']} | {row['n']:,} |" for row in rows]
+    return [(row["name"], f"{row['n']:,}") for row in rows]
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Markdown:
+    return markdown.table(headers, rows, is_words=True)

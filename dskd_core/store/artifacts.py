@@ -33,8 +33,8 @@ import pyarrow.parquet as pq
 import zarr
 
 from dskd_core.errors import ArtifactError
-from dskd_core.store import integrity, places
-from dskd_core.store.drafts import DRAFT, PARTIAL, Draft
+from dskd_core.store import integrity, places, trial
+from dskd_core.store.drafts import DRAFT, PARTIAL, Draft, Hold
 from dskd_core.store.records import (
     RECORD,
     Record,
@@ -252,7 +252,8 @@ class ArtifactStore:
     def discard(artifact: Artifact) -> None:
         """Delete an artifact: half deleted, it is already absent."""
         if not places.is_remote(artifact.uri):
-            places.remove(str(_moved_aside(Path(artifact.uri)) or artifact.uri))
+            folder, aside = Path(artifact.uri), _partial(Path(artifact.uri))
+            places.remove(str(aside if places.move_aside(folder, aside) else folder))
             return
         places.remove(places.join(artifact.uri, RECORD))
         places.remove(artifact.uri)
@@ -263,30 +264,44 @@ class ArtifactStore:
 
         ``started`` is the ``time.monotonic()`` from which the record counts its seconds, where
         the work began before there was anything to write.
+
+        Raises:
+            OSError: if the draft is gone: it was swept while this process was paused.
         """
         started = time.monotonic() if started is None else started
-        draft = Draft(self._draft_folder(work))
+        uri, draft = self.uri(work), Draft(self._draft_folder(work))
+        hold = Hold(draft.folder)
         try:
             yield draft
-            self._write_record(self.uri(work), work, draft, time.monotonic() - started)
-            self._commit(work, draft)
+            self._write_record(uri, work, draft, time.monotonic() - started)
+            self._commit(uri, draft, hold)
         except Exception as error:
             if places.is_full(error):
                 raise places.full(draft.folder, error) from error
+            if not hold.is_at(draft.folder) and not hold.is_at(uri):
+                raise _swept(uri, draft) from error
             raise
         finally:
             draft.close()
+            hold.close()
             shutil.rmtree(draft.folder, ignore_errors=True)
 
     def _draft_folder(self, work: Work) -> Path:
         if places.is_remote(self.root_uri):
             return Path(tempfile.mkdtemp(prefix=f"{DRAFT}{work.stage}-{work.fingerprint}-"))
         folder = _partial(Path(self.root_uri) / work.stage / work.fingerprint)
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            if trial.is_final(error):
+                raise trial.refusal(folder.parent, error, "The folder of a stage") from error
+            raise
         now = folder.stat().st_mtime  # by the clock of the disk, which may not be this machine's
         for draft in folder.parent.glob(f"{PARTIAL}{work.fingerprint}-*"):
-            if now - _last_change(draft) > _STALE_SECONDS:
-                shutil.rmtree(draft, ignore_errors=True)  # of a worker killed long ago
+            if now - _last_change(draft) > _STALE_SECONDS:  # of a worker killed long ago, or paused
+                aside = _partial(folder.with_name(work.fingerprint))
+                if places.move_aside(draft, aside):
+                    shutil.rmtree(aside, ignore_errors=True)
         return folder
 
     @staticmethod
@@ -307,15 +322,19 @@ class ArtifactStore:
         )
         draft.write_json(RECORD, asdict(record.sealed()))
 
-    def _commit(self, work: Work, draft: Draft) -> None:
-        uri = self.uri(work)
+    @staticmethod
+    def _commit(uri: str, draft: Draft, hold: Hold) -> None:
         if places.is_remote(uri):
+            if not hold.is_at(draft.folder):
+                raise _swept(uri, draft)
             places.upload_folder(draft.folder, uri, last=RECORD)
             return
         # The other files were flushed while they were hashed.
         places.flush(draft.path(RECORD))
         places.flush_folders(draft.folder)
         while not (Path(uri) / RECORD).exists():  # else another's bytes are as good as ours
+            if not hold.is_at(draft.folder):
+                raise _swept(uri, draft)
             try:
                 draft.folder.rename(uri)
                 places.flush(Path(uri).parent)
@@ -325,7 +344,8 @@ class ArtifactStore:
                     raise
             # Another has just published, or a folder without a record is in the way. It is moved
             # before it is deleted: a third may have published there in the meantime.
-            if aside := _moved_aside(Path(uri), unless=RECORD):
+            aside = _partial(Path(uri))
+            if places.move_aside(Path(uri), aside, unless=RECORD):
                 shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -334,16 +354,11 @@ def _partial(folder: Path) -> Path:
     return folder.with_name(f"{PARTIAL}{folder.name}-{uuid.uuid4().hex[:8]}")
 
 
-def _moved_aside(folder: Path, *, unless: str | None = None) -> Path | None:
-    """Give a folder the name of a draft in one step; None if it is gone, or holds ``unless``."""
-    if unless and (folder / unless).exists():
-        return None
-    aside = _partial(folder)
-    try:
-        folder.rename(aside)
-    except FileNotFoundError:
-        return None
-    return aside
+def _swept(uri: str, draft: Draft) -> OSError:
+    return FileNotFoundError(
+        f"The draft {draft.folder} of {uri} was swept while this process was paused for longer "
+        "than tidy waits (older_than_hours), and nothing is published; run again."
+    )
 
 
 def _last_change(folder: Path) -> float:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -64,6 +65,29 @@ class Draft:
         """Wait for the writes that have begun into its groups, and refuse those that have not."""
         for store in self._stores:
             store.close_for_writing()
+
+
+class Hold:
+    """Knows one folder again, whatever was made under its name since.
+
+    A writer that was paused for long may find its draft swept; some libraries then make the folder
+    anew, with what was written last alone in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # While it is open, no other folder can be given its number.
+        self._descriptor = os.open(folder, os.O_RDONLY)
+
+    def is_at(self, place: str | Path) -> bool:
+        """Say whether the folder stands under this name."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), Path(place).stat())
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._descriptor)
 
 
 class _DraftStore(LocalStore):  # type: ignore[misc]

@@ -10,7 +10,11 @@ Four kinds of garbage, and nothing else under a root is ever looked at twice:
              had no memory for
 
 A name that dskd does not give is left alone, whatever lies in it. So is a folder in which anything,
-be it the folder itself, is younger than the limit: somebody may be writing there.
+be it the folder itself, is younger than the limit: somebody may be writing there. And should its
+writer have been paused for longer than that and go on at this very moment, it learns of the sweep:
+a local folder is renamed before it is removed, so there is nothing left to publish, or it was
+published first and stays; in an object store a key says that a sweep is at work, and whoever
+publishes looks for it when its record stands (places.upload_folder).
 """
 
 import os
@@ -18,6 +22,7 @@ import re
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +37,8 @@ MIN_HOURS = 1.0
 _STAGE = re.compile(r"[a-z][a-z0-9-]*")
 _PUBLISHED = re.compile(r"[0-9a-f]{16}")
 _PARTIAL = re.compile(re.escape(PARTIAL) + r"[0-9a-f]{16}-[0-9a-f]{8}")
+_N_RANDOM = 8
+"""Characters at the end of a draft's name that tell it from others of the same work."""
 _LOCAL = re.compile(rf"({DRAFT}[a-z0-9-]+-[0-9a-f]{{16}}-|{SPILL})[a-z0-9_]{{8}}")
 
 Kind = Literal["draft", "half", "upload", "local"]
@@ -136,10 +143,15 @@ def _sweep_local(garbage: Garbage) -> bool:
     folder = Path(garbage.uri)
     if not folder.is_dir() or folder.is_symlink():
         return False
-    published = garbage.kind == "half" and (folder / RECORD).exists()
-    if published or _folder(garbage.kind, folder).newest > garbage.newest:
+    if _folder(garbage.kind, folder).newest > garbage.newest:
         return False
-    shutil.rmtree(folder)
+    # Each has a name that is looked for: if this process is killed now, the next sweep finds it.
+    aside = folder.with_name(f"{folder.name[:-_N_RANDOM]}{uuid.uuid4().hex[:_N_RANDOM]}")
+    if garbage.kind == "half":
+        aside = folder.with_name(f"{PARTIAL}{folder.name}-{uuid.uuid4().hex[:_N_RANDOM]}")
+    if not places.move_aside(folder, aside, unless=RECORD if garbage.kind == "half" else None):
+        return False
+    shutil.rmtree(aside)
     return True
 
 
@@ -188,14 +200,27 @@ def _sweep_remote(garbage: Garbage) -> bool:
         bucket, _, key = path.partition("/")
         fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=garbage.upload_id)
         return True
-    for file in fs.find(path):
-        fs.invalidate_cache()
-        if fs.exists(f"{path}/{RECORD}"):
+    sign = f"{path}/{places.SWEPT}"
+    if fs.exists(f"{path}/{RECORD}"):
+        return False
+    fs.pipe_file(sign, b"")  # before the record is looked for: one of the two sees the other
+    try:
+        return all(_sweep_key(fs, path, file, garbage.newest) for file in fs.find(path))
+    finally:
+        fs.rm_file(sign)
+
+
+def _sweep_key(fs: Any, path: str, file: str, newest: float) -> bool:
+    """Delete one file of an unfinished upload; False if it is one no more, or goes on."""
+    if file == f"{path}/{places.SWEPT}":
+        return True
+    fs.invalidate_cache()
+    if fs.exists(f"{path}/{RECORD}"):
+        return False
+    try:
+        if _written(fs.info(file)) > newest:
             return False
-        try:
-            if _written(fs.info(file)) > garbage.newest:
-                return False
-        except FileNotFoundError:
-            continue
-        fs.rm_file(file)
+    except FileNotFoundError:
+        return True
+    fs.rm_file(file)
     return True

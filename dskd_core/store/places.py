@@ -25,6 +25,8 @@ from dskd_core.store import access
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 N_THREADS = 8
+SWEPT = "swept"
+"""The key beside an unfinished upload that says a sweep is deleting it."""
 _DOWNLOAD = ".partial"
 _STALE_SECONDS = 24 * 3600
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -110,16 +112,51 @@ def remove(uri: str) -> None:
         fs.rm(path, recursive=True)
 
 
+def move_aside(folder: Path, aside: Path, *, unless: str | None = None) -> bool:
+    """Give a folder a name that nobody writes to or reads, in one step; it can be removed then.
+
+    Whoever still writes to it by its old name finds nothing there, where a folder that is removed
+    file by file might be published half empty.
+
+    Args:
+        folder: what is to be moved.
+        aside: its new name, beside it.
+        unless: a file whose presence keeps the folder where it is.
+
+    Returns:
+        Whether it was moved; a folder that is gone, or holds ``unless``, was not.
+    """
+    if unless and (folder / unless).exists():
+        return False
+    try:
+        folder.rename(aside)
+    except FileNotFoundError:
+        return False
+    if unless and (aside / unless).exists():  # published between the look and the move
+        try:
+            aside.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return True  # once more meanwhile, and the other's bytes are as good
+        return False
+    return True
+
+
 def upload_folder(folder: Path, uri: str, *, last: str) -> None:
     """Copy the files of ``folder`` under ``uri``, the file named ``last`` after all others.
 
-    The file named ``last`` is the commit marker: a reader that sees it sees everything.
+    The file named ``last`` is the commit marker: a reader that sees it sees everything. When it
+    stands, the others are looked for: a sweep (garbage.py) may have taken the first of them for
+    the remains of killed work while this process was paused.
 
     Raises:
-        OSError: if the object store does not answer; nothing is published then.
+        OSError: if the object store does not answer, or a sweep was at work; nothing is published
+            then.
     """
     fs, path = filesystem(uri)
-    for file in [*(f for f in files_under(folder) if f != last), last]:
+    files = [*(f for f in files_under(folder) if f != last), last]
+    for file in files:
         try:
             fs.put_file(str(folder / file), f"{path}/{file}")
         except Exception as error:
@@ -127,6 +164,15 @@ def upload_folder(folder: Path, uri: str, *, last: str) -> None:
                 f"The upload of {file} to {uri} broke off ({type(error).__name__}: {error}); "
                 "nothing is published: see that the object store answers and run again."
             ) from error
+    fs.invalidate_cache()
+    standing = {str(name).removeprefix(f"{path}/") for name in fs.find(path)}
+    if SWEPT in standing or not standing.issuperset(files):
+        fs.rm_file(f"{path}/{last}")
+        raise OSError(
+            f"A sweep took the unfinished upload to {uri} for that of a killed process, and "
+            "nothing is published: run again; should this be said again while no tidy runs, "
+            f"delete {uri}/{SWEPT} first."
+        )
 
 
 def local_copy(uri: str, cache: Path, names: Sequence[str]) -> Path:
@@ -152,14 +198,21 @@ def local_copy(uri: str, cache: Path, names: Sequence[str]) -> Path:
     for left in cache.glob(f"{target.name}.*{_DOWNLOAD}"):
         with contextlib.suppress(FileNotFoundError):  # another process has just finished it
             if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)  # of a process killed long ago
+                aside = _download(target)  # it is of a process killed long ago, or paused
+                if move_aside(left, aside):
+                    shutil.rmtree(aside, ignore_errors=True)
     fs, path = filesystem(uri)
-    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}{_DOWNLOAD}")
+    partial = _download(target)
     try:
         partial.mkdir(parents=True)
         for name in names:
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
         fs.get([f"{path}/{name}" for name in names], [str(partial / name) for name in names])
+        if absent := [name for name in names if not (partial / name).exists()]:
+            raise OSError(
+                f"The download of {uri} lost {absent[0]} to another process, which took it for "
+                "that of a killed one; run again."
+            )
         partial.rename(target)
     except Exception as error:
         if is_full(error):
@@ -169,6 +222,10 @@ def local_copy(uri: str, cache: Path, names: Sequence[str]) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+def _download(target: Path) -> Path:
+    return target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}{_DOWNLOAD}")
 
 
 def is_full(error: BaseException | None) -> bool:

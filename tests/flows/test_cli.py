@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import HttpUrl, TypeAdapter
 from typer.testing import CliRunner
 
+from dskd_core.errors import ConfigError
 from dskd_core.store.artifacts import ArtifactStore, Work
-from flows import settings
+from flows import cli, settings
 from flows.cli import app
 
 PARAMETERS = Path(__file__).parents[2] / "deployments/parameters"
@@ -35,6 +37,40 @@ def test_a_plan_is_asked_with_finite_numbers(invoke, asked):
     result = invoke("plan", PARAMETERS / "smollm2-135m.yaml", *asked)
     assert result.exit_code == 2
     assert f"'{asked[0]}'" in result.output
+
+
+@pytest.mark.parametrize("setting", ["root_uri", "PREFECT_HOME"])
+def test_a_place_that_takes_no_files_is_refused_before_anything_starts(
+    invoke, tmp_path, monkeypatch, setting
+):
+    (tmp_path / "file").write_text("")
+    places = {"root_uri": "artifacts", "PREFECT_HOME": "prefect"} | {setting: "file/x"}
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / places["PREFECT_HOME"]))
+    monkeypatch.setattr(cli, "use_own_prefect", lambda: pytest.fail("started"))
+    file = tmp_path / "p.yaml"
+    file.write_text(f"root_uri: {tmp_path / places['root_uri']}\n")
+    result = invoke("run", file)
+    assert result.exit_code == 2
+    assert (
+        f"ConfigError: {setting} '{tmp_path}/file/x' takes no files: {tmp_path}/file is a file"
+        in (result.output.replace("\n", " "))
+    )
+
+
+def test_settings_that_prefect_cannot_read_are_refused_without_their_values():
+    with (
+        pytest.raises(ConfigError, match=r"settings \(url URL scheme should be .*; corre") as e,
+        cli._readable_settings(),
+    ):
+        TypeAdapter(dict[str, HttpUrl]).validate_python({"url": "bob:s3cret@"})
+    assert "s3cret" not in str(e.value)
+    with (
+        pytest.raises(
+            ConfigError, match=r"cannot read its settings \(line 3\); correct the PREFECT"
+        ),
+        cli._readable_settings(),
+    ):
+        raise ValueError("line 3")
 
 
 def test_parameters_print_as_what_prefect_takes(invoke):

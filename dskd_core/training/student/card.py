@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from dskd_core import markdown
+from dskd_core.markdown import Markdown, code, escape
 from dskd_core.store.artifacts import Artifact, Draft, Work
 
 _TEMPLATE = """---
@@ -10,7 +12,7 @@ tags: [distillation, dskd]
 ---
 # A {n_layers}-layer student of {source}
 
-Made by [dskd](https://arxiv.org/abs/2602.22351) (arm `{arm}`, seed {seed}): {n_layers} of the
+Made by [dskd](https://arxiv.org/abs/2602.22351) (arm {arm}, seed {seed}): {n_layers} of the
 teacher's {n_teacher_layers} layers ({layers}), of which the last {n_trainable} were trained for
 {steps} steps; the rest, embeddings and head too, is the teacher's. {parameters:,} parameters,
 {trainable:,} trained.
@@ -20,15 +22,11 @@ It is a plain transformers checkpoint and needs nothing of dskd:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     model = AutoModelForCausalLM.from_pretrained("this folder")
 
-| made from | fingerprint |
-|---|---|
 {inputs}
 
-| last training step | |
-|---|---|
 {terms}
 
-Trained with products in {precision} on {processor}. Settings: `{config}`
+Trained with products in {precision} on {processor}. Settings: {config}
 
 ## Data and licences
 
@@ -56,24 +54,25 @@ def model_card(
     """
     counts, report = draft.counts, draft.report
     start, text = untrained.record.report, activations.record.report["text"]
+    fingerprints = [(name, code(value)) for name, value in work.inputs.items()]
     return _TEMPLATE.format(
-        source=start["source"],
+        source=escape(start["source"]),
         n_layers=len(start["layers"]),
         n_teacher_layers=start["teacher_layers"],
         layers=", ".join(str(layer) for layer in start["layers"]),
         n_trainable=len(start["layers"]) - start["entry"],
-        arm=work.config["arm"],
+        arm=code(work.config["arm"]),
         seed=work.config["seed"],
         steps=counts["steps"],
         parameters=counts["parameters"],
         trainable=counts["trainable_parameters"],
-        inputs="\n".join(f"| {name} | `{value}` |" for name, value in work.inputs.items()),
-        terms=_rows(report["last_step"]),
-        text=text.get("source", "benchmark questions answered by the teacher"),
+        inputs=markdown.table(("made from", "fingerprint"), fingerprints, is_words=True),
+        terms=_table("last training step", report["last_step"]),
+        text=escape(text.get("source", "benchmark questions answered by the teacher")),
         sources=_sources(dictionary) if "dictionary" in work.inputs else "",
-        config=work.config,
-        precision=draft.precision,
-        processor=draft.processor,
+        config=code(work.config),
+        precision=escape(draft.precision),
+        processor=escape(draft.processor),
     )
 
 
@@ -86,18 +85,18 @@ def with_scores(card: str, scores: Artifact) -> str:
     """
     report, counts = scores.record.report, scores.record.counts
     means = {name: round(value, 4) for name, value in report["means"].items()}
-    title = f"| on {counts['positions']:,} held-out positions, mean (ce, kl in nats) | |"
-    return f"{card}\n{title}\n|---|---|\n{_rows(means)}\n"
+    title = f"on {counts['positions']:,} held-out positions, mean (ce, kl in nats)"
+    return f"{card}\n{_table(title, means)}\n"
 
 
-def _rows(values: dict[str, Any]) -> str:
-    return "\n".join(f"| {name} | {value} |" for name, value in values.items()) or "| none | |"
+def _table(title: str, values: dict[str, Any]) -> Markdown:
+    return markdown.table((title, ""), values.items() or [("none", "")], is_words=True)
 
 
 def _sources(dictionary: Artifact) -> str:
     """List the lexicons behind the senses' relations."""
     rows = [
-        f"| {source['kind']} ({source['file']}) | {source['licence']} |"
+        (f"{source['kind']} ({source['file']})", source["licence"])
         for source in dictionary.record.report["sources"]
     ]
-    return "\n".join(["", "| relations from | licence |", "|---|---|", *rows])
+    return f"\n{markdown.table(('relations from', 'licence'), rows, is_words=True)}"

@@ -1,13 +1,17 @@
 """What is swept, and above all what is not. Ages are set by hand, the clock is an argument."""
 
+import contextlib
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dskd_core.errors import ConfigError
+from dskd_core.store import places as store_places
 from dskd_core.store.artifacts import RECORD, ArtifactStore, Work
 from dskd_core.store.garbage import find_garbage, sweep
 from dskd_core.store.parquet import database
@@ -161,6 +165,98 @@ def test_the_draft_of_an_upload_has_the_name_that_is_looked_for(tmp_path, monkey
     folder = ArtifactStore("s3://bucket/root")._draft_folder(WORK)
     aged(folder, 30)
     assert places(find_garbage(str(tmp_path / "root"), older_than_hours=24)) == [str(folder)]
+
+
+@pytest.fixture
+def paused(store):
+    """A writer that has written all of its draft and nothing for thirty hours, and the draft."""
+    writer = store.publish(Work("senses", {"k": 9}, {}))
+    draft = writer.__enter__()
+    draft.write_group("x.zarr").create_array("v", data=np.arange(1, 7), chunks=(1,))
+    draft.write_json("x.json", 1)
+    aged(draft.folder, 30)
+    return writer, draft
+
+
+def by_tidy(store) -> None:
+    [found] = find_garbage(store.root_uri, older_than_hours=24)
+    sweep([found])
+
+
+def by_the_next_writer(store) -> None:
+    aged(next((Path(store.root_uri) / "senses").glob(".partial-*")), 24 * 8)
+    with store.publish(Work("senses", {"k": 9}, {})):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("swept", [by_tidy, by_the_next_writer])
+def test_a_paused_writer_that_goes_on_while_it_is_swept_says_so(store, paused, monkeypatch, swept):
+    writer, _ = paused
+    remove, said = shutil.rmtree, []
+
+    def removed(folder, *args, **options):
+        if not said:
+            said.append(None)
+            with pytest.raises(OSError, match=r"was swept while .* nothing is published; run") as e:
+                writer.__exit__(None, None, None)
+            said.append(e.value)
+        remove(folder, *args, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    with contextlib.suppress(KeyboardInterrupt):
+        swept(store)
+    assert len(said) == 2
+    stage = Path(store.root_uri) / "senses"
+    assert [p.name for p in stage.iterdir()] == [WORK.fingerprint]
+
+
+def test_a_paused_writer_that_publishes_before_it_is_swept_keeps_its_artifact(
+    store, paused, monkeypatch
+):
+    writer, draft = paused
+    move = store_places.move_aside
+
+    def moved(folder, aside, **options):
+        monkeypatch.undo()
+        writer.__exit__(None, None, None)
+        return move(folder, aside, **options)
+
+    [found] = find_garbage(store.root_uri, older_than_hours=24)
+    monkeypatch.setattr(store_places, "move_aside", moved)
+    assert sweep([found]) == []
+    artifact = store.find(Work("senses", {"k": 9}, {}))
+    assert artifact.group("x.zarr")["v"][:].tolist() == [1, 2, 3, 4, 5, 6]
+    assert not draft.folder.exists()
+
+
+def test_a_draft_that_was_swept_and_made_anew_by_a_late_write_is_not_published(store, paused):
+    writer, draft = paused
+    sweep(find_garbage(store.root_uri, older_than_hours=24))
+    late = draft.write_group("x.zarr").create_array("v", shape=(6,), chunks=(1,), dtype="i8")
+    late[3:] = 7
+    assert draft.folder.exists()
+    with pytest.raises(OSError, match="was swept while this process was paused"):
+        writer.__exit__(None, None, None)
+    assert store.find(Work("senses", {"k": 9}, {})) is None
+    assert not draft.folder.exists()
+
+
+def test_what_is_published_where_a_half_deleted_folder_is_just_moved_stays(store, monkeypatch):
+    work = Work("words", {}, {})
+    left(store, f"words/{work.fingerprint}")
+    rename = Path.rename
+
+    def renamed(path, target):
+        monkeypatch.setattr(Path, "rename", rename)
+        with store.publish(work) as draft:
+            draft.write_json("x.json", 1)
+        return rename(path, target)
+
+    [found] = find_garbage(store.root_uri, older_than_hours=24)
+    monkeypatch.setattr(Path, "rename", renamed)
+    assert sweep([found]) == []
+    assert store.find(work).read_bytes("x.json") == b"1\n"
+    assert [p.name for p in (Path(store.root_uri) / "words").iterdir()] == [work.fingerprint]
 
 
 @pytest.mark.parametrize("hours", [0, -1, 0.5, float("nan")])

@@ -107,6 +107,59 @@ def test_broken_uploads_are_swept_and_published_work_is_not(bucket, tmp_path, mo
     assert store.find(WORK) is not None
 
 
+def unfinished(bucket, name, monkeypatch, tmp_path):
+    """A root where an upload without its record is found, and how its writer goes on."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    store, fs = ArtifactStore(f"{bucket}/{name}"), places.filesystem(bucket)[0]
+    uri = store.uri(WORK)
+    fs.pipe_file(f"{uri.removeprefix('s3://')}/a.json", b"1\n")
+    [found] = find_garbage(store.root_uri, older_than_hours=24, now=time.time() + 25 * 3600)
+
+    def goes_on():
+        with store.publish(WORK) as draft:
+            draft.write_json("a.json", 1)
+            draft.write_json("b.json", 2)
+
+    return store, fs, found, goes_on
+
+
+@pytest.mark.parametrize("moment", ["rm_file", "pipe_file", "after"])
+def test_an_upload_that_goes_on_while_it_is_swept_is_refused_or_whole(
+    bucket, monkeypatch, tmp_path, moment
+):
+    store, fs, found, goes_on = unfinished(bucket, f"race-{moment}", monkeypatch, tmp_path)
+    whole, refused = [], []
+
+    def go_on(*_, **__):
+        monkeypatch.undo()
+        try:
+            goes_on()
+        except OSError as error:
+            refused.append(str(error))
+        else:
+            whole.append(True)
+
+    def raced(*args, **options):
+        go_on()
+        return getattr(fs, moment)(*args, **options)
+
+    if moment == "after":
+        assert sweep([found]) == [found]
+        go_on()
+    else:
+        monkeypatch.setattr(fs, moment, raced, raising=False)
+        sweep([found])
+    artifact = store.find(WORK)
+    assert bool(whole) == (artifact is not None)
+    if artifact:
+        assert artifact.read_bytes("a.json") + artifact.read_bytes("b.json") == b"1\n2\n"
+    else:
+        assert "A sweep took the unfinished upload" in refused[0]
+        goes_on()
+        assert store.find(WORK) is not None
+    assert not fs.exists(f"{store.uri(WORK)}/swept")
+
+
 def test_a_large_upload_that_broke_off_is_swept(bucket, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     root = f"{bucket}/large"
