@@ -24,7 +24,7 @@ from dskd_core.errors import ConfigError
 from dskd_core.store import access
 from dskd_core.store.artifacts import Artifact
 
-_LOGIT_BYTES = 48 << 20
+LOGIT_BYTES = 48 << 20
 
 device_lock = threading.RLock()
 """Held by whoever runs a model: two shards in one process take turns on its device."""
@@ -129,7 +129,7 @@ class Decoder:
         Returns:
             [n], int64.
         """
-        rows = max(1, _LOGIT_BYTES // (2 * self.n_tokens))
+        rows = max(1, LOGIT_BYTES // (2 * self.n_tokens))
         head, bias = self.head, getattr(self.model.get_output_embeddings(), "bias", None)
         logits = states.new_empty(min(rows, len(states)), len(head))
         found = []

@@ -1,5 +1,6 @@
 """What each stage reads, writes, holds and computes: one function a stage, formulas and no disk."""
 
+from dskd_core.decoder.decoder import LOGIT_BYTES
 from dskd_core.planning.quantities import (
     DOCUMENT_BYTES,
     EXAMPLE_BYTES,
@@ -24,8 +25,8 @@ from dskd_core.planning.quantities import (
 from dskd_core.training.activations.capture import BATCH_TOKENS
 from dskd_core.training.activations.layout import position_bytes
 from dskd_core.training.activations.store import CALIBRATION_TOKENS, SHARD_TOKENS
+from dskd_core.training.losses.logits import pass_bytes
 
-_LOGIT_BYTES = 64 << 20
 _WORDS_A_TIME = 4096
 
 
@@ -83,8 +84,8 @@ def embeddings(quantities: Quantities) -> StagePlan:
         host_bytes=12 * size.n_tokens + 2 * per_shard * state,
         device_bytes=weight_bytes(quantities)
         + _batch_bytes(quantities, config.batch_tokens)
-        + _LOGIT_BYTES,
-        fixed_bytes=weight_bytes(quantities) + _LOGIT_BYTES,
+        + LOGIT_BYTES,
+        fixed_bytes=weight_bytes(quantities) + LOGIT_BYTES,
         flops=n_tokens * forward_flops(quantities, heads=heads),
         basis="counted" if quantities.census.exact else "estimated",
         note=f"{rows:,} rows in the parts, of which {used:,} are in the sample",
@@ -175,7 +176,7 @@ def activations(quantities: Quantities, *, cached: bool) -> StagePlan:
         host_bytes=4 * size.n_tokens + 2 * shard * position_bytes(d),
         device_bytes=weight_bytes(quantities)
         + _batch_bytes(quantities, BATCH_TOKENS)
-        + 3 * _LOGIT_BYTES,
+        + _vocabulary_bytes(quantities, BATCH_TOKENS, n_buffers=1),
         flops=capture_flops(quantities, tokens),
         basis="counted" if size.windows is not None else "estimated",
         note="of training and held-out text"
@@ -238,7 +239,9 @@ def students(quantities: Quantities, *, cached: bool) -> StagePlan:
         n_shards=n_students,
         stored_bytes=n_students * (student_bytes + TOKENIZER_BYTES),
         host_bytes=rows + student_bytes,
-        device_bytes=fixed + _training_bytes(quantities, micro),
+        device_bytes=fixed
+        + _training_bytes(quantities, micro)
+        + _vocabulary_bytes(quantities, micro, n_buffers=1 if cached else 2),
         fixed_bytes=fixed,
         flops=n_students * (student_flops(quantities) + beside),
         basis="counted" if quantities.corpus.windows is not None else "estimated",
@@ -268,11 +271,20 @@ def _batch_bytes(quantities: Quantities, n_tokens: int) -> int:
 
 
 def _training_bytes(quantities: Quantities, n_tokens: int) -> int:
-    """Return what a step keeps for its backward pass, and a chunk of logits in float32."""
+    """Return what a step keeps for its backward pass."""
     kept = (
         len(quantities.trained_layers)
         * (4 * quantities.teacher.intermediate_size + 12 * quantities.teacher.hidden_size)
         * 2
     )
-    chunk = min(n_tokens, 1024) * quantities.teacher.n_vocabulary * (4 + 2)
-    return n_tokens * (kept + 5 * 4 * quantities.teacher.hidden_size) + chunk
+    return n_tokens * (kept + 5 * 4 * quantities.teacher.hidden_size)
+
+
+def _vocabulary_bytes(quantities: Quantities, n_tokens: int, *, n_buffers: int) -> int:
+    return pass_bytes(
+        n_tokens,
+        quantities.teacher.n_vocabulary,
+        item_bytes=STATE_BYTES[quantities.config.teacher.dtype],
+        n_buffers=n_buffers,
+        compiled=quantities.config.training.compile_head,
+    )

@@ -4,7 +4,7 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from string import ascii_uppercase
@@ -158,27 +158,6 @@ def agrees(task: Task, answers: Sequence[str], text: str) -> bool:
     if task != "squad":
         return first.strip(" .:()").upper() in answers
     return _without_articles(first) in {_without_articles(answer) for answer in answers}
-
-
-def overlap(questions: Iterable[Question | str], others: Iterable[Question | str]) -> int:
-    """Count the questions whose normalised text is also among the others'.
-
-    Args:
-        questions: what is counted, as questions or as their fingerprints (which the prompts
-            artifact keeps in ``questions.parquet``).
-        others: what they are looked for in.
-
-    >>> a = Question("arc/1", "arc", "", "What floats?", ("tin", "wood"))
-    >>> b = Question("arc/9", "arc", "", "what floats", ("Wood.", "tin"))
-    >>> overlap([a], [b.fingerprint, "0123456789abcdef"])
-    1
-    """
-    found = set(map(_fingerprint, others))
-    return sum(_fingerprint(question) in found for question in questions)
-
-
-def _fingerprint(question: Question | str) -> str:
-    return question if isinstance(question, str) else question.fingerprint
 
 
 def _normalised(text: str) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dskd_core.evaluation.comparison.statistics import Comparison
 from dskd_core.evaluation.report.labels import NAMES
+from dskd_core.training.loop.curve import running_mean
 
 COLOURS = {
     "kd": "#4477aa",
@@ -119,18 +120,6 @@ def _draw_seed_interval(
         axis.plot([end], [place], marker, color=colour, markersize=6.0, clip_on=False)
 
 
-def smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """Return the mean of the last ``width`` values (fewer at the start) at each place.
-
-    >>> smooth(np.array([1.0, 3.0, 5.0]), 2).tolist()
-    [1.0, 2.0, 4.0]
-    """
-    sums = np.concatenate(([0.0], np.cumsum(values)))
-    stop = np.arange(1, len(values) + 1)
-    start = np.maximum(0, stop - width)
-    return (sums[stop] - sums[start]) / (stop - start)  # type: ignore[no-any-return]
-
-
 def draw_training(curves: Sequence[Curve], path: Path) -> None:
     """Draw every student's log as a PNG whose bytes depend on the curves alone."""
     figure, axes = _figure((8.4, 5.2), n_rows=2)
@@ -173,9 +162,11 @@ def _draw_curve(axis: Any, curve: Curve, column: str) -> None:
     if values is None:  # KD has no hinge
         return
     style = {"color": COLOURS.get(curve.arm, "#666666")}
-    steps = np.arange(1, len(values) + 1)
+    steps = 1 + np.flatnonzero(np.isfinite(values))  # a step may have no position with L_sem
+    values = values[steps - 1]
     axis.plot(steps, values, alpha=0.2, linewidth=0.8, **style)
     labelled = {line.get_label() for line in axis.get_lines()}
     name = NAMES.get(curve.arm, curve.arm)
     label = f"_{name}" if name in labelled else name
-    axis.plot(steps, smooth(values, max(1, len(values) // 20)), linewidth=1.3, label=label, **style)
+    mean = running_mean(values, max(1, len(values) // 20))
+    axis.plot(steps, mean, linewidth=1.3, label=label, **style)

@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from dskd_core.evaluation.comparison.heldout_scores import MetricPair
 from dskd_core.evaluation.comparison.item_scores import TaskPair
 from dskd_core.evaluation.heldout.metrics import METRICS
@@ -18,6 +20,7 @@ _IN_TABLE = {
     "antonym_mse",
     "synonym_nearer",
 }
+_NONE = np.empty(0)
 
 
 def report_numbers(content: ReportContent) -> dict[str, Any]:
@@ -34,9 +37,9 @@ def report_numbers(content: ReportContent) -> dict[str, Any]:
         "items": [_item_row(pair) for group in content.groups for pair in group.pairs],
         "clusters": heldout.cluster_word,
         "active_share": {
-            f"{curve.arm} seed {curve.seed}": round(float(curve.history["active_share"].mean()), 6)
+            f"{curve.arm} seed {curve.seed}": round(float(np.nanmean(share)), 6)
             for curve in content.curves
-            if "active_share" in curve.history
+            if np.isfinite(share := curve.history.get("active_share", _NONE)).any()
         },
         "students": [_cost(student) for student in content.students],
     }

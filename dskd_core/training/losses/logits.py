@@ -105,6 +105,23 @@ class Walk:
         return tuple(torch.cat(column)[:n] for column in zip(*parts, strict=True))
 
 
+def pass_bytes(n: int, n_tokens: int, *, item_bytes: int, n_buffers: int, compiled: bool) -> int:
+    """Return the bytes a pass over the vocabulary holds on a GPU, beside the head itself.
+
+    Args:
+        n: positions.
+        n_tokens: of the vocabulary.
+        item_bytes: of a logit, which has the head's dtype.
+        n_buffers: 2 where the teacher's logits stand beside the student's, else 1.
+        compiled: whether a block's float32 values stay in registers; eager, four of them stand.
+    """
+    chunk = _power_of_two(_CHUNK_LOGITS["cuda"], n_tokens)
+    block = min(chunk, _power_of_two(_BLOCK_BYTES["cuda"], 4 * n_tokens))
+    used = min(chunk, -(-n // block) * block)
+    wide_values = 0 if compiled else 4 * 4 * min(block, n)
+    return n_tokens * (n_buffers * used * item_bytes + wide_values)
+
+
 def wide(values: Tensor) -> Tensor:
     """Return values in the dtype of sums."""
     return values.to(sums_dtype(values))

@@ -7,7 +7,7 @@ import pytest
 from dskd_core.config import PromptSourceConfig
 from dskd_core.corpus import hub
 from dskd_core.errors import ConfigError, DataError
-from dskd_core.prompts.questions import Account, Question, agrees, overlap
+from dskd_core.prompts.questions import Account, Question, agrees
 from dskd_core.prompts.readers import content_fingerprint, read_questions
 
 
@@ -227,15 +227,6 @@ def test_agreement_is_by_label_for_choices_and_by_words_for_passages():
     assert agrees("squad", ["the Rhine", "Rhine river"], " Rhine.\nQuestion: and")
     assert not agrees("squad", ["the Rhine"], "Danube")
     assert not agrees("squad", [], "Rhine")
-
-
-def test_overlap_counts_questions_that_differ_only_in_form():
-    asked = Question("arc/1", "arc", "", "What  floats?", ("Wood.", "tin"))
-    same = Question("mmlu/9", "mmlu", "law", "what floats", ("Tin", "wood"))
-    other = Question("arc/2", "arc", "", "What floats?", ("Wood.", "iron"))
-    assert overlap([asked, other], [same]) == 1
-    assert overlap([asked, asked], [same.fingerprint]) == 2
-    assert overlap([asked], []) == 0
 
 
 BENCHMARKS = Path(__file__).parents[4] / "shared/data/benchmarks"

@@ -12,7 +12,6 @@ from dskd_core.config import EvaluationConfig
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.comparison.heldout_scores import HeldoutScores
 from dskd_core.evaluation.heldout.metrics import METRICS
-from dskd_core.evaluation.report.figures import smooth
 from dskd_core.evaluation.report.page import (
     Cell,
     Excerpt,
@@ -55,7 +54,11 @@ def write_scores(store, arm, seed, *, ce=3.0, window_shift=0, teacher="a teacher
 def write_student(store, arm, seed, *, active=0.0):
     work = Work("student", {"active": active}, {"student": f"{arm} {seed}"})
     with store.publish(work) as draft:
-        history = {"step": [0.0, 1.0], "ce": [4.0, 3.0], "active_share": [active, active]}
+        history = {
+            "step": [0.0, 1.0],
+            "ce": [4.0, 3.0],
+            "active_share": active if isinstance(active, list) else [active, active],
+        }
         draft.write_table("history.parquet", pa.table(history))
         draft.counts |= {"steps": 2, "trainable_parameters": 7_000_000}
         draft.report |= {"arm": arm, "seed": seed, "margin": 1.0, "last_step": {"ce": 3.0}}
@@ -180,6 +183,12 @@ def test_a_margin_that_did_nothing_is_said_so(tmp_path):
         assert report.record.report["active_share"]["dskd seed 0"] == active
 
 
+def test_a_step_without_positions_of_l_sem_is_left_out_of_the_active_share(tmp_path):
+    report = report_of(tmp_path, {"kd": [3.0], "dskd": [2.0]}, active=[None, 0.5])
+    assert report.record.report["active_share"]["dskd seed 0"] == 0.5
+    assert "50.0% of the negatives lay inside" in (report.folder() / "report.md").read_text("utf-8")
+
+
 def test_text_documents_are_drawn_where_there_are_enough(tmp_path):
     report = report_of(tmp_path, {"kd": [3.0], "dskd": [2.0]})
     assert report.record.report["clusters"] == "documents"
@@ -275,9 +284,3 @@ def test_a_metric_that_no_position_has_is_not_compared(tmp_path, monkeypatch):
     )
     report = report_of(tmp_path, {"kd": [3.0], "dskd": [2.0]})
     assert "antonym MSE" not in {row["metric"] for row in report.record.report["comparison"]}
-
-
-def test_smoothing_is_a_running_mean():
-    values = np.array([4.0, 0.0, 2.0, 6.0])
-    naive = [np.mean(values[max(0, i - 2) : i + 1]) for i in range(4)]
-    assert smooth(values, 3).tolist() == pytest.approx(naive)
