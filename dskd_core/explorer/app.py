@@ -46,6 +46,7 @@ _HEADERS = {
 }
 _MAX_LETTERS = 200
 Text = Annotated[str, Query(max_length=_MAX_LETTERS)]
+Rows = Annotated[list[int], Query(min_length=1, max_length=400)]
 Picks = Annotated[list[str] | None, Query(max_length=2 * 200)]
 _N_CONTRADICTIONS = 200
 _OF_THE_ARTICLE = ("bank", "spring", "light")
@@ -58,8 +59,8 @@ class Shelf:
     A root without one is looked at again with the next page, so a run may still be making it.
     """
 
-    def __init__(self, root_uri: str) -> None:
-        self.store = ArtifactStore(root_uri)
+    def __init__(self, root_uri: str, *, in_memory_bytes: int | None = None) -> None:
+        self.store, self._in_memory_bytes = ArtifactStore(root_uri), in_memory_bytes
         self._opened: OpenDictionary | None = None
         self._lock, self._slow = threading.Lock(), threading.Lock()
         self._contradictions: Contradictions | None = None
@@ -73,7 +74,7 @@ class Shelf:
         """
         with self._lock:
             if self._opened is None:
-                self._opened = open_newest(self.store)
+                self._opened = open_newest(self.store, in_memory_bytes=self._in_memory_bytes)
             return self._opened
 
     def contradictions(self) -> Contradictions:
@@ -227,10 +228,11 @@ def _add_words(app: FastAPI, shelf: Shelf, show: Show, refused: Show) -> None:
         return RedirectResponse(f"{page}#row-{row}")
 
     @app.get("/nearest")
-    def nearest(row: Number) -> Response:
+    def nearest(row: Rows) -> Response:
         opened = shelf.dictionary()
-        opened.owner(row)
-        return show("nearest", found=nearest_senses(opened, [row])[0])
+        for one in row:
+            opened.owner(one)  # refuses a row that is not there
+        return show("nearest", found=dict(zip(row, nearest_senses(opened, row), strict=True)))
 
 
 def _add_pairs(app: FastAPI, shelf: Shelf, show: Show) -> None:
@@ -253,7 +255,7 @@ def _add_pairs(app: FastAPI, shelf: Shelf, show: Show) -> None:
         )
 
     def picked(pick: list[str]) -> list[tuple[str, str, str]]:
-        rows = [tuple(value.split("\t")) for value in pick] or [
+        rows = [tuple(value.split("\t")) for value in dict.fromkeys(pick)] or [
             (row.word, row.synonym, "synonym")
             for row in shelf.contradictions().found[:_N_CONTRADICTIONS]
         ]
@@ -303,6 +305,9 @@ def map_content(opened: OpenDictionary, text: str, method: Method = "pca") -> di
         f"The dictionary knows no {', '.join(map(repr, unknown))}." if asked and unknown else ""
     )
     drawn = None
+    bare = [word for word in known if not opened.has_senses(word)]
+    if bare:
+        problem = f"{problem} No senses of {', '.join(bare)}: the corpus has too little.".strip()
     if known:
         try:
             drawn = draw_map(opened, known, method)

@@ -101,7 +101,8 @@ def _words(
     opened: OpenDictionary, words_file: Path | None, most_frequent: int
 ) -> tuple[list[str], list[str]]:
     if words_file is None:
-        words, unknown = opened.most_frequent(most_frequent), []
+        words = opened.most_frequent(most_frequent)
+        unknown: list[str] = []
     else:
         try:
             lines = words_file.read_text("utf-8-sig").splitlines()

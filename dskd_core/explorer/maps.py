@@ -148,7 +148,9 @@ def _members(opened: OpenDictionary, words: list[str]) -> list[tuple[str, int, s
             related = [
                 pair
                 for pair in opened.queries.relations(word)
-                if pair["relation"] == relation and (pair["row_start"] or -1) >= 0
+                if pair["relation"] == relation
+                and pair["row_start"] is not None
+                and pair["row_start"] >= 0
             ]
             for pair in related[:_MAX_RELATIVES]:
                 rows = list(range(pair["row_start"], pair["row_stop"]))
@@ -182,4 +184,4 @@ def fit(flat: NDArray[np.float64]) -> NDArray[np.float64]:
     room = np.array([_WIDTH - 4 * _EDGE, _HEIGHT - 2 * _EDGE])
     scale = float((room / np.maximum(high - low, 1e-9)).min())
     shift = (np.array([_WIDTH, _HEIGHT]) - (high - low) * scale) / 2
-    return (flat - low) * scale + shift
+    return np.asarray((flat - low) * scale + shift)

@@ -13,7 +13,7 @@ from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.dictionary.queries import Queries, Sources
 from dskd_core.dictionary.rows import RowReader, SenseCounts
 from dskd_core.dictionary.top_tokens import TopTokenReader, load_top_token_reader
-from dskd_core.errors import DataError
+from dskd_core.errors import DataError, DskdError
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 _TOKEN_TEXTS = "SELECT token_id, any_value(token) AS text FROM examples GROUP BY token_id"
@@ -76,14 +76,18 @@ class Owner:
     sense: int
 
 
-def open_newest(store: ArtifactStore) -> "OpenDictionary":
+def open_newest(store: ArtifactStore, *, in_memory_bytes: int | None = None) -> "OpenDictionary":
     """Open the newest dictionary under a root.
 
     Raises:
         ArtifactError: if there is none, or a file of it is damaged.
     """
     found = store.of_stage("dictionary")
-    return OpenDictionary(store, found[-1] if found else store.get("dictionary", "none"))
+    return OpenDictionary(
+        store,
+        found[-1] if found else store.get("dictionary", "none"),
+        in_memory_bytes=in_memory_bytes,
+    )
 
 
 class OpenDictionary:
@@ -107,7 +111,10 @@ class OpenDictionary:
     @cached_property
     def head(self) -> TopTokenReader | str:
         """The teacher's head, or why it cannot be read."""
-        return load_top_token_reader(self.sources.teacher)
+        try:
+            return load_top_token_reader(self.sources.teacher)
+        except DskdError as error:  # senses and relations can be shown all the same
+            return str(error)
 
     @cached_property
     def _composed(self) -> tuple[NDArray[np.int64], list[str]]:
@@ -147,6 +154,11 @@ class OpenDictionary:
         if spelling is None or spelling["row_start"] < 0:
             return range(0)
         return range(spelling["row_start"], spelling["row_stop"])
+
+    def has_senses(self, word: str) -> bool:
+        """Say whether a word, or a token that writes it, has senses."""
+        tokens = self.queries.tokens(word)
+        return bool(self.rows_of_word(word)) or any(map(self.rows_of_token, tokens))
 
     def owner(self, row: int) -> Owner:
         """Return whose sense a row is.

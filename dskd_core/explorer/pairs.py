@@ -165,6 +165,7 @@ def contradictions(
     """Return every synonym that is farther from its word than one of the word's antonyms.
 
     Distance is the least MSE between any of their senses. A word's antonym here is its nearest.
+    Relatives that share a token with the word are left out: Eq. 2 puts them beside it.
     Words are taken from the most frequent on until their relatives' senses fill ``max_bytes``.
 
     Raises:
@@ -198,7 +199,8 @@ def _relations_of(opened: OpenDictionary, words: list[str]) -> dict[str, list[di
     )
     SELECT b.head, b.neighbour, b.relation, w.row_start, w.row_stop
     FROM both_ways b JOIN heads USING (head) JOIN words w ON w.word = b.neighbour
-    WHERE w.row_start >= 0 ORDER BY b.neighbour
+    JOIN words h ON h.word = b.head
+    WHERE w.row_start >= 0 AND NOT list_has_any(w.token_ids, h.token_ids) ORDER BY b.neighbour
     """
     related: dict[str, list[dict[str, Any]]] = {word: [] for word in words}
     for row in opened.queries.rows(sql, {"words": words}, "pairs", "words") if words else []:

@@ -59,13 +59,16 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
-// One at a time: each reads all senses of the dictionary.
-(async () => {
-  for (const place of document.querySelectorAll("[data-load]")) {
-    const answer = await fetch(place.dataset.load).catch(() => null);
-    if (answer) place.innerHTML = await answer.text();
-  }
-})();
+// The nearest senses of all senses here, in one pass over a large dictionary.
+const late = document.querySelector("[data-load]");
+if (late) {
+  const place = (row) => document.getElementById(`near-${row}`);
+  for (const link of document.querySelectorAll("[id^=near-]")) link.textContent = "Looking for the nearest senses …";
+  fetch(late.dataset.load).then((answer) => answer.text()).then((text) => {
+    late.innerHTML = text;
+    for (const found of late.querySelectorAll("[data-row]")) place(found.dataset.row).replaceChildren(...found.childNodes);
+  });
+}
 
 const detail = document.getElementById("detail");
 for (const point of document.querySelectorAll("[data-point]")) {

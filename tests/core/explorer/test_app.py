@@ -1,11 +1,15 @@
 """The explorer's pages over a miniature's artifacts."""
 
+import re
 import shutil
+from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from fastapi.testclient import TestClient
 
+from dskd_core.explorer.app import Shelf, make_app
 from dskd_core.senses.inventory import load_senses
 
 
@@ -46,6 +50,18 @@ def test_a_word_of_several_tokens_shows_what_each_sense_was_made_of(client, expl
     assert composed[0]["word"] == "river water"
     assert "Composed sense 0" in page
     assert page.count('<ol class="parts">') == composed[0]["row_stop"] - composed[0]["row_start"]
+
+
+def test_of_a_large_dictionary_rows_are_read_by_slice_and_neighbours_come_later(client, explored):
+    shelf = Shelf(explored.config.root_uri, in_memory_bytes=0)
+    large = TestClient(make_app(shelf), base_url="http://127.0.0.1")
+    page = large.get("/word?q=light").text
+    address = unescape(re.search(r'data-load="([^"]*)"', page)[1])
+    late = large.get(address).text
+    whole = client.get("/word?q=light").text
+    chips = r'<span class="chip">.*?</span>'
+    assert "chip" not in page
+    assert re.findall(chips, late, re.DOTALL) == re.findall(chips, whole, re.DOTALL)
 
 
 def test_a_row_leads_to_its_sense(client):
