@@ -1,6 +1,6 @@
 """A map: the senses of some words and of their relatives in two dimensions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ MAX_WORDS = 8
 _MAX_RELATIVES = 6
 _WIDTH, _HEIGHT, _EDGE = 900, 560, 36
 _N_NEAREST = 3
+_LABEL_HEIGHT = 18
 
 
 @dataclass(frozen=True)
@@ -83,30 +84,28 @@ def draw_map(opened: OpenDictionary, words: list[str], method: Method = "pca") -
     flat, explained = project(senses, method)
     places = fit(flat)
     names = [word for word, _, _, of_word in members for _ in of_word]
+    about = {word: (colour, relation) for word, colour, relation, _ in members}
     nearest, odd = _odd_ones(opened, senses, names)
-    points, labelled = [], set()
-    index = 0
-    for word, colour, relation, of_word in members:
-        for row in of_word:
-            x, y = places[index]
-            label = "" if word in labelled else word
-            labelled.add(word)
-            points.append(
-                Point(
-                    int(row),
-                    opened.owner(int(row)),
-                    word,
-                    colour,
-                    relation,
-                    round(float(x), 1),
-                    round(float(y), 1),
-                    first_example(opened, int(row)),
-                    odd[index],
-                    nearest[index],
-                    label,
-                )
+    points = []
+    for index, (row, name) in enumerate(zip(rows.tolist(), names, strict=True)):
+        colour, relation = about[name]
+        x, y = (round(float(value), 1) for value in places[index])
+        points.append(
+            Point(
+                row,
+                opened.owner(row),
+                name,
+                colour,
+                relation,
+                x,
+                y,
+                first_example(opened, row),
+                odd[index],
+                nearest[index],
+                "",
             )
-            index += 1
+        )
+    points = _labelled(points)
     return Map(words, points, explained)
 
 
@@ -156,6 +155,24 @@ def _members(opened: OpenDictionary, words: list[str]) -> list[tuple[str, int, s
                 rows = list(range(pair["row_start"], pair["row_stop"]))
                 members.setdefault(pair["neighbour"], (colour, relation, rows))
     return [(word, *member) for word, member in members.items()]
+
+
+def _labelled(points: list[Point]) -> list[Point]:
+    """Write each word at one of its points, chosen words first, where no other label stands."""
+    taken: list[tuple[float, float, float]] = []
+    labels: dict[int, str] = {}
+    order = sorted(range(len(points)), key=lambda i: points[i].relation != "chosen")
+    for index in order:
+        point = points[index]
+        width = (11 if point.relation == "chosen" else 9) * len(point.word) + 12
+        free = all(
+            abs(point.y - y) > _LABEL_HEIGHT or point.x + width < x or point.x > x + w
+            for x, y, w in taken
+        )
+        if free and point.word not in labels.values():
+            labels[index] = point.word
+            taken.append((point.x, point.y, width))
+    return [replace(point, label=labels.get(i, "")) for i, point in enumerate(points)]
 
 
 def _odd_ones(
