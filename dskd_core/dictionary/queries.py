@@ -41,9 +41,11 @@ WHERE token_id = $token ORDER BY sense, rank
 _RELATIONS = """
 SELECT p.relation, CASE WHEN p.word_a = $word THEN p.word_b ELSE p.word_a END AS neighbour,
        p.weight, p.tier, p.affix, p.parent, p.sources, p.licences, w.row_start, w.row_stop
-FROM pairs p
+FROM (
+    SELECT * FROM pairs WHERE word_a = $word
+    UNION ALL SELECT * FROM pairs WHERE word_b = $word AND word_a <> $word
+) p
 LEFT JOIN words w ON w.word = CASE WHEN p.word_a = $word THEN p.word_b ELSE p.word_a END
-WHERE p.word_a = $word OR p.word_b = $word
 ORDER BY p.relation DESC, p.weight DESC, neighbour
 """
 _ORIGINS = """
@@ -92,6 +94,12 @@ class Queries:
         self._connection = duckdb.connect(config={"memory_limit": _MEMORY})
         self._known: set[str] = set()
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Let the database go; nothing can be asked any more."""
+        with self._lock:
+            self._connection.close()
+            del self._connection
 
     def rows(self, sql: str, parameters: dict[str, Any], /, *tables: str) -> list[dict[str, Any]]:
         """Run SQL over some of the tables words, heads, pairs, origins, examples."""

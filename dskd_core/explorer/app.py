@@ -98,6 +98,13 @@ class Shelf:
         with contextlib.suppress(DskdError):
             _ = self.dictionary().head
 
+    def close(self) -> None:
+        """Let the dictionary go."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
     def about(self) -> dict[str, Any] | None:
         """Return what every page's foot says of the dictionary; None before it is open."""
         return about(self._opened) if self._opened else None

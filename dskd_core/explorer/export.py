@@ -1,5 +1,6 @@
 """The explorer's pages as files that need no server: for a list of words, or the most frequent."""
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterable
@@ -71,7 +72,13 @@ def export_pages(
         ConfigError: if the file of words cannot be read.
         DataError: if the dictionary has none of the words.
     """
-    opened = open_newest(ArtifactStore(root_uri))
+    with contextlib.closing(open_newest(ArtifactStore(root_uri))) as opened:
+        return _export(opened, folder, words_file, most_frequent)
+
+
+def _export(
+    opened: OpenDictionary, folder: Path, words_file: Path | None, most_frequent: int
+) -> Exported:
     words, unknown = _words(opened, words_file, most_frequent)
     pairs = _pairs_among(opened, words)
     pages = Pages(StaticLinks(words, pairs))

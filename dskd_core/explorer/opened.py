@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,7 @@ class OpenDictionary:
         self.store, self.artifact = store, artifact
         self.sources = Sources(store, artifact)
         self.queries = Queries(self.sources)
+        self.examples = lru_cache(maxsize=4096)(self.queries.examples)
         self.rows = RowReader(artifact, **limit)
         self.counts = SenseCounts(self.sources.senses)
         texts = self.queries.rows(_TOKEN_TEXTS, {}, "examples")
@@ -107,6 +108,11 @@ class OpenDictionary:
         heads = self.queries.rows(_HEADS, {}, "heads", "words")
         self.word_of_token: dict[int, str] = {row["token_id"]: row["word"] for row in heads}
         self._build_search()
+
+    def close(self) -> None:
+        """Let the database go."""
+        self.examples.cache_clear()
+        self.queries.close()
 
     @cached_property
     def head(self) -> TopTokenReader | str:

@@ -29,4 +29,7 @@ def serve(root_uri: str, *, port: int, tell: Callable[[str], None]) -> None:
         threading.Thread(target=shelf.warm, daemon=True).start()
         config = uvicorn.Config(make_app(shelf), log_level="error", server_header=False)
         tell(f"http://{HOST}:{listening.getsockname()[1]}/")
-        uvicorn.Server(config).run(sockets=[listening])
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            shelf.close()

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -174,13 +173,8 @@ def first_example(opened: OpenDictionary, row: int) -> Example | None:
     owner = opened.owner(row)
     if owner.token_id < 0:
         return None
-    texts = _examples_of(opened.queries, owner.token_id)
+    texts = opened.examples(owner.token_id)
     return next((_example(r) for r in texts if r["sense"] == owner.sense), None)
-
-
-@lru_cache(maxsize=4096)
-def _examples_of(queries: Any, token: int) -> list[dict[str, Any]]:
-    return queries.examples(token)  # type: ignore[no-any-return]
 
 
 def _example(row: dict[str, Any]) -> Example:

@@ -1,3 +1,5 @@
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +28,17 @@ def explored(tmp_path_factory) -> Built:
 
 
 @pytest.fixture(scope="session")
-def client(explored) -> TestClient:
-    return TestClient(make_app(Shelf(explored.config.root_uri)), base_url="http://127.0.0.1")
+def client(explored) -> Iterator[TestClient]:
+    with contextlib.closing(Shelf(explored.config.root_uri)) as shelf:
+        yield TestClient(make_app(shelf), base_url="http://127.0.0.1")
 
 
 @pytest.fixture
-def client_of():
-    def open_root(root: Path) -> TestClient:
-        return TestClient(make_app(Shelf(str(root))), base_url="http://127.0.0.1")
+def client_of() -> Iterator[Callable[..., TestClient]]:
+    with contextlib.ExitStack() as stack:
 
-    return open_root
+        def open_root(root: Path | str, **options: int) -> TestClient:
+            shelf = stack.enter_context(contextlib.closing(Shelf(str(root), **options)))
+            return TestClient(make_app(shelf), base_url="http://127.0.0.1")
+
+        yield open_root

@@ -7,9 +7,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from fastapi.testclient import TestClient
 
-from dskd_core.explorer.app import Shelf, make_app
 from dskd_core.senses.inventory import load_senses
 
 
@@ -52,9 +50,10 @@ def test_a_word_of_several_tokens_shows_what_each_sense_was_made_of(client, expl
     assert page.count('<ol class="parts">') == composed[0]["row_stop"] - composed[0]["row_start"]
 
 
-def test_of_a_large_dictionary_rows_are_read_by_slice_and_neighbours_come_later(client, explored):
-    shelf = Shelf(explored.config.root_uri, in_memory_bytes=0)
-    large = TestClient(make_app(shelf), base_url="http://127.0.0.1")
+def test_of_a_large_dictionary_rows_are_read_by_slice_and_neighbours_come_later(
+    client, client_of, explored
+):
+    large = client_of(explored.config.root_uri, in_memory_bytes=0)
     page = large.get("/word?q=light").text
     address = unescape(re.search(r'data-load="([^"]*)"', page)[1])
     late = large.get(address).text

@@ -19,7 +19,8 @@ OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 def address(explored):
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        app = make_app(Shelf(explored.config.root_uri))
+        shelf = Shelf(explored.config.root_uri)
+        app = make_app(shelf)
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
@@ -28,6 +29,7 @@ def address(explored):
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         server.should_exit = True
         thread.join(timeout=20)
+        shelf.close()
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Distances between words, and which pairs the states contradict, against naive loops."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,8 @@ from dskd_core.explorer.pairs import contradictions, distances, read_pair
 
 @pytest.fixture(scope="module")
 def opened(explored):
-    return open_newest(explored.store)
+    with contextlib.closing(open_newest(explored.store)) as opened:
+        yield opened
 
 
 def test_distances_are_those_of_a_naive_loop():
