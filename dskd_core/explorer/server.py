@@ -9,6 +9,7 @@ import uvicorn
 from dskd_core.explorer.app import Shelf, make_app
 
 HOST = "127.0.0.1"
+_PATIENCE_SECONDS = 10
 
 
 def serve(root_uri: str, *, port: int, tell: Callable[[str], None]) -> None:
@@ -26,10 +27,12 @@ def serve(root_uri: str, *, port: int, tell: Callable[[str], None]) -> None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((HOST, port))
         shelf = Shelf(root_uri)
-        threading.Thread(target=shelf.warm, daemon=True).start()
+        warming = threading.Thread(target=shelf.warm, daemon=True)
+        warming.start()
         config = uvicorn.Config(make_app(shelf), log_level="error", server_header=False)
         tell(f"http://{HOST}:{listening.getsockname()[1]}/")
         try:
             uvicorn.Server(config).run(sockets=[listening])
         finally:
+            warming.join(timeout=_PATIENCE_SECONDS)
             shelf.close()

@@ -39,6 +39,12 @@ def test_a_word_cannot_be_looked_up_before_there_is_a_dictionary(invoke, tmp_pat
     assert "run the stage first" in result.output
 
 
+def test_nothing_is_exported_before_there_is_a_dictionary(invoke, tmp_path):
+    result = invoke("explore", tmp_path, "--export", tmp_path / "pages")
+    assert result.exit_code == 2
+    assert "run the stage first" in result.output
+
+
 def test_a_plan_is_printed_offline_and_refused_where_the_gpu_is_too_small(invoke, monkeypatch):
     def no_network(config):
         raise OSError("no network")
