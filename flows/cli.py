@@ -118,13 +118,38 @@ def inspect(
     root: Root = "work/artifacts",
 ) -> None:
     """Show the senses of a word, what each means to the teacher, and its relations."""
-    from dskd_core.dictionary.explorer import describe
+    from dskd_core.dictionary.description import describe
     from dskd_core.store.artifacts import ArtifactStore
 
     with refusals():
         store = ArtifactStore(root)
         text = describe(store, _latest(store, "dictionary"), word)
         console.print(text, markup=False, highlight=False)
+
+
+@app.command()
+def explore(
+    root: Annotated[str, typer.Argument(help="Where the artifacts are.")] = "work/artifacts",
+    port: Annotated[int, typer.Option(help="0 is a free one.", min=0, max=65535)] = 0,
+    export: Annotated[Path | None, typer.Option(help="Write files instead of serving.")] = None,
+    words: Annotated[Path | None, typer.Option(help="To export: a file, a word a line.")] = None,
+    most_frequent: Annotated[int, typer.Option(help="To export, without a file.", min=1)] = 100,
+) -> None:
+    """Look into a dictionary in the browser: words, pairs, maps, comparison, training."""
+    with refusals():
+        if export is not None:
+            from dskd_core.explorer.export import export_pages
+
+            made = export_pages(root, export, words_file=words, most_frequent=most_frequent)
+            if made.unknown:
+                unknown = f"The dictionary has no {', '.join(made.unknown)}."
+                console.print(unknown, markup=False, highlight=False)
+            told = f"{made.n_pages} pages: open {export / 'index.html'}"
+            console.print(told, markup=False, highlight=False)
+            return
+        from dskd_core.explorer.server import serve
+
+        serve(root, port=port, tell=lambda at: console.print(f"{at}  (Ctrl-C ends it)"))
 
 
 @app.command()

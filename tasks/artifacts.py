@@ -2,6 +2,7 @@
 
 import base64
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -147,12 +148,20 @@ def show_artifact(title: str, artifact: Artifact, *, began: datetime) -> None:
         "fingerprint": record.fingerprint,
         "content": record.content,
         "place": artifact.uri,
+        "look into it": explore_command(artifact),
     }
     rows = [{"what": what, "value": value} for what, value in values.items() if value]
     create_table_artifact(rows, key=key_of(title), description=f"{title}: what it holds")
     create_link_artifact(
         link_of(artifact.uri), artifact.uri, key=key_of(f"{title} place"), description=title
     )
+
+
+def explore_command(artifact: Artifact) -> str:
+    """Return how to open a dictionary in the browser; nothing for what is none."""
+    if artifact.record.stage != "dictionary":
+        return ""
+    return f"dskd explore {shlex.quote(artifact.uri.rsplit('/', 2)[0])}"
 
 
 Standing = Callable[[str], list[Record] | None]

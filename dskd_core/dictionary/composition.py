@@ -1,5 +1,7 @@
 """Senses of words that are several tokens (Eq. 2 of arXiv:2602.22351). Arrays in, arrays out."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,15 +33,43 @@ def compose(
         [n_words, k, d] float32, k the most senses of any first token here. Temporary memory is
         about ``3 * n_words * k * d * 4`` bytes: call it with a few thousand words at a time.
     """
+    return _align(centroids, offsets, spellings)[0]
+
+
+def alignment(senses: Sequence[FloatArray]) -> NDArray[np.int64]:
+    """Return which sense of each token the senses of one word were made of, as :func:`compose` is.
+
+    Args:
+        senses: [k_j, d] of each of its m tokens.
+
+    Returns:
+        [k_1, m], numbers of senses.
+
+    >>> ones = [np.array([[0.0], [9.0]]), np.array([[8.0], [1.0]])]
+    >>> alignment(ones).tolist()
+    [[0, 1], [1, 0]]
+    """
+    offsets = np.concatenate(([0], np.cumsum([len(rows) for rows in senses])))
+    spelling = np.arange(len(senses))[None, :]
+    chosen: NDArray[np.int64] = _align(np.concatenate(senses), offsets, spelling)[1][0]
+    return chosen
+
+
+def _align(
+    centroids: FloatArray, offsets: NDArray[np.int64], spellings: NDArray[np.int64]
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Return the composed senses, [n, k, d], and the senses that each took, [n, k, m]."""
     mean, valid = _gather(centroids, offsets, spellings[:, 0])
+    taken = [np.broadcast_to(np.arange(mean.shape[1]), mean.shape[:2])]
     for j in range(1, spellings.shape[1]):
         senses, there = _gather(centroids, offsets, spellings[:, j])
         squared = (senses**2).sum(axis=2)[:, None, :] - 2.0 * (mean @ senses.transpose(0, 2, 1))
         squared = np.where(there[:, None, :], squared, np.inf)
         nearest = squared.argmin(axis=2)
+        taken.append(nearest)
         mean += (np.take_along_axis(senses, nearest[:, :, None], axis=1) - mean) / np.float32(j + 1)
     mean[~valid] = np.nan
-    return mean
+    return mean, np.stack(taken, axis=2)
 
 
 def _gather(

@@ -134,10 +134,17 @@ def matched_distances(
     >>> matched_distances(np.array([[0.0], [10.0]]), np.array([[11.0], [0.0]])).tolist()
     [0.0, 1.0]
     """
+    return match_senses(before, after)[2]
+
+
+def match_senses(
+    before: NDArray[np.floating], after: NDArray[np.floating]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return the rows of each matched pair of senses in both, and its MSE, [min(k, k')] each."""
     x, y = before.astype(np.float64), after.astype(np.float64)
     squared = ((x[:, None, :] - y[None, :, :]) ** 2).mean(axis=2)
     rows, columns = linear_sum_assignment(squared)
-    return np.asarray(squared[rows, columns])
+    return rows, columns, np.asarray(squared[rows, columns])
 
 
 def _dictionary(uri: str) -> Artifact:
@@ -213,7 +220,7 @@ def _compare_tokens(
         if len(distances)
     }
     found.most_moved = [
-        {"token": text(token), "mean MSE": round(mse, 6), "senses": k}
+        {"id": token, "token": text(token), "mean MSE": round(mse, 6), "senses": k}
         for mse, token, k in sorted(largest, key=lambda m: (-m[0], m[1]))[:_N_MOVES]
         if mse > 0
     ]

@@ -5,15 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dskd_core.dictionary.queries import Queries, Sources
 from dskd_core.dictionary.store import GROUP
 from dskd_core.errors import DataError
+from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore
-
-_RELATED = """
-SELECT relation, CASE WHEN word_a = $word THEN word_b ELSE word_a END AS word, weight
-FROM pairs WHERE $word IN (word_a, word_b) ORDER BY weight DESC, word
-"""
-_SPELLING = "SELECT token_ids, row_start, row_stop FROM words WHERE word = $word"
 
 
 @dataclass(frozen=True)
@@ -21,7 +17,7 @@ class Entry:
     """A word of the dictionary.
 
     Attributes:
-        word: as the lexicon writes it, lower case.
+        word: as the lexicon writes it.
         token_ids: how the teacher's tokenizer spells it.
         senses: [k, d], of its token, or composed of those of its tokens (Eq. 2); k = 0 where one of
             them never occurred.
@@ -48,27 +44,24 @@ def look_up(store: ArtifactStore, dictionary: Artifact, word: str) -> Entry:
         ArtifactError: if the words or relations are not under the root.
         DataError: if the dictionary does not have the word.
     """
-    word = word.casefold().strip()
-    spelled = dictionary.query(
-        _SPELLING, {"word": word}, words=dictionary.table("words.parquet")
-    ).to_pylist()
-    if not spelled:
+    queries = Queries(Sources(store, dictionary))
+    known = queries.spelled(word)
+    spelled = queries.spelling(known) if known else None
+    if known is None or spelled is None:
         raise DataError(
             f"The dictionary {dictionary.fingerprint} has no word {word!r} among its "
             f"{dictionary.record.counts['words']}; try another, or a larger lexicon."
         )
-    words = store.get("words", dictionary.record.inputs["words"])
-    relations = store.get("relations", words.record.inputs["relations"])
-    pairs = relations.query(_RELATED, {"word": word}, pairs="pairs.parquet").to_pylist()
+    pairs = queries.relations(known)
     related = {
-        relation: {pair["word"]: pair["weight"] for pair in pairs if pair["relation"] == relation}
+        relation: {p["neighbour"]: p["weight"] for p in pairs if p["relation"] == relation}
         for relation in ("synonym", "antonym")
     }
-    start, stop = (max(0, spelled[0][name]) for name in ("row_start", "row_stop"))
+    start, stop = (max(0, spelled[name]) for name in ("row_start", "row_stop"))
     return Entry(
-        word,
-        tuple(spelled[0]["token_ids"]),
-        np.asarray(dictionary.group(GROUP)["rows"][start:stop]),
+        known,
+        tuple(spelled["token_ids"]),
+        get_array(dictionary.group(GROUP), "rows", slice(start, stop)),
         related["synonym"],
         related["antonym"],
     )

@@ -19,6 +19,7 @@ from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.errors import ConfigError
 from dskd_core.store.artifacts import Artifact
 
+_ROWS_A_TIME = 8192
 _HEADS = ("lm_head.weight", "output.weight", "embed_out.weight")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "tok_embeddings.weight")
 
@@ -44,8 +45,11 @@ class TopTokenReader:
             rows: [n, d], senses.
             n_tokens: how many of each.
         """
-        known = self.weight[: self.tokenizer.n_tokens].float()
-        logits = torch.from_numpy(rows.astype(np.float32)) @ known.T
+        known = self.weight[: self.tokenizer.n_tokens]
+        senses = torch.from_numpy(rows.astype(np.float32))
+        # A piece of the head at a time: the whole in float32 is 2 GB of a large teacher.
+        pieces = [known[i : i + _ROWS_A_TIME] for i in range(0, len(known), _ROWS_A_TIME)]
+        logits = torch.cat([senses @ piece.float().T for piece in pieces], dim=1)
         if self.bias is not None:
             logits += self.bias[: len(known)].float()
         top = logits.topk(min(n_tokens, len(known)), dim=1).indices.tolist()

@@ -12,10 +12,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
+import pyarrow as pa
 
 from dskd_core.config import LexiconConfig, SourceConfig
 from dskd_core.errors import DataError
+from dskd_core.lexicon.exclusions import EXCLUSIONS, read_exclusions
 from dskd_core.lexicon.files import byte_ranges, files_of, local_path
 from dskd_core.lexicon.registry import Reader, reader_of
 from dskd_core.lexicon.rows import SCHEMAS, DerivationRow, PairRow, Report, Source
@@ -29,6 +32,16 @@ DERIVATIONS = "derivations.parquet"
 ROWS = "rows.parquet"
 _TABLES: dict[str, type[msgspec.Struct]] = {PAIRS: PairRow, DERIVATIONS: DerivationRow}
 Advance = Callable[[int], None]
+_EXCLUDED = """(
+    lower(word_a) IN (SELECT lower(word_a) FROM exclusions WHERE word_b = '')
+    OR lower(word_b) IN (SELECT lower(word_a) FROM exclusions WHERE word_b = '')
+    OR (least(lower(word_a), lower(word_b)), greatest(lower(word_a), lower(word_b)), relation) IN (
+        SELECT (least(lower(e.word_a), lower(e.word_b)),
+                greatest(lower(e.word_a), lower(e.word_b)), r.relation)
+        FROM exclusions e, (VALUES ('synonym'), ('antonym')) r (relation)
+        WHERE e.word_b <> '' AND e.relation IN ('', r.relation)
+    )
+)"""
 
 
 @dataclass(frozen=True)
@@ -84,15 +97,18 @@ def build_lexicon(
         DERIVATIONS: [_entry(s, DerivationRow, config) for s in config.morphology],
     }
     all_entries = [entry for of_table in entries.values() for entry in of_table]
+    excluded = local_path(config.exclude) if config.exclude else None
     work = Work(
         "lexicon",
         _content_settings(config) | {"sources": [entry.settings for entry in all_entries]},
-        {f"{i}-{entry.kind}": entry.fingerprint for i, entry in enumerate(all_entries)},
+        {f"{i}-{entry.kind}": entry.fingerprint for i, entry in enumerate(all_entries)}
+        | ({"exclude": sha256_of_file(excluded)} if excluded else {}),
         version=2,
     )
     if found := store.find(work):
         return found
     advance = _bytes_reader(all_entries, progress)
+    exclusions = read_exclusions(excluded) if excluded else None
     parts = {
         name: [
             [_read_shard(store, config, e, i, advance) for i in range(len(e.ranges))] for e in es
@@ -101,7 +117,10 @@ def build_lexicon(
     }
     with store.publish(work) as draft:
         for name in _TABLES:
-            _join(draft, name, entries[name], parts[name])
+            left_out = exclusions if name == PAIRS else None
+            _join(draft, name, entries[name], parts[name], left_out)
+        if exclusions is not None:
+            draft.write_table(EXCLUSIONS, exclusions)
     return store.get(work.stage, work.fingerprint)
 
 
@@ -115,7 +134,9 @@ def shards_done(store: ArtifactStore, config: LexiconConfig) -> list[bool]:
 
 def _content_settings(config: LexiconConfig) -> dict[str, Any]:
     """Settings that change rows; how files are cut into shards does not."""
-    return config.model_dump(mode="json", exclude={"sources", "morphology", "shard_bytes"})
+    return config.model_dump(
+        mode="json", exclude={"sources", "morphology", "shard_bytes", "exclude"}
+    )
 
 
 def _entry(source: SourceConfig, row: type[msgspec.Struct], config: LexiconConfig) -> Entry:
@@ -184,7 +205,13 @@ def _shard_work(config: LexiconConfig, entry: Entry, index: int) -> Work:
     )
 
 
-def _join(draft: Draft, name: str, entries: list[Entry], parts: list[list[Artifact]]) -> None:
+def _join(
+    draft: Draft,
+    name: str,
+    entries: list[Entry],
+    parts: list[list[Artifact]],
+    exclusions: pa.Table | None,
+) -> None:
     """Write the distinct rows of all shards of a table, and what was left out of each source."""
     stem = name.removesuffix(".parquet")
     draft.report[stem] = [_report(e, of_e) for e, of_e in zip(entries, parts, strict=True)]
@@ -194,12 +221,27 @@ def _join(draft: Draft, name: str, entries: list[Entry], parts: list[list[Artifa
         return draft.write_table(name, SCHEMAS[_TABLES[name]].empty_table())
     with database() as connection:
         connection.register("spooled", read_files(connection, files))
-        sql = "SELECT DISTINCT * FROM spooled ORDER BY ALL"
-        draft.counts[f"n_{stem}"] = write_query(connection, sql, draft.path(name))
+        sql = "SELECT DISTINCT * FROM spooled"
+        if exclusions is not None:
+            connection.register("exclusions", exclusions)
+            draft.report["excluded"] = _count_excluded(connection)
+            sql = f"{sql} WHERE NOT {_EXCLUDED}"
+        draft.counts[f"n_{stem}"] = write_query(connection, f"{sql} ORDER BY ALL", draft.path(name))
     for file in files:
         if file.parent == draft.folder:
             file.unlink()
     return None
+
+
+def _count_excluded(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Count the lines of the exclude list, and the distinct pairs of the sources that it drops.
+
+    A line may yet drop pairs that negation makes: the relations count those.
+    """
+    (n_lines,), *_ = connection.execute("SELECT count(*) FROM exclusions").fetchall()
+    sql = f"SELECT count(*) FROM (SELECT DISTINCT * FROM spooled WHERE {_EXCLUDED})"
+    (n_rows,), *_ = connection.execute(sql).fetchall()
+    return {"lines": int(n_lines), "pairs": int(n_rows)}
 
 
 def _local_rows(part: Artifact, draft: Draft) -> Path:

@@ -10,6 +10,7 @@ from dskd_core.lexicon import PAIRS, build_lexicon
 from dskd_core.lexicon.rows import DerivationRow
 from dskd_core.progress import Progress, silent
 from dskd_core.relations.checks import check, compare_with_reference, quality
+from dskd_core.relations.exclusions import exclude_derived
 from dskd_core.relations.filters import Counts, count_left_out, resolve_filters
 from dskd_core.relations.negation import expand, fold, load_negations, read_derivations
 from dskd_core.relations.report import as_markdown
@@ -59,7 +60,7 @@ def build_relations(
         counts = {f"excluded_{name}": sum(of.values()) for name, of in left_out.items()}
         counts |= load_negations(connection, derivations, config)
         progress(2, _STEPS, "steps")
-        counts |= expand(connection)
+        counts |= expand(connection) | exclude_derived(connection, lexicon)
         progress(3, _STEPS, "steps")
         counts |= settle(connection)
         progress(4, _STEPS, "steps")

@@ -79,8 +79,14 @@ def test_parameters_print_as_what_prefect_takes(invoke):
 
 
 def test_a_word_cannot_be_looked_up_before_there_is_a_dictionary(invoke, tmp_path):
-    pytest.importorskip("dskd_core.dictionary.explorer")
+    pytest.importorskip("dskd_core.dictionary.description")
     result = invoke("inspect", "bank", "--root", tmp_path)
+    assert result.exit_code == 2
+    assert "run the stage first" in result.output
+
+
+def test_nothing_is_exported_before_there_is_a_dictionary(invoke, tmp_path):
+    result = invoke("explore", tmp_path, "--export", tmp_path / "pages")
     assert result.exit_code == 2
     assert "run the stage first" in result.output
 

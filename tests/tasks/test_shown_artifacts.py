@@ -1,12 +1,20 @@
 """What a stage shows."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from dskd_core.store.artifacts import ArtifactStore, Work
 from tasks import artifacts as module
-from tasks.artifacts import found_or_made, link_of, show_page, show_terms, summary_line
+from tasks.artifacts import (
+    explore_command,
+    found_or_made,
+    link_of,
+    show_page,
+    show_terms,
+    summary_line,
+)
 
 HOUR = timedelta(hours=1)
 
@@ -58,3 +66,12 @@ def test_loss_terms_are_thinned_and_end_with_the_last_step(monkeypatch, n_steps,
     assert len(rows) == n_rows
     assert rows[0] == {"steps": 0, "loss": 0.3333}
     assert rows[-1]["steps"] == n_steps - 1
+
+
+def test_a_dictionary_says_how_to_open_it_and_nothing_else_does(artifact):
+    assert explore_command(artifact) == ""
+    dictionary = replace(artifact, record=replace(artifact.record, stage="dictionary"))
+    root = dictionary.uri.rsplit("/", 2)[0]
+    assert explore_command(dictionary) == f"dskd explore {root}"
+    spaced = replace(dictionary, uri="/a b/dictionary/f")
+    assert explore_command(spaced) == "dskd explore '/a b'"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dskd_core.decoder.decoder import load_teacher
-from dskd_core.dictionary.explorer import describe
+from dskd_core.dictionary.description import describe
 from dskd_core.dictionary.top_tokens import TopTokenReader, load_top_token_reader, readable
 from dskd_core.senses.inventory import load_senses
 from dskd_core.store import places

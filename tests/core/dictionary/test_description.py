@@ -1,6 +1,8 @@
+import pyarrow as pa
 import pytest
 
-from dskd_core.dictionary.explorer import describe
+from dskd_core.dictionary.description import describe
+from dskd_core.dictionary.queries import Queries, Sources
 from dskd_core.errors import DataError
 
 
@@ -25,3 +27,14 @@ def test_a_derived_pair_shows_its_affix_and_its_parent(described):
 def test_a_word_the_dictionary_does_not_know_is_refused_by_name(described):
     with pytest.raises(DataError, match="xyzzy"):
         described("xyzzy")
+
+
+def test_a_word_is_found_however_its_letters_are_written(nexted):
+    queries = Queries(Sources(nexted.store, nexted.dictionary()))
+    queries.add_table("words", pa.table({"word": ["Paris", "paris", "Rome"]}))
+    queries._known |= {"words"}
+    assert [queries.spelled(word) for word in ("paris", "Paris", " ROME ")] == [
+        "paris",
+        "Paris",
+        "Rome",
+    ]

@@ -1,0 +1,219 @@
+"""A dictionary held open for many questions: its rows, its counts, its words and its search."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
+from dskd_core.dictionary.queries import Queries, Sources
+from dskd_core.dictionary.rows import RowReader, SenseCounts
+from dskd_core.dictionary.top_tokens import TopTokenReader, load_top_token_reader
+from dskd_core.errors import DataError, DskdError
+from dskd_core.store.artifacts import Artifact, ArtifactStore
+
+_TOKEN_TEXTS = "SELECT token_id, any_value(token) AS text FROM examples GROUP BY token_id"
+_HEADS = "SELECT h.token_id, w.word FROM heads h JOIN words w USING (word_id)"
+_COMPOSED = "SELECT word, row_start FROM words WHERE row_start >= $first ORDER BY row_start"
+_FOUND = """
+CREATE OR REPLACE TABLE found AS
+WITH ends AS (
+    SELECT word_a AS word, relation FROM pairs UNION ALL SELECT word_b, relation FROM pairs
+),
+related AS (
+    SELECT word, count(*) FILTER (relation = 'synonym') AS n_synonyms,
+           count(*) FILTER (relation = 'antonym') AS n_antonyms
+    FROM ends GROUP BY word
+),
+headed AS (
+    SELECT w.word, sum(t.n_senses)::BIGINT AS n_senses,
+           sum(t.n_occurrences)::BIGINT AS n_occurrences
+    FROM heads h JOIN words w USING (word_id) JOIN token_counts t USING (token_id) GROUP BY w.word
+)
+SELECT r.word AS text, lower(r.word) AS key, -1 AS token_id,
+       coalesce(h.n_senses, if(w.row_start >= 0, w.row_stop - w.row_start, 0)) AS n_senses,
+       r.n_synonyms, r.n_antonyms, coalesce(h.n_occurrences, 0) AS n_occurrences
+FROM related r LEFT JOIN words w ON w.word = r.word LEFT JOIN headed h ON h.word = r.word
+UNION ALL
+SELECT text, lower(trim(text)), token_id, n_senses, 0, 0, n_occurrences
+FROM token_counts t ANTI JOIN heads h USING (token_id)
+"""
+_SEARCH = """
+SELECT * EXCLUDE (key), count(*) OVER () AS n_found FROM found WHERE starts_with(key, lower($text))
+ORDER BY key = lower($text) DESC, n_occurrences DESC, n_senses DESC, length(text), text, token_id
+LIMIT $limit
+"""
+_FREQUENT = """
+SELECT text FROM found WHERE token_id < 0 AND n_senses > 0
+ORDER BY n_occurrences DESC, text LIMIT $limit
+"""
+_LIKE = """
+SELECT text FROM found
+WHERE token_id < 0 AND abs(length(key) - length($text)) <= $most
+  AND damerau_levenshtein(key, lower($text)) <= $most
+ORDER BY damerau_levenshtein(key, lower($text)), n_occurrences DESC, text LIMIT $limit
+"""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose sense a row is.
+
+    Attributes:
+        word: of the lexicon, or None for a token that is none.
+        token_id: the token, or -1 for a word of several.
+        text: what to call it.
+        sense: its number among the senses of its token or word, from 0.
+    """
+
+    word: str | None
+    token_id: int
+    text: str
+    sense: int
+
+
+def open_newest(store: ArtifactStore, *, in_memory_bytes: int | None = None) -> "OpenDictionary":
+    """Open the newest dictionary under a root.
+
+    Raises:
+        ArtifactError: if there is none, or a file of it is damaged.
+    """
+    found = store.of_stage("dictionary")
+    return OpenDictionary(
+        store,
+        found[-1] if found else store.get("dictionary", "none"),
+        in_memory_bytes=in_memory_bytes,
+    )
+
+
+class OpenDictionary:
+    """A dictionary and everything behind it; what is large is read when it is asked for."""
+
+    def __init__(
+        self, store: ArtifactStore, artifact: Artifact, *, in_memory_bytes: int | None = None
+    ) -> None:
+        limit = {} if in_memory_bytes is None else {"in_memory_bytes": in_memory_bytes}
+        self.store, self.artifact = store, artifact
+        self.sources = Sources(store, artifact)
+        self.queries = Queries(self.sources)
+        self.examples = lru_cache(maxsize=4096)(self.queries.examples)
+        self.rows = RowReader(artifact, **limit)
+        self.counts = SenseCounts(self.sources.senses)
+        texts = self.queries.rows(_TOKEN_TEXTS, {}, "examples")
+        self._texts: dict[int, str] = {row["token_id"]: row["text"] for row in texts}
+        heads = self.queries.rows(_HEADS, {}, "heads", "words")
+        self.word_of_token: dict[int, str] = {row["token_id"]: row["word"] for row in heads}
+        self._build_search()
+
+    def close(self) -> None:
+        """Let the database go."""
+        self.examples.cache_clear()
+        self.queries.close()
+
+    @cached_property
+    def head(self) -> TopTokenReader | str:
+        """The teacher's head, or why it cannot be read."""
+        try:
+            return load_top_token_reader(self.sources.teacher)
+        except DskdError as error:  # senses and relations can be shown all the same
+            return str(error)
+
+    @cached_property
+    def _composed(self) -> tuple[NDArray[np.int64], list[str]]:
+        """The first rows of composed words, ascending, and the words."""
+        first = {"first": self.rows.n_token_rows}
+        table = self.queries.table(_COMPOSED, first, "words")
+        return table["row_start"].to_numpy(), table["word"].to_pylist()
+
+    def text_of(self, token: int) -> str:
+        """Return a token as it reads, its leading space kept."""
+        return self._texts.get(token, f"token {token}")
+
+    def decode(self, ids: list[int]) -> str:
+        """Return tokens as text."""
+        return self._tokenizer.decode(ids)
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return load_tokenizer(self.sources.teacher.folder())
+
+    def rows_of_token(self, token: int) -> range:
+        """Return the rows of a token's own senses.
+
+        Raises:
+            DataError: if the vocabulary has no such token.
+        """
+        if not 0 <= token < len(self.rows.own_offsets) - 1:
+            raise DataError(
+                f"There is no token {token}; give one of 0 to {len(self.rows.own_offsets) - 2}."
+            )
+        start, stop = self.rows.own_offsets[token : token + 2]
+        return range(int(start), int(stop))
+
+    def rows_of_word(self, word: str) -> range:
+        """Return the rows of a word's senses: of its token after a space, or composed (Eq. 2)."""
+        spelling = self.queries.spelling(word)
+        if spelling is None or spelling["row_start"] < 0:
+            return range(0)
+        return range(spelling["row_start"], spelling["row_stop"])
+
+    def has_senses(self, word: str) -> bool:
+        """Say whether a word, or a token that writes it, has senses."""
+        tokens = self.queries.tokens(word)
+        return bool(self.rows_of_word(word)) or any(map(self.rows_of_token, tokens))
+
+    def owner(self, row: int) -> Owner:
+        """Return whose sense a row is.
+
+        Raises:
+            DataError: if there is no such row.
+        """
+        if not 0 <= row < len(self.rows):
+            raise DataError(f"There is no row {row}; give one of 0 to {len(self.rows) - 1}.")
+        if row < self.rows.n_token_rows:
+            token = int(np.searchsorted(self.rows.own_offsets, row, side="right")) - 1
+            first = int(self.rows.own_offsets[token])
+            word = self.word_of_token.get(token)
+            return Owner(word, token, self.text_of(token).strip() or "space", row - first)
+        starts, words = self._composed
+        index = int(np.searchsorted(starts, row, side="right")) - 1
+        return Owner(words[index], -1, words[index], row - int(starts[index]))
+
+    def search(self, text: str, limit: int = 50) -> list[dict[str, Any]]:
+        """Return words and tokens that begin with a text, in any case; the frequent ones first.
+
+        Each has text, token_id (-1 for a word), n_senses, n_synonyms, n_antonyms, n_occurrences,
+        and n_found, how many there are in all.
+        """
+        return self.queries.rows(_SEARCH, {"text": text.strip(), "limit": limit})
+
+    def most_frequent(self, n_words: int) -> list[str]:
+        """Return the words with senses that occur most often, the most frequent first."""
+        return [row["text"] for row in self.queries.rows(_FREQUENT, {"limit": n_words})]
+
+    def suggestions(self, word: str, limit: int = 8) -> list[str]:
+        """Return the known words nearest to an unknown one by edit distance."""
+        most = 1 if len(word) < 4 else 2
+        parameters = {"text": word.strip(), "limit": limit, "most": most}
+        return [row["text"] for row in self.queries.rows(_LIKE, parameters)]
+
+    def known_words(self, words: Iterable[str]) -> tuple[list[str], list[str]]:
+        """Return words as the lexicon writes them, each once, and those that it does not have."""
+        spelled = {word: self.queries.spelled(word) for word in words if word.strip()}
+        known = dict.fromkeys(found for found in spelled.values() if found is not None)
+        return list(known), [word for word, found in spelled.items() if found is None]
+
+    def _build_search(self) -> None:
+        tokens = self.counts.tokens
+        columns = {
+            "token_id": tokens,
+            "text": [self.text_of(int(token)) for token in tokens],
+            "n_senses": np.diff(self.rows.own_offsets)[tokens],
+            "n_occurrences": self.counts.n_occurrences,
+        }
+        self.queries.add_table("token_counts", pa.table(columns))
+        self.queries.run(_FOUND, "pairs", "words", "heads")

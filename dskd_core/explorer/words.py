@@ -1,0 +1,251 @@
+"""The page of a word or a token: its senses with text, its relations with their origin."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from dskd_core.dictionary.composition import alignment
+from dskd_core.dictionary.top_tokens import TopTokenReader
+from dskd_core.explorer.nearest import Neighbour, nearest_senses
+from dskd_core.explorer.opened import OpenDictionary
+
+
+@dataclass(frozen=True)
+class Example:
+    """An occurrence: the text around the token, and what the text has in its place."""
+
+    left: str
+    token: str
+    right: str
+    written: str
+    document: str
+
+
+@dataclass
+class Sense:
+    """A sense of a token.
+
+    Attributes:
+        row: its row in the dictionary.
+        number: from 0, the largest first.
+        n_embeddings: occurrences of it.
+        share: of its token's occurrences.
+        examples: the occurrences nearest to it.
+        top_tokens: what it makes the teacher say, likeliest first.
+        parts: of a composed sense, the sense of each token it was made of.
+        nearest: senses of other words; None if they were not looked for.
+    """
+
+    row: int
+    number: int
+    n_embeddings: int = 0
+    share: float = 0.0
+    examples: list[Example] = field(default_factory=list)
+    top_tokens: list[str] = field(default_factory=list)
+    parts: list["Part"] = field(default_factory=list)
+    nearest: list[Neighbour] | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """The sense of one token that a composed sense took: its row, and an example of it."""
+
+    token_id: int
+    text: str
+    number: int
+    row: int
+    example: Example | None
+
+
+@dataclass
+class Senses:
+    """The senses of one token, or of a word of several."""
+
+    token_id: int
+    text: str
+    n_occurrences: int
+    senses: list[Sense]
+    word: str | None = None
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A related word and why it is one."""
+
+    word: str
+    weight: float
+    tier: str
+    sources: list[str]
+    licences: list[str]
+    reason: str
+    has_senses: bool
+
+
+@dataclass
+class Word:
+    """All that a page shows of a word; ``spelling`` is its tokens as written after a space."""
+
+    word: str
+    tokens: list[Senses]
+    composed: Senses | None
+    spelling: list[tuple[int, str]]
+    synonyms: list[Relation]
+    antonyms: list[Relation]
+    note: str = ""
+
+    def senses(self) -> list[Sense]:
+        """Return the senses of all its tokens, and the composed ones."""
+        every = [*self.tokens, *([self.composed] if self.composed else [])]
+        return [sense for of_token in every for sense in of_token.senses]
+
+
+def read_word(opened: OpenDictionary, word: str, *, with_nearest: bool = True) -> Word:
+    """Return what the dictionary says of a word; case does not matter.
+
+    Raises:
+        DataError: if it has neither senses nor relations of it, or a chunk is damaged.
+        ArtifactError: if a file is damaged, or an input of the dictionary is gone.
+    """
+    queries = opened.queries
+    known = queries.spelled(word)
+    if known is None:
+        raise queries.unknown(word)
+    spelling = queries.spelling(known)
+    ids = spelling["token_ids"] if spelling else []
+    tokens = [read_token(opened, token) for token in queries.tokens(known)]
+    tokens = sorted((t for t in tokens if t.senses), key=lambda t: (-t.n_occurrences, t.token_id))
+    composed = _composed(opened, known, ids) if len(ids) > 1 else None
+    related = [_relation(known, pair) for pair in queries.relations(known)]
+    found = Word(
+        known,
+        tokens,
+        composed,
+        [(token, opened.text_of(token)) for token in ids],
+        [r for is_synonym, r in related if is_synonym],
+        [r for is_synonym, r in related if not is_synonym],
+        "" if tokens or composed else _why_none(opened, known, ids),
+    )
+    if with_nearest:
+        add_nearest(opened, found.senses())
+    return found
+
+
+def read_token(opened: OpenDictionary, token: int) -> Senses:
+    """Return the senses of a token, each with its share of occurrences and its examples.
+
+    Raises:
+        DataError: if the vocabulary has no such token, or a chunk is damaged.
+    """
+    rows = opened.rows_of_token(token)
+    n_occurrences = opened.counts.occurrences_of(token)
+    texts = (
+        {
+            sense: [_example(row) for row in of_sense]
+            for sense, of_sense in groupby(opened.queries.examples(token), lambda r: r["sense"])
+        }
+        if rows
+        else {}
+    )
+    counts = opened.counts.counts[rows.start : rows.stop]
+    senses = [
+        Sense(row, number, int(n), float(n / max(1, counts.sum())), texts.get(number, []), said)
+        for row, number, n, said in zip(
+            rows, range(len(rows)), counts, _top_tokens(opened, rows), strict=True
+        )
+    ]
+    word = opened.word_of_token.get(token)
+    return Senses(token, opened.text_of(token), n_occurrences, senses, word)
+
+
+def add_nearest(opened: OpenDictionary, senses: Iterable[Sense]) -> None:
+    """Look for the nearest senses of other words of each; one pass over the rows."""
+    senses = list(senses)
+    found = nearest_senses(opened, [sense.row for sense in senses])
+    for sense, nearest in zip(senses, found, strict=True):
+        sense.nearest = nearest
+
+
+def first_example(opened: OpenDictionary, row: int) -> Example | None:
+    """Return the occurrence nearest to a token's sense; None for a composed one."""
+    owner = opened.owner(row)
+    if owner.token_id < 0:
+        return None
+    texts = opened.examples(owner.token_id)
+    return next((_example(r) for r in texts if r["sense"] == owner.sense), None)
+
+
+def _example(row: dict[str, Any]) -> Example:
+    token, written = row["token"].strip(), row["written"].strip()
+    left, right = (" ".join(row[side].split()) for side in ("left", "right"))
+    return Example(left, token, right, "" if written == token else written, row["document_id"])
+
+
+def _top_tokens(opened: OpenDictionary, rows: range) -> list[list[str]]:
+    if not rows or not isinstance(opened.head, TopTokenReader):
+        return [[] for _ in rows]
+    return opened.head.top_tokens(opened.rows.slice(rows.start, rows.stop))
+
+
+def _composed(opened: OpenDictionary, word: str, ids: list[int]) -> Senses | None:
+    """Return the composed senses of a word of several tokens, and what each was made of."""
+    rows = opened.rows_of_word(word)
+    if not rows:
+        return None
+    of_tokens = [opened.rows_of_token(token) for token in ids]
+    chosen = alignment([opened.rows.slice(r.start, r.stop) for r in of_tokens])
+    senses = []
+    for number, said in enumerate(_top_tokens(opened, rows)):
+        parts = [
+            Part(
+                token,
+                opened.text_of(token),
+                int(sense),
+                r.start + int(sense),
+                first_example(opened, r.start + int(sense)),
+            )
+            for token, r, sense in zip(ids, of_tokens, chosen[number], strict=True)
+        ]
+        senses.append(Sense(rows[number], number, top_tokens=said, parts=parts))
+    return Senses(-1, word, 0, senses, word)
+
+
+def _why_none(opened: OpenDictionary, word: str, ids: list[int]) -> str:
+    if not ids:
+        return f"{word} takes more tokens than a word of this dictionary may have."
+    absent = [opened.text_of(token) for token in ids if not opened.rows_of_token(token)]
+    return f"No senses: {', '.join(map(repr, absent))} never occurred in the corpus."
+
+
+def _relation(word: str, pair: dict[str, Any]) -> tuple[bool, Relation]:
+    reason = derivation(word, pair["neighbour"], pair) if pair["parent"] else ""
+    has_senses = pair["row_start"] is not None and pair["row_start"] >= 0
+    return pair["relation"] == "synonym", Relation(
+        pair["neighbour"],
+        float(np.float32(pair["weight"])),
+        pair["tier"],
+        pair["sources"],
+        pair["licences"],
+        reason,
+        has_senses,
+    )
+
+
+def derivation(word: str, neighbour: str, origin: dict[str, Any]) -> str:
+    """Say in words how negation made a pair from another.
+
+    >>> derivation("accurate", "fault", {"relation": "antonym", "affix": "-less",
+    ...     "parent": "accurate|faultless", "sources": ["roget"]})
+    'accurate / faultless are synonyms in roget, -less, so accurate / fault are antonyms'
+    """
+    other = {"synonym": "antonym", "antonym": "synonym"}
+    before = origin["relation"]
+    if len(origin["affix"].split()) == 1:
+        before = other[before]
+    sources = ", ".join(origin.get("sources") or [origin.get("source", "")])
+    return (
+        f"{origin['parent'].replace('|', ' / ')} are {before}s in {sources}, {origin['affix']}, "
+        f"so {word} / {neighbour} are {origin['relation']}s"
+    )

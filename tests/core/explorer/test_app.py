@@ -1,0 +1,187 @@
+"""The explorer's pages over a miniature's artifacts."""
+
+import re
+import shutil
+from html import unescape
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from dskd_core.senses.inventory import load_senses
+
+
+def test_a_search_finds_words_by_their_beginning_in_any_case_with_what_they_have(client):
+    answer = client.get("/search?q=LI")
+    assert answer.status_code == 200
+    assert '<a href="/word?q=light">light</a></td><td>' in answer.text
+    assert "begin with “LI”" in answer.text
+    assert "kind" not in answer.text
+
+
+def test_a_word_shows_its_senses_with_text_and_its_relations_with_origin(client, explored):
+    page = client.get("/word?q=Light").text
+    first = int(explored.dictionary().table("words.parquet").to_pylist()[0]["row_start"])
+    assert first >= 0
+    assert "<mark>light</mark>" in page
+    assert "The teacher would say" in page
+    assert "Nearest senses of other words" in page
+    assert ">dark</a>" in page
+    assert "word_pairs:pairs.csv" in page
+    assert ">heavy</a>" not in page, "the exclude list struck it out"
+
+
+def test_the_shares_of_a_token_are_of_its_occurrences(client, explored):
+    senses = load_senses(explored.senses())
+    token = int(senses.tokens[0])
+    of_token = senses.counts[: senses.offsets[1]]
+    page = client.get(f"/token?id={token}").text
+    for n in of_token:
+        assert f"of its occurrences ({n})" in page
+        assert f"{n / of_token.sum():.0%}".replace("%", " %") in page
+
+
+def test_a_word_of_several_tokens_shows_what_each_sense_was_made_of(client, explored):
+    words = explored.dictionary().table("words.parquet").to_pylist()
+    composed = [w for w in words if len(w["token_ids"]) > 1 and w["row_start"] >= 0]
+    page = client.get("/word?" + urlencode({"q": composed[0]["word"]})).text
+    assert composed[0]["word"] == "river water"
+    assert "Composed sense 0" in page
+    assert page.count('<ol class="parts">') == composed[0]["row_stop"] - composed[0]["row_start"]
+
+
+def test_of_a_large_dictionary_rows_are_read_by_slice_and_neighbours_come_later(
+    client, client_of, explored
+):
+    large = client_of(explored.config.root_uri, in_memory_bytes=0)
+    page = large.get("/word?q=light").text
+    address = unescape(re.search(r'data-load="([^"]*)"', page)[1])
+    late = large.get(address).text
+    whole = client.get("/word?q=light").text
+    chips = r'<span class="chip">.*?</span>'
+    assert "chip" not in page
+    assert re.findall(chips, late, re.DOTALL) == re.findall(chips, whole, re.DOTALL)
+
+
+def test_a_row_leads_to_its_sense(client):
+    answer = client.get("/sense?row=0", follow_redirects=False)
+    assert answer.status_code == 307
+    place, _, anchor = answer.headers["location"].partition("#")
+    assert f'id="{anchor}"' in client.get(place).text
+
+
+def test_an_unknown_word_is_answered_with_the_nearest_by_edit_distance(client):
+    answer = client.get("/word?q=lihgt")
+    assert answer.status_code == 404
+    assert "knows no &#39;lihgt&#39;" in answer.text
+    assert '<a href="/word?q=light">light</a>' in answer.text
+
+
+@pytest.mark.parametrize("path", ["/word", "/search", "/", "/map", "/compare", "/pair"])
+def test_markup_is_shown_as_text_and_never_run(client, path):
+    evil = "<script>alert(1)</script>"
+    parameters = {"q": evil, "word": evil, "a": evil, "b": evil}
+    page = client.get(f"{path}?{urlencode(parameters)}").text
+    assert evil not in page
+    if path != "/pair":
+        assert "&lt;script&gt;" in page
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/../pyproject.toml", "/%2e%2e/%2e%2e/etc/passwd", "/explorer.css/../app.py", "/base.html.j2"],
+)
+def test_no_address_names_a_file(client, path):
+    assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example"])
+def test_another_name_for_this_machine_is_refused(client, host):
+    assert client.get("/", headers={"host": host}).status_code == 400
+    assert client.get("/", headers={"host": "localhost:4711"}).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["post", "put", "delete", "patch"])
+def test_only_get_is_answered(client, method):
+    assert getattr(client, method)("/").status_code == 405
+
+
+def test_every_answer_forbids_other_origins(client):
+    for path in ("/", "/explorer.js", "/word?q=nothing-here", "/nowhere"):
+        headers = client.get(path).headers
+        assert headers["content-security-policy"].startswith("default-src 'self'")
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_root_without_a_dictionary_is_told_in_a_sentence_and_looked_at_again(
+    client_of, explored, tmp_path
+):
+    client = client_of(tmp_path)
+    answer = client.get("/")
+    assert answer.status_code == 500
+    assert "run the stage first" in answer.text
+    shutil.copytree(explored.config.root_uri, tmp_path, dirs_exist_ok=True)
+    assert client.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["rows/c/0/0", "own_offsets/c/0"])
+def test_a_damaged_chunk_is_one_sentence_on_the_page(client_of, explored, tmp_path, name):
+    root = tmp_path / "root"
+    shutil.copytree(explored.config.root_uri, root)
+    for chunk in root.glob(f"dictionary/*/dictionary.zarr/{name}"):
+        content = bytearray(chunk.read_bytes())
+        content[7] ^= 1
+        chunk.write_bytes(bytes(content))
+    answer = client_of(root).get("/word?q=light")
+    assert answer.status_code >= 404
+    assert "is damaged" in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_what_training_did_comes_from_the_scores(client, explored):
+    page = client.get("/training").text
+    assert "KD, seed 0" in page
+    assert "DSKD, seed 0" in page
+    assert "10 of " in page
+    assert page.count("Pulled to") == 10
+    scores = {a.record.report["arm"]: a for a in explored.store.of_stage("scores")}
+    ce = {arm: scores[arm].table("positions.parquet")["ce"].to_numpy() for arm in ("kd", "dskd")}
+    largest = abs(ce["kd"] - ce["dskd"]).argmax()
+    first = page.split("<article")[1]
+    assert f"KD {ce['kd'][largest]:.3g} nats" in first
+    assert f"DSKD {ce['dskd'][largest]:.3g} nats" in first
+
+
+def test_two_dictionaries_are_compared_and_a_words_senses_are_drawn(client):
+    page = client.get("/compare?word=light").text
+    assert "pairs removed" in page
+    assert "heavy|light (antonym)" in page
+    assert "How the senses of" in page
+    assert page.count("<line") > 0
+    assert "MSE 0," in page, "the senses are the same in both"
+
+
+def test_a_pair_of_the_explorers_lists_goes_back_into_the_lexicon(client, explored):
+    picked = urlencode({"pick": "light\tdark\tantonym"})
+    listed = client.get(f"/exclude.tsv?{picked}")
+    assert listed.text == "word_a\tword_b\trelation\nlight\tdark\tantonym\n"
+    assert "attachment" in listed.headers["content-disposition"]
+    pairs = client.get(f"/pairs.tsv?{picked}")
+    assert pairs.text == "word_a\tword_b\trelation\tweight\nlight\tdark\tantonym\t1\n"
+
+
+def test_the_map_has_a_link_for_every_sense_of_the_chosen_words(client, explored):
+    page = client.get("/map?q=light,small").text
+    words = {w["word"]: w for w in explored.dictionary().table("words.parquet").to_pylist()}
+    for word in ("light", "small", "dark", "large"):
+        for row in range(words[word]["row_start"], words[word]["row_stop"]):
+            assert f"#row-{row}" in page
+    assert client.get("/map?q=light,small&method=tsne").status_code == 200
+    assert "knows no &#39;zork&#39;" in client.get("/map?q=zork").text
+
+
+def test_pages_are_in_the_package(explored):
+    import dskd_core.explorer
+
+    names = {p.name for p in (Path(dskd_core.explorer.__file__).parent / "templates").iterdir()}
+    assert {"explorer.css", "explorer.js", "base.html.j2"} <= names

@@ -1,0 +1,98 @@
+"""The explorer in a real browser: search, pages, map, comparison; no complaint, nobody asked."""
+
+import shutil
+import socket
+import threading
+import time
+
+import pytest
+import uvicorn
+
+from dskd_core.explorer.app import Shelf, make_app
+from dskd_core.explorer.export import export_pages
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
+
+
+@pytest.fixture(scope="module")
+def address(explored):
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        shelf = Shelf(explored.config.root_uri)
+        app = make_app(shelf)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(timeout=20)
+        shelf.close()
+
+
+@pytest.fixture
+def browsed():
+    """A page of a browser, what it asked for, and what it complained of."""
+    sync = pytest.importorskip("playwright.sync_api")
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the path")
+    asked, said = [], []
+    with sync.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1100, "height": 900})
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        yield page, asked, said
+        browser.close()
+
+
+def test_pages_work_by_keyboard_in_any_width_and_ask_nobody(address, browsed):
+    page, asked, said = browsed
+    page.goto(address)
+    page.keyboard.press("/")
+    page.keyboard.type("ligh")
+    page.wait_for_selector("#results a:has-text('light')")
+    page.wait_for_function("document.querySelectorAll('#results tbody tr').length == 1")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/word?q=light")
+    assert page.locator("article.sense").count() > 1
+    assert page.locator("article.sense mark").first.inner_text() == "light"
+    assert page.locator("article .near .chip").count() > 0
+    page.goto(f"{address}/map?q=light,small")
+    page.locator("svg.map a").first.focus()
+    assert "light" in page.inner_text("#detail")
+    page.goto(f"{address}/compare?word=light")
+    assert page.locator("svg.map line").count() > 0
+    page.goto(f"{address}/word?q=%3Cscript%3Ealert(1)%3C/script%3E")
+    assert "<script>alert(1)</script>" in page.inner_text("main")
+    complaints = [text for text in said if "404" not in text]  # of the unknown word's page itself
+    assert complaints == []
+    for path in ("/", "/word?q=light", "/pair?a=light&b=dark", "/map", "/contradictions",
+                 "/compare?word=light", "/training"):  # fmt: skip
+        for width in (1100, 760, 400):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.goto(address + path)
+            assert page.evaluate(OVERFLOW) <= 0, (path, width)
+    assert all(url.startswith((address, "data:")) for url in asked)
+    assert [text for text in said if "404" not in text] == []
+
+
+def test_an_export_works_without_a_server(explored, tmp_path, browsed):
+    page, asked, said = browsed
+    export_pages(explored.config.root_uri, tmp_path, most_frequent=3)
+    page.goto((tmp_path / "index.html").as_uri())
+    rows = page.locator("tbody tr:visible")
+    n_rows = rows.count()
+    first = page.locator("tbody td a").first.inner_text()
+    page.fill("[data-filter]", first)
+    assert 1 <= rows.count() < n_rows
+    page.locator("tbody tr:visible a").first.click()
+    page.wait_for_selector("article.sense")
+    assert page.evaluate("getComputedStyle(document.querySelector('.sense')).borderRadius") == "6px"
+    assert said == []
+    assert all(url.startswith(("file:", "data:")) for url in asked)
