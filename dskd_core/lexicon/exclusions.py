@@ -6,12 +6,14 @@ skipped, so the explorer's lists can be given as they are.
 """
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
 from dskd_core.errors import DataError
 from dskd_core.lexicon.cleaning import clean
+from dskd_core.store import input_files
 
 EXCLUSIONS = "exclusions.parquet"
 _RELATIONS = ("synonym", "antonym")
@@ -25,11 +27,7 @@ def read_exclusions(path: Path) -> pa.Table:
         DataError: if a line is none of the three; half a list is not read as if it were whole.
     """
     rows = []
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
         fields = [field.strip() for field in _split(line)]
@@ -40,8 +38,19 @@ def read_exclusions(path: Path) -> pa.Table:
     return pa.table([pa.array(column, pa.string()) for column in columns], schema=_SCHEMA)
 
 
+def _lines(path: Path) -> Iterator[str]:
+    with input_files.opened(path) as stream:
+        for number, line in enumerate(input_files.lines_of(stream), 1):
+            if line is None:
+                raise DataError(f"Line {number} of {path} is too long for a pair; cut it.")
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError(f"Line {number} of {path} is no UTF-8; save it so.") from error
+
+
 def _split(line: str) -> list[str]:
-    return line.split("\t") if "\t" in line else next(csv.reader([line]))
+    return line.split("\t") if "\t" in line or len(line) > 4096 else next(csv.reader([line]))
 
 
 def _row(path: Path, number: int, fields: list[str]) -> tuple[str, str, str]:
