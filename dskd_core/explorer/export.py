@@ -112,7 +112,7 @@ def _words(
         unknown: list[str] = []
     else:
         try:
-            lines = words_file.read_text("utf-8-sig").splitlines()
+            lines = words_file.read_text("utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"{words_file} cannot be read ({error}); give a file of UTF-8, a word a line."
