@@ -74,6 +74,9 @@ class TrainingConfig(Settings):
     bfloat16 where the device multiplies it natively, else float32."""
     max_activation_bytes: Annotated[int, Field(ge=1 << 20)] = 8 << 30
     """Most bytes of stored activations; a plan beyond it is refused."""
+    log_steps: Count = 1
+    """Steps whose terms are read from the device, and guarded, at a time. Above 1 a GPU waits for
+    nobody in between, and a bad loss is refused up to so many steps late; students are the same."""
     checkpoint_steps: Count = 20
     """Steps between checkpoints a killed run resumes from."""
     n_checkpoints: Count = 1
