@@ -20,15 +20,20 @@ _READS = {
     *("__index__", "__contains__", "__iter__", "nonzero", "argwhere", "masked_select", "unique"),
 }
 _DYNAMIC = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal", "is_nonzero"}
-_FROM_HOST = {"from_numpy", "as_tensor", "tensor"}
+_FROM_HOST = {"as_tensor", "tensor"}
 
 
 @contextmanager
 def counted_waits():
     """Count the waits of a block by what is called; yield the counter, filled as it goes."""
     counter: Counter = Counter()
-    with _Calls(counter) as calls, _Operations(counter, calls):
-        yield counter
+    calls, from_numpy = _Calls(counter), torch.from_numpy
+    torch.from_numpy = lambda array: calls.of_host(from_numpy(array))
+    try:
+        with calls, _Operations(counter, calls):
+            yield counter
+    finally:
+        torch.from_numpy = from_numpy
 
 
 class _Calls(TorchFunctionMode):
@@ -36,7 +41,7 @@ class _Calls(TorchFunctionMode):
 
     def __init__(self, counter):
         super().__init__()
-        self.counter, self.host, self.is_counted, self.hosts = counter, {}, False, []
+        self.counter, self.host, self.is_counted = counter, {}, False
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -63,8 +68,12 @@ class _Calls(TorchFunctionMode):
         if of_host and not moves:
             for leaf in tree_leaves(out):
                 if isinstance(leaf, Tensor):
-                    self.host[id(leaf)] = leaf  # kept, so that no other gets its id
+                    self.of_host(leaf)
         return out
+
+    def of_host(self, tensor):
+        self.host[id(tensor)] = tensor  # kept, so that no other gets its id
+        return tensor
 
     def _is_host(self, tensor):
         return id(tensor) in self.host

@@ -18,6 +18,7 @@ from dskd_core.decoder.model_files import model_view
 from dskd_core.decoder.precision import resolved_teacher, torch_device
 from dskd_core.decoder.pretrained import check_token_ids, local_folder, pointed_to
 from dskd_core.decoder.tokenizer import load_tokenizer
+from dskd_core.decoder.unpacked import one_sequence_a_window
 from dskd_core.errors import ConfigError
 from dskd_core.store import access
 from dskd_core.store.artifacts import Artifact
@@ -81,7 +82,8 @@ class Decoder:
             [n_windows, length, d] in the model's dtype.
         """
         body = self.model.base_model
-        return body(input_ids=token_ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+        with one_sequence_a_window():
+            return body(input_ids=token_ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def predictions(self, states: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dskd_core.decoder.decoder import Decoder, decoder_layers
 from dskd_core.decoder.placement import onto
+from dskd_core.decoder.unpacked import one_sequence_a_window
 
 _LAYER_LISTS = ("layer_types",)
 
@@ -50,7 +51,7 @@ class Span(nn.Module):
         Returns:
             [n_windows, length, d].
         """
-        with _entering(self.layers[0], entering):
+        with _entering(self.layers[0], entering), one_sequence_a_window():
             out = self.body(inputs_embeds=entering, use_cache=False)
         return out.last_hidden_state  # type: ignore[no-any-return]
 

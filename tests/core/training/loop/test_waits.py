@@ -1,5 +1,6 @@
 """A step waits for its device once: counted on a CPU, see tests/waits.py."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,8 +63,9 @@ def test_a_step_that_is_not_read_waits_for_nothing(built):
 
 
 def test_what_waits_is_counted():
-    values, labels = torch.ones(3), torch.from_numpy(torch.arange(3).numpy())
+    values = torch.ones(3)
     with counted_waits() as waits:
+        labels = torch.cat([torch.from_numpy(np.arange(3))] * 2)
         labels.numpy(), labels.tolist(), labels.to("cpu", non_blocking=True)
         assert +waits == {}
         float(values.sum()), bool(values.any()), values[0].item(), values.cpu(), values.tolist()
