@@ -52,24 +52,26 @@ def assign(
     d = points[0].shape[1] if len(points) else 0
     row_bytes = _row_bytes(d, settings.n_senses, settings.n_restarts)
 
-    def prepared(members: list[int]) -> tuple[list[int], list[Tensor]]:
+    def prepared(members: list[int]) -> tuple[list[int], Tensor, Tensor, Tensor]:
         draws = [
             uniforms(token_ids[i], settings.seed, settings.n_restarts, settings.n_senses)
             for i in members
         ]
-        rows = _padded([points[i] for i in members])
-        return members, [*rows, torch.from_numpy(np.stack(draws))]
+        X, lengths = _padded([points[i] for i in members])
+        return members, X, lengths, torch.from_numpy(np.stack(draws))
 
     sized = batches(
         [len(p) for p in points],
         max_rows=settings.batch_bytes // row_bytes,
         extra_rows=_CENTROID_BYTES * settings.n_restarts * settings.n_senses * d // row_bytes,
     )
-    for members, inputs in made_ahead(prepared, sized):
+    for members, X, lengths, draws in made_ahead(prepared, sized):
         found = _cluster_batch(
-            *(onto(values, place) for values in inputs),
-            max_iterations=settings.max_iterations,
-            coarse_dtype=getattr(torch, settings.coarse_dtype),
+            onto(X, place),
+            onto(lengths, place),
+            onto(draws, place),
+            settings.max_iterations,
+            getattr(torch, settings.coarse_dtype),
         )
         for i, row in zip(members, found.cpu().numpy(), strict=True):
             labels[i] = row[: len(points[i])].astype(np.int32)

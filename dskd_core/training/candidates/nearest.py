@@ -125,14 +125,15 @@ def nearest_on_device(
         senses: [r, d], its rows, on the device of the states.
         n_candidates: kappa.
     """
-    labels = np.asarray(labels, dtype=np.int64)
-    positives = _segments([dictionary.own, dictionary.synonyms], labels)
-    negatives = _segments([dictionary.antonyms], labels)
+    tokens = labels.astype(np.int64)
+    positives = _segments([dictionary.own, dictionary.synonyms], tokens)
+    negatives = _segments([dictionary.antonyms], tokens)
     pushed = torch.from_numpy(np.flatnonzero(np.diff(negatives.offsets)))
-    rows = [
-        _nearest_of(teacher_states, near, senses, n_candidates) for near in (positives, negatives)
-    ]
-    return Candidates(*rows, pushed)
+    return Candidates(
+        _nearest_of(teacher_states, positives, senses, n_candidates),
+        _nearest_of(teacher_states, negatives, senses, n_candidates),
+        pushed,
+    )
 
 
 def _segments(lists: Sequence[Csr], labels: NDArray[np.int64]) -> Csr:
