@@ -85,6 +85,9 @@ class TrainingConfig(Settings):
     bfloat16 where the device multiplies it natively, else float32."""
     max_activation_bytes: DiskBytes = 8 << 30
     """Most bytes of stored activations; a plan beyond it is refused."""
+    log_steps: Steps = 1
+    """Steps whose terms are read from the device, and guarded, at a time. Above 1 a GPU waits for
+    nobody in between, and a bad loss is refused up to so many steps late; students are the same."""
     checkpoint_steps: Steps = 20
     """Steps between checkpoints a killed run resumes from."""
     n_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 1

@@ -20,6 +20,7 @@ from dskd_core.decoder.padding import even_width
 from dskd_core.decoder.precision import resolved_teacher, torch_device
 from dskd_core.decoder.pretrained import check_token_ids, local_folder, pointed_to
 from dskd_core.decoder.tokenizer import load_tokenizer
+from dskd_core.decoder.unpacked import one_sequence_a_window
 from dskd_core.errors import ConfigError
 from dskd_core.store import access
 from dskd_core.store.artifacts import Artifact
@@ -98,7 +99,8 @@ class Decoder:
         """
         body = self.model.base_model
         if lengths is None or token_ids.shape[1] <= self.even_width:
-            return body(input_ids=token_ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+            with one_sequence_a_window():
+                return body(input_ids=token_ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
         states = self.head.new_zeros(*token_ids.shape, self.head.shape[1])
         own = torch.as_tensor(lengths, device=token_ids.device)
         for length in sorted(set(own.tolist())):

@@ -8,7 +8,12 @@ from torch import Tensor
 from dskd_core.errors import DataError
 
 
-def require_finite(states: Tensor, shard_name: str) -> None:
+def all_finite(states: Tensor) -> Tensor:
+    """Say on their device, in a bool, whether no state is NaN or infinite."""
+    return torch.isfinite(states.sum(dtype=torch.float32))
+
+
+def require_finite(is_finite: bool, shard_name: str) -> None:
     """Refuse the teacher's states of a batch if one is NaN or infinite.
 
     A NaN state predicts token 0, so it might be filed under nothing and never be seen again.
@@ -16,7 +21,7 @@ def require_finite(states: Tensor, shard_name: str) -> None:
     Raises:
         DataError: naming the shard.
     """
-    if not bool(torch.isfinite(states.sum(dtype=torch.float32))):
+    if not is_finite:
         raise DataError(
             f"Shard {shard_name!r} has a state that is nan or infinite as the teacher gives it; "
             "set teacher.dtype to float32, or look for damage in the teacher's weights."

@@ -1,10 +1,10 @@
 """A range of tokens piece by piece: read ahead of the arithmetic, and clustered."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from dskd_core.ahead import made_ahead
 from dskd_core.config import SensesConfig
 from dskd_core.embeddings.readers import Embeddings, TokenRows
 from dskd_core.errors import DataError
@@ -20,15 +20,9 @@ def read_ahead(reader: Embeddings, shard: Shard, batch_bytes: int) -> Iterator[T
     """
     max_rows = max(1, batch_bytes // (4 * reader.hidden_size))
     pieces = cut(reader.n_rows[shard.start : shard.stop], max_rows)
-    with ThreadPoolExecutor(1) as pool:
-        reading = None
-        for piece in pieces:
-            started = pool.submit(reader.read, shard.start + piece.start, shard.start + piece.stop)
-            if reading is not None:
-                yield reading.result()
-            reading = started
-        if reading is not None:
-            yield reading.result()
+    yield from made_ahead(
+        lambda piece: reader.read(shard.start + piece.start, shard.start + piece.stop), pieces
+    )
 
 
 def cluster_rows(

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dskd_core import interruption
+from dskd_core.ahead import made_ahead
+from dskd_core.decoder.placement import onto
 from dskd_core.decoder.precision import torch_device
 from dskd_core.senses.settings import KMeansSettings
 
@@ -42,28 +44,34 @@ def assign(
     """Return the cluster of every row of every token, int32 [n_i] each.
 
     The padded length of a token and its random numbers depend on the token alone, so the result
-    is the same whichever tokens share a call. Cost: at most ``batch_bytes`` at a time beside the
-    input, or one token's bytes if that is more.
+    is the same whichever tokens share a call. A thread pads the next batch while one is computed.
+    Cost: at most ``batch_bytes`` at a time on the device beside the input, or one token's bytes if
+    that is more; on the host the padded rows of the next batch, which are two thirds of it.
     """
     place = torch_device(settings.device)
     labels: list[NDArray[np.int32]] = [np.empty(0, np.int32)] * len(points)
     d = points[0].shape[1] if len(points) else 0
     row_bytes = _row_bytes(d, settings.n_senses, settings.n_restarts)
-    for members in batches(
-        [len(p) for p in points],
-        max_rows=settings.batch_bytes // row_bytes,
-        extra_rows=_CENTROID_BYTES * settings.n_restarts * settings.n_senses * d // row_bytes,
-    ):
-        interruption.check()
-        X, lengths = _padded([points[i] for i in members], place)
+
+    def prepared(members: list[int]) -> tuple[list[int], Tensor, Tensor, Tensor]:
         draws = [
             uniforms(token_ids[i], settings.seed, settings.n_restarts, settings.n_senses)
             for i in members
         ]
+        X, lengths = _padded([points[i] for i in members])
+        return members, X, lengths, torch.from_numpy(np.stack(draws))
+
+    sized = batches(
+        [len(p) for p in points],
+        max_rows=settings.batch_bytes // row_bytes,
+        extra_rows=_CENTROID_BYTES * settings.n_restarts * settings.n_senses * d // row_bytes,
+    )
+    for members, X, lengths, draws in made_ahead(prepared, sized):
+        interruption.check()
         found = _cluster_batch(
-            X,
-            lengths,
-            torch.from_numpy(np.stack(draws)).to(place),
+            onto(X, place),
+            onto(lengths, place),
+            onto(draws, place),
             settings.max_iterations,
             getattr(torch, settings.coarse_dtype),
         )
@@ -117,13 +125,13 @@ def _row_bytes(d: int, k: int, r: int) -> int:
     return d * (4 + 2) + 14 * r * k
 
 
-def _padded(points: Sequence[NDArray[np.float32]], place: torch.device) -> tuple[Tensor, Tensor]:
+def _padded(points: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
     """Return the tokens' rows about their means, float32 [b, n, d], and their counts, int64 [b]."""
     lengths = [len(p) for p in points]
     X = np.zeros((len(points), padded_length(max(lengths)), points[0].shape[1]), np.float32)
     for row, p in zip(X, points, strict=True):
         np.subtract(p, p.mean(axis=0), out=row[: len(p)])
-    return torch.from_numpy(X).to(place), torch.tensor(lengths, device=place)
+    return torch.from_numpy(X), torch.tensor(lengths)
 
 
 @torch.inference_mode()

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dskd_core.decoder.placement import onto
 from dskd_core.dictionary.store import Dictionary
 from dskd_core.errors import ConfigError
-from dskd_core.training.candidates.nearest import nearest_rows
+from dskd_core.training.candidates.nearest import nearest_on_device
 from dskd_core.training.losses.senses import SenseTerms, sense_terms
 
 
@@ -96,22 +98,24 @@ class SenseLoss(nn.Module):
         flat = labels.flatten()
         if attention_mask is not None:
             flat = torch.where(attention_mask.flatten().bool(), flat, -1)
-        near = nearest_rows(
-            teacher_states.detach().reshape(-1, d).float().cpu().numpy(),
-            flat.cpu().numpy(),
+        tokens = flat.cpu().numpy()  # waits for a GPU that has the labels, once
+        kept = np.flatnonzero(self.dictionary.has_senses()[tokens.clip(min=0)] & (tokens >= 0))
+        places = onto(torch.from_numpy(kept), student_states.device)
+        near = nearest_on_device(
+            teacher_states.detach().reshape(-1, d).index_select(0, places),
+            tokens[kept],
             self.dictionary,
+            self.rows,
             n_candidates=self.n_candidates,
         )
-        positives = torch.from_numpy(near.positives).long()
-        kept = torch.nonzero((positives >= 0).any(dim=1))[:, 0]
-        device = student_states.device
         terms = sense_terms(
-            student_states.reshape(-1, d).index_select(0, kept.to(device)),
+            student_states.reshape(-1, d).index_select(0, places),
             self.rows,
-            positives[kept].to(device),
-            torch.from_numpy(near.negatives).long()[kept].to(device),
+            near.positives,
+            near.negatives,
             margin=self.margin,
             hinge=bool(self.negative_weight),
+            pushed=onto(near.pushed, student_states.device),
         )
         loss = self.positive_weight * terms.positive + self.negative_weight * terms.negative
         return WeightedTerms(loss, terms, len(kept))

@@ -12,7 +12,7 @@ from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.head import Head
 from dskd_core.dictionary.store import Dictionary, load_dictionary
 from dskd_core.training.activations.capture import WindowActivations
-from dskd_core.training.candidates.readers import CandidateReader, StoredCandidates
+from dskd_core.training.candidates.readers import StoredCandidates
 from dskd_core.training.loop.inputs import Inputs
 from dskd_core.training.losses.logits import Buffers, Walk
 from dskd_core.training.losses.senses import mean_square
@@ -36,7 +36,7 @@ class HeldoutScorer:
     head: Head
     senses: Tensor
     dictionary: Dictionary
-    candidates: CandidateReader
+    candidates: StoredCandidates
     temperature: float
     buffers: Buffers = field(default_factory=Buffers)
 

@@ -12,6 +12,7 @@ from dskd_core.corpus.store import Windows
 from dskd_core.decoder.batches import padded, plan_batches
 from dskd_core.decoder.compilation import CompiledLayers, run_compiled
 from dskd_core.decoder.decoder import Decoder, load_teacher
+from dskd_core.decoder.placement import onto
 from dskd_core.embeddings.sampling import occurrence_hashes
 from dskd_core.errors import CapacityError
 from dskd_core.store.artifacts import Artifact
@@ -148,7 +149,7 @@ class Capturer:
             The states of each window, in the teacher's dtype, on its device.
         """
         rows = [windows.window(int(window)) for window in batch]
-        ids = padded(rows, windows.prefix).to(self.teacher.device)
+        ids = onto(padded(rows, windows.prefix), self.teacher.device)
         entered = self.teacher.layers[self.shape.shared]
         with run_compiled(self.fast, ids), capturing(entered) as caught:
             states = self.teacher.states(ids)

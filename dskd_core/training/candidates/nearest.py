@@ -1,12 +1,41 @@
 """The kappa senses nearest to the teacher's state, among positives and among negatives (Eq. 4)."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dskd_core import interruption
+from dskd_core.decoder.placement import onto
+from dskd_core.dictionary.neighbours import Csr, expand_ranges
 from dskd_core.dictionary.store import Dictionary
+
+_BLOCK_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
+"""Of float32 rows that are compared at a time: on a CPU, what stays in its cache."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Rows of the dictionary at s positions, as the loss takes them.
+
+    Attributes:
+        positives: [s, kappa] int64, nearest first, -1 where there are fewer.
+        negatives: likewise.
+        pushed: int64 on the host, the positions that have negatives, of the s, ascending.
+    """
+
+    positives: Tensor
+    negatives: Tensor
+    pushed: Tensor
+
+    @classmethod
+    def none(cls, n_candidates: int) -> "Candidates":
+        """Return those of no position."""
+        rows = torch.empty(0, n_candidates, dtype=torch.int64)
+        return cls(rows, rows, torch.empty(0, dtype=torch.int64))
 
 
 @dataclass(frozen=True)
@@ -76,3 +105,93 @@ def _nearest(
     )
     nearest = np.argsort(squared, axis=1, kind="stable")[:, :n_candidates]
     return rows[nearest], np.take_along_axis(squared, nearest, axis=1)
+
+
+def nearest_on_device(
+    teacher_states: Tensor,
+    labels: NDArray[np.integer],
+    dictionary: Dictionary,
+    senses: Tensor,
+    *,
+    n_candidates: int,
+) -> Candidates:
+    """Return P^kappa and A^kappa as :func:`nearest_rows` does, where the states are.
+
+    Which rows belong to a token is known on the host, so a GPU is waited for nowhere. Equal
+    distances keep the order of the lists; the two functions round distances differently.
+
+    Args:
+        teacher_states: [n, d], m_t, of any float dtype.
+        labels: [n], next tokens; below 0 there are no candidates.
+        dictionary: which rows belong to a token.
+        senses: [r, d], its rows, on the device of the states.
+        n_candidates: kappa.
+    """
+    tokens = labels.astype(np.int64)
+    positives = _segments([dictionary.own, dictionary.synonyms], tokens)
+    negatives = _segments([dictionary.antonyms], tokens)
+    pushed = torch.from_numpy(np.flatnonzero(np.diff(negatives.offsets)))
+    return Candidates(
+        _nearest_of(teacher_states, positives, senses, n_candidates),
+        _nearest_of(teacher_states, negatives, senses, n_candidates),
+        pushed,
+    )
+
+
+def _segments(lists: Sequence[Csr], labels: NDArray[np.int64]) -> Csr:
+    """Return the rows of each position: those of its token in the first list, then the next's."""
+    scored = np.flatnonzero(labels >= 0)
+    tokens, n = labels[scored], len(labels)
+    pieces, owners = [], []
+    for one in lists:
+        places, owner = expand_ranges(one.offsets[tokens], one.offsets[tokens + 1])
+        pieces.append(one.rows[places])
+        owners.append(scored[owner])
+    order = np.argsort(np.concatenate(owners), kind="stable")
+    counts = np.bincount(np.concatenate(owners), minlength=n)
+    return Csr(np.concatenate(([0], np.cumsum(counts))), np.concatenate(pieces)[order])
+
+
+def _nearest_of(states: Tensor, near: Csr, senses: Tensor, n_candidates: int) -> Tensor:
+    """Return the nearest of each position's rows, [n, kappa] int64, -1 where there are fewer.
+
+    Positions with about as many rows are taken together, so that few places of a matrix are empty.
+    """
+    counts, d = np.diff(near.offsets), states.shape[1]
+    found = states.new_full((len(states), n_candidates), -1, dtype=torch.int64)
+    order = np.argsort(counts, kind="stable")
+    order = order[np.searchsorted(counts[order], 1) :]
+    most = max(1, _BLOCK_BYTES.get(states.device.type, 256 << 20) // (4 * d))
+    for positions in _blocks(order, counts, most):
+        matrix = _padded_rows(near, positions)
+        rows, place = (
+            onto(torch.from_numpy(matrix), states.device),
+            onto(torch.from_numpy(positions), states.device),
+        )
+        read = senses.index_select(0, rows.clamp(min=0).flatten()).float().view(*rows.shape, d)
+        off = read.sub_(states.index_select(0, place).float()[:, None])
+        distances = off.square_().sum(dim=2).masked_fill_(rows < 0, torch.inf)
+        nearest = distances.sort(dim=1, stable=True).indices[:, :n_candidates]
+        found[:, : nearest.shape[1]].index_copy_(0, place, rows.gather(1, nearest))
+    return found
+
+
+def _blocks(
+    order: NDArray[np.int64], counts: NDArray[np.int64], most: int
+) -> Iterator[NDArray[np.int64]]:
+    """Cut positions, fewest rows first, so that a padded block has at most so many rows."""
+    start = 0
+    while start < len(order):
+        sizes = counts[order[start:]] * np.arange(1, len(order) - start + 1)
+        stop = start + max(1, int(np.searchsorted(sizes, most, side="right")))
+        yield order[start:stop]
+        start = stop
+
+
+def _padded_rows(near: Csr, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows of positions as a matrix, -1 where one has fewer."""
+    starts, stops = near.offsets[positions], near.offsets[positions + 1]
+    matrix = np.full((len(positions), int((stops - starts).max())), -1, dtype=np.int64)
+    places, owner = expand_ranges(starts, stops)
+    matrix[owner, places - starts[owner]] = near.rows[places]
+    return matrix

@@ -6,49 +6,59 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dskd_core.decoder.placement import onto
 from dskd_core.training.activations.capture import WindowActivations, WindowStates
+from dskd_core.training.candidates.nearest import Candidates
 from dskd_core.training.loop.schedule import Step
 from dskd_core.training.losses.objective import Batch
 from dskd_core.training.losses.targets import TeacherTargets
 
 
 def make_batch(
-    windows: Sequence[WindowStates],
-    share: Step,
-    positives: Tensor,
-    negatives: Tensor,
-    device: torch.device,
+    windows: Sequence[WindowStates], share: Step, candidates: Candidates, device: torch.device
 ) -> Batch:
-    """Put the positions of windows one after the other.
+    """Put the positions of windows one after the other, on a device that nobody waits for.
 
     Args:
         windows: what the teacher left in the windows of ``share``, in its order.
         share: with the weights and the chosen positions of each window.
-        positives: [s, kappa] int64, rows for all chosen positions.
-        negatives: likewise.
+        candidates: of all chosen positions.
         device: where the loss is computed.
     """
     starts = np.cumsum([0, *(len(window.labels) for window in windows)])
     chosen = [start + within for start, within in zip(starts[:-1], share.chosen, strict=True)]
     left = [window.targets for window in windows if isinstance(window, WindowActivations)]
+    weights, labels = np.concatenate(share.weights), torch.cat([w.labels for w in windows])
+    scored = np.flatnonzero((weights.astype(np.float32) != 0.0) & (labels.numpy() >= 0))
+    entering, real = padded_entering(windows)
     return Batch(
-        *padded_entering(windows),
-        labels=torch.cat([window.labels for window in windows]).to(device),
-        teacher_states=torch.cat([window.teacher_states for window in windows]).to(device),
+        entering=onto(entering, device),
+        real=None if real is None else onto(real, device),
+        labels=onto(labels, device),
+        teacher_states=onto(torch.cat([window.teacher_states for window in windows]), device),
         targets=TeacherTargets.from_windows(left).to(device) if left else None,
-        weights=torch.from_numpy(np.concatenate(share.weights)).float().to(device),
-        chosen=torch.from_numpy(np.concatenate(chosen)).to(device),
-        positives=positives.to(device),
-        negatives=negatives.to(device),
+        weights=onto(torch.from_numpy(weights).float(), device),
+        scored=onto(torch.from_numpy(scored), device),
+        chosen=onto(torch.from_numpy(np.concatenate(chosen)), device),
+        positives=onto(candidates.positives, device),
+        negatives=onto(candidates.negatives, device),
+        pushed=onto(candidates.pushed, device),
     )
 
 
-def padded_entering(windows: Sequence[WindowStates]) -> tuple[Tensor, Tensor]:
-    """Pad the states that enter the tail: [n_windows, length, d], and which are real."""
+def padded_entering(windows: Sequence[WindowStates]) -> tuple[Tensor, Tensor | None]:
+    """Pad the states that enter the tail, for :func:`run_tail`.
+
+    Returns:
+        ([n_windows, length, d], where they are; places of the real positions among all
+        n_windows * length, int64 on the host, or None where every window has the length).
+    """
     lengths = [len(window.labels) for window in windows]
-    first = windows[0].entering
-    entering = first.new_zeros(len(windows), max(lengths), first.shape[1])
+    longest, first = max(lengths), windows[0].entering
+    entering = first.new_zeros(len(windows), longest, first.shape[1])
     for line, window in enumerate(windows):
         entering[line, : lengths[line]] = window.entering
-    real = torch.arange(max(lengths))[None, :] < torch.tensor(lengths)[:, None]
-    return entering, real
+    if min(lengths) == longest:
+        return entering, None
+    real = np.flatnonzero(np.arange(longest)[None, :] < np.array(lengths)[:, None])
+    return entering, torch.from_numpy(real)

@@ -120,11 +120,11 @@ def _load(latest: Artifact, tail: Tail, optimizer: Optimizer) -> Resumed:
     with torch.no_grad():
         for name, parameter in tail.layers.named_parameters():
             parameter.copy_(state[f"weight.{name}"])
-            moments = {
+            # The step too: AdamW's fused kernel reads it where the parameter is.
+            optimizer.state[parameter] = {
                 key: state[f"{key}.{name}"].to(parameter.device)
-                for key in ("exp_avg", "exp_avg_sq")
+                for key in ("step", "exp_avg", "exp_avg_sq")
             }
-            optimizer.state[parameter] = {"step": state[f"step.{name}"], **moments}
     best = None
     if scored:
         weights = {

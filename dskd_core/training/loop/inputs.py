@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from dskd_core.config import Arm, TeacherConfig, TrainingConfig
 from dskd_core.dictionary.store import Dictionary
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
@@ -21,6 +23,7 @@ _NOT_CONTENT = {
     "seed",
     "mode",
     "max_activation_bytes",
+    "log_steps",
     "checkpoint_steps",
     "n_checkpoints",
     "hub_repository",
@@ -92,10 +95,18 @@ class Inputs:
         return LiveActivations.load(config, teacher_config, self.teacher, self.untrained, self.text)
 
     def candidate_reader(
-        self, config: TrainingConfig, dictionary: Dictionary, arm: Arm
+        self, config: TrainingConfig, dictionary: Dictionary, senses: Tensor, arm: Arm
     ) -> CandidateReader:
-        """Return where candidates come from: the store, or the dictionary."""
+        """Return where candidates come from: the store, or the dictionary.
+
+        Args:
+            config: of the training.
+            dictionary: the senses, as they are.
+            senses: its rows on the device, which the loss reads too.
+            arm: whose relations are taken.
+        """
         if self.teacher is None or self.text is None:
             n_parts = len(self.activations.record.report["parts"])
             return StoredCandidates(self.candidates, n_parts)
-        return LiveCandidates(controlled(dictionary, relations_of(arm)), config.n_candidates)
+        related = controlled(dictionary, relations_of(arm))
+        return LiveCandidates(related, senses, config.n_candidates)

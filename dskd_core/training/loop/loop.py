@@ -20,7 +20,8 @@ from dskd_core.training.loop import checkpoint
 from dskd_core.training.loop.checkpoint import Best
 from dskd_core.training.loop.inputs import Inputs
 from dskd_core.training.loop.ranks import Ranks, together
-from dskd_core.training.loop.step import Row, Run
+from dskd_core.training.loop.step import Run
+from dskd_core.training.loop.terms import Row
 from dskd_core.training.student.card import model_card
 from dskd_core.training.student.shape import MODEL, export, shape_of
 
@@ -107,29 +108,50 @@ def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Tra
     config, n_steps = run.config, run.n_steps
     resumed = checkpoint.resume(store, work, run.tail, run.optimizer)
     history, best = resumed.history, resumed.best
-    for number in range(resumed.step, n_steps):
-        row, n_done = run.step(number, history), number + 1
-        if run.validation and run.validation.is_due(n_done, n_steps, config):
-            scored = run.validation.score(run.objective)
-            row |= {f"validation_{name}": value for name, value in scored.items()}
-            if config.keep == "best" and (best is None or row["validation_ce"] < best.ce):
-                best = Best.from_tail(n_done, row["validation_ce"], run.tail)
-        history.append({"step": float(number), **row})
-        stops = run.ranks.any(interruption.is_requested())
-        due = n_done % config.checkpoint_steps == 0 and n_done < n_steps
-        if run.ranks.is_first and (stops or due):
-            checkpoint.save(
-                *(store, work, n_done, run.tail, run.optimizer, history),
-                best=best,
-                n_kept=config.n_checkpoints,
-            )
-        if stops:
-            raise Interrupted(
-                f"Stopped after step {n_done} of {n_steps}, as asked; its checkpoint is kept: run "
-                "again to go on from there."
-            )
-        progress(n_done, n_steps, "steps", **row)
+    with run.reading_ahead(resumed.step):
+        for number in range(resumed.step, n_steps):
+            n_done = number + 1
+            rows = run.advance(number, history, reads=_is_read(run, n_done))
+            if run.validation and run.validation.is_due(n_done, n_steps, config):
+                scored = run.validation.score(run.objective)
+                rows[-1] |= {f"validation_{name}": value for name, value in scored.items()}
+                if config.keep == "best" and (best is None or scored["ce"] < best.ce):
+                    best = Best.from_tail(n_done, scored["ce"], run.tail)
+            first = len(history)
+            history += [{"step": float(first + i), **row} for i, row in enumerate(rows)]
+            stops = run.is_stopping()
+            if run.ranks.is_first and (stops or _is_saved(run, n_done)):
+                checkpoint.save(
+                    *(store, work, n_done, run.tail, run.optimizer, history),
+                    best=best,
+                    n_kept=config.n_checkpoints,
+                )
+            if stops:
+                raise Interrupted(
+                    f"Stopped after step {n_done} of {n_steps}, as asked; its checkpoint is kept: "
+                    "run again to go on from there."
+                )
+            for i, row in enumerate(rows, start=first + 1):
+                progress(i, n_steps, "steps", **row)
     return Trained(history, best)
+
+
+def _is_saved(run: Run, n_done: int) -> bool:
+    """Say whether a checkpoint is due after so many steps; the last one's is the student."""
+    return n_done % run.config.checkpoint_steps == 0 and n_done < run.n_steps
+
+
+def _is_read(run: Run, n_done: int) -> bool:
+    """Say whether terms are read after so many steps: alike on all ranks.
+
+    Before a checkpoint they are, so that none holds a step that was not checked; alone also where
+    the run was asked to stop, which ranks hear of when they read.
+    """
+    config = run.config
+    validates = config.validation_steps and n_done % config.validation_steps == 0
+    due = n_done % config.log_steps == 0 or n_done == run.n_steps
+    asked = run.ranks.n_ranks == 1 and interruption.is_requested()
+    return bool(due or validates or asked) or _is_saved(run, n_done)
 
 
 def _be_rank(

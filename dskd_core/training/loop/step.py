@@ -1,39 +1,39 @@
 """What one run needs, and its one step, alone or as one of several ranks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from statistics import median
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dskd_core import interruption
+from dskd_core.ahead import made_ahead
 from dskd_core.config import Arm, TeacherConfig, TrainingConfig
 from dskd_core.decoder.compilation import CompiledLayers
 from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.precision import resolved_training
 from dskd_core.dictionary.store import load_dictionary
-from dskd_core.errors import DataError
 from dskd_core.store.artifacts import ArtifactStore
-from dskd_core.training.activations.readers import ActivationReader
+from dskd_core.training.activations.readers import ActivationReader, StoredActivations
 from dskd_core.training.candidates.margin import calibrated_margin
+from dskd_core.training.candidates.nearest import Candidates
 from dskd_core.training.candidates.readers import CandidateReader
 from dskd_core.training.loop.batch import make_batch
 from dskd_core.training.loop.inputs import Inputs, has_sense_terms
 from dskd_core.training.loop.ranks import Ranks
 from dskd_core.training.loop.schedule import Schedule, Step
+from dskd_core.training.loop.terms import Row, Taken, check_terms
 from dskd_core.training.loop.validation import Validation
 from dskd_core.training.losses.objective import Batch, LossWeights, Objective
 from dskd_core.training.student.shape import load_student, shape_of
 from dskd_core.training.student.tail import Tail
 
-Row = dict[str, float]
-
-_REMEMBERED_STEPS = 50
-_ALWAYS = ("loss", "ce", "kl", "state_mse", "kd_gradient")
-_OF_SENSES = ("positive", "negative", "active_share", "positive_gradient", "negative_gradient")
+_BATCHES_AHEAD = 2
 
 
 @dataclass
@@ -65,6 +65,9 @@ class Run:
     candidates: CandidateReader | None
     validation: Validation | None
     ranks: Ranks
+    _pending: list[Taken] = field(default_factory=list, init=False)
+    _stops: bool = field(default=False, init=False)
+    _batches: Generator[Batch] | None = field(default=None, init=False)
 
     @classmethod
     def prepare(
@@ -86,7 +89,8 @@ class Run:
         entry = shape_of(inputs.untrained).entry
         tail = Tail(student, entry)
         activations = inputs.activation_reader(store, config, teacher_config)
-        senses = _Senses.load(inputs, config, arm) if has_sense_terms(arm) else _Senses()
+        has_senses = has_sense_terms(arm)
+        senses = _Senses.load(inputs, config, arm, student.device) if has_senses else _Senses()
         margin = calibrated_margin(inputs.candidates, config.margin_quantile)
         weights = LossWeights.from_config(config, arm, margin)
         length = int(activations.lengths.max())
@@ -112,7 +116,7 @@ class Run:
         return self.schedule.n_steps
 
     def step(self, number: int, history: Sequence[Row] = ()) -> Row:
-        """Take one step of AdamW; return the terms of the loss as logged.
+        """Take one step of AdamW and read it; return the terms of the loss as logged.
 
         Args:
             number: of the step, from 0.
@@ -122,43 +126,112 @@ class Run:
             DataError: if a term is not a number or the loss explodes; the weights are left as
                 they were.
         """
-        step = self.schedule.step(number)
+        return self.advance(number, history)[-1]
+
+    def advance(self, number: int, history: Sequence[Row] = (), *, reads: bool = True) -> list[Row]:
+        """Take one step of AdamW; return the terms of all steps that were not read before it.
+
+        A step that is not read is taken whatever its loss was: the device is not waited for. When
+        a later one is read, the guards look at each in its order and name the first bad one; the
+        weights in memory have moved on since then, those of the last checkpoint have not.
+
+        Args:
+            number: of the step, from 0.
+            history: the log of the steps that were read, that losses are compared with.
+            reads: whether terms are read, this step's too; all ranks must say the same.
+
+        Returns:
+            A row a step, this one's last; none if nothing is read.
+
+        Raises:
+            DataError: if a term is not a number or the loss explodes; this step is not taken.
+        """
+        step = self._step_of(number)
         rate = learning_rate(number, self.n_steps, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        terms = dict.fromkeys(_ALWAYS + _OF_SENSES if step.n_chosen else _ALWAYS, 0.0)
-        mine = step.share(self.ranks.mine(range(len(step.windows))))
-        for share in mine.dealt(self.config.n_accumulated):
-            loss, parts = self.objective.loss(
-                self.batch(share), total_weight=step.total_weight, n_chosen=step.n_chosen
+        found = []
+        for share in self._shares(step):
+            batch = next(self._batches) if self._batches else self.batch(share)
+            loss, terms = self.objective.loss(
+                batch, total_weight=step.total_weight, n_chosen=step.n_chosen
             )
             loss.backward()  # type: ignore[no-untyped-call]
-            terms = added(terms, parts)
+            found.append(terms)
         parameters = list(self.tail.layers.parameters())
         self.ranks.add_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm or math.inf)
-        terms = over_ranks(terms, self.ranks) | {"grad_norm": float(norm), "lr": rate}
-        check_terms(number, step, terms, history, self.config)
+        self._pending.append(
+            Taken.from_shares(
+                number, step, rate, found, norm, n_accumulated=self.config.n_accumulated
+            )
+        )
+        rows = self._read(history) if reads else []
         self.optimizer.step()
-        return terms
+        return rows
+
+    def is_stopping(self) -> bool:
+        """Say whether the run was asked to stop; where there are ranks, before the last read.
+
+        Never while a step is unread, so that what is saved was checked.
+        """
+        if self.ranks.n_ranks == 1:
+            return interruption.is_requested() and not self._pending
+        return self._stops and not self._pending
+
+    def _read(self, history: Sequence[Row]) -> list[Row]:
+        """Read all pending steps at once, and whether a rank was asked to stop; check each."""
+        taken, self._pending = self._pending, []
+        values = torch.stack([one.values for one in taken])
+        asked = values.new_full((1, values.shape[1]), float(interruption.is_requested()))
+        ranks = self.ranks.gather(torch.cat([values, asked])).tolist()
+        self._stops = any(rank[-1][0] > 0.0 for rank in ranks)
+        rows: list[Row] = []
+        for one, *of_ranks in zip(taken, *(rank[:-1] for rank in ranks), strict=True):
+            row = one.row(of_ranks)
+            check_terms(one.number, one.step, row, [*history, *rows], self.config)
+            rows.append(row)
+        return rows
+
+    @contextmanager
+    def reading_ahead(self, start: int) -> Iterator[None]:
+        """Let a thread read the batches of steps while the block takes them, one after the other.
+
+        Two batches are read and on the device, or on their way there, beside the one that is
+        computed with. Only what the store has is read ahead; the teacher runs in its turn.
+
+        Args:
+            start: the first step that the block takes.
+        """
+        if not isinstance(self.activations, StoredActivations):
+            yield
+            return
+        steps = map(self._step_of, range(start, self.n_steps))
+        shares = (share for step in steps for share in self._shares(step))
+        self._batches = made_ahead(self.batch, shares, depth=_BATCHES_AHEAD)
+        try:
+            yield
+        finally:
+            self._batches.close()
+            self._batches = None
+
+    def _shares(self, step: Step) -> list[Step]:
+        """Return this rank's windows of a step, a batch each."""
+        mine = step.share(self.ranks.mine(range(len(step.windows))))
+        return mine.dealt(self.config.n_accumulated)
+
+    @cached_property
+    def _step_of(self) -> Callable[[int], Step]:
+        return lru_cache(maxsize=4)(self.schedule.step)  # of it the batches are read ahead, too
 
     def batch(self, share: Step) -> Batch:
-        """Read the activations and the candidates of windows."""
+        """Read the activations and the candidates of windows, or have the teacher make them."""
         windows = self.activations.read(share.windows)
-        near = [
-            self.candidates.read(window, torch.from_numpy(chosen))
-            for window, chosen in zip(windows, share.chosen, strict=True)
-            if self.candidates and len(chosen)
-        ]
-        none = torch.empty(0, self.config.n_candidates, dtype=torch.int64)
-        return make_batch(
-            windows,
-            share,
-            torch.cat([none, *(positives for positives, _ in near)]),
-            torch.cat([none, *(negatives for _, negatives in near)]),
-            self.student.device,
-        )
+        candidates = Candidates.none(self.config.n_candidates)
+        if self.candidates and share.n_chosen:
+            candidates = self.candidates.select(windows, share.chosen)
+        return make_batch(windows, share, candidates, self.student.device)
 
 
 @dataclass(frozen=True)
@@ -166,7 +239,7 @@ class _Senses:
     """What of a dictionary a run reads; nothing, for an arm without L_sem.
 
     Attributes:
-        rows: [r, d], senses.
+        rows: [r, d], senses, on the device: one copy for the loss and for finding candidates.
         candidates: of every position.
         related: [V] bool, tokens with synonyms or antonyms.
         sensed: [V] bool, tokens with any positives.
@@ -178,11 +251,14 @@ class _Senses:
     sensed: NDArray[np.bool_] | None = None
 
     @classmethod
-    def load(cls, inputs: Inputs, config: TrainingConfig, arm: Arm) -> "_Senses":
+    def load(
+        cls, inputs: Inputs, config: TrainingConfig, arm: Arm, device: torch.device
+    ) -> "_Senses":
         dictionary = load_dictionary(inputs.dictionary)
+        rows = torch.from_numpy(dictionary.rows).to(device)
         return cls(
-            torch.from_numpy(dictionary.rows),
-            inputs.candidate_reader(config, dictionary, arm),
+            rows,
+            inputs.candidate_reader(config, dictionary, rows, arm),
             dictionary.has_relations(),
             dictionary.has_senses(),
         )
@@ -205,71 +281,15 @@ def _objective(
     senses: Tensor,
     length: int,
 ) -> Objective:
-    """Put the head, which is the teacher's, and the senses on the student's device."""
+    """Put the head, which is the teacher's, in the precision of the products."""
     return Objective(
         config,
         weights,
         tail,
         student.output.to(getattr(torch, config.compute_dtype)),
-        senses.to(student.device),
+        senses,
         CompiledLayers(tail.layers, length) if config.compile_layers else None,
     )
-
-
-def check_terms(
-    number: int, step: Step, terms: Row, history: Sequence[Row], config: TrainingConfig
-) -> None:
-    """Refuse a step whose terms are no numbers, or whose loss is far above the recent ones.
-
-    Args:
-        number: of the step.
-        step: its windows, for the message.
-        terms: as they will be logged.
-        history: the log before it.
-        config: with ``max_loss_growth``, times the median loss of the last 50 steps.
-
-    Raises:
-        DataError: naming step, windows and terms.
-    """
-    cure = (
-        f"lower training.learning_rate ({config.learning_rate}) and run again: the last "
-        "checkpoint is kept."
-    )
-    what = f"Step {number} gave {terms} on the windows {list(step.windows)}"
-    if not all(map(math.isfinite, terms.values())):
-        raise DataError(f"{what}; {cure}")
-    recent = [row["loss"] for row in history[-_REMEMBERED_STEPS:]]
-    usual = median(recent) if recent else math.inf
-    if 0.0 < config.max_loss_growth * usual < terms["loss"]:
-        raise DataError(
-            f"{what}: a loss above {config.max_loss_growth:g} times (training.max_loss_growth) the "
-            f"median of the last {len(recent)} steps, {usual:.4g}; {cure}"
-        )
-
-
-def added(terms: Row, parts: Row) -> Row:
-    """Add the terms of another share of a step; norms of gradients add in squares.
-
-    >>> added({"ce": 1.0, "kd_gradient": 3.0}, {"ce": 0.5, "kd_gradient": 4.0})
-    {'ce': 1.5, 'kd_gradient': 5.0}
-    """
-    return {
-        name: math.hypot(terms.get(name, 0.0), parts.get(name, 0.0))
-        if name.endswith("_gradient")
-        else terms.get(name, 0.0) + parts.get(name, 0.0)
-        for name in terms | parts
-    }
-
-
-def over_ranks(terms: Row, ranks: Ranks) -> Row:
-    """Add the terms of all ranks up, as :func:`added` does; every rank has the same names."""
-    if ranks.n_ranks == 1:
-        return terms
-    powers = [2 if name.endswith("_gradient") else 1 for name in terms]
-    totals = ranks.total(value**power for value, power in zip(terms.values(), powers, strict=True))
-    return {
-        name: total ** (1 / power) for name, total, power in zip(terms, totals, powers, strict=True)
-    }
 
 
 def learning_rate(step: int, n_steps: int, config: TrainingConfig) -> float:

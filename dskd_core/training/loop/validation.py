@@ -9,6 +9,7 @@ import torch
 from dskd_core.config import TrainingConfig
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 from dskd_core.training.activations.readers import ActivationReader, StoredActivations
+from dskd_core.training.candidates.nearest import Candidates
 from dskd_core.training.loop.batch import make_batch
 from dskd_core.training.loop.schedule import Schedule, Step
 from dskd_core.training.losses.objective import Objective
@@ -56,14 +57,15 @@ class Validation:
     @torch.no_grad()
     def score(self, objective: Objective) -> dict[str, float]:
         """Return ``ce`` and ``kl`` in nats: weighted means over positions."""
-        totals = {"ce": 0.0, "kl": 0.0}
-        none = torch.empty(0, 1, dtype=torch.int64)
+        names, found = ("ce", "kl"), []
+        none = Candidates.none(1)
         for share in self.windows.dealt(-(-len(self.windows.windows) // _BATCH_WINDOWS)):
             windows = self.activations.read(share.windows)
-            batch = make_batch(windows, share, none, none, objective.head.weight.device)
+            batch = make_batch(windows, share, none, objective.head.weight.device)
             _, terms = objective.loss(batch, total_weight=self.windows.total_weight, n_chosen=0)
-            totals = {name: total + terms[name] for name, total in totals.items()}
-        return totals
+            found.append(torch.stack([terms[name] for name in names]))
+        columns = zip(*torch.stack(found).double().tolist(), strict=True)
+        return {name: sum(column) for name, column in zip(names, columns, strict=True)}
 
 
 def _captured(

@@ -67,6 +67,7 @@ def distillation_loss(
     *,
     position_weights: Tensor | None = None,
     total_weight: float | None = None,
+    scored: Tensor | None = None,
     buffers: Buffers | None = None,
 ) -> DistillationLoss:
     """Return CE + alpha T^2 D over positions (Eq. 3), differentiable in the student's states.
@@ -81,6 +82,8 @@ def distillation_loss(
         position_weights: [n], w_i; 1 if None. Positions of weight 0 are not computed.
         total_weight: what the sum is divided by; the sum of the weights of the labelled positions
             if None. Given where a step is cut into batches or ranks, whose losses then add up.
+        scored: [m] int64, the labelled positions of a weight above 0, where the caller knows them
+            and ``total_weight``: then nothing here waits for a GPU.
         buffers: kept from step to step, where there are many.
 
     Raises:
@@ -90,7 +93,7 @@ def distillation_loss(
     given = torch.ones_like(labels) if position_weights is None else position_weights
     weights = given.to(sums_dtype(head.weight)) * (labels >= 0)
     total = float(weights.sum()) if total_weight is None else total_weight
-    kept = torch.nonzero(weights)[:, 0]
+    kept = torch.nonzero(weights)[:, 0] if scored is None else scored
     walk = Walk(
         *(head, len(kept), settings.temperature, settings.kl_weight, settings.compiled), buffers
     )

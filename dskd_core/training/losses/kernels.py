@@ -10,7 +10,7 @@ cache, with one exponential per logit at T = 2, where exp(z) is the square of ex
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Literal
 
 import torch
@@ -34,8 +34,16 @@ def settings(
 
     The gradient of alpha T^2 D(p(z / T)) brings a factor 1 / T, so alpha T remains.
     """
-    values = [1.0 / temperature, kl_weight * temperature, softcap or 1.0]
-    return torch.tensor(values, dtype=sums_dtype(like), device=like.device)
+    return _constants(temperature, kl_weight, softcap or 1.0, sums_dtype(like), like.device)
+
+
+@lru_cache(maxsize=16)  # made anew, each of them would be a copy to the GPU that waits for it
+def _constants(
+    temperature: float, kl_weight: float, softcap: float, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    values = [1.0 / temperature, kl_weight * temperature, softcap]
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def single(

@@ -58,24 +58,31 @@ class Batch:
 
     Attributes:
         entering: [n_windows, length, d], h, right-padded.
-        real: [n_windows, length] bool, the n positions.
+        real: [n] int64, places of the n positions among all n_windows * length; None: they are all.
         labels: [n] int64, the next tokens, -1 where there is none.
         teacher_states: [n, d], m_t.
         targets: what m_t left behind; None where the teacher runs beside the student.
         weights: [n] float32, of each position in CE and KL.
+        scored: int64, the positions with a weight above 0, of the n.
         chosen: [s] int64, the positions with L_sem, of the n.
         positives, negatives: [s, kappa] int64, rows of the dictionary, -1 where there are fewer.
+        pushed: int64, the positions with negatives, of the s.
+
+    What depends on labels and weights alone (``real``, ``scored``, ``pushed``) is found on the
+    host: a GPU asked which positions those are would be waited for.
     """
 
     entering: Tensor
-    real: Tensor
+    real: Tensor | None
     labels: Tensor
     teacher_states: Tensor
     targets: TeacherTargets | None
     weights: Tensor
+    scored: Tensor
     chosen: Tensor
     positives: Tensor
     negatives: Tensor
+    pushed: Tensor
 
 
 @dataclass(frozen=True)
@@ -102,11 +109,12 @@ class Objective:
 
     def loss(
         self, batch: Batch, *, total_weight: float, n_chosen: int
-    ) -> tuple[Tensor, dict[str, float]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return a batch's share of a step's objective, and its terms (Eq. 3-5).
 
         Every term is a sum over the batch divided by the whole step's total, so that the shares
-        of accumulated batches and of ranks add up to the step.
+        of accumulated batches and of ranks add up to the step. Terms are numbers on the device,
+        detached: to read one is to wait for all that was computed before it.
 
         Args:
             batch: some windows of the step.
@@ -126,6 +134,7 @@ class Objective:
             self._distillation,
             position_weights=batch.weights,
             total_weight=total_weight,
+            scored=batch.scored,
             buffers=self.buffers,
         )
         loss = kd.loss
@@ -146,7 +155,7 @@ class Objective:
                 "negative_gradient": weights.negative * senses.negative_norm,
             }
         terms["loss"] = loss
-        return loss, {name: float(value.detach()) for name, value in terms.items()}
+        return loss, {name: value.detach() for name, value in terms.items()}
 
     @property
     def _distillation(self) -> Distillation:
@@ -173,4 +182,5 @@ class Objective:
             margin=self.weights.margin,
             hinge=bool(self.weights.negative),
             total=n_chosen,
+            pushed=batch.pushed,
         )

@@ -50,6 +50,7 @@ def sense_terms(
     margin: float,
     hinge: bool = True,
     total: float | None = None,
+    pushed: Tensor | None = None,
 ) -> SenseTerms:
     """Return the two terms of L_sem (Eq. 4-5) at the chosen positions.
 
@@ -65,10 +66,16 @@ def sense_terms(
         hinge: whether antonyms push; without, the second term is 0 and costs nothing.
         total: positions to divide by; n if None. Given where a step is cut into batches or ranks,
             whose terms then add up (the active share is always this call's own).
+        pushed: int64, the positions that have negatives, where the caller knows them: then nothing
+            here waits for a GPU.
     """
     count = float(max(1, len(states)) if total is None else total)
+    if not hinge:
+        pushed = negatives.new_empty(0)
+    elif pushed is None:
+        pushed = torch.nonzero((negatives >= 0).any(dim=1))[:, 0]
     return SenseTerms(
-        *_SenseTerms.apply(states, rows, positives, negatives, margin, hinge, count)  # type: ignore[no-untyped-call]
+        *_SenseTerms.apply(states, rows, positives, negatives, margin, pushed, count)  # type: ignore[no-untyped-call]
     )
 
 
@@ -96,15 +103,12 @@ class _SenseTerms(torch.autograd.Function):
         positives: Tensor,
         negatives: Tensor,
         margin: float,
-        hinge: bool,
+        pushed: Tensor,
         total: float,
     ) -> tuple[Tensor, ...]:
         """Return the fields of :class:`SenseTerms`; the first two are differentiable."""
         wide = states.double() if states.dtype == torch.float64 else states.float()
         pull, pull_gradient = _pull(wide, rows, positives)
-        pushed = (
-            torch.nonzero((negatives >= 0).any(dim=1))[:, 0] if hinge else negatives.new_empty(0)
-        )
         push, active, push_gradient = _push(wide[pushed], rows, negatives[pushed], margin)
         pull_gradient *= 1.0 / total
         push_gradient *= 1.0 / total
@@ -140,7 +144,8 @@ def _push(
     states: Tensor, rows: Tensor, indices: Tensor, margin: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the sum of mean_a max(0, gamma - MSE(n, a)), the active share and the gradient."""
-    gradient, value, active = torch.zeros_like(states), states.new_zeros(()), 0
+    gradient, value = torch.zeros_like(states), states.new_zeros(())
+    active = indices.new_zeros(())
     d = states.shape[1]
     for block, gathered, shares in _gathered(states, rows, indices):
         off = torch.sub(states[block][:, None], gathered, out=gathered)
@@ -149,7 +154,7 @@ def _push(
         value += (pushing * inside).sum()
         active = active + (pushing > 0).sum()
         gradient[block] = torch.bmm(pushing[:, None], off)[:, 0]
-    share = torch.as_tensor(active, device=states.device) / (indices >= 0).sum().clamp(min=1)
+    share = active / (indices >= 0).sum().clamp(min=1)
     return value, share, gradient.mul_(-2.0 / d)
 
 

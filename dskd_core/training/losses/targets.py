@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dskd_core.decoder.head import Head, as_head
+from dskd_core.decoder.placement import onto
 from dskd_core.training.losses.kernels import (
     Divergence,
     forward_kl,
@@ -85,9 +86,8 @@ class TeacherTargets:
 
     def to(self, device: torch.device) -> "TeacherTargets":
         """Return them on a device."""
-        return TeacherTargets(
-            self.expected.to(device), self.entropy.to(device), self.predicted.to(device)
-        )
+        columns = (self.expected, self.entropy, self.predicted)
+        return TeacherTargets(*(onto(column, device) for column in columns))
 
     def at(self, rows: Tensor) -> "TeacherTargets":
         """Return some positions."""

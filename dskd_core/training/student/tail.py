@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from dskd_core.decoder.decoder import Decoder, decoder_layers
+from dskd_core.decoder.placement import onto
+from dskd_core.decoder.unpacked import one_sequence_a_window
 from dskd_core.training.student.layer_settings import config_of_layers
 
 
@@ -48,7 +50,7 @@ class Span(nn.Module):
         Returns:
             [n_windows, length, d].
         """
-        with _entering(self.layers[0], entering):
+        with _entering(self.layers[0], entering), one_sequence_a_window():
             out = self.body(inputs_embeds=entering, use_cache=False)
         return out.last_hidden_state  # type: ignore[no-any-return]
 
@@ -75,15 +77,22 @@ class Tail(Span):
         self.layers.requires_grad_(True)
 
 
-def run_tail(tail: Tail, entering: Tensor, real: Tensor, compute_dtype: str) -> Tensor:
-    """Return the student's final states at real positions, [n, d] float32."""
+def run_tail(tail: Tail, entering: Tensor, real: Tensor | None, compute_dtype: str) -> Tensor:
+    """Return the student's final states at real positions, [n, d] float32.
+
+    Args:
+        tail: what runs.
+        entering: [n_windows, length, d], h, right-padded.
+        real: [n] int64, places of the positions among all n_windows * length; None: they are all.
+        compute_dtype: of the products.
+    """
     device = next(tail.layers.parameters()).device
     dtype = getattr(torch, compute_dtype)
     with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-        states = tail(entering.to(device).float())
+        states = tail(onto(entering, device).float())
     # Whole windows need no gather, whose way back would scatter.
-    flat = states.float().flatten(0, 1)
-    return flat if bool(real.all()) else flat[real.flatten().to(device)]  # type: ignore[no-any-return]
+    flat: Tensor = states.float().flatten(0, 1)
+    return flat if real is None else flat.index_select(0, onto(real, device))
 
 
 @contextmanager

@@ -1,13 +1,15 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from dskd_core.dictionary.neighbours import Csr
 from dskd_core.dictionary.store import Dictionary
 from dskd_core.errors import CapacityError
-from dskd_core.training.candidates import store
-from dskd_core.training.candidates.nearest import nearest_rows
+from dskd_core.training.candidates import nearest, store
+from dskd_core.training.candidates.nearest import nearest_on_device, nearest_rows
 
 
 def _dictionary(n_tokens=6, n_rows=40, d=5):
@@ -51,3 +53,52 @@ def test_more_candidates_than_the_dictionary_has_rows_or_memory_holds_are_refuse
         store.check_candidates(6, 5, activations)
     with pytest.raises(CapacityError, match=r"n_candidates 6 takes .* for 100 positions"):
         store.check_candidates(6, 50, activations)
+
+
+def _on_device(states, labels, dictionary, n_candidates):
+    return nearest_on_device(
+        torch.from_numpy(states),
+        labels,
+        dictionary,
+        torch.from_numpy(dictionary.rows),
+        n_candidates=n_candidates,
+    )
+
+
+@pytest.mark.parametrize("n_candidates", [1, 3, 30])
+@pytest.mark.parametrize("block_bytes", [1, 700, 1 << 20])
+def test_on_the_device_the_same_rows_are_found_and_equal_distances_keep_their_order(
+    n_candidates, block_bytes, monkeypatch
+):
+    monkeypatch.setitem(nearest._BLOCK_BYTES, "cpu", block_bytes)
+    rng, plain = np.random.default_rng(2), _dictionary(n_tokens=12)
+    # Small whole numbers: both functions are exact, and many distances are equal.
+    dictionary = replace(plain, rows=rng.integers(-1, 2, plain.rows.shape).astype(np.float16))
+    states = rng.integers(-1, 2, (60, 5)).astype(np.float32)
+    labels = rng.choice([-100, -1, *range(12)], 60)
+    expected = nearest_rows(states, labels, dictionary, n_candidates=n_candidates)
+    found = _on_device(states, labels, dictionary, n_candidates)
+    assert found.positives.tolist() == expected.positives.tolist()
+    assert found.negatives.tolist() == expected.negatives.tolist()
+    pushed = np.flatnonzero((expected.negatives >= 0).any(axis=1))
+    assert found.pushed.tolist() == pushed.tolist()
+    assert 0 < len(pushed) < (labels >= 0).sum()
+
+
+@pytest.mark.parametrize("labels", [[], [-1, -1]])
+def test_positions_without_a_label_have_no_candidates_on_the_device(labels):
+    states = np.zeros((len(labels), 5), dtype=np.float32)
+    found = _on_device(states, np.array(labels, dtype=np.int64), _dictionary(), 3)
+    assert found.positives.tolist() == found.negatives.tolist() == [[-1] * 3] * len(labels)
+    assert found.pushed.tolist() == []
+
+
+def test_half_precision_states_are_compared_in_single_precision():
+    rng, dictionary = np.random.default_rng(3), _dictionary(d=64)
+    states = torch.from_numpy(rng.normal(size=(40, 64))).bfloat16()
+    labels = rng.integers(0, 6, 40)
+    expected = nearest_rows(states.float().numpy(), labels, dictionary, n_candidates=3)
+    found = nearest_on_device(
+        states, labels, dictionary, torch.from_numpy(dictionary.rows), n_candidates=3
+    )
+    assert found.positives.tolist() == expected.positives.tolist()

@@ -50,6 +50,18 @@ def test_a_resumed_run_takes_the_next_step_to_the_same_bits(store):
     assert torch.equal(weights(other), weights(tail))
 
 
+def test_a_resumed_optimizer_is_all_where_the_weights_are(store):
+    tail, optimizer = fresh(0.5)
+    step(tail, optimizer)
+    checkpoint.save(store, STUDENT, 1, tail, optimizer, [])
+    other, _ = fresh()
+    other.layers.to("meta")
+    its = torch.optim.AdamW(other.layers.parameters(), lr=0.1)
+    checkpoint.resume(store, STUDENT, other, its)
+    devices = {value.device.type for state in its.state.values() for value in state.values()}
+    assert devices == {"meta"}
+
+
 def test_a_run_without_checkpoints_starts_at_the_beginning(store):
     tail, optimizer = fresh(0.5)
     before = weights(tail)

@@ -38,9 +38,10 @@ def _run(built: Built, arm: str = "dskd", seed: int = 0) -> Run:
 
 def _loss(run: Run, number: int = 0) -> tuple[torch.Tensor, dict[str, float]]:
     step = run.schedule.step(number)
-    return run.objective.loss(
+    loss, terms = run.objective.loss(
         run.batch(step), total_weight=step.total_weight, n_chosen=step.n_chosen
     )
+    return loss, {name: float(value) for name, value in terms.items()}
 
 
 def _naive_loss(run: Run, built: Built) -> float:

@@ -1,6 +1,10 @@
 """Guards, validation, the best weights and several ranks, on the miniature."""
 
 import math
+import re
+import threading
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,13 +12,16 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
+from dskd_core import interruption
 from dskd_core.config import TrainingConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.decoder.decoder import load_teacher
 from dskd_core.errors import DataError
+from dskd_core.interruption import Interrupted
 from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.loop.schedule import Step
-from dskd_core.training.loop.step import Run, check_terms
+from dskd_core.training.loop.step import Run
+from dskd_core.training.loop.terms import check_terms
 from tests.miniature import Built, make
 
 STEP = Step((7, 9), (np.ones(2), np.ones(2)), (np.empty(0, dtype=np.int64),) * 2)
@@ -141,3 +148,154 @@ def test_two_ranks_take_the_steps_of_one_within_rounding(built):
         assert one.keys() == other.keys()
         for name in ("loss", "ce", "kl", "positive", "negative", "kd_gradient", "grad_norm"):
             assert other[name] == pytest.approx(one[name], rel=3e-6), name
+
+
+def spoiled(run: Run, at: int) -> Run:
+    """Let the loss of a step be no number."""
+    loss = run.objective.loss
+
+    def spoil(batch, **totals):
+        value, terms = loss(batch, **totals)
+        terms["ce"] = terms["ce"] + (math.nan if spoil.number == at else 0.0)
+        spoil.number += 1
+        return value, terms
+
+    spoil.number = 0
+    run.objective = SimpleNamespace(loss=spoil, weights=run.objective.weights)
+    return run
+
+
+def test_terms_read_every_few_steps_are_those_read_at_once_and_so_is_the_student(built):
+    plain, told = built.student(), []
+    files = plain.record.files
+    built.store.discard(plain)
+    again = changed(built, log_steps=3).student(
+        progress=lambda n, *_, **row: told.append((n, row["loss"]))
+    )
+    assert again.record.files == files
+    history = again.table("history.parquet").to_pylist()
+    assert told == [(int(row["step"]) + 1, row["loss"]) for row in history]
+
+
+def test_a_bad_step_among_several_unread_ones_is_the_one_that_is_named(built):
+    run = spoiled(run_of(built), at=1)
+    assert run.advance(0, reads=False) == run.advance(1, reads=False) == []
+    windows = list(run.schedule.step(1).windows)
+    with pytest.raises(DataError, match=rf"Step 1 gave .*{re.escape(str(windows))}; lower"):
+        run.advance(2)
+
+
+@pytest.mark.parametrize(("at", "kept"), [(1, []), (5, [4])])
+def test_no_checkpoint_holds_a_step_that_was_not_checked(built, at, kept, monkeypatch):
+    prepare = Run.prepare
+    monkeypatch.setattr(Run, "prepare", lambda *settings: spoiled(prepare(*settings), at))
+    # Read after steps 4 and 7: before the checkpoint, and every seven.
+    rare = changed(built, log_steps=7, checkpoint_steps=4, learning_rate=2e-2)
+    with pytest.raises(DataError, match=f"Step {at} gave"):
+        rare.student()
+    checkpoints = rare.store.of_stage("checkpoint")
+    assert [checkpoint.record.config["step"] for checkpoint in checkpoints] == kept
+    for checkpoint in checkpoints:
+        rare.store.discard(checkpoint)
+
+
+def test_a_run_that_is_asked_to_stop_reads_what_it_did_and_keeps_it(built):
+    rare = changed(built, log_steps=100, checkpoint_steps=100, learning_rate=3e-2)
+    undisturbed = rare.student().record
+    rare.store.discard(rare.student())
+
+    def stop_soon(run):
+        advance = run.advance
+
+        def advance_and_ask(number, history, *, reads):
+            rows = advance(number, history, reads=reads)
+            if number == 1:
+                interruption.request()
+            return rows
+
+        run.advance = advance_and_ask
+        return run
+
+    prepare, told = Run.prepare, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "prepare", lambda *settings: stop_soon(prepare(*settings)))
+        with pytest.raises(Interrupted, match="after step 3 of"):
+            rare.student()
+    interruption.clear()
+    (kept,) = rare.store.of_stage("checkpoint")
+    assert kept.record.config["step"] == 3
+    assert (
+        rare.student(progress=lambda n, *_, **__: told.append(n)).record.files == undisturbed.files
+    )
+    assert told[0] == 4
+
+
+def readers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if "dskd-ahead" in thread.name]
+
+
+def test_a_batch_is_being_read_before_the_one_before_it_is_computed_with(built):
+    settings = {"n_accumulated": 2, "n_epochs": 2.0, "learning_rate": 4e-2}
+    plain, run = (run_of(changed(built, **settings)) for _ in range(2))
+    expected = [plain.step(number) for number in range(plain.n_steps)]
+    n_batches, n_used, slow = 2 * run.n_steps, 0, threading.Semaphore(0)
+    read, loss = run.activations.read, run.objective.loss
+
+    def read_slowly(windows):
+        assert threading.current_thread() in readers()
+        slow.release()
+        time.sleep(0.01)
+        return read(windows)
+
+    def compute(batch, **totals):
+        nonlocal n_used
+        n_used += 1
+        # The first computation waits for two reads to have begun, each other one for one more.
+        for _ in range(2 if n_used == 1 else 1):
+            assert n_used == n_batches or slow.acquire(timeout=30), "nothing is read meanwhile"
+        return loss(batch, **totals)
+
+    run.activations.read = read_slowly
+    run.objective = SimpleNamespace(loss=compute)
+    with run.reading_ahead(0):
+        assert [run.step(number) for number in range(run.n_steps)] == expected
+    assert n_used == n_batches
+    assert readers() == []
+
+
+def test_an_error_of_the_store_is_raised_in_the_step_that_needs_it(built):
+    run = run_of(built)
+    read, n_read = run.activations.read, 0
+
+    def read_twice(windows):
+        nonlocal n_read
+        n_read += 1
+        if n_read > 2:
+            raise OSError("the disk is gone")
+        return read(windows)
+
+    run.activations.read = read_twice
+    with run.reading_ahead(0):
+        run.step(0)
+        run.step(1)
+        with pytest.raises(OSError, match="gone"):
+            run.step(2)
+    assert readers() == []
+
+
+def test_a_run_that_ends_early_leaves_no_thread_and_the_teacher_runs_in_none(built):
+    run = run_of(built)
+
+    def end_early():
+        with run.reading_ahead(0):
+            run.step(0)
+            assert readers()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        end_early()
+    assert readers() == []
+    online = run_of(changed(built, mode="online"))
+    with online.reading_ahead(0):
+        online.step(0)
+        assert readers() == []

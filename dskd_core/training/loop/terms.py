@@ -1,0 +1,139 @@
+"""The terms of steps: kept on the device, read together, added up and guarded on the host.
+
+Reading a number from a GPU waits for all that it was asked to compute before, and leaves it idle
+until it is asked again. So what is read of a step, or of several, is one array.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from dskd_core.config import TrainingConfig
+from dskd_core.errors import DataError
+from dskd_core.training.loop.schedule import Step
+
+Row = dict[str, float]
+
+_REMEMBERED_STEPS = 50
+_ALWAYS = ("loss", "ce", "kl", "state_mse", "kd_gradient")
+_OF_SENSES = ("positive", "negative", "active_share", "positive_gradient", "negative_gradient")
+_NAMES = _ALWAYS + _OF_SENSES
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A step that was taken, whose terms are still on the device.
+
+    Attributes:
+        number: of the step.
+        step: its windows, on all ranks.
+        rate: its learning rate.
+        values: [n_accumulated * n_terms + 1] float64, the terms of this rank's shares, zeros where
+            there are fewer, and last the norm of the gradient of all ranks.
+    """
+
+    number: int
+    step: Step
+    rate: float
+    values: Tensor
+
+    @classmethod
+    def from_shares(
+        cls,
+        number: int,
+        step: Step,
+        rate: float,
+        shares: Sequence[Mapping[str, Tensor]],
+        norm: Tensor,
+        *,
+        n_accumulated: int,
+    ) -> "Taken":
+        """Put the terms of the shares of a step one after the other, where they are."""
+        none = norm.new_zeros((n_accumulated - len(shares)) * len(_NAMES))
+        zero = norm.new_zeros(())
+        terms = [share.get(name, zero) for share in shares for name in _NAMES]
+        pieces = [torch.stack(terms)] if terms else []
+        return cls(number, step, rate, torch.cat([*pieces, none, norm[None]]).double())
+
+    def row(self, values: Sequence[Sequence[float]]) -> Row:
+        """Return the terms as logged.
+
+        Args:
+            values: of every rank, read.
+        """
+        names = _NAMES if self.step.n_chosen else _ALWAYS
+        ranks = [_added_up(one[:-1], names) for one in values]
+        return over_ranks(ranks) | {"grad_norm": values[0][-1], "lr": self.rate}
+
+
+def _added_up(values: Sequence[float], names: Sequence[str]) -> Row:
+    """Return the terms of one rank: the sums over its shares."""
+    terms = dict.fromkeys(names, 0.0)
+    for start in range(0, len(values), len(_NAMES)):
+        share = dict(zip(_NAMES, values[start : start + len(_NAMES)], strict=True))
+        terms = added(terms, {name: share[name] for name in names})
+    return terms
+
+
+def added(terms: Row, parts: Row) -> Row:
+    """Add the terms of another share of a step; norms of gradients add in squares.
+
+    >>> added({"ce": 1.0, "kd_gradient": 3.0}, {"ce": 0.5, "kd_gradient": 4.0})
+    {'ce': 1.5, 'kd_gradient': 5.0}
+    """
+    return {
+        name: math.hypot(terms.get(name, 0.0), parts.get(name, 0.0))
+        if name.endswith("_gradient")
+        else terms.get(name, 0.0) + parts.get(name, 0.0)
+        for name in terms | parts
+    }
+
+
+def over_ranks(ranks: Sequence[Row]) -> Row:
+    """Add the terms of all ranks up, as :func:`added` does; every rank has the same names.
+
+    >>> over_ranks([{"ce": 1.0, "kd_gradient": 3.0}, {"ce": 0.5, "kd_gradient": 4.0}])
+    {'ce': 1.5, 'kd_gradient': 5.0}
+    """
+    if len(ranks) == 1:
+        return ranks[0]
+    powers = {name: 2 if name.endswith("_gradient") else 1 for name in ranks[0]}
+    return {
+        name: sum(rank[name] ** power for rank in ranks) ** (1 / power)
+        for name, power in powers.items()
+    }
+
+
+def check_terms(
+    number: int, step: Step, terms: Row, history: Sequence[Row], config: TrainingConfig
+) -> None:
+    """Refuse a step whose terms are no numbers, or whose loss is far above the recent ones.
+
+    Args:
+        number: of the step.
+        step: its windows, for the message.
+        terms: as they will be logged.
+        history: the log before it.
+        config: with ``max_loss_growth``, times the median loss of the last 50 steps.
+
+    Raises:
+        DataError: naming step, windows and terms.
+    """
+    cure = (
+        f"lower training.learning_rate ({config.learning_rate}) and run again: the last "
+        "checkpoint is kept."
+    )
+    what = f"Step {number} gave {terms} on the windows {list(step.windows)}"
+    if not all(map(math.isfinite, terms.values())):
+        raise DataError(f"{what}; {cure}")
+    recent = [row["loss"] for row in history[-_REMEMBERED_STEPS:]]
+    usual = median(recent) if recent else math.inf
+    if 0.0 < config.max_loss_growth * usual < terms["loss"]:
+        raise DataError(
+            f"{what}: a loss above {config.max_loss_growth:g} times (training.max_loss_growth) the "
+            f"median of the last {len(recent)} steps, {usual:.4g}; {cure}"
+        )
