@@ -45,12 +45,12 @@ class Nearest:
     Attributes:
         positives: [n, kappa] int32, nearest first.
         negatives: [n, kappa] int32, nearest first.
-        push: [n, kappa] float32, MSE(m_t, a) of the negatives, infinite where there is none.
+        antonym_mse: [n, kappa] float32, MSE(m_t, a) of the negatives, infinite where there is none.
     """
 
     positives: NDArray[np.int32]
     negatives: NDArray[np.int32]
-    push: NDArray[np.float32]
+    antonym_mse: NDArray[np.float32]
 
 
 def nearest_rows(
@@ -89,7 +89,7 @@ def nearest_rows(
         found.positives[positions, : rows.shape[1]] = rows
         rows, squared = _nearest(here, dictionary, dictionary.antonyms.rows_of(token), n_candidates)
         found.negatives[positions, : rows.shape[1]] = rows
-        found.push[positions, : rows.shape[1]] = squared / here.shape[1]
+        found.antonym_mse[positions, : rows.shape[1]] = squared / here.shape[1]
     return found
 
 

@@ -157,4 +157,4 @@ def _write_nearest(
     )
     put_array(group, "positives", near.positives, chunk_bytes=_CHUNK_BYTES)
     put_array(group, "negatives", near.negatives, chunk_bytes=_CHUNK_BYTES)
-    return near.push[np.isfinite(near.push)]
+    return near.antonym_mse[np.isfinite(near.antonym_mse)]

@@ -20,7 +20,8 @@ Row = dict[str, float]
 
 _REMEMBERED_STEPS = 50
 _ALWAYS = ("loss", "ce", "kl", "state_mse", "kd_gradient")
-_OF_SENSES = ("positive", "negative", "active_share", "positive_gradient", "negative_gradient")
+_PAIRS = ("n_active", "n_negatives")
+_OF_SENSES = ("positive", "negative", *_PAIRS, "positive_gradient", "negative_gradient")
 _NAMES = _ALWAYS + _OF_SENSES
 
 
@@ -67,7 +68,11 @@ class Taken:
         """
         names = _NAMES if self.step.n_chosen else _ALWAYS
         ranks = [_added_up(one[:-1], names) for one in values]
-        return over_ranks(ranks) | {"grad_norm": values[0][-1], "lr": self.rate}
+        terms = over_ranks(ranks) | {"grad_norm": values[0][-1], "lr": self.rate}
+        if not self.step.n_chosen:
+            return terms
+        share = terms["n_active"] / max(1.0, terms["n_negatives"])
+        return {n: v for n, v in terms.items() if n not in _PAIRS} | {"active_share": share}
 
 
 def _added_up(values: Sequence[float], names: Sequence[str]) -> Row:

@@ -150,7 +150,8 @@ class Objective:
             terms |= {
                 "positive": senses.positive,
                 "negative": senses.negative,
-                "active_share": senses.active_share * (len(batch.chosen) / n_chosen),
+                "n_active": senses.n_active,
+                "n_negatives": senses.n_negatives,
                 "positive_gradient": weights.positive * senses.positive_norm,
                 "negative_gradient": weights.negative * senses.negative_norm,
             }

@@ -29,16 +29,23 @@ class SenseTerms:
     Attributes:
         positive: mean over positions and positives of MSE(n_t, p).
         negative: mean over positions of the mean hinge over negatives; 0 where there are none.
-        active_share: share of all (position, negative) pairs inside the margin.
+        n_active: (position, negative) pairs inside the margin.
+        n_negatives: all such pairs, 0 without a hinge.
         positive_norm: norm of d positive / d n_t over all positions.
         negative_norm: norm of d negative / d n_t over all positions.
     """
 
     positive: Tensor
     negative: Tensor
-    active_share: Tensor
+    n_active: Tensor
+    n_negatives: Tensor
     positive_norm: Tensor
     negative_norm: Tensor
+
+    @property
+    def active_share(self) -> Tensor:
+        """Share of the pairs that is inside the margin; 0 where there are none."""
+        return self.n_active / self.n_negatives.clamp(min=1)
 
 
 def sense_terms(
@@ -65,7 +72,7 @@ def sense_terms(
         margin: gamma.
         hinge: whether antonyms push; without, the second term is 0 and costs nothing.
         total: positions to divide by; n if None. Given where a step is cut into batches or ranks,
-            whose terms then add up (the active share is always this call's own).
+            whose terms then add up, and so do the counts of pairs.
         pushed: int64, the positions that have negatives, where the caller knows them: then nothing
             here waits for a GPU.
     """
@@ -109,14 +116,16 @@ class _SenseTerms(torch.autograd.Function):
         """Return the fields of :class:`SenseTerms`; the first two are differentiable."""
         wide = states.double() if states.dtype == torch.float64 else states.float()
         pull, pull_gradient = _pull(wide, rows, positives)
-        push, active, push_gradient = _push(wide[pushed], rows, negatives[pushed], margin)
+        pushing = negatives[pushed]
+        push, n_active, push_gradient = _push(wide[pushed], rows, pushing, margin)
         pull_gradient *= 1.0 / total
         push_gradient *= 1.0 / total
         ctx.save_for_backward(pull_gradient, push_gradient, pushed)
         ctx.dtype = states.dtype
         norms = (pull_gradient.norm(), push_gradient.norm())
-        ctx.mark_non_differentiable(active, *norms)
-        return (pull / total, push / total, active, *norms)
+        counts = (n_active, (pushing >= 0).sum())
+        ctx.mark_non_differentiable(*counts, *norms)
+        return (pull / total, push / total, *counts, *norms)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -143,7 +152,7 @@ def _pull(states: Tensor, rows: Tensor, indices: Tensor) -> tuple[Tensor, Tensor
 def _push(
     states: Tensor, rows: Tensor, indices: Tensor, margin: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the sum of mean_a max(0, gamma - MSE(n, a)), the active share and the gradient."""
+    """Return the sum of mean_a max(0, gamma - MSE(n, a)), the active pairs and the gradient."""
     gradient, value = torch.zeros_like(states), states.new_zeros(())
     active = indices.new_zeros(())
     d = states.shape[1]
@@ -154,8 +163,7 @@ def _push(
         value += (pushing * inside).sum()
         active = active + (pushing > 0).sum()
         gradient[block] = torch.bmm(pushing[:, None], off)[:, 0]
-    share = active / (indices >= 0).sum().clamp(min=1)
-    return value, share, gradient.mul_(-2.0 / d)
+    return value, active, gradient.mul_(-2.0 / d)
 
 
 def _gathered(

@@ -83,7 +83,7 @@ def vocabulary_gradient(
         label_logit, label_slope = _bent(logits.gather(1, label[:, None]), walk.head.softcap)
         log_z, kl[rows], pull = teacher.measure(walk, rows, student_states[rows], True)
         ce[rows] = log_z - label_logit[:, 0]
-        gradient[rows] = logits @ weight
+        gradient[rows] = logits @ weight  # measure has left d loss / d logits in their place
         gradient[rows] -= label_slope * wide(weight[label])
         if pull is not None:
             gradient[rows] -= walk.kl_weight * walk.temperature * pull

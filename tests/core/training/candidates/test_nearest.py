@@ -27,7 +27,7 @@ def test_candidates_are_the_kappa_nearest_to_the_teacher_by_a_naive_loop():
     states, labels = rng.normal(size=(50, 5)).astype(np.float32), rng.integers(-1, 6, 50)
     found = nearest_rows(states, labels, dictionary, n_candidates=3)
     for state, label, ps, ns, push in zip(
-        states, labels, found.positives, found.negatives, found.push, strict=True
+        states, labels, found.positives, found.negatives, found.antonym_mse, strict=True
     ):
         if label < 0:
             assert set(ps) == set(ns) == {-1}

@@ -285,7 +285,15 @@ def test_accumulated_batches_add_up_to_the_step(built):
     cut.config = cut.config.model_copy(update={"n_accumulated": 3})
     for number in range(3):
         expected, found = whole.step(number), cut.step(number)
-        for name in ("loss", "ce", "kl", "positive", "negative", "kd_gradient", "grad_norm"):
+        for name in (
+            "loss",
+            "ce",
+            "positive",
+            "negative",
+            "active_share",
+            "kd_gradient",
+            "grad_norm",
+        ):
             assert found[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), name
 
 
