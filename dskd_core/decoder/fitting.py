@@ -2,8 +2,8 @@
 
 fitting = Fitting.from_batches(batches, lengths, setting="corpus.batch_tokens", cure="...")
 for size in fitting:
-with fitting.attempt():
-result = work(halved(batches, lengths, size))
+    with fitting.attempt():
+        result = work(halved(batches, lengths, size))
 """
 
 import gc

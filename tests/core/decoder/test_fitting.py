@@ -27,10 +27,10 @@ def room(monkeypatch):
     states = Decoder.states
 
     def limit(n_tokens: int) -> None:
-        def limited(teacher, token_ids):
+        def limited(teacher, token_ids, *lengths):
             if token_ids.numel() > n_tokens:
                 raise FULL
-            return states(teacher, token_ids)
+            return states(teacher, token_ids, *lengths)
 
         monkeypatch.setattr(Decoder, "states", limited)
 
