@@ -38,9 +38,9 @@ def test_a_batch_is_waited_for_once(built, key, n_batches):
 def test_the_device_has_the_next_batch_before_one_is_filed(built, monkeypatch):
     happened, states = [], Decoder.states
 
-    def run(self, token_ids):
+    def run(self, token_ids, *lengths):
         happened.append("run")
-        return states(self, token_ids)
+        return states(self, token_ids, *lengths)
 
     monkeypatch.setattr(Decoder, "states", run)
     extracted(built, "predicted", 4, lambda *_, **__: happened.append("filed"))

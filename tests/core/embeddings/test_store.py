@@ -121,9 +121,9 @@ def test_windows_with_nothing_to_keep_are_never_run(miniature, tmp_path, monkeyp
     n_run = []
     states = Decoder.states
 
-    def counting(self, token_ids):
+    def counting(self, token_ids, *lengths):
         n_run.append(len(token_ids))
-        return states(self, token_ids)
+        return states(self, token_ids, *lengths)
 
     monkeypatch.setattr(Decoder, "states", counting)
     artifact, *_ = _embeddings(miniature, tmp_path, key="next", max_occurrences=1)
@@ -148,7 +148,7 @@ def test_rows_that_a_limit_costs_a_token_are_counted(miniature, tmp_path):
 
 def test_nan_states_are_refused_with_the_shard_s_name(miniature, tmp_path, monkeypatch):
     states = Decoder.states
-    monkeypatch.setattr(Decoder, "states", lambda self, ids: states(self, ids) * float("nan"))
+    monkeypatch.setattr(Decoder, "states", lambda self, *ids: states(self, *ids) * float("nan"))
     with pytest.raises(DataError, match=r"Shard '\d+-of-\d+' .*nan"):
         _embeddings(miniature, tmp_path)
 
