@@ -1,6 +1,7 @@
 # make run    everything, on the sample inputs: environment, pipeline, comparison
 # make test   the CPU tests          make check   format, lint, types, layers
 # make test-slow   the CPU tests of tens of seconds and more   make test-faults   killed runs
+# make test-kills    the same at 100 random moments, a matter of hours
 # make serve  Prefect's server and UI, work pools, workers, deployments;  make stop  ends them
 
 PYTHON     ?= python3
@@ -20,7 +21,7 @@ export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup home run test test-slow test-faults check audit licences lock format serve stop clean
+.PHONY: setup home run test test-slow test-faults test-kills check audit licences lock format serve stop clean
 .DEFAULT_GOAL := run
 
 setup: $(READY)
@@ -45,7 +46,7 @@ $(READY): constraints.txt $(wildcard infra/locks/*.txt) pyproject.toml
 	@echo "Setting up .venv: 2 of 4, torch"
 	@$(PIP) -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
 	@echo "Setting up .venv: 3 of 4, dskd"
-	@$(PIP) -c constraints.txt --no-build-isolation -e '.[dev,s3,dask,eval]'
+	@PYTHONWARNINGS=ignore $(PIP) -c constraints.txt --no-build-isolation -e '.[dev,s3,dask,eval]'
 	@echo "Setting up .venv: 4 of 4, sample inputs"
 	@$(LOCKED) -r infra/locks/sample.txt
 	@rm -f .venv/.ready-*
@@ -63,6 +64,12 @@ test-slow: $(READY) home
 # Runs that are killed, stopped and started again, the long ones too.
 test-faults: $(READY) home
 	$(BIN)/python -m pytest tests/faults
+
+# DSKD_KILLS kills of a deployment's runs at random moments, pauses while it publishes, small limits.
+test-kills: export DSKD_KILLS ?= 100
+test-kills: export DSKD_PAUSE_SECONDS ?= 120
+test-kills: $(READY) home
+	$(BIN)/python -m pytest -s tests/faults/test_kills.py tests/faults/test_limits.py
 
 check: $(READY)
 	$(BIN)/ruff format --check .

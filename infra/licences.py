@@ -9,7 +9,7 @@ from importlib.metadata import Distribution, distributions
 
 UNKNOWN = "?"
 LONGEST = 60
-"""Characters of a licence's name; what is longer is the licence itself, of which a line is shown."""
+"""Characters of a licence's name; what is longer is its text, of which a line is shown."""
 
 
 def licence_of(package: Distribution) -> str:

@@ -29,7 +29,7 @@ Blocks = dict[str, str]
 
 def name_of(line: str) -> str:
     """Return the name that a pin begins with, as package indexes write it."""
-    return re.sub(r"[-_.]+", "-", line.split("==")[0].strip()).lower()
+    return re.sub(r"[-_.]+", "-", line.split("==", maxsplit=1)[0].strip()).lower()
 
 
 def pins(text: str) -> Blocks:

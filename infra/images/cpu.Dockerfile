@@ -21,8 +21,7 @@ RUN python -m venv .venv \
     && pip install -c constraints.txt --index-url "$TORCH_INDEX" torch==2.13.0
 
 COPY --chown=10001 . .
-RUN pip install --no-deps --no-build-isolation '.[s3,hub,dask,eval]' \
-    && pip check
+RUN pip install -c constraints.txt --no-build-isolation '.[s3,hub,dask,eval]'
 
 VOLUME /data /cache
 CMD ["prefect", "worker", "start", "--pool", "dskd-cpu"]

@@ -19,8 +19,7 @@ RUN python -m venv .venv \
         -r infra/locks/worker.txt -r infra/locks/cuda.txt -r infra/locks/sample.txt
 
 COPY --chown=10001 . .
-RUN pip install --no-deps --no-build-isolation '.[s3,hub,dask,eval,gpu]' \
-    && pip check
+RUN pip install -c constraints.txt --no-build-isolation '.[s3,hub,dask,eval,gpu]'
 
 VOLUME /data /cache
 CMD ["prefect", "worker", "start", "--pool", "dskd-gpu", "--limit", "1"]
