@@ -16,9 +16,7 @@ from prefect import get_client
 
 from dskd_core.store.artifacts import ArtifactStore
 from flows.build_dictionary import build_dictionary
-from flows.train import train
 from tasks.policy import GPU_LIMIT
-from tests.faults.ends import Listeners
 from tests.faults.lives import ROOT
 from tests.miniature import Built, make
 
@@ -139,13 +137,3 @@ def test_a_killed_workers_shard_is_run_elsewhere_and_the_bytes_are_those_of_one_
     single = config.model_copy(update={"root_uri": str(tmp_path / "single")})
     assert Built(single).dictionary().fingerprint == made.dictionary.rpartition("/")[2]
     assert contents(config.root_uri) == contents(single.root_uri)
-
-
-def test_a_run_of_two_ranks_on_a_cluster_listens_on_loopback_alone(tmp_path, cluster):
-    evaluation = {"arms": ["kd"], "seeds": [0], "n_resamples": 20}
-    config = make(tmp_path, evaluation=evaluation, training={"n_ranks": 2})
-    with Listeners() as listeners:
-        train(config)
-    assert any("ranks" in name or "spawn" in name for name in listeners.processes)
-    assert listeners.addresses
-    assert listeners.beyond() == set()
