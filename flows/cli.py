@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from dskd_core.config import load_config
 from dskd_core.errors import ConfigError, DskdError
+from flows.limits import limit_reached
 from flows.settings import PORT, use_own_prefect
 from flows.tables import (
     PrintedProgress,
@@ -43,6 +44,11 @@ def refusals() -> Iterator[None]:
         console.print(f"[bold red]{type(error).__name__}[/bold red]", end=": ")
         console.print(str(error), markup=False)
         raise typer.Exit(2) from error
+    except (MemoryError, OSError, RuntimeError, ImportError) as error:
+        if isinstance(error, typer.Exit) or not (sentence := limit_reached(error)):
+            raise
+        console.print(sentence, markup=False)
+        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -265,7 +271,8 @@ def _result(state: Any, log: Path) -> Any:
         raise
     except Exception as error:
         console.print("[bold red]The run failed[/bold red]", end=": ")
-        console.print(f"{type(error).__name__}: {error}", markup=False)
+        said = limit_reached(error) or f"{type(error).__name__}: {error}"
+        console.print(said, markup=False)
         console.print(f"Its traceback is in {log}.", highlight=False)
         console.print("Finished work is kept; the same command goes on from there.")
         raise typer.Exit(1) from None

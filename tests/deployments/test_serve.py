@@ -10,6 +10,7 @@ import psutil
 import pytest
 from prefect.client.orchestration import get_client
 
+from tests.faults.ends import Listeners
 from tests.served import awaited
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,15 @@ def test_cron_deployments_get_scheduled_runs(prefect_server):
             return found >= {"build-dictionary", "rebuild-lexicon"}
 
         assert awaited(scheduled)
+
+
+def test_server_and_workers_listen_on_loopback_alone(prefect_server):
+    for name in ("server", "worker-dskd-cpu", "worker-dskd-gpu"):
+        listeners = Listeners(prefect_server.process(name))
+        listeners.look()
+        assert listeners.processes
+        assert listeners.addresses or name != "server"
+        assert listeners.beyond() == set()
 
 
 def test_a_deployment_runs_in_the_workers_own_folder_and_a_refusal_reaches_the_ui(prefect_server):

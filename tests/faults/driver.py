@@ -3,8 +3,10 @@
 import os
 import random
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -17,6 +19,7 @@ from dskd_core.evaluation.report.store import build_report
 from dskd_core.lexicon import store as lexicon
 from dskd_core.lexicon.rows import DerivationRow, PairRow
 from dskd_core.senses.store import cluster_range, plan_ranges
+from dskd_core.store import artifacts
 from dskd_core.store.artifacts import ArtifactStore, Draft
 from dskd_core.training.activations import capture, store
 from dskd_core.training.activations.store import capture_shard, capture_shards
@@ -53,6 +56,23 @@ def live(config: PipelineConfig, death: Death | None = None, words: Path | None 
         if words:
             words.write_text(f"{type(error).__name__}: {error}", "utf-8")
         raise
+
+
+def live_in_the_past(config: PipelineConfig, seconds: float) -> None:
+    """Build what is missing while the clock of this process is behind by so many seconds.
+
+    That of the disk is right: so it is with a folder of another machine.
+    """
+    now = time.time
+
+    class Behind(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.fromtimestamp(now() - seconds, tz)
+
+    time.time = lambda: now() - seconds
+    artifacts.datetime = Behind
+    _live(config, None)
 
 
 def make_shards(config: PipelineConfig, stage: str, seed: int, share: tuple[int, int]) -> None:

@@ -1,12 +1,14 @@
 """Processes that end in every way a process can, and what they leave."""
 
 import contextlib
+import ipaddress
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -91,3 +93,51 @@ def is_open(port: int) -> bool:
         connection.laddr.port == port and connection.status == psutil.CONN_LISTEN
         for connection in psutil.net_connections("tcp")
     )
+
+
+@dataclass
+class Listeners:
+    """Looks, again and again while its block lasts, on which addresses a family listens.
+
+    Attributes:
+        root: the oldest of the family.
+        processes: the command lines seen.
+        addresses: (address, port) seen, each with the command line of whoever listened.
+    """
+
+    root: psutil.Process = field(default_factory=psutil.Process)
+    processes: set[str] = field(default_factory=set)
+    addresses: dict[tuple[str, int], str] = field(default_factory=dict)
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def look(self) -> None:
+        """Look once."""
+        for process in [self.root, *self.root.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                name = " ".join(process.cmdline())
+                self.processes.add(name)
+                for connection in process.net_connections("inet"):
+                    if connection.status == psutil.CONN_LISTEN:
+                        self.addresses[tuple(connection.laddr)] = name
+
+    def beyond(self) -> set[tuple[str, int, str]]:
+        """Return what can be reached from other machines."""
+        return {
+            (ip, port, name)
+            for (ip, port), name in self.addresses.items()
+            if not ipaddress.ip_address(ip).is_loopback
+        }
+
+    def __enter__(self) -> "Listeners":
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.05):
+            self.look()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self.look()

@@ -68,14 +68,15 @@ def cluster(tmp_path, monkeypatch) -> Iterator[Cluster]:
     folder = tmp_path / "cluster"
     folder.mkdir()
     cluster, place = Cluster(folder), folder / "scheduler.json"
-    scheduler = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+    loopback = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
+    scheduler = (*loopback, "--port", "0")
     scheduler += ("--preload", "flows.pipeline")  # else it stands still when the first task comes
     try:
         cluster.start("scheduler", *scheduler, "--scheduler-file", str(place))
         for _ in range(N_WORKERS):
             cluster.start(
                 *("worker", "--scheduler-file", str(place), "--no-nanny", "--nthreads", "2"),
-                *("--resources", "GPU=1", "--no-dashboard"),
+                *("--resources", "GPU=1", *loopback),
                 *("--preload", "tests.faults.worker_watch"),
             )
         with Client(scheduler_file=str(place), timeout=250, set_as_default=False) as client:

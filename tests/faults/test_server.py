@@ -1,15 +1,13 @@
 """Server, worker and flow killed while a deployment runs: the bytes of an undisturbed run."""
 
-import contextlib
 import time
 from pathlib import Path
 
-import psutil
 import pytest
-from prefect.client.orchestration import get_client
 
 from dskd_core.config import PipelineConfig
 from dskd_core.store.artifacts import ArtifactStore
+from tests.faults.deployed import Contents, contents, is_alive, state_of
 from tests.miniature import make
 from tests.served import Served, awaited, serving
 
@@ -20,7 +18,6 @@ pytestmark = [
 ]
 
 ABSENCE_SECONDS = 90
-Contents = dict[tuple[str, str], str]
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +52,6 @@ def disturbed(settings, tmp_path) -> PipelineConfig:
     return settings.model_copy(update={"root_uri": str(tmp_path / "disturbed")})
 
 
-def contents(config: PipelineConfig) -> Contents:
-    store = ArtifactStore(config.root_uri)
-    stages = [path.name for path in Path(config.root_uri).iterdir() if path.name != "checkpoint"]
-    return {(s, a.fingerprint): a.record.content for s in stages for a in store.of_stage(s)}
-
-
 def written(config: PipelineConfig, stage: str) -> dict[str, int]:
     """Say when every artifact of a stage got its record, in nanoseconds."""
     records = Path(config.root_uri, stage).glob("[!.]*/record.json")
@@ -69,26 +60,6 @@ def written(config: PipelineConfig, stage: str) -> dict[str, int]:
 
 def in_training(config: PipelineConfig) -> bool:
     return bool(ArtifactStore(config.root_uri).of_stage("checkpoint"))
-
-
-def is_alive(run) -> bool:
-    """Say whether a process of the run is there, whatever the server believes."""
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get("PREFECT__FLOW_RUN_ID") == str(run):
-                return True
-    return False
-
-
-def state_of(run, *wanted: str, seconds: float = 400) -> str:
-    """Wait until the run is in one of the states; return it, or nothing."""
-
-    def ask() -> str:
-        with get_client(sync_client=True) as client:
-            state = client.read_flow_run(run).state.type.value
-        return state if state in wanted else ""
-
-    return awaited(ask, seconds)
 
 
 def test_a_run_whose_server_is_killed_and_restarted_ends_with_the_same_bytes(

@@ -63,7 +63,7 @@ from pathlib import Path
 from flows.settings import use_own_prefect
 use_own_prefect()
 from prefect import flow, task
-from dskd_core.training import interruption
+from dskd_core import interruption
 from flows.runners.choice import ChosenRunner
 
 @task

@@ -15,7 +15,7 @@ import torch
 
 import dskd_core.embeddings.store as extraction
 import dskd_core.senses.store as clustering
-from dskd_core.embeddings import teacher
+from dskd_core.decoder import decoder
 from dskd_core.shards import Shard
 
 FOLDER = Path(os.environ.get("DSKD_WATCH", ""))
@@ -32,7 +32,7 @@ def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args, **kwargs)
         finally:
-            loads = teacher._load.cache_info().misses
+            loads = decoder._load.cache_info().misses
             with (FOLDER / f"{os.getpid()}.txt").open("a") as file:
                 file.write(f"{title}\t{began}\t{time.monotonic()}\t{loads}\n")
 

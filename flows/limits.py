@@ -1,0 +1,68 @@
+"""What the system did not give: memory, threads or open files, said in one sentence."""
+
+import errno
+import resource
+from collections.abc import Iterator
+
+from dskd_core.errors import DskdError
+
+_MEMORY = ("cannot allocate memory", "can't allocate memory", "bad_alloc", "out of memory")
+_THREADS = ("can't start new thread", "resource temporarily unavailable")
+_FILES = ("too many open files",)
+_CURE = "and run again: finished work is kept."
+
+
+def limit_reached(error: BaseException) -> str:
+    """Return a sentence about the limit that ended a run; empty if none did, or dskd said so.
+
+    >>> limit_reached(RuntimeError("can't start new thread"))[:44]
+    "The system gave no new thread (can't start n"
+    >>> limit_reached(ValueError("3 rows"))
+    ''
+    """
+    for cause in _causes(error):
+        if isinstance(cause, DskdError):
+            return ""
+        if sentence := _sentence(cause):
+            return sentence
+    return ""
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _sentence(error: BaseException) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    lines = str(error).splitlines() or [type(error).__name__]
+    text = lines[0].lower()
+    if number in (errno.EMFILE, errno.ENFILE) or any(word in text for word in _FILES):
+        limit = _limit(resource.RLIMIT_NOFILE, 1, "files")
+        return (
+            f"The system opened no more files ({lines[0]}); this process may have {limit} open "
+            f"(ulimit -n): allow 1,024 or more, {_CURE}"
+        )
+    if isinstance(error, RuntimeError | OSError) and any(word in text for word in _THREADS):
+        return (
+            f"The system gave no new thread ({lines[0]}); raise the limits of memory and processes "
+            f"(ulimit -v, ulimit -u), or end other processes, {_CURE}"
+        )
+    known = isinstance(error, RuntimeError | OSError | ImportError)
+    no_memory = known and any(word in text for word in _MEMORY)
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or no_memory:
+        limit = _limit(resource.RLIMIT_AS, 10**9, "GB")
+        return (
+            f"The system gave no more memory ({lines[0]}); this process may have {limit} "
+            f"(ulimit -v): raise that, or end other processes, {_CURE}"
+        )
+    return ""
+
+
+def _limit(number: int, unit: int, name: str) -> str:
+    limit, _ = resource.getrlimit(number)
+    return "any amount" if limit == resource.RLIM_INFINITY else f"{limit / unit:,.4g} {name}"
