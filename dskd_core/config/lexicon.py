@@ -39,7 +39,7 @@ class LexiconConfig(Settings):
     max_group_words: Annotated[int, Field(ge=1, le=10_000)] = 40
     """A Roget semicolon group with more words than this is too loose and is left out. Pairs grow
     with its square."""
-    exclude: Uri | None = None
+    exclude_uri: Uri | None = None
     """A file of words and pairs to leave out, such as the explorer writes: a word, or two words
     and perhaps their relation, a line. Pairs that negation makes are left out by it too."""
     shard_bytes: Annotated[int, Field(ge=1 << 10, le=1 << 38)] = 256 << 20

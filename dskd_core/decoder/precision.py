@@ -82,14 +82,20 @@ def torch_device(name: str) -> torch.device:
     if name == AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device).tolist()  # which meta has no values for
+        return _tried(name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         why = str(error).partition("\n")[0][:_WHY]
         raise ConfigError(
             f"The device {shown(name)} is not usable here ({why}); set auto, or one of "
             f"{', '.join(devices_here())}."
         ) from error
+
+
+@cache
+def _tried(name: str) -> torch.device:
+    """Return a device that a value could be read from, once a process."""
+    device = torch.device(name)
+    torch.empty(1, device=device).tolist()  # which meta has no values for
     return device
 
 

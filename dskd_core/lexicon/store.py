@@ -97,7 +97,7 @@ def build_lexicon(
         DERIVATIONS: [_entry(s, DerivationRow, config) for s in config.morphology],
     }
     all_entries = [entry for of_table in entries.values() for entry in of_table]
-    excluded = local_path(config.exclude) if config.exclude else None
+    excluded = local_path(config.exclude_uri) if config.exclude_uri else None
     work = Work(
         "lexicon",
         _content_settings(config) | {"sources": [entry.settings for entry in all_entries]},
@@ -135,7 +135,7 @@ def shards_done(store: ArtifactStore, config: LexiconConfig) -> list[bool]:
 def _content_settings(config: LexiconConfig) -> dict[str, Any]:
     """Settings that change rows; how files are cut into shards does not."""
     return config.model_dump(
-        mode="json", exclude={"sources", "morphology", "shard_bytes", "exclude"}
+        mode="json", exclude={"sources", "morphology", "shard_bytes", "exclude_uri"}
     )
 
 

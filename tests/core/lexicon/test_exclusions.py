@@ -35,7 +35,7 @@ def build(tmp_path):
         )
         if excluded is not None:
             (tmp_path / "exclude.tsv").write_text(excluded)
-            config = config.model_copy(update={"exclude": str(tmp_path / "exclude.tsv")})
+            config = config.model_copy(update={"exclude_uri": str(tmp_path / "exclude.tsv")})
         lexicon = build_lexicon(store, config)
         relations = build_relations(store, RelationsConfig(), lexicon)
         pairs = relations.table(PAIRS).to_pylist()

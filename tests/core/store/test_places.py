@@ -50,6 +50,12 @@ def test_the_commit_marker_is_uploaded_last(tmp_path):
         def put_file(self, local, remote):
             put.append(remote)
 
+        def invalidate_cache(self):
+            pass
+
+        def find(self, path):
+            return put
+
     original = places.filesystem
     places.filesystem = lambda uri: (Watched(), uri)
     try:

@@ -16,7 +16,7 @@ from dskd_core.decoder.head import Head
 from dskd_core.dictionary.composition import compose
 from dskd_core.dictionary.neighbours import Csr
 from dskd_core.dictionary.store import Dictionary
-from dskd_core.planning.architecture import PUBLISHED
+from dskd_core.planning.architecture import PUBLISHED, count
 from dskd_core.senses import torch_backend
 from dskd_core.training.activations import layout
 from dskd_core.training.activations.capture import Capturer
@@ -52,25 +52,15 @@ class Text:
 
 @pytest.fixture(scope="module", params=sorted(MODELS))
 def sizes(request):
-    return PUBLISHED[request.param], *MODELS[request.param]
+    return count(PUBLISHED[request.param], request.param)
 
 
 @pytest.fixture(scope="module")
 def teacher(sizes):
-    size, config, model = sizes
+    config, model = MODELS[sizes.origin]
     with META:
-        made = model(
-            config(
-                vocab_size=size.n_vocabulary,
-                hidden_size=size.hidden_size,
-                intermediate_size=size.intermediate_size,
-                num_hidden_layers=size.n_layers,
-                num_attention_heads=size.n_heads,
-                num_key_value_heads=size.n_key_heads,
-                head_dim=size.head_size,
-            )
-        ).to(torch.bfloat16)
-    decoder = Decoder(made.eval().requires_grad_(False), size.n_vocabulary)
+        made = model(config(**PUBLISHED[sizes.origin])).to(torch.bfloat16)
+    decoder = Decoder(made.eval().requires_grad_(False), sizes.n_vocabulary)
     vars(decoder)["output"] = Head(decoder.head)  # it is found by the values of logits
     return decoder
 
@@ -86,11 +76,11 @@ def n_bytes(tensors) -> int:
 
 
 def test_the_teacher_takes_the_bytes_of_the_plan(sizes, teacher):
-    assert n_bytes(teacher.model.parameters()) == 2 * sizes[0].parameters()
+    assert n_bytes(teacher.model.parameters()) == 2 * sizes.parameters()
 
 
 def test_what_is_captured_of_a_position_takes_the_bytes_of_the_plan(sizes, captured):
-    d = sizes[0].hidden_size
+    d = sizes.hidden_size
     for window, length in zip(captured, LENGTHS, strict=True):
         n, targets = length + 1, window.targets
         assert window.entering.shape == window.teacher_states.shape == targets.expected.shape
@@ -109,14 +99,14 @@ def test_what_is_captured_of_a_position_takes_the_bytes_of_the_plan(sizes, captu
 def test_a_step_of_the_student_asks_for_no_value(
     sizes, teacher, captured, arm, divergence, monkeypatch
 ):
-    size, d = sizes[0], sizes[0].hidden_size
+    d = sizes.hidden_size
     # autocast knows no meta device: the layers compute in their own float32 here.
     monkeypatch.setattr(tail_module.torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     config = TrainingConfig(compute_dtype="bfloat16", compile_head=False, divergence=divergence)
     student = Decoder(teacher.model, teacher.n_tokens)
-    tail = Tail(student, size.n_layers - 2)
+    tail = Tail(student, sizes.n_layers - 2)
     moments = 16 * sum(p.numel() for p in tail.layers.parameters())
-    assert moments == 2 * size.layer_parameters * (4 + 4 + 8)
+    assert moments == sizes.layer_parameters((30, 31)) * (4 + 4 + 8)
     senses = torch.empty(1000, d, dtype=torch.float16, device=META)
     objective = Objective(
         config, LossWeights.from_config(config, arm, 1.0), tail, teacher.output, senses
@@ -126,7 +116,9 @@ def test_a_step_of_the_student_asks_for_no_value(
         tuple((window.labels.numpy() >= 0).astype(np.float64) for window in captured),
         (np.arange(1, 200), np.arange(1, 50)),
     )
-    candidates = LiveCandidates(related(size.n_vocabulary), senses, 5).select(captured, step.chosen)
+    candidates = LiveCandidates(related(sizes.n_vocabulary), senses, 5).select(
+        captured, step.chosen
+    )
     assert candidates.positives.shape == candidates.negatives.shape == (248, 5)
     assert candidates.positives.device == candidates.negatives.device == META
     batch = make_batch(captured, step, candidates, META)
@@ -152,7 +144,7 @@ def related(n_tokens: int) -> Dictionary:
 
 
 def test_the_batches_of_k_means_keep_their_bytes(sizes):
-    d, config, budget = sizes[0].hidden_size, SensesConfig(), 8 << 30
+    d, config, budget = sizes.hidden_size, SensesConfig(), 8 << 30
     n, k, r = 2000, config.n_senses, config.n_restarts
     row_bytes = torch_backend._row_bytes(d, k, r)
     extra = torch_backend._CENTROID_BYTES * r * k * d // row_bytes
@@ -176,7 +168,7 @@ def test_the_batches_of_k_means_keep_their_bytes(sizes):
 
 
 def test_words_are_composed_in_single_precision_of_any_width(sizes):
-    d = sizes[0].hidden_size
+    d = sizes.hidden_size
     centroids = np.ones((30, d), dtype=np.float16)
     found = compose(centroids, np.array([0, 10, 20, 30]), np.array([[0, 1, 2], [2, 1, 0]]))
     assert (found.shape, found.dtype) == ((2, 10, d), np.float32)

@@ -30,7 +30,7 @@ def test_a_precision_that_is_asked_for_is_kept_on_every_device():
 
 def test_a_device_that_is_not_here_is_planned_in_bfloat16(monkeypatch):
     monkeypatch.delenv(OVERRIDE, raising=False)
-    elsewhere = PipelineConfig.model_validate({"teacher": {"device": "meta:3"}})
+    elsewhere = PipelineConfig.model_validate({"teacher": {"device": "xpu:3"}})
     monkeypatch.setattr("dskd_core.planning.hours.precisions.torch_device", _not_here)
     assert precisions(resolved_for(elsewhere)) == ("bfloat16",) * 3
 
