@@ -4,8 +4,8 @@ import ast
 import importlib
 import math
 import os
-import runpy
 import resource
+import runpy
 import subprocess
 import sys
 from importlib.util import find_spec
