@@ -63,7 +63,7 @@ def test_an_example_trains_on_the_sample_dictionary_in_two_minutes_of_a_core(scr
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, FOLDER / script, SAMPLE, "--steps", "3", "--batch", "2"],
-        env=os.environ | {"PYTHONPATH": str(HERE)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
         capture_output=True,
         text=True,
         check=False,
