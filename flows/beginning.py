@@ -5,6 +5,7 @@ from prefect.runtime import flow_run
 from dskd_core.config import PipelineConfig
 from dskd_core.store.access import check_settings
 from dskd_core.store.trial import check_takes_files
+from dskd_core.training.loop.trackers import check_trackers
 from tasks.precision import precision
 
 
@@ -16,10 +17,11 @@ def begin(config: PipelineConfig) -> PipelineConfig:
 
     Raises:
         ConfigError: if a place may not be used or takes no files, or a device cannot compute in
-            what was asked for.
+            what was asked for, or a tracker is not installed.
         CapacityError: if the disk of the artifacts is full.
     """
     check_settings(config)
+    check_trackers(config.training, config.root_uri)
     if flow_run.parent_flow_run_id:
         return config
     check_takes_files(config.root_uri, "root_uri")

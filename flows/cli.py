@@ -215,6 +215,30 @@ def diff(
 
 
 @app.command()
+def push_dictionary(
+    repository: Annotated[str, typer.Argument(help="OWNER/NAME of a dataset on the hub.")],
+    root: Root = "work/artifacts",
+    fingerprint: Annotated[str, typer.Option(help="Of the dictionary; the newest if empty.")] = "",
+    licence_filter: Annotated[
+        bool, typer.Option("--licence-filter", help="Leave out pairs that may not be passed on.")
+    ] = False,
+) -> None:
+    """Push a dictionary to the hub; licences that do not let everybody have it are refused."""
+    from dskd_core.dictionary import hub
+    from dskd_core.store.artifacts import ArtifactStore
+
+    with refusals():
+        store = ArtifactStore(root)
+        chosen = store.get("dictionary", fingerprint) if fingerprint else None
+        dictionary = chosen or _latest(store, "dictionary")
+        if licence_filter:
+            dictionary = hub.without_refused_licences(store, dictionary)
+        commit = hub.push_dictionary(store, dictionary, repository)
+    told = f'{dictionary.uri} is at load_dictionary("hub:{repository}@{commit}")'
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def parameters(file: ParameterFile) -> None:
     """Print a parameter file as JSON, for prefect deployment run dskd/train --params "$(...)"."""
     with refusals():

@@ -107,6 +107,11 @@ class TrainingConfig(Settings):
     half a minute once, which some hundreds of steps repay."""
     hub_repository: Name | None = None
     """Push finished students to this hub repository, a branch each; not pushed if empty."""
+    trackers: Annotated[
+        tuple[Literal["tensorboard", "wandb", "mlflow"], ...], Field(max_length=3)
+    ] = ()
+    """Tell these the terms of every step, beside Prefect; each must be installed. Files of theirs
+    lie in logs, below a local root. Their credentials are the environment's (WANDB_API_KEY)."""
     seed: Seed = 0
     """Order of the windows and choice of the positions."""
 

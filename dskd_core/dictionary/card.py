@@ -110,7 +110,7 @@ def dictionary_card(
         counts=_table(("", ""), listed),
         inputs=_table(("input", "fingerprint"), named),
         corpus=escape(_corpus(corpus)),
-        sources=_table(("source", "licence", "attribution"), _source_rows(lexicon)),
+        sources=_table(("source", "licence", "attribution"), _source_rows(relations, lexicon)),
         licences=_table(("pairs under", "n"), _licence_rows(relations)),
         n_rows=shape[0],
         hidden_size=shape[1],
@@ -122,8 +122,14 @@ def dictionary_card(
 def provenance(store: ArtifactStore, words: Artifact) -> list[dict[str, str]]:
     """Return kind, file and licence of every lexicon and morphology behind some words."""
     relations = store.get("relations", words.record.inputs["relations"])
-    sources = store.get("lexicon", relations.record.inputs["lexicon"]).record.config["sources"]
+    sources = _sources(relations, store.get("lexicon", relations.record.inputs["lexicon"]))
     return [{key: source[key] for key in ("kind", "file", "licence")} for source in sources]
+
+
+def _sources(relations: Artifact, lexicon: Artifact) -> list[dict[str, Any]]:
+    """Return the sources of a lexicon, but for those whose licence the relations leave out."""
+    left_out = relations.record.config["excluded_licences"]
+    return [s for s in lexicon.record.config["sources"] if s["licence"] not in left_out]
 
 
 def _corpus(corpus: Artifact) -> str:
@@ -135,15 +141,14 @@ def _corpus(corpus: Artifact) -> str:
     )
 
 
-def _source_rows(lexicon: Artifact) -> list[tuple[str, ...]]:
-    sources: list[dict[str, Any]] = lexicon.record.config["sources"]
+def _source_rows(relations: Artifact, lexicon: Artifact) -> list[tuple[str, ...]]:
     return [
         (
             f"{source['kind']} ({source['file']})",
             source["licence"],
             _ATTRIBUTIONS.get(source["kind"], "see the file"),
         )
-        for source in sources
+        for source in _sources(relations, lexicon)
     ]
 
 

@@ -27,6 +27,7 @@ from dskd_core.config import DictionaryConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.dictionary.card import CARD, dictionary_card, provenance
 from dskd_core.dictionary.composition import compose
+from dskd_core.dictionary.download import fetch_dictionary
 from dskd_core.dictionary.neighbours import Csr, neighbour_rows, own_rows
 from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
@@ -101,12 +102,20 @@ class Dictionary:
         return (np.diff(self.own.offsets) > 0) | (np.diff(self.synonyms.offsets) > 0)
 
 
-def load_dictionary(artifact: Artifact) -> Dictionary:
+def load_dictionary(artifact: Artifact | str) -> Dictionary:
     """Read a dictionary into memory.
+
+    Args:
+        artifact: of a root, or ``hub:OWNER/NAME@COMMIT``: a dataset repository that
+            ``push_dictionary`` made, see ``fetch_dictionary``.
 
     Raises:
         ArtifactError: if dskd 0.1 made it, which named its lists otherwise.
+        ConfigError: if a text names no repository of the hub.
+        DataError: if the repository holds anything but a dictionary.
     """
+    if isinstance(artifact, str):
+        artifact = fetch_dictionary(artifact)
     group = artifact.group(GROUP)
     if "synonym_offsets" not in group:
         raise ArtifactError(

@@ -2,7 +2,7 @@
 
     DSKD_ROOTS        folders and s3:// prefixes it may read and write
     DSKD_READ_ROOTS   others it may read
-    DSKD_PUSH_TO      hub repositories it may push students to
+    DSKD_PUSH_TO      hub repositories it may push students and dictionaries to
     DSKD_REMOTE_CODE  teachers whose own Python code it may run
 
 Each is a list, parted by commas or line ends. They are the environment's alone: whoever starts a
@@ -122,7 +122,7 @@ def check_source(source: str, what: str = "") -> None:
     check_readable(source, what)
 
 
-def check_revision(revision: str | None) -> None:
+def check_revision(revision: str | None, what: str = "teacher.revision") -> None:
     """Check the name of a branch, a tag or a commit: it becomes part of a path in the hub's cache.
 
     Raises:
@@ -130,7 +130,7 @@ def check_revision(revision: str | None) -> None:
     """
     if revision is not None and not _REVISION.fullmatch(revision):
         raise ConfigError(
-            f"teacher.revision {revision!r} is no name of a revision; give a branch, tag or commit."
+            f"{what} {revision!r} is no name of a revision; give a branch, tag or commit."
         )
 
 
@@ -147,15 +147,15 @@ def check_code(source: str) -> None:
         )
 
 
-def check_push(repository: str) -> None:
-    """Check that students may be pushed to a hub repository from here.
+def check_push(repository: str, what: str = "training.hub_repository") -> None:
+    """Check that students and dictionaries may be pushed to a hub repository from here.
 
     Raises:
         ConfigError: if a line is drawn and nobody named this repository.
     """
     if is_restricted() and repository not in _listed(PUSH_TO):
         raise ConfigError(
-            f"training.hub_repository {repository!r} is none this worker may push to; leave it "
+            f"{what} {repository!r} is none this worker may push to; leave it "
             f"empty, or have the worker's operator name it in {PUSH_TO}."
         )
 

@@ -112,7 +112,7 @@ class Artifact:
     def unchecked_folder(self) -> Path:
         """Return a local folder with its files, whatever state they are in."""
         try:
-            return places.local_copy(self.uri, _cache_folder(), [*self.record.files, RECORD])
+            return places.local_copy(self.uri, cache_folder(), [*self.record.files, RECORD])
         except FileNotFoundError as error:
             raise ArtifactError(
                 f"{self.uri} lacks a file of its record ({error}); delete {self.uri} and run its "
@@ -369,5 +369,6 @@ def _last_change(folder: Path) -> float:
         return math.inf
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Return where downloads are kept: ``DSKD_CACHE``, or a folder of the user's."""
     return Path(os.environ.get("DSKD_CACHE", Path.home() / ".cache" / "dskd"))

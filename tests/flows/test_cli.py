@@ -91,6 +91,25 @@ def test_nothing_is_exported_before_there_is_a_dictionary(invoke, tmp_path):
     assert "run the stage first" in result.output
 
 
+def test_a_dictionary_is_pushed_only_under_licences_that_let_everybody_have_it(
+    invoke, miniature, monkeypatch
+):
+    miniature.dictionary()
+    asked = []
+
+    def push(store, dictionary, repository):
+        asked.append(repository)
+        return "c0ffee"
+
+    result = invoke("push-dictionary", "us/senses", "--root", miniature.config.root_uri)
+    assert result.exit_code == 2
+    assert "unstated (not known) of word_pairs (pairs.csv)" in result.output.replace("\n", " ")
+    monkeypatch.setattr("dskd_core.dictionary.hub.push_dictionary", push)
+    result = invoke("push-dictionary", "us/senses", "--root", miniature.config.root_uri)
+    assert 'load_dictionary("hub:us/senses@c0ffee")' in result.output
+    assert asked == ["us/senses"]
+
+
 def test_a_plan_is_printed_offline_and_refused_where_the_gpu_is_too_small(invoke, monkeypatch):
     def no_network(config):
         raise OSError("no network")

@@ -27,6 +27,7 @@ _NOT_CONTENT = {
     "checkpoint_steps",
     "n_checkpoints",
     "hub_repository",
+    "trackers",
 }
 _OF_SENSES = {
     "n_candidates",

@@ -22,6 +22,7 @@ from dskd_core.training.loop.inputs import Inputs
 from dskd_core.training.loop.ranks import Ranks, together
 from dskd_core.training.loop.step import Run
 from dskd_core.training.loop.terms import Row
+from dskd_core.training.loop.trackers import tracked
 from dskd_core.training.student.card import model_card
 from dskd_core.training.student.shape import MODEL, export, shape_of
 
@@ -69,7 +70,8 @@ def train_student(
             torch.cuda.reset_peak_memory_stats()
         with together(config.n_ranks, _be_rank, *settings, device=device) as ranks:
             run = Run.prepare(*settings, ranks)
-            trained = train(run, store, work, progress)
+            with tracked(config, store.root_uri, work, progress) as told:
+                trained = train(run, store, work, told)
         with interruption.finishing(), store.publish(work, started=started) as draft:
             draft.computed(config.compute_dtype, processor_on(teacher_config.device))
             _export(run, work, draft, inputs, trained)

@@ -9,6 +9,7 @@ from typing import Any
 from dskd_core.errors import ArtifactError
 from dskd_core.store import access
 from dskd_core.store.artifacts import Artifact
+from dskd_core.store.hub import push_folder
 from dskd_core.training.student.card import with_scores
 from dskd_core.training.student.shape import MODEL
 
@@ -36,14 +37,8 @@ def push_student(student: Artifact, scores: Artifact, repository: str, *, hub: A
             f"The scores {scores.fingerprint} are of student {theirs}, not of "
             f"{student.fingerprint}; give that student's scores."
         )
-    if hub is None:
-        from huggingface_hub import HfApi
-
-        hub = HfApi()
     report = student.record.report
     branch = f"{report['arm']}-seed-{report['seed']}"
-    hub.create_repo(repository, private=True, exist_ok=True)
-    hub.create_branch(repository, branch=branch, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dskd-push-") as folder:
         # Links: the weights are gigabytes, and only the card is another.
         made = student.folder(weights=True) / MODEL
@@ -51,10 +46,6 @@ def push_student(student: Artifact, scores: Artifact, repository: str, *, hub: A
         card = Path(folder) / "README.md"
         card.unlink()
         card.write_text(with_scores((made / "README.md").read_text("utf-8"), scores), "utf-8")
-        hub.upload_folder(
-            repo_id=repository,
-            revision=branch,
-            folder_path=folder,
-            commit_message=f"Student {student.fingerprint} of dskd",
-        )
+        message = f"Student {student.fingerprint} of dskd"
+        push_folder(Path(folder), repository, kind="model", message=message, branch=branch, hub=hub)
     return branch

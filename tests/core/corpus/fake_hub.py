@@ -1,5 +1,6 @@
-"""A hub on loopback: as much of its protocol as reading a dataset takes."""
+"""A hub on loopback: as much of its protocol as reading and pushing a dataset takes."""
 
+import base64
 import hashlib
 import json
 import re
@@ -11,11 +12,14 @@ COMMIT = "c0ffee" + "0" * 34
 
 
 class FakeHub:
-    """Serves datasets (name -> path -> bytes), each at ``COMMIT``; ``asked`` has every path."""
+    """Serves datasets (name -> path -> bytes), each at ``COMMIT``; ``asked`` has every path.
+
+    Pushes change the datasets; ``tokens`` has what requests carried to prove who asks.
+    """
 
     def __init__(self, datasets):
         self.datasets = datasets
-        self.asked = []
+        self.asked, self.tokens, self.made = [], set(), []
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -44,8 +48,12 @@ class FakeHub:
         url = urlsplit(request.path)
         path = unquote(url.path).removeprefix("/")
         self.asked.append(path)
-        length = int(request.headers.get("Content-Length") or 0)
-        form = parse_qs(request.rfile.read(length).decode())
+        self.tokens.add(request.headers.get("Authorization"))
+        body = _body(request)
+        writes = r"api/(?:(?:repos|datasets/(\w+/\w+))/)?(create|preupload|commit|validate-yaml)"
+        if pushed := re.fullmatch(rf"{writes}(?:/main)?", path):
+            return self._push(request, pushed[1], pushed[2], body)
+        form = parse_qs(body.decode(errors="replace"))
         found = re.fullmatch(
             r"(api/)?datasets/(\w+/\w+)(?:/(\w[\w-]*)(?:/(\w+)(?:/(.*))?)?)?", path
         )
@@ -60,8 +68,31 @@ class FakeHub:
             return self._json(request, _tree(files, below or "", deep))
         if kind == "paths-info":
             return self._json(request, [e for p in form["paths"] for e in _entries(files, p)])
-        siblings = [{"rfilename": name} for name in files]
+        siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
         return self._json(request, {"id": name, "sha": COMMIT, "siblings": siblings})
+
+    def _push(self, request, name, verb, body):
+        if verb == "validate-yaml":
+            return self._json(request, {"errors": [], "warnings": []})
+        if verb == "create":
+            asked = json.loads(body)
+            self.made.append(asked)
+            name = f"{asked['organization']}/{asked['name']}"
+            self.datasets.setdefault(name, {})
+            return self._json(request, {"url": f"{self.endpoint}/datasets/{name}", "id": name})
+        files = self.datasets[name]
+        if verb == "preupload":
+            paths = [file["path"] for file in json.loads(body)["files"]]
+            said = [{"path": p, "uploadMode": "regular", "shouldIgnore": False} for p in paths]
+            return self._json(request, {"files": said})
+        for line in body.decode().splitlines():
+            said = json.loads(line)
+            if said["key"] == "file":
+                files[said["value"]["path"]] = base64.b64decode(said["value"]["content"])
+            elif said["key"] == "deletedFile":
+                del files[said["value"]["path"]]
+        url = f"{self.endpoint}/datasets/{name}/commit/{COMMIT}"
+        return self._json(request, {"commitUrl": url, "commitOid": COMMIT, "pullRequestUrl": None})
 
     def _file(self, request, files, name):
         if name not in files:
@@ -86,6 +117,18 @@ class FakeHub:
         request.end_headers()
         if request.command != "HEAD":
             request.wfile.write(data)
+
+
+def _body(request):
+    """Read what came with a request, whole or in chunks."""
+    if request.headers.get("Transfer-Encoding") != "chunked":
+        return request.rfile.read(int(request.headers.get("Content-Length") or 0))
+    found = b""
+    while size := int(request.rfile.readline(), 16):
+        found += request.rfile.read(size)
+        request.rfile.readline()
+    request.rfile.readline()
+    return found
 
 
 def _entries(files, path):

@@ -40,7 +40,7 @@ def test_a_student_goes_to_a_branch_of_a_private_repository_with_its_scores_in_i
     hub, scores = Hub(), built.scores(student)
     assert push_student(student, scores, "us/small", hub=hub) == "kd-seed-1"
     (_, repo), (_, branch), (_, upload) = hub.asked
-    assert repo == {"private": True, "exist_ok": True}
+    assert repo == {"repo_type": "model", "private": True, "exist_ok": True}
     assert branch["branch"] == upload["revision"] == "kd-seed-1"
     files = upload["files"]
     assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= set(files)
@@ -64,9 +64,10 @@ def test_the_real_client_takes_what_it_is_asked():
     from huggingface_hub import HfApi
 
     for name, options in (
-        ("create_repo", {"private", "exist_ok"}),
-        ("create_branch", {"branch", "exist_ok"}),
-        ("upload_folder", {"repo_id", "revision", "folder_path", "commit_message"}),
+        ("create_repo", {"repo_type", "private", "exist_ok"}),
+        ("create_branch", {"repo_type", "branch", "exist_ok"}),
+        ("upload_folder", {"repo_id", "repo_type", "revision", "folder_path", "commit_message"}),
+        ("upload_folder", {"delete_patterns"}),
     ):
         assert options <= set(inspect.signature(getattr(HfApi, name)).parameters)
 

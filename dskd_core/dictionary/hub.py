@@ -1,0 +1,100 @@
+"""A dictionary pushed to the hub as a dataset repository, if its licences let everybody have it."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from dskd_core.config import DictionaryConfig, RelationsConfig, WordsConfig
+from dskd_core.dictionary.licences import refused_licences
+from dskd_core.dictionary.store import build_dictionary
+from dskd_core.errors import ArtifactError, ConfigError
+from dskd_core.relations.tables import build_relations
+from dskd_core.store import access
+from dskd_core.store import hub as hubs
+from dskd_core.store.artifacts import RECORD, Artifact, ArtifactStore
+from dskd_core.store.verification import verify
+from dskd_core.words.store import build_words
+
+
+def push_dictionary(
+    store: ArtifactStore, dictionary: Artifact, repository: str, *, hub: Any = None
+) -> str:
+    """Upload a dictionary, its card and its record to a dataset repository; return the commit.
+
+    The repository is made, private, if there is none. Its files are those of the artifact, byte for
+    byte, and ``load_dictionary("hub:OWNER/NAME@COMMIT")`` compares them with the record. An earlier
+    dictionary there is replaced in a commit of its own.
+
+    Args:
+        store: with what the dictionary was made from, whose licences are judged.
+        dictionary: an artifact of ``build_dictionary``.
+        repository: ``owner/name``.
+        hub: a ``huggingface_hub.HfApi``; the default client if None.
+
+    Raises:
+        ConfigError: if this process may not push there, or licences forbid to; each is named with
+            its sources.
+        ArtifactError: if the dictionary is damaged.
+    """
+    hubs.check_name(repository)
+    access.check_push(repository, "The repository")
+    if refused := refused_licences(store, dictionary):
+        raise ConfigError(
+            f"The dictionary {dictionary.fingerprint} has pairs under licences that do not let "
+            f"everybody have it as they like: {'; '.join(map(str, refused))}; give "
+            "--licence-filter to push one without them, or a lexicon under other licences."
+        )
+    if problems := verify(dictionary.uri, alone=True).problems:
+        raise ArtifactError(
+            f"The dictionary {dictionary.uri} is damaged: {problems[0].where} {problems[0].what}; "
+            "delete it and run its stage again."
+        )
+    made = dictionary.folder().resolve()
+    with tempfile.TemporaryDirectory(prefix="dskd-push-") as folder:
+        for name in (*dictionary.record.files, RECORD):  # and no other that may lie there
+            link = Path(folder, name)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(made / name)
+        commit = hubs.push_folder(
+            Path(folder),
+            repository,
+            kind="dataset",
+            message=f"Dictionary {dictionary.fingerprint} of dskd",
+            replaced="dictionary.zarr/*",
+            hub=hub,
+        )
+    return str(commit.oid)
+
+
+def without_refused_licences(store: ArtifactStore, dictionary: Artifact) -> Artifact:
+    """Return the dictionary with no pair that rests on a licence that keeps it from being pushed.
+
+    Rows under these licences, and pairs derived from them, are left out as
+    ``relations.excluded_licences`` leaves them out; a pair that another source says, too, stays.
+    Relations, words and the dictionary are built anew, the senses are the same: minutes, no GPU.
+
+    Raises:
+        ArtifactError: if what the dictionary was made from is not under this root.
+    """
+    refused = refused_licences(store, dictionary)
+    if not refused:
+        return dictionary
+    inputs = dictionary.record.inputs
+    senses, corpus = store.get("senses", inputs["senses"]), store.get("corpus", inputs["corpus"])
+    words = store.get("words", inputs["words"])
+    relations = store.get("relations", words.record.inputs["relations"])
+    excluded = {*relations.record.config["excluded_licences"], *(r.licence for r in refused)}
+    settings = relations.record.config | {"excluded_licences": sorted(excluded)}
+    relations = build_relations(
+        store,
+        RelationsConfig.model_validate(settings),
+        store.get("lexicon", relations.record.inputs["lexicon"]),
+    )
+    words = build_words(
+        store,
+        WordsConfig.model_validate(words.record.config),
+        relations,
+        store.get("teacher", senses.record.inputs["teacher"]),
+    )
+    config = DictionaryConfig.model_validate(dictionary.record.config)
+    return build_dictionary(store, config, senses, words, corpus)

@@ -1,0 +1,171 @@
+"""Repositories of a model hub: folders pushed to them, files fetched from them at one commit.
+
+Credentials are the hub client's own (``HF_TOKEN`` or its login), never a setting of ours, and no
+message of ours repeats an address or a header. What a repository holds is somebody else's: names
+and sizes are judged before anything is downloaded.
+"""
+
+import logging
+import re
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dskd_core.errors import CapacityError, ConfigError, DataError
+from dskd_core.store import access, places
+
+Kind = Literal["model", "dataset"]
+PREFIX = "hub:"
+MAX_FILES = 100_000
+MAX_BYTES = 1 << 38
+"""A dictionary of 70,000 tokens, 10 senses and width 4,096 has 6 GB; this is 40 times as much."""
+_FULL_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_OF_THE_HUB = {".gitattributes"}
+_log = logging.getLogger(__name__)
+
+
+def client(hub: Any = None) -> Any:
+    """Return a ``huggingface_hub.HfApi``: the given one, or the default."""
+    if hub is not None:
+        return hub
+    from huggingface_hub import HfApi
+
+    return HfApi()
+
+
+def check_name(repository: str) -> None:
+    """Refuse what names no repository with its owner.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    if not _FULL_NAME.fullmatch(repository) or ".." in repository:
+        raise ConfigError(f"{repository!r} names no repository of the hub; give OWNER/NAME.")
+
+
+def push_folder(
+    folder: Path,
+    repository: str,
+    *,
+    kind: Kind,
+    message: str,
+    branch: str | None = None,
+    replaced: str | None = None,
+    hub: Any = None,
+) -> Any:
+    """Upload a folder to a repository, which is made, private, if there is none.
+
+    Args:
+        folder: its files; links are followed.
+        repository: ``owner/name``.
+        kind: of the repository.
+        message: of the commit.
+        branch: made if there is none; the main one if None.
+        replaced: a pattern of files there that go unless they are uploaded anew.
+        hub: a ``huggingface_hub.HfApi``; the default client if None.
+
+    Returns:
+        What the client says of the commit. Equal files give no new one.
+    """
+    hub = client(hub)
+    hub.create_repo(repository, repo_type=kind, private=True, exist_ok=True)
+    if branch:
+        hub.create_branch(repository, repo_type=kind, branch=branch, exist_ok=True)
+    return hub.upload_folder(
+        repo_id=repository,
+        repo_type=kind,
+        revision=branch,
+        folder_path=folder,
+        commit_message=message,
+        delete_patterns=replaced,
+    )
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A dataset repository at one commit.
+
+    Attributes:
+        name: ``owner/name``.
+        commit: 40 hexadecimal digits.
+        sizes: bytes of every file, by its path.
+    """
+
+    name: str
+    commit: str
+    sizes: dict[str, int]
+
+
+def list_dataset(place: str, *, is_known: Callable[[str], object], hub: Any = None) -> Listing:
+    """Look at ``hub:OWNER/NAME`` or ``hub:OWNER/NAME@REVISION``; nothing is downloaded.
+
+    A place without a commit is resolved to one, which is said in the log.
+
+    Args:
+        place: the repository.
+        is_known: says of a path whether it is one of those expected.
+        hub: a ``huggingface_hub.HfApi``; the default client if None.
+
+    Raises:
+        ConfigError: if ``place`` names no repository with its owner.
+        DataError: if a file is none of those expected, or files are too many or too large.
+    """
+    name, _, revision = place.removeprefix(PREFIX).partition("@")
+    check_name(name)
+    access.check_revision(revision or None, f"The revision of {PREFIX}{name}")
+    info = client(hub).dataset_info(name, revision=revision or None, files_metadata=True)
+    commit = str(info.sha)
+    if not _COMMIT.fullmatch(commit):
+        raise DataError(f"{place} is at {commit!r}, which is no commit; give a hub of git.")
+    if revision != commit:
+        _log.warning("%s is at commit %s; %s%s@%s pins it.", place, commit, PREFIX, name, commit)
+    sizes = {str(file.rfilename): file.size for file in info.siblings or ()}
+    for path in _OF_THE_HUB:
+        sizes.pop(path, None)
+    if strangers := sorted(path for path in sizes if not is_known(path)):
+        raise DataError(
+            f"{PREFIX}{name} has {strangers[0]!r} at commit {commit}, which is no file of a "
+            "dictionary; have its owner take it out, or name a commit without it."
+        )
+    if any(not isinstance(size, int) or size < 0 for size in sizes.values()):
+        raise DataError(f"{PREFIX}{name} has files without a size; have its owner push it again.")
+    if len(sizes) > MAX_FILES or sum(sizes.values()) > MAX_BYTES:
+        raise DataError(
+            f"{PREFIX}{name} has {len(sizes):,} files of {sum(sizes.values()):,} bytes, more than "
+            f"{MAX_FILES:,} or {MAX_BYTES:,}; download it by hand and open its folder."
+        )
+    return Listing(name, commit, sizes)
+
+
+def fetch(listing: Listing, names: list[str], folder: Path, *, hub: Any = None) -> None:
+    """Download files of a dataset repository as plain files below ``folder``.
+
+    Args:
+        listing: from :func:`list_dataset`, whose names were judged.
+        names: some of its paths.
+        folder: an empty folder, which gets no other file.
+        hub: a ``huggingface_hub.HfApi``; the default client if None.
+
+    Raises:
+        CapacityError: if the disk has no place for them.
+    """
+    n_bytes, free = sum(listing.sizes[name] for name in names), shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise CapacityError(
+            f"{PREFIX}{listing.name} has {n_bytes:,} bytes and the disk of {folder} {free:,}; free "
+            "some, or set DSKD_CACHE to another."
+        )
+    hub = client(hub)
+
+    def get(name: str) -> None:
+        hub.hf_hub_download(
+            listing.name, name, repo_type="dataset", revision=listing.commit, local_dir=folder
+        )
+
+    with ThreadPoolExecutor(places.N_THREADS) as pool:
+        list(pool.map(get, names))
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's own notes
