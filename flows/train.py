@@ -39,7 +39,8 @@ def find_dictionary(config: PipelineConfig) -> StageUris:
 
 def make_untrained(config: PipelineConfig) -> str:
     """Make the student as it is before training, or find it done; return its URI."""
-    return training.untrained.submit(config, teacher.teacher.submit(config)).result()
+    model = teacher.teacher.submit(config).result()
+    return training.untrained.submit(config, model).result()
 
 
 def models(config: PipelineConfig, uris: StageUris) -> dict[str, str]:
