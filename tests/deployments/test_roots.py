@@ -113,7 +113,7 @@ def test_workers_of_compose_keep_homes_on_other_volumes_than_data():
 @pytest.mark.parametrize("image", ["cpu", "gpu"])
 def test_the_images_have_a_folder_for_what_is_no_data(image):
     lines = (ROOT / f"infra/images/{image}.Dockerfile").read_text()
-    assert re.search(r"\bHF_HOME=/cache/huggingface\n", lines)
+    assert re.search(r"\bHF_HOME=/cache/huggingface\s", lines)
     assert "VOLUME /data /cache\n" in lines
     assert re.search(r"install -d -o dskd .* /cache\n", lines)
     assert {".env", "work", "work-prefect"} <= set((ROOT / ".dockerignore").read_text().split())

@@ -10,6 +10,8 @@ from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
     ArtifactFilterKey,
+    FlowRunFilter,
+    FlowRunFilterId,
     LogFilter,
     LogFilterFlowRunId,
 )
@@ -78,8 +80,8 @@ def test_no_secret_reaches_logs_states_or_parameters_of_a_run(config, monkeypatc
 
     run_id = leaks()
     with get_client(sync_client=True) as client:
-        runs = client.read_task_runs()
-        mine = [run for run in runs if str(run.flow_run_id) == run_id]
+        of_this_run = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+        mine = client.read_task_runs(flow_run_filter=of_this_run)
         states = [run.state.message or "" for run in mine]
     assert any("denied for [AWS_SECRET_ACCESS_KEY]" in message for message in states)
     assert not any(SECRET in message for message in states)
