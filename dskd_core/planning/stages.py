@@ -230,7 +230,8 @@ def students(quantities: Quantities, *, cached: bool) -> StagePlan:
     batch = training.batch_windows * quantities.config.corpus.window_tokens
     micro = -(-batch // (training.n_accumulated * training.n_ranks))
     rows = dictionary_rows(quantities) * quantities.teacher.hidden_size * 2
-    optimizer = trained * (4 + 4 + 8)  # weights, gradients and two moments, float32
+    tail = quantities.teacher.layer_parameters(quantities.tail_layers)
+    optimizer = trained * (4 + 8) + tail * 4  # gradients, two moments and weights, float32
     models = student_bytes + (0 if cached else weight_bytes(quantities))
     fixed = models + optimizer + quantities.teacher.head_parameters * 2 + rows
     return StagePlan(
@@ -273,7 +274,7 @@ def _batch_bytes(quantities: Quantities, n_tokens: int) -> int:
 def _training_bytes(quantities: Quantities, n_tokens: int) -> int:
     """Return what a step keeps for its backward pass."""
     kept = (
-        len(quantities.trained_layers)
+        len(quantities.tail_layers)
         * (4 * quantities.teacher.intermediate_size + 12 * quantities.teacher.hidden_size)
         * 2
     )

@@ -8,7 +8,7 @@ that was changed in place is taken for the old one: an estimate may be wrong by 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dskd_core.config import PipelineConfig
+from dskd_core.config import PipelineConfig, StudentConfig
 from dskd_core.config.settings import Settings
 from dskd_core.planning.findings import teacher_that_stands
 from dskd_core.store.artifacts import Artifact, ArtifactStore
@@ -40,7 +40,8 @@ def _left(store: ArtifactStore, config: PipelineConfig) -> dict[str, Artifact]:
         return {}
     found, made_by = {"teacher": teacher}, {"teacher": teacher.fingerprint}
     found |= _found(store, "corpus", config.corpus, {})
-    found |= _found(store, "untrained-student", config.student, made_by)
+    usual = StudentConfig().model_dump(mode="json")
+    found |= _found(store, "untrained-student", config.student, made_by, usual=usual)
     if "corpus" not in found:
         return found
     found |= _found(
@@ -103,9 +104,10 @@ def _found(
     inputs: Mapping[str, str],
     *,
     but: tuple[str, ...] = (),
+    usual: Mapping[str, Any] | None = None,
 ) -> dict[str, Artifact]:
     """Return the newest artifact that stands for a stage under its name; nothing if none does."""
-    alike = list(_alike(store, stage, settings, inputs, but))
+    alike = list(_alike(store, stage, settings, inputs, but, usual))
     return {stage: alike[-1]} if alike else {}
 
 
@@ -115,14 +117,19 @@ def _alike(
     settings: Settings | None,
     inputs: Mapping[str, str],
     but: Iterable[str] = (),
+    usual: Mapping[str, Any] | None = None,
 ) -> list[Artifact]:
-    """Return the artifacts of some inputs that name no other value of a setting."""
+    """Return the artifacts of some inputs that name no other value of a setting.
+
+    What a record does not name has its ``usual`` value, or any where that is not told.
+    """
     wanted: dict[str, Any] = settings.model_dump(mode="json") if settings else {}
     wanted = {name: value for name, value in wanted.items() if name not in {"seed", *but}}
 
     def stands(artifact: Artifact) -> bool:
         record = artifact.record
-        same = all(wanted.get(name, value) == value for name, value in record.config.items())
+        made_with = {**(usual or {}), **record.config}
+        same = all(wanted.get(name, value) == value for name, value in made_with.items())
         return same and all(record.inputs.get(name) == made for name, made in inputs.items())
 
     return [artifact for artifact in store.of_stage(stage) if stands(artifact)]

@@ -24,6 +24,11 @@ from dskd_core.errors import ConfigError
             {"student": {"n_layers": 2, "n_trainable_layers": 4}},
             r"n_trainable_layers 4 exceeds student\.n_layers 2; lower",
         ),
+        (
+            {"student": {"trainable_layers": [3, 1]}},
+            r"trainable_layers '?\[3, 1\]'? must name at least one layer, each once, ascending",
+        ),
+        ({"student": {"trainable_layers": "first"}}, r"trainable_layers.*'first'"),
         ({"corpus": {"heldout_share": 0}}, r"heldout_share 0\.0 leaves no text.*set it above 0"),
         ({"evaluation": {"arms": ["dskd"]}}, r"lack 'kd'.*add it"),
         ({"evaluation": {"arms": ["kd", "kd"]}}, r"name one twice; name each once"),

@@ -85,10 +85,13 @@ class _Rates:
         return flops / (self.host.rate(self.teacher) * FORWARD)
 
     def tail(self, *, trained: bool) -> float:
-        """One token through the layers that train, or forward and back."""
-        flops = forward_flops(self.quantities, self.quantities.trained_layers)
+        """One token through the layers from the first that trains on, or forward and back."""
+        flops = forward_flops(self.quantities, self.quantities.tail_layers)
         rate = self.host.rate(self.training)
-        return 3 * flops / (rate * TRAINING) if trained else flops / (rate * FORWARD)
+        if not trained:
+            return flops / (rate * FORWARD)
+        gradients = forward_flops(self.quantities, self.quantities.trained_layers)
+        return (2 * flops + gradients) / (rate * TRAINING)
 
     def head(self, precision: Precision) -> float:
         """One product of a position with the vocabulary head."""

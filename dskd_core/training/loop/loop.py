@@ -173,8 +173,8 @@ def _export(run: Run, work: Work, draft: Draft, inputs: Inputs, trained: Trained
     untrained = inputs.untrained
     folder.mkdir()
     if best:
-        run.tail.layers.load_state_dict(best.weights, strict=False)
-    n_parameters = export(run.student, run.entry, run.tail.layers.state_dict(), folder)
+        run.tail.load(best.weights)
+    n_parameters = export(run.student, run.entry, run.tail.weights(), folder)
     load_tokenizer(untrained.folder() / MODEL).hf.save_pretrained(folder)
     draft.write_table(HISTORY, _table(history))
     last: dict[str, Any] = {name: round(value, 6) for name, value in history[-1].items()}
@@ -182,7 +182,7 @@ def _export(run: Run, work: Work, draft: Draft, inputs: Inputs, trained: Trained
         "steps": len(history),
         "layers": shape_of(untrained).n_layers,
         "parameters": n_parameters,
-        "trainable_parameters": sum(p.numel() for p in run.tail.layers.parameters()),
+        "trainable_parameters": sum(p.numel() for p in run.tail.trained().values()),
     }
     draft.report |= {
         "arm": work.config["arm"],

@@ -30,7 +30,7 @@ from dskd_core.training.loop.schedule import Schedule, Step
 from dskd_core.training.loop.terms import Row, Taken, check_terms
 from dskd_core.training.loop.validation import Validation
 from dskd_core.training.losses.objective import Batch, LossWeights, Objective
-from dskd_core.training.student.shape import load_student, shape_of
+from dskd_core.training.student.shape import copy_tail, load_student, shape_of
 from dskd_core.training.student.tail import Tail
 
 _BATCHES_AHEAD = 2
@@ -86,8 +86,8 @@ class Run:
         if ranks.n_ranks > 1:
             teacher_config = teacher_config.model_copy(update={"device": ranks.device})
         student = load_student(inputs.untrained, teacher_config)
-        entry = shape_of(inputs.untrained).entry
-        tail = Tail(student, entry)
+        shape = shape_of(inputs.untrained)
+        tail = copy_tail(student, shape)
         activations = inputs.activation_reader(store, config, teacher_config)
         has_senses = has_sense_terms(arm)
         senses = _Senses.load(inputs, config, arm, student.device) if has_senses else _Senses()
@@ -97,7 +97,7 @@ class Run:
         return cls(
             config=config,
             student=student,
-            entry=entry,
+            entry=shape.entry,
             tail=tail,
             optimizer=_optimizer(tail, config),
             objective=_objective(student, tail, config, weights, senses.rows, length),
@@ -159,7 +159,7 @@ class Run:
             )
             loss.backward()  # type: ignore[no-untyped-call]
             found.append(terms)
-        parameters = list(self.tail.layers.parameters())
+        parameters = list(self.tail.trained().values())
         self.ranks.add_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm or math.inf)
         self._pending.append(
@@ -266,7 +266,7 @@ class _Senses:
 
 def _optimizer(tail: Tail, config: TrainingConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(
-        tail.layers.parameters(),
+        tail.trained().values(),
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
         fused=True,

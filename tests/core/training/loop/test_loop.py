@@ -15,12 +15,15 @@ from dskd_core.corpus.store import load_windows
 from dskd_core.decoder.decoder import load_teacher
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.errors import ArtifactError, CapacityError, DataError
+from dskd_core.evaluation.heldout.store import student_tail
 from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.activations.store import resolve_mode
 from dskd_core.training.candidates.margin import calibrated_margin, margin_sentence
 from dskd_core.training.candidates.store import select_candidates
+from dskd_core.training.loop.batch import padded_entering
 from dskd_core.training.loop.loop import Run, train_student
 from dskd_core.training.losses.objective import LossWeights, run_tail
+from dskd_core.training.student.shape import load_student, shape_of
 from tests.miniature import Built, make
 
 
@@ -200,6 +203,39 @@ def test_only_the_trainable_layers_of_the_student_differ_from_the_teacher(built)
     differing = {name for name, value in student.items() if not value.equal(teacher[name])}
     assert differing
     assert all(name.startswith(("model.layers.1.", "model.layers.2.")) for name in differing)
+
+
+def test_listed_layers_and_the_norm_train_nothing_else_does_and_scores_read_both(built):
+    shape = {"trainable_layers": (0, 2), "train_final_norm": True}
+    student = built.config.student.model_copy(update=shape)
+    other = Built(built.config.model_copy(update={"student": student}))
+    made = other.student("kd")
+    found = AutoModelForCausalLM.from_pretrained(made.file_uri("model"))
+    teacher = AutoModelForCausalLM.from_pretrained(built.config.teacher.source).state_dict()
+    differing = {
+        name: value.numel()
+        for name, value in found.state_dict().items()
+        if not value.equal(teacher[name])
+    }
+    tied = {"model.layers.0.", "model.layers.2.", "model.norm."}
+    assert {at for at in tied for name in differing if name.startswith(at)} == tied
+    assert all(name.startswith(tuple(tied)) for name in differing)
+    assert made.record.counts["trainable_parameters"] == sum(differing.values())
+    assert (
+        "number 0, 2 (from 0) and the final norm were"
+        in (made.folder() / "model/README.md").read_text()
+    )
+    untrained, captured = other.untrained(), other.activations()
+    assert untrained.record.config["trainable_layers"] == [0, 2]
+    assert not built.untrained().record.config.keys() & shape.keys(), "older ones still stand"
+    stored = StoredActivations(captured, other.store)
+    tail = student_tail(load_student(untrained, other.config.teacher), shape_of(untrained), made)
+    (window,) = stored.read(stored.heldout[:1])
+    ids = torch.from_numpy(load_windows(other.corpus()).window(window.window).astype(np.int64))
+    with torch.no_grad():
+        states = run_tail(tail, *padded_entering([window]), "float32")
+        expected = found.base_model(ids[None]).last_hidden_state[0]
+    torch.testing.assert_close(states, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_dictionary_of_another_teacher_is_refused_by_name(built, monkeypatch):
