@@ -8,11 +8,11 @@ that was changed in place is taken for the old one: an estimate may be wrong by 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dskd_core.config import PipelineConfig, StudentConfig
+from dskd_core.config import Arm, PipelineConfig, StudentConfig, TrainingConfig
 from dskd_core.config.settings import Settings
 from dskd_core.planning.findings import teacher_that_stands
 from dskd_core.store.artifacts import Artifact, ArtifactStore
-from dskd_core.training.loop.inputs import has_sense_terms
+from dskd_core.training.losses.recipes import has_sense_terms, recipe_settings
 
 
 def share_done(store: ArtifactStore, config: PipelineConfig) -> dict[str, float]:
@@ -83,7 +83,12 @@ def _trained(
     for student in _alike(store, "student", config.training, activations):
         arm, seed = student.record.config["arm"], student.record.config["seed"]
         dictionary = found["dictionary"].fingerprint
-        if not has_sense_terms(arm) or student.record.inputs.get("dictionary") == dictionary:
+        if arm not in evaluation.arms or not _same_recipe(student, config.training, arm):
+            continue
+        if (
+            not has_sense_terms(config.training, arm)
+            or student.record.inputs.get("dictionary") == dictionary
+        ):
             theirs[arm, seed] = student.fingerprint
     made = {theirs[each] for each in wanted if each in theirs}
     scores = _alike(store, "scores", None, activations)
@@ -95,6 +100,10 @@ def _trained(
         "scores": len(judged & (made | {"teacher"})) / (len(wanted) + 1),
         "report": float(whole),
     }
+
+
+def _same_recipe(student: Artifact, config: TrainingConfig, arm: Arm) -> bool:
+    return student.record.config.get("recipe") == recipe_settings(config, arm).get("recipe")
 
 
 def _found(

@@ -187,7 +187,7 @@ def _export(run: Run, work: Work, draft: Draft, inputs: Inputs, trained: Trained
     draft.report |= {
         "arm": work.config["arm"],
         "seed": work.config["seed"],
-        "margin": run.objective.weights.margin,
+        "margin": run.objective.recipe.margin,
         "last_step": last,
         "kept_step": best.step if best else len(history),
     }

@@ -24,12 +24,14 @@ from dskd_core.training.candidates.margin import calibrated_margin
 from dskd_core.training.candidates.nearest import Candidates
 from dskd_core.training.candidates.readers import CandidateReader
 from dskd_core.training.loop.batch import make_batch
-from dskd_core.training.loop.inputs import Inputs, has_sense_terms
+from dskd_core.training.loop.inputs import Inputs
 from dskd_core.training.loop.ranks import Ranks
 from dskd_core.training.loop.schedule import Schedule, Step
 from dskd_core.training.loop.terms import Row, Taken, check_terms
 from dskd_core.training.loop.validation import Validation
-from dskd_core.training.losses.objective import Batch, LossWeights, Objective
+from dskd_core.training.losses.objective import Batch, Objective
+from dskd_core.training.losses.recipes import Recipe, has_sense_terms
+from dskd_core.training.losses.states import head_metric
 from dskd_core.training.student.shape import copy_tail, load_student, shape_of
 from dskd_core.training.student.tail import Tail
 
@@ -89,10 +91,10 @@ class Run:
         shape = shape_of(inputs.untrained)
         tail = copy_tail(student, shape)
         activations = inputs.activation_reader(store, config, teacher_config)
-        has_senses = has_sense_terms(arm)
+        has_senses = has_sense_terms(config, arm)
         senses = _Senses.load(inputs, config, arm, student.device) if has_senses else _Senses()
         margin = calibrated_margin(inputs.candidates, config.margin_quantile)
-        weights = LossWeights.from_config(config, arm, margin)
+        recipe = Recipe.from_config(config, arm, margin)
         length = int(activations.lengths.max())
         return cls(
             config=config,
@@ -100,7 +102,7 @@ class Run:
             entry=shape.entry,
             tail=tail,
             optimizer=_optimizer(tail, config),
-            objective=_objective(student, tail, config, weights, senses.rows, length),
+            objective=_objective(student, tail, config, recipe, senses.rows, length),
             schedule=Schedule(config, activations, senses.related, senses.sensed, seed),
             activations=activations,
             candidates=senses.candidates,
@@ -155,7 +157,10 @@ class Run:
         for share in self._shares(step):
             batch = next(self._batches) if self._batches else self.batch(share)
             loss, terms = self.objective.loss(
-                batch, total_weight=step.total_weight, n_chosen=step.n_chosen
+                batch,
+                total_weight=step.total_weight,
+                n_chosen=step.n_chosen,
+                done=number / self.n_steps,
             )
             loss.backward()  # type: ignore[no-untyped-call]
             found.append(terms)
@@ -164,7 +169,9 @@ class Run:
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm or math.inf)
         self._pending.append(
             Taken.from_shares(
-                number, step, rate, found, norm, n_accumulated=self.config.n_accumulated
+                *(number, step, rate, found, norm),
+                n_accumulated=self.config.n_accumulated,
+                extra=self.objective.recipe.logged,
             )
         )
         rows = self._read(history) if reads else []
@@ -277,18 +284,20 @@ def _objective(
     student: Decoder,
     tail: Tail,
     config: TrainingConfig,
-    weights: LossWeights,
+    recipe: Recipe,
     senses: Tensor,
     length: int,
 ) -> Objective:
     """Put the head, which is the teacher's, in the precision of the products."""
+    head = student.output
     return Objective(
         config,
-        weights,
+        recipe,
         tail,
-        student.output.to(getattr(torch, config.compute_dtype)),
+        head.to(getattr(torch, config.compute_dtype)),
         senses,
         CompiledLayers(tail.layers, length) if config.compile_layers else None,
+        head_metric(head) if recipe.weight("state_head_mse") else None,
     )
 
 

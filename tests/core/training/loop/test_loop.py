@@ -11,6 +11,7 @@ from safetensors import safe_open
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
+from dskd_core.config import TrainingConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.decoder.decoder import load_teacher
 from dskd_core.dictionary.store import load_dictionary
@@ -22,9 +23,11 @@ from dskd_core.training.candidates.margin import calibrated_margin, margin_sente
 from dskd_core.training.candidates.store import select_candidates
 from dskd_core.training.loop.batch import padded_entering
 from dskd_core.training.loop.loop import Run, train_student
-from dskd_core.training.losses.objective import LossWeights, run_tail
+from dskd_core.training.losses.objective import run_tail
+from dskd_core.training.losses.recipes import Recipe
 from dskd_core.training.student.shape import load_student, shape_of
 from tests.miniature import Built, make
+from tests.reference import objective_terms, state_term
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def _naive_loss(run: Run, built: Built) -> float:
     """Eq. 3-5 over the windows of step 0: whole models, full logits, a loop over positions."""
     teacher = load_teacher(built.teacher(), built.config.teacher)
     windows, senses = load_windows(built.corpus()), run.objective.senses.double()
-    dictionary, weights = load_dictionary(built.dictionary()), run.objective.weights
+    dictionary, weights = load_dictionary(built.dictionary()), run.objective.recipe
     step = run.schedule.step(0)
     student_states, teacher_states, labels, terms, start = [], [], [], [], 0
     chosen = set(run.batch(step).chosen.tolist())
@@ -79,17 +82,19 @@ def _naive_loss(run: Run, built: Built) -> float:
     p, log_q = (taught / temperature).softmax(1), (z / temperature).log_softmax(1)
     kl = (p * (p.log() - log_q)).sum(1).mean()
     assert len(terms) == len(chosen)
-    return float(ce + weights.kl * weights.temperature**2 * kl + sum(terms) / len(terms))
+    return float(ce + weights.weight("kl") * weights.temperature**2 * kl + sum(terms) / len(terms))
 
 
-def _naive_position(n, m, label, dictionary, senses, weights: LossWeights) -> float:
+def _naive_position(n, m, label, dictionary, senses, weights: Recipe) -> float:
     def nearest(rows):
         ordered = sorted(rows.tolist(), key=lambda r: float((senses[r] - m).norm()))
         return [float((senses[r] - n).square().mean()) for r in ordered[:2]]  # kappa = 2
 
     pull = nearest(np.append(dictionary.own.rows_of(label), dictionary.synonyms.rows_of(label)))
     push = [max(0.0, weights.margin - mse) for mse in nearest(dictionary.antonyms.rows_of(label))]
-    return weights.positive * np.mean(pull) + weights.negative * (np.mean(push) if push else 0.0)
+    return weights.weight("positive") * np.mean(pull) + weights.weight("negative") * (
+        np.mean(push) if push else 0.0
+    )
 
 
 def test_the_loss_of_a_step_equals_the_paper_s_equations_computed_naively(built):
@@ -104,6 +109,44 @@ def test_kd_differs_from_dskd_only_by_the_sense_terms(built):
     loss_dskd, terms = _loss(_run(built, "dskd"))
     difference = terms["positive"] + terms["negative"]
     assert (loss_dskd - loss_kd).item() == pytest.approx(difference, rel=1e-5)
+
+
+def test_a_recipe_of_the_user_s_is_its_terms_times_their_weights(built):
+    terms = [
+        {"term": "ce", "weight": 0.5},
+        {"term": "kl", "weight": 2.0, "temperature": 1.0},
+        {"term": "state_head_mse", "weight": 0.25},
+        {"term": "state_cosine", "weight": 3.0, "schedule": "linear"},
+        {"term": "positive", "weight": 0.1},
+    ]
+    recipes = {"recipes": [{"name": "mine", "terms": terms}]}
+    training = TrainingConfig.model_validate(built.config.training.model_dump() | recipes)
+    mine = Built(built.config.model_copy(update={"training": training}))
+    run = Run.prepare(mine.store, training, mine.config.teacher, mine.inputs("mine"), "mine", 0)
+    step = run.schedule.step(0)
+    batch = run.batch(step)
+    n = run_tail(run.tail, batch.entering, batch.real, "float32").detach().double()
+    m, head = batch.teacher_states.double(), run.objective.head.to(torch.float64)
+    kept = batch.labels >= 0
+    naive = objective_terms(
+        n, m, head, batch.labels, weights=Recipe.from_config(training, "mine", 0.0)
+    )
+    expected = 0.5 * naive["ce"] + 2.0 * naive["kl"]
+    for name, weight in (("state_head_mse", 0.25), ("state_cosine", 3.0 * 0.75)):
+        each = [state_term(name, *pair, head) for pair in zip(n[kept], m[kept], strict=True)]
+        expected = expected + weight * sum(each) / len(each)
+    totals = {"total_weight": step.total_weight, "n_chosen": step.n_chosen}
+    loss, found = run.objective.loss(batch, **totals, done=0.25)
+    assert found["positive"] > 0.0
+    expected = expected + 0.1 * found["positive"]
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    row = run.step(0)
+    assert {"state_cosine", "state_head_mse", "positive", "ce", "kl"} <= row.keys()
+    work, other = (mine.inputs("mine").work(training, arm, 0) for arm in ("mine", "dskd"))
+    assert [term["term"] for term in work.config["recipe"]] == [term["term"] for term in terms]
+    assert (
+        other.fingerprint == built.inputs("dskd").work(built.config.training, "dskd", 0).fingerprint
+    )
 
 
 def test_training_lowers_the_loss(built):
@@ -344,7 +387,7 @@ def test_the_margin_is_a_quantile_of_the_distances_to_antonyms(built):
     calibrated = built.config.training.model_copy(
         update={"margin": "calibrated", "margin_quantile": 1.0}
     )
-    weights = LossWeights.from_config(calibrated, "dskd", margins[2])
+    weights = Recipe.from_config(calibrated, "dskd", margins[2])
     assert weights.margin == margins[2] > margins[0]
     told = margin_sentence(built.candidates(), calibrated)
     assert f"{margins[1]:.3g} in the median" in told

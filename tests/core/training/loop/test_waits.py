@@ -9,6 +9,12 @@ from dskd_core.training.loop.step import Run
 from tests.miniature import Built, make
 from tests.waits import counted_waits
 
+EVERY_TERM = [
+    *({"term": name} for name in ("ce", "positive", "negative", "state_mse", "state_head_mse")),
+    {"term": "state_cosine", "schedule": "linear"},
+    {"term": "kl", "temperature": 1.0},
+]
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Built:
@@ -41,6 +47,7 @@ def test_a_step_waits_for_its_device_once_however_many_windows_it_has(built, mod
     [
         ("dskd_no_hinge", {}),
         ("kd_mse", {"divergence": "jsd"}),
+        ("mine", {"recipes": [{"name": "mine", "terms": EVERY_TERM}]}),
         ("dskd", {"n_accumulated": 3, "semantic_positions": "all", "max_grad_norm": None}),
     ],
 )
