@@ -85,6 +85,36 @@ def state_term(name: str, student: Tensor, teacher: Tensor, head: Head) -> Tenso
     return (student - teacher).square().mean()
 
 
+def ranking(
+    state: Tensor,
+    rows: Tensor,
+    synonyms: Sequence[int],
+    antonyms: Sequence[int],
+    *,
+    temperature: float,
+    offset: float,
+) -> Tensor:
+    """Return tau softplus((s - a + offset) / tau) at one position; 0 where either has no rows.
+
+    Args:
+        state: [d], n_t.
+        rows: [r, d], the senses of the dictionary.
+        synonyms: its rows; below 0 is none.
+        antonyms: likewise.
+        temperature: tau.
+        offset: by how much antonyms shall be farther.
+    """
+    minima = []
+    for indices in (synonyms, antonyms):
+        nearness = [
+            (-(state - rows[i]).square().mean() / temperature).exp() for i in indices if i >= 0
+        ]
+        if not nearness:
+            return 0.0 * state.sum()
+        minima.append(-temperature * sum(nearness).log())
+    return temperature * (1 + ((minima[0] - minima[1] + offset) / temperature).exp()).log()
+
+
 def sense_terms(
     states: Tensor,
     rows: Tensor | None,

@@ -12,9 +12,9 @@ Arm = Text
 """The name of a recipe: a built-in one, or one of ``training.recipes``."""
 BUILT_IN = ("kd", "dskd", "kd_mse", "dskd_own", "dskd_shuffled", "dskd_no_hinge")
 TermName = Literal[
-    "ce", "kl", "state_mse", "state_cosine", "state_head_mse", "positive", "negative"
+    "ce", "kl", "state_mse", "state_cosine", "state_head_mse", "positive", "negative", "ranking"
 ]
-SENSE_TERMS = ("positive", "negative")
+SENSE_TERMS = ("positive", "negative", "ranking")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
@@ -25,14 +25,18 @@ class TermConfig(Settings):
     """ce: cross-entropy to the next token. kl: T^2 times the divergence from the teacher.
     state_mse, state_cosine, state_head_mse: the final state compared with the teacher's, by MSE, by
     1 - cosine, or by the MSE of what the head makes of both. positive: MSE to the kappa nearest
-    senses of the next token and of its synonyms. negative: the hinge of the margin on antonyms."""
+    senses of the next token and of its synonyms. negative: the hinge of the margin on antonyms.
+    ranking: synonyms' senses nearer than antonyms', where the next token has antonyms."""
     weight: Weight = 1.0
     """Weight of the term."""
     temperature: Annotated[float, Field(ge=0.01, le=1000.0)] | None = None
     """T of kl; training.temperature if empty. Another one than that forms the teacher's logits
-    again in every step. No other term has any."""
+    again in every step. Of ranking: how soft its minima and its margin are, 0.3 if empty. No other
+    term has any."""
     margin: Weight | Literal["calibrated"] | None = None
     """gamma of negative; training.margin if empty. No other term has any."""
+    offset: Weight | None = None
+    """By how much an antonym shall be farther for ranking, as an MSE; 0.3 if empty."""
     schedule: Literal["constant", "linear", "first"] = "constant"
     """constant: the weight is the same in every step. linear: it falls to zero over the first
     schedule_share of the steps. first: it is whole in these steps and zero after them."""
@@ -41,11 +45,16 @@ class TermConfig(Settings):
 
     @model_validator(mode="after")
     def _settings_are_of_the_term(self) -> Self:
-        for name, owner in (("temperature", "kl"), ("margin", "negative")):
-            if getattr(self, name) is not None and self.term != owner:
+        owners = {
+            "temperature": ("kl", "ranking"),
+            "margin": ("negative",),
+            "offset": ("ranking",),
+        }
+        for name, terms in owners.items():
+            if getattr(self, name) is not None and self.term not in terms:
                 raise ValueError(
                     f"{name} {getattr(self, name)} is given for the term {self.term!r}, and only "
-                    f"{owner} has one; leave it out"
+                    f"{' and '.join(terms)} can have one; leave it out"
                 )
         if self.term in ("ce", "kl") and self.schedule != "constant":
             raise ValueError(

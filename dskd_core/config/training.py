@@ -112,6 +112,11 @@ class TrainingConfig(Settings):
     """Order of the windows and choice of the positions."""
 
     @property
+    def ranks(self) -> bool:
+        """Whether a recipe ranks synonyms before antonyms, and so needs both by themselves."""
+        return any(term.term == "ranking" for one in self.recipes for term in one.terms)
+
+    @property
     def validated_share(self) -> float:
         """Share of the held-out documents that is for validation: 0 where there is none."""
         return self.validation_share if self.validation_steps else 0.0

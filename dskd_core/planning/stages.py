@@ -195,7 +195,10 @@ def candidates(quantities: Quantities, *, cached: bool) -> StagePlan:
     return StagePlan(
         "candidates",
         tokens,
-        stored_bytes=tokens * candidate_position_bytes(quantities.config.training.n_candidates),
+        stored_bytes=tokens
+        * candidate_position_bytes(
+            quantities.config.training.n_candidates, ranks=quantities.config.training.ranks
+        ),
         host_bytes=rows + (1 << 30),
         device_bytes=rows,
         note="row ids in the dictionary",

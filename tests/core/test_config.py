@@ -42,7 +42,7 @@ from dskd_core.errors import ConfigError
                 ([{"name": "mine", "terms": [{"term": "x"}]}], r"terms\.0\.term='x'"),
                 (
                     [{"name": "mine", "terms": [{"term": "ce", "temperature": 1}]}],
-                    r"temperature 1\.0 is given for the term 'ce', and only kl has one; leave",
+                    r"temperature 1\.0 is given for the term 'ce', and only kl and ranking can",
                 ),
                 (
                     [{"name": "mine", "terms": [{"term": "kl", "schedule": "first"}]}],

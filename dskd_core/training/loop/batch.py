@@ -43,6 +43,7 @@ def make_batch(
         positives=onto(candidates.positives, device),
         negatives=onto(candidates.negatives, device),
         pushed=onto(candidates.pushed, device),
+        synonyms=None if candidates.synonyms is None else onto(candidates.synonyms, device),
     )
 
 

@@ -18,7 +18,7 @@ from dskd_core.training.candidates.readers import (
     LiveCandidates,
     StoredCandidates,
 )
-from dskd_core.training.losses.recipes import has_sense_terms, recipe_settings
+from dskd_core.training.losses.recipes import has_sense_terms, ranks, recipe_settings
 
 _NOT_CONTENT = {
     "seed",
@@ -106,6 +106,8 @@ class Inputs:
         """
         if self.teacher is None or self.text is None:
             n_parts = len(self.activations.record.report["parts"])
-            return StoredCandidates(self.candidates, n_parts)
+            return StoredCandidates(self.candidates, n_parts, with_synonyms=ranks(config, arm))
         related = controlled(dictionary, relations_of(arm))
-        return LiveCandidates(related, senses, config.n_candidates)
+        return LiveCandidates(
+            related, senses, config.n_candidates, with_synonyms=ranks(config, arm)
+        )

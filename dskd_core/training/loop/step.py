@@ -20,6 +20,7 @@ from dskd_core.decoder.precision import resolved_training
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.store.artifacts import ArtifactStore
 from dskd_core.training.activations.readers import ActivationReader, StoredActivations
+from dskd_core.training.candidates.controls import controlled, relations_of
 from dskd_core.training.candidates.margin import calibrated_margin
 from dskd_core.training.candidates.nearest import Candidates
 from dskd_core.training.candidates.readers import CandidateReader
@@ -30,7 +31,7 @@ from dskd_core.training.loop.schedule import Schedule, Step
 from dskd_core.training.loop.terms import Row, Taken, check_terms
 from dskd_core.training.loop.validation import Validation
 from dskd_core.training.losses.objective import Batch, Objective
-from dskd_core.training.losses.recipes import Recipe, has_sense_terms
+from dskd_core.training.losses.recipes import Recipe, has_sense_terms, ranks
 from dskd_core.training.losses.states import head_metric
 from dskd_core.training.student.shape import copy_tail, load_student, shape_of
 from dskd_core.training.student.tail import Tail
@@ -103,7 +104,9 @@ class Run:
             tail=tail,
             optimizer=_optimizer(tail, config),
             objective=_objective(student, tail, config, recipe, senses.rows, length),
-            schedule=Schedule(config, activations, senses.related, senses.sensed, seed),
+            schedule=Schedule(
+                config, activations, senses.related, senses.sensed, seed, senses.opposed
+            ),
             activations=activations,
             candidates=senses.candidates,
             validation=Validation.from_activations(store, config, inputs.activations, activations)
@@ -160,6 +163,7 @@ class Run:
                 batch,
                 total_weight=step.total_weight,
                 n_chosen=step.n_chosen,
+                n_opposed=step.n_opposed,
                 done=number / self.n_steps,
             )
             loss.backward()  # type: ignore[no-untyped-call]
@@ -250,12 +254,14 @@ class _Senses:
         candidates: of every position.
         related: [V] bool, tokens with synonyms or antonyms.
         sensed: [V] bool, tokens with any positives.
+        opposed: [V] bool, tokens with antonyms.
     """
 
     rows: Tensor = field(default_factory=lambda: torch.empty(0))
     candidates: CandidateReader | None = None
     related: NDArray[np.bool_] | None = None
     sensed: NDArray[np.bool_] | None = None
+    opposed: NDArray[np.bool_] | None = None
 
     @classmethod
     def load(
@@ -268,6 +274,9 @@ class _Senses:
             inputs.candidate_reader(config, dictionary, rows, arm),
             dictionary.has_relations(),
             dictionary.has_senses(),
+            np.diff(controlled(dictionary, relations_of(arm)).antonyms.offsets) > 0
+            if ranks(config, arm)
+            else None,
         )
 
 

@@ -71,7 +71,7 @@ class Taken:
             values: of every rank, read.
         """
         has_senses = bool(self.step.n_chosen)
-        names = [name for name in self.names if has_senses or name not in _OF_SENSES]
+        names = [name for name in self.names if has_senses or name not in (*_OF_SENSES, "ranking")]
         ranks = [_added_up(one[:-1], self.names, names) for one in values]
         terms = over_ranks(ranks) | {"grad_norm": values[0][-1], "lr": self.rate}
         if not self.step.n_chosen:

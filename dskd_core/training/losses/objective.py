@@ -22,7 +22,8 @@ from dskd_core.decoder.compilation import CompiledLayers, run_compiled
 from dskd_core.decoder.head import Head
 from dskd_core.training.losses.distillation import Distillation, distillation_loss
 from dskd_core.training.losses.logits import Buffers
-from dskd_core.training.losses.recipes import STATE_TERMS, Recipe
+from dskd_core.training.losses.ranking import ranking
+from dskd_core.training.losses.recipes import RANKING, STATE_TERMS, Recipe
 from dskd_core.training.losses.senses import SenseTerms, sense_terms
 from dskd_core.training.losses.states import cosine, head_mse, mse
 from dskd_core.training.losses.targets import TeacherTargets, targets_suffice
@@ -44,6 +45,7 @@ class Batch:
         chosen: [s] int64, the positions with L_sem, of the n.
         positives, negatives: [s, kappa] int64, rows of the dictionary, -1 where there are fewer.
         pushed: int64, the positions with negatives, of the s.
+        synonyms: [p, kappa] int64, rows that negatives of the pushed are ranked after, if they are.
 
     What depends on labels and weights alone (``real``, ``scored``, ``pushed``) is found on the
     host: a GPU asked which positions those are would be waited for.
@@ -60,6 +62,7 @@ class Batch:
     positives: Tensor
     negatives: Tensor
     pushed: Tensor
+    synonyms: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,13 @@ class Objective:
     buffers: Buffers = field(default_factory=Buffers)
 
     def loss(
-        self, batch: Batch, *, total_weight: float, n_chosen: int, done: float = 0.0
+        self,
+        batch: Batch,
+        *,
+        total_weight: float,
+        n_chosen: int,
+        n_opposed: int = 0,
+        done: float = 0.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return a batch's share of a step's objective, and its terms before their weights.
 
@@ -99,6 +108,7 @@ class Objective:
             batch: some windows of the step.
             total_weight: of all positions of the step in CE and KL.
             n_chosen: positions of the step with L_sem.
+            n_opposed: those of them with antonyms.
             done: share of the steps that is done, for the weights that change.
         """
         weights = {name: self.recipe.weight(name, done) for name in (*STATE_TERMS, *SENSE_TERMS)}
@@ -119,7 +129,9 @@ class Objective:
         )
         loss = kd.loss
         terms = {"ce": kd.ce, "kl": kd.kl, "kd_gradient": kd.gradient_norm}
-        for name in ("state_mse", *self.recipe.logged):
+        for name in STATE_TERMS:
+            if name != "state_mse" and name not in self.recipe.logged:
+                continue
             with torch.set_grad_enabled(bool(weights[name]) and torch.is_grad_enabled()):
                 gap = self._gap(name, student_states, batch.teacher_states)
             terms[name] = (gap * batch.weights).sum() / total_weight
@@ -127,7 +139,7 @@ class Objective:
                 loss = loss + weights[name] * terms[name]
         if len(batch.chosen):
             senses = self._senses(student_states, batch, n_chosen)
-            pull, push = (weights[name] for name in SENSE_TERMS)
+            pull, push = weights["positive"], weights["negative"]
             loss = loss + pull * senses.positive + push * senses.negative
             terms |= {
                 "positive": senses.positive,
@@ -137,6 +149,9 @@ class Objective:
                 "positive_gradient": pull * senses.positive_norm,
                 "negative_gradient": push * senses.negative_norm,
             }
+            if batch.synonyms is not None and "ranking" in self.recipe.by_name:
+                terms["ranking"] = self._ranking(student_states, batch) / max(1, n_opposed)
+                loss = loss + weights["ranking"] * terms["ranking"]
         terms["loss"] = loss
         return loss, {name: value.detach() for name, value in terms.items()}
 
@@ -168,6 +183,20 @@ class Objective:
         ):
             return batch.targets
         return batch.teacher_states
+
+    def _ranking(self, student_states: Tensor, batch: Batch) -> Tensor:
+        """Return the sum of the rankings of the positions with antonyms."""
+        assert batch.synonyms is not None
+        term, pushed = self.recipe.by_name["ranking"], batch.pushed
+        each = ranking(
+            student_states.index_select(0, batch.chosen.index_select(0, pushed)),
+            self.senses,
+            batch.synonyms,
+            batch.negatives.index_select(0, pushed),
+            temperature=term.temperature or RANKING,
+            offset=term.offset or 0.0,
+        )
+        return each.sum()
 
     def _senses(self, student_states: Tensor, batch: Batch, n_chosen: int) -> SenseTerms:
         """Return the terms of L_sem (Eq. 4-5) before their weights."""

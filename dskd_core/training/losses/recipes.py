@@ -7,6 +7,7 @@
     state_head_mse  ||W (n_t - m_t)||^2 / V
     positive        mean_{p in P} MSE(n_t, p)
     negative        mean_{a in A} max(0, gamma - MSE(n_t, a))
+    ranking         tau softplus((s - a + offset) / tau), see ranking.py
 
 The paper's is ce + alpha kl + beta_p positive + beta_n negative.
 """
@@ -20,6 +21,8 @@ from dskd_core.config import BUILT_IN, Arm, RecipeConfig, TermConfig, TrainingCo
 from dskd_core.config.recipes import SENSE_TERMS
 from dskd_core.errors import ConfigError
 
+RANKING = 0.3
+"""tau and offset of ranking where a recipe says nothing."""
 STATE_TERMS = ("state_mse", "state_cosine", "state_head_mse")
 
 
@@ -39,7 +42,9 @@ class Recipe:
                 tuple(
                     term.model_copy(
                         update={
-                            "temperature": term.temperature or config.temperature,
+                            "temperature": term.temperature
+                            or (RANKING if term.term == "ranking" else config.temperature),
+                            "offset": RANKING if term.offset is None else term.offset,
                             "margin": margins.get(term.margin, term.margin),
                         }
                     )
@@ -102,7 +107,7 @@ class Recipe:
     @property
     def logged(self) -> tuple[str, ...]:
         """The terms that are logged beside those of every objective."""
-        return tuple(name for name in STATE_TERMS[1:] if name in self.by_name)
+        return tuple(name for name in (*STATE_TERMS[1:], "ranking") if name in self.by_name)
 
 
 def find_recipe(config: TrainingConfig, arm: Arm) -> RecipeConfig | None:
@@ -125,6 +130,12 @@ def has_sense_terms(config: TrainingConfig, arm: Arm) -> bool:
     if custom := find_recipe(config, arm):
         return any(term.term in SENSE_TERMS for term in custom.terms)
     return arm.startswith("dskd")
+
+
+def ranks(config: TrainingConfig, arm: Arm) -> bool:
+    """Say whether an arm ranks synonyms before antonyms."""
+    custom = find_recipe(config, arm)
+    return custom is not None and any(term.term == "ranking" for term in custom.terms)
 
 
 def recipe_settings(config: TrainingConfig, arm: Arm) -> dict[str, Any]:

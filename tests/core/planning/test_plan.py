@@ -63,6 +63,13 @@ def test_a_plan_counts_the_layers_that_train_and_those_that_only_run(planned):
     assert by_stage[0].flops < by_stage[1].flops
 
 
+def test_a_recipe_that_ranks_makes_candidates_half_as_large_again(planned):
+    recipes = [{"name": "mine", "terms": [{"term": "ce"}, {"term": "ranking"}]}]
+    plans = planned("llama3-8b"), planned("llama3-8b", training={"recipes": recipes})
+    plain, ranked = ({s.stage: s for s in p.stages}["candidates"].stored_bytes for p in plans)
+    assert ranked == 1.5 * plain
+
+
 def test_a_plan_states_every_stage_its_hours_and_what_it_rests_on(planned):
     gpu = named_gpu("a100-80gb")
     plan = planned("llama3-8b", gpu)

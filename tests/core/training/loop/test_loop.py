@@ -27,7 +27,7 @@ from dskd_core.training.losses.objective import run_tail
 from dskd_core.training.losses.recipes import Recipe
 from dskd_core.training.student.shape import load_student, shape_of
 from tests.miniature import Built, make
-from tests.reference import objective_terms, state_term
+from tests.reference import objective_terms, ranking, state_term
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,7 @@ def test_a_recipe_of_the_user_s_is_its_terms_times_their_weights(built):
         {"term": "state_head_mse", "weight": 0.25},
         {"term": "state_cosine", "weight": 3.0, "schedule": "linear"},
         {"term": "positive", "weight": 0.1},
+        {"term": "ranking", "weight": 0.7},
     ]
     recipes = {"recipes": [{"name": "mine", "terms": terms}]}
     training = TrainingConfig.model_validate(built.config.training.model_dump() | recipes)
@@ -136,17 +137,40 @@ def test_a_recipe_of_the_user_s_is_its_terms_times_their_weights(built):
         each = [state_term(name, *pair, head) for pair in zip(n[kept], m[kept], strict=True)]
         expected = expected + weight * sum(each) / len(each)
     totals = {"total_weight": step.total_weight, "n_chosen": step.n_chosen}
+    totals["n_opposed"] = step.n_opposed
     loss, found = run.objective.loss(batch, **totals, done=0.25)
     assert found["positive"] > 0.0
     expected = expected + 0.1 * found["positive"]
+    expected = expected + 0.7 * _naive_ranking(built, batch, n)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    shares = [
+        run.objective.loss(run.batch(share), **totals)[1]["ranking"] for share in step.dealt(3)
+    ]
+    assert sum(shares).item() == pytest.approx(found["ranking"].item(), rel=1e-5)
     row = run.step(0)
-    assert {"state_cosine", "state_head_mse", "positive", "ce", "kl"} <= row.keys()
-    work, other = (mine.inputs("mine").work(training, arm, 0) for arm in ("mine", "dskd"))
+    assert {"state_cosine", "state_head_mse", "positive", "ce", "kl", "ranking"} <= row.keys()
+    work = mine.inputs("mine").work(training, "mine", 0)
     assert [term["term"] for term in work.config["recipe"]] == [term["term"] for term in terms]
-    assert (
-        other.fingerprint == built.inputs("dskd").work(built.config.training, "dskd", 0).fingerprint
-    )
+    plain, beside = (b.inputs("kd").work(b.config.training, "kd", 0) for b in (built, mine))
+    assert plain.fingerprint == beside.fingerprint, "what other recipes say is not its content"
+
+
+def _naive_ranking(built: Built, batch, states) -> torch.Tensor:
+    """The mean ranking over the chosen positions with antonyms, from the dictionary's lists."""
+    dictionary, found = load_dictionary(built.dictionary()), []
+    rows = torch.from_numpy(dictionary.rows).double()
+
+    def nearest(lists, m):
+        return sorted(lists.tolist(), key=lambda row: float((rows[row] - m).norm()))[:2]
+
+    for t in batch.chosen.tolist():
+        label, m = int(batch.labels[t]), batch.teacher_states[t].double()
+        synonyms, antonyms = dictionary.synonyms.rows_of(label), dictionary.antonyms.rows_of(label)
+        near = synonyms if len(synonyms) else dictionary.own.rows_of(label)
+        if len(antonyms):
+            pair = nearest(near, m), nearest(antonyms, m)
+            found.append(ranking(states[t], rows, *pair, temperature=0.3, offset=0.3))
+    return sum(found) / len(found)
 
 
 def test_training_lowers_the_loss(built):
