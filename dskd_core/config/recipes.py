@@ -12,7 +12,15 @@ Arm = Text
 """The name of a recipe: a built-in one, or one of ``training.recipes``."""
 BUILT_IN = ("kd", "dskd", "kd_mse", "dskd_own", "dskd_shuffled", "dskd_no_hinge")
 TermName = Literal[
-    "ce", "kl", "state_mse", "state_cosine", "state_head_mse", "positive", "negative", "ranking"
+    "ce",
+    "kl",
+    "state_mse",
+    "state_cosine",
+    "state_head_mse",
+    "bridge",
+    "positive",
+    "negative",
+    "ranking",
 ]
 SENSE_TERMS = ("positive", "negative", "ranking")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -24,7 +32,9 @@ class TermConfig(Settings):
     term: TermName
     """ce: cross-entropy to the next token. kl: T^2 times the divergence from the teacher.
     state_mse, state_cosine, state_head_mse: the final state compared with the teacher's, by MSE, by
-    1 - cosine, or by the MSE of what the head makes of both. positive: MSE to the kappa nearest
+    1 - cosine, or by the MSE of what the head makes of both. bridge: 1 - cosine of the state that
+    leaves the student's last layer before the widest gap between the layers copied and the one that
+    enters the teacher's layer behind the gap. positive: MSE to the kappa nearest
     senses of the next token and of its synonyms. negative: the hinge of the margin on antonyms.
     ranking: synonyms' senses nearer than antonyms', where the next token has antonyms."""
     weight: Weight = 1.0

@@ -117,6 +117,11 @@ class TrainingConfig(Settings):
         return any(term.term == "ranking" for one in self.recipes for term in one.terms)
 
     @property
+    def bridges(self) -> bool:
+        """Whether a recipe needs the teacher's state behind the gap between the layers copied."""
+        return any(term.term == "bridge" for one in self.recipes for term in one.terms)
+
+    @property
     def validated_share(self) -> float:
         """Share of the held-out documents that is for validation: 0 where there is none."""
         return self.validation_share if self.validation_steps else 0.0

@@ -163,7 +163,8 @@ def activations(quantities: Quantities, *, cached: bool) -> StagePlan:
 
     Online only the held-out text is captured, and a sample to calibrate the margin on.
     """
-    d, size = quantities.teacher.hidden_size, quantities.corpus
+    size, bridges = quantities.corpus, quantities.config.training.bridges
+    kept = position_bytes(quantities.teacher.hidden_size, bridges=bridges)
     tokens = _captured_tokens(quantities, cached=cached)
     n_windows = int(tokens * size.n_windows / max(1, size.n_tokens))
     shard = min(SHARD_TOKENS, tokens)
@@ -172,8 +173,8 @@ def activations(quantities: Quantities, *, cached: bool) -> StagePlan:
         tokens,
         n_windows,
         max(1, -(-tokens // SHARD_TOKENS)),
-        stored_bytes=tokens * position_bytes(d),
-        host_bytes=4 * size.n_tokens + 2 * shard * position_bytes(d),
+        stored_bytes=tokens * kept,
+        host_bytes=4 * size.n_tokens + 2 * shard * kept,
         device_bytes=weight_bytes(quantities)
         + _batch_bytes(quantities, BATCH_TOKENS)
         + _vocabulary_bytes(quantities, BATCH_TOKENS, n_buffers=1),

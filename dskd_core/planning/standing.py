@@ -29,7 +29,8 @@ def share_done(store: ArtifactStore, config: PipelineConfig) -> dict[str, float]
         found |= _found(store, "dictionary", config.dictionary, inputs)
     if "activations" in found and "dictionary" in found:
         inputs = _fingerprints(found, "activations", "dictionary")
-        found |= _found(store, "candidates", None, inputs)
+        selected = _found(store, "candidates", None, inputs)
+        found |= _having(selected, "with_synonyms", config.training.ranks)
         trained = _trained(store, config, found)
     return dict.fromkeys(found, 1.0) | {name: share for name, share in trained.items() if share}
 
@@ -53,7 +54,8 @@ def _left(store: ArtifactStore, config: PipelineConfig) -> dict[str, Artifact]:
         inputs = _fingerprints(found, "untrained-student")
         if not config.prompts.sources:
             inputs |= {"text": found["corpus"].fingerprint}
-        found |= _found(store, "activations", config.training, inputs, but=("mode",))
+        captured = _found(store, "activations", config.training, inputs, but=("mode",))
+        found |= _having(captured, "bridge", config.training.bridges)
     return found
 
 
@@ -100,6 +102,11 @@ def _trained(
         "scores": len(judged & (made | {"teacher"})) / (len(wanted) + 1),
         "report": float(whole),
     }
+
+
+def _having(found: dict[str, Artifact], name: str, wanted: bool) -> dict[str, Artifact]:
+    """Return what was found, without that which lacks what a recipe wants."""
+    return {at: one for at, one in found.items() if not wanted or one.record.config.get(name)}
 
 
 def _same_recipe(student: Artifact, config: TrainingConfig, arm: Arm) -> bool:

@@ -58,6 +58,8 @@ def _differences(
     yield from _unequal(
         "training", {key: record.config[key] for key in _OF_TRAINING}, config.training
     )
+    if config.training.bridges and not record.config.get("bridge"):
+        yield "captured without the states that the term bridge of a recipe needs"
     if record.config["mode"] != "cached":
         yield "captured for mode online, so without the windows to train on"
 

@@ -31,7 +31,7 @@ from dskd_core.training.loop.schedule import Schedule, Step
 from dskd_core.training.loop.terms import Row, Taken, check_terms
 from dskd_core.training.loop.validation import Validation
 from dskd_core.training.losses.objective import Batch, Objective
-from dskd_core.training.losses.recipes import Recipe, has_sense_terms, ranks
+from dskd_core.training.losses.recipes import Recipe, bridges, has_sense_terms, ranks
 from dskd_core.training.losses.states import head_metric
 from dskd_core.training.student.shape import copy_tail, load_student, shape_of
 from dskd_core.training.student.tail import Tail
@@ -97,13 +97,14 @@ class Run:
         margin = calibrated_margin(inputs.candidates, config.margin_quantile)
         recipe = Recipe.from_config(config, arm, margin)
         length = int(activations.lengths.max())
+        bridged = shape.bridged - shape.entry if bridges(config, arm) else None
         return cls(
             config=config,
             student=student,
             entry=shape.entry,
             tail=tail,
             optimizer=_optimizer(tail, config),
-            objective=_objective(student, tail, config, recipe, senses.rows, length),
+            objective=_objective(student, tail, config, recipe, senses.rows, length, bridged),
             schedule=Schedule(
                 config, activations, senses.related, senses.sensed, seed, senses.opposed
             ),
@@ -242,7 +243,8 @@ class Run:
         candidates = Candidates.none(self.config.n_candidates)
         if self.candidates and share.n_chosen:
             candidates = self.candidates.select(windows, share.chosen)
-        return make_batch(windows, share, candidates, self.student.device)
+        wanted = self.objective.bridged is not None
+        return make_batch(windows, share, candidates, self.student.device, bridges=wanted)
 
 
 @dataclass(frozen=True)
@@ -296,6 +298,7 @@ def _objective(
     recipe: Recipe,
     senses: Tensor,
     length: int,
+    bridged: int | None,
 ) -> Objective:
     """Put the head, which is the teacher's, in the precision of the products."""
     head = student.output
@@ -307,6 +310,7 @@ def _objective(
         senses,
         CompiledLayers(tail.layers, length) if config.compile_layers else None,
         head_metric(head) if recipe.weight("state_head_mse") else None,
+        bridged,
     )
 
 

@@ -27,7 +27,7 @@ from dskd_core.training.losses.recipes import RANKING, STATE_TERMS, Recipe
 from dskd_core.training.losses.senses import SenseTerms, sense_terms
 from dskd_core.training.losses.states import cosine, head_mse, mse
 from dskd_core.training.losses.targets import TeacherTargets, targets_suffice
-from dskd_core.training.student.tail import Tail, run_tail
+from dskd_core.training.student.tail import Tail, capturing, run_tail
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Batch:
         positives, negatives: [s, kappa] int64, rows of the dictionary, -1 where there are fewer.
         pushed: int64, the positions with negatives, of the s.
         synonyms: [p, kappa] int64, rows that negatives of the pushed are ranked after, if they are.
+        bridge: [n, d], the teacher's state behind the student's gap, if a bridge is built to it.
 
     What depends on labels and weights alone (``real``, ``scored``, ``pushed``) is found on the
     host: a GPU asked which positions those are would be waited for.
@@ -63,6 +64,7 @@ class Batch:
     negatives: Tensor
     pushed: Tensor
     synonyms: Tensor | None = None
+    bridge: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Objective:
         senses: [r, d], rows of the dictionary; none where no position gets L_sem.
         fast: the layers of the tail compiled, if they are to be.
         metric: [d, d], of the head, where a term is measured by it.
+        bridged: the tail's layer whose input a bridge is built to, if any.
         buffers: memory of logits, kept from step to step.
     """
 
@@ -87,6 +90,7 @@ class Objective:
     senses: Tensor
     fast: CompiledLayers | None = None
     metric: Tensor | None = None
+    bridged: int | None = None
     buffers: Buffers = field(default_factory=Buffers)
 
     def loss(
@@ -112,10 +116,7 @@ class Objective:
             done: share of the steps that is done, for the weights that change.
         """
         weights = {name: self.recipe.weight(name, done) for name in (*STATE_TERMS, *SENSE_TERMS)}
-        with run_compiled(self.fast, batch.entering):
-            student_states = run_tail(
-                self.tail, batch.entering, batch.real, self.config.compute_dtype
-            )
+        student_states, bridge = self._run_tail(batch)
         kd = distillation_loss(
             student_states,
             self.head,
@@ -132,8 +133,13 @@ class Objective:
         for name in STATE_TERMS:
             if name != "state_mse" and name not in self.recipe.logged:
                 continue
+            states, taught = student_states, batch.teacher_states
+            if name == "bridge":
+                if bridge is None or batch.bridge is None:
+                    continue
+                states, taught = bridge, batch.bridge
             with torch.set_grad_enabled(bool(weights[name]) and torch.is_grad_enabled()):
-                gap = self._gap(name, student_states, batch.teacher_states)
+                gap = self._gap(name, states, taught)
             terms[name] = (gap * batch.weights).sum() / total_weight
             if weights[name]:
                 loss = loss + weights[name] * terms[name]
@@ -155,6 +161,17 @@ class Objective:
         terms["loss"] = loss
         return loss, {name: value.detach() for name, value in terms.items()}
 
+    def _run_tail(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return the student's final states, [n, d], and those that enter the bridged layer."""
+        run = (self.tail, batch.entering, batch.real, self.config.compute_dtype)
+        with run_compiled(self.fast, batch.entering):
+            if self.bridged is None:
+                return run_tail(*run), None
+            with capturing(self.tail.layers[self.bridged]) as caught:
+                states = run_tail(*run)
+        flat = caught[0].float().flatten(0, 1)
+        return states, flat if batch.real is None else flat.index_select(0, batch.real)
+
     @property
     def _distillation(self) -> Distillation:
         return Distillation(
@@ -167,7 +184,7 @@ class Objective:
 
     def _gap(self, name: str, student_states: Tensor, teacher_states: Tensor) -> Tensor:
         """Return a term of the teacher's state at each position, [n]."""
-        if name == "state_cosine":
+        if name in ("state_cosine", "bridge"):
             return cosine(student_states, teacher_states)
         if name == "state_head_mse" and self.metric is not None:
             return head_mse(student_states, teacher_states, self.metric)

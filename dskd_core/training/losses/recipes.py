@@ -5,6 +5,8 @@
     state_mse       ||n_t - m_t||^2 / d
     state_cosine    1 - cos(n_t, m_t)
     state_head_mse  ||W (n_t - m_t)||^2 / V
+    bridge          1 - cos(b_t, B_t), of the state that leaves the student's last layer before the
+                    gap between its layers and the one that enters the teacher's layer behind it
     positive        mean_{p in P} MSE(n_t, p)
     negative        mean_{a in A} max(0, gamma - MSE(n_t, a))
     ranking         tau softplus((s - a + offset) / tau), see ranking.py
@@ -23,7 +25,7 @@ from dskd_core.errors import ConfigError
 
 RANKING = 0.3
 """tau and offset of ranking where a recipe says nothing."""
-STATE_TERMS = ("state_mse", "state_cosine", "state_head_mse")
+STATE_TERMS = ("state_mse", "state_cosine", "state_head_mse", "bridge")
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,12 @@ def ranks(config: TrainingConfig, arm: Arm) -> bool:
     """Say whether an arm ranks synonyms before antonyms."""
     custom = find_recipe(config, arm)
     return custom is not None and any(term.term == "ranking" for term in custom.terms)
+
+
+def bridges(config: TrainingConfig, arm: Arm) -> bool:
+    """Say whether an arm builds a bridge over the gap between the student's layers."""
+    custom = find_recipe(config, arm)
+    return custom is not None and any(term.term == "bridge" for term in custom.terms)
 
 
 def recipe_settings(config: TrainingConfig, arm: Arm) -> dict[str, Any]:

@@ -119,6 +119,24 @@ class Shape:
         return tuple(n for n in range(self.entry, self.n_layers) if n not in self.frozen)
 
     @property
+    def bridged(self) -> int:
+        """The student's first layer behind the widest gap, whose input a bridge is built to.
+
+        Raises:
+            ConfigError: if there is no gap, or nothing before it trains.
+        """
+        cut = cut_of(self.layers)
+        if cut is None or not any(number <= cut for number in self.trained):
+            why = "skip none in between" if cut is None else "train only behind their widest gap"
+            raise ConfigError(
+                f"A recipe has the term bridge, but the student's layers {list(self.layers)} "
+                f"{why}; "
+                "set student.layers first_last and student.trainable_layers beside_cut, or leave "
+                "the term out."
+            )
+        return cut + 1
+
+    @property
     def shared(self) -> int:
         """Length of the longest prefix that is the teacher's own and does not train."""
         own = [number == layer for number, layer in enumerate(self.layers[: self.entry])]

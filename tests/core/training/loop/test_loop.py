@@ -28,6 +28,7 @@ from dskd_core.training.losses.recipes import Recipe
 from dskd_core.training.student.shape import load_student, shape_of
 from tests.miniature import Built, make
 from tests.reference import objective_terms, ranking, state_term
+from tests.waits import counted_waits
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +154,39 @@ def test_a_recipe_of_the_user_s_is_its_terms_times_their_weights(built):
     assert [term["term"] for term in work.config["recipe"]] == [term["term"] for term in terms]
     plain, beside = (b.inputs("kd").work(b.config.training, "kd", 0) for b in (built, mine))
     assert plain.fingerprint == beside.fingerprint, "what other recipes say is not its content"
+
+
+@pytest.mark.parametrize("mode", ["cached", "online"])
+def test_a_bridge_teaches_the_layer_before_the_gap_what_the_one_behind_it_is_fed(built, mode):
+    terms = [{"term": "bridge", "weight": 2.0}]
+    changes = {"recipes": [{"name": "mine", "terms": terms}], "mode": mode}
+    training = TrainingConfig.model_validate(built.config.training.model_dump() | changes)
+    shape = {"layers": "first_last", "trainable_layers": "beside_cut"}
+    student = built.config.student.model_copy(update=shape)
+    mine = Built(built.config.model_copy(update={"training": training, "student": student}))
+    run = Run.prepare(mine.store, training, mine.config.teacher, mine.inputs("mine"), "mine", 0)
+    step = run.schedule.step(0)
+    loss, found = run.objective.loss(run.batch(step), total_weight=step.total_weight, n_chosen=0)
+    models = load_teacher(mine.teacher(), mine.config.teacher).model, run.student.model
+    windows, gaps = load_windows(mine.corpus()), []
+    for number in step.windows:
+        ids = torch.from_numpy(windows.window(number).astype(np.int64))[None]
+        with torch.no_grad():
+            taught, own = (m(ids, output_hidden_states=True).hidden_states for m in models)
+        n, m = own[1][0].double(), taught[2][0].double()  # layers 0, 2 and 3 of four are copied
+        labels = run.activations.labels(number)
+        gaps += [
+            1 - (n[t] @ m[t]) / (n[t].norm() * m[t].norm()) for t in np.flatnonzero(labels >= 0)
+        ]
+    assert found["bridge"].item() == pytest.approx(float(sum(gaps) / len(gaps)), rel=1e-5)
+    assert loss.item() == pytest.approx(2.0 * found["bridge"].item(), rel=1e-6)
+    loss.backward()
+    moved = {name.split(".")[0] for name, p in run.tail.trained().items() if p.grad.abs().sum() > 0}
+    assert moved == {"0"}
+    run.step(0)
+    with counted_waits() as waits:
+        assert run.step(1)["bridge"] > 0.0
+    assert +waits == {"tolist": 1}
 
 
 def _naive_ranking(built: Built, batch, states) -> torch.Tensor:

@@ -313,6 +313,16 @@ def test_trainable_layers_that_are_not_there_are_refused(config, told):
         Shape.from_config(StudentConfig(**config), 6)
 
 
+def test_a_bridge_leads_to_the_layer_behind_the_widest_gap_if_one_before_it_trains():
+    assert Shape((0, 1, 2, 10, 11), entry=2).bridged == 3
+    for shape, told in (
+        (Shape((0, 1, 2), entry=1), "skip none in between"),
+        (Shape((0, 1, 10, 11), entry=2), "train only behind their widest gap"),
+    ):
+        with pytest.raises(ConfigError, match=rf"{told}; set student\.layers first_last"):
+            _ = shape.bridged
+
+
 def test_a_norm_without_weights_does_not_train():
     teacher = _teacher("llama")
     teacher.model.model.norm = torch.nn.Identity()
