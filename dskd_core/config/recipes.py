@@ -95,6 +95,10 @@ class RecipeConfig(Settings):
     terms: Annotated[tuple[TermConfig, ...], Field(max_length=16)]
     """What is added up, each term once; the terms that are not listed are not minimised."""
 
+    relations: Literal["dictionary", "own", "shuffled"] = "dictionary"
+    """Whose relations sense terms are made with: the dictionary's, none (own senses alone), or, as
+    a control, those of another token."""
+
     @field_validator("name")
     @classmethod
     def _is_a_name(cls, name: str) -> str:

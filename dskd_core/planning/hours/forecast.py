@@ -270,7 +270,8 @@ def _activations(plan: Plan, rates: _Rates) -> float:
 
 
 def _candidates(plan: Plan, rates: _Rates) -> float:
-    n = len({"dictionary", *(relations_of(arm) for arm in plan.quantities.config.evaluation.arms)})
+    config = plan.quantities.config
+    n = len({"dictionary", *(relations_of(config.training, arm) for arm in config.evaluation.arms)})
     positions = _planned(plan, "candidates").n_tokens
     return n * (rates.core(positions / CANDIDATES_A_SECOND) + _tasks(1, rates))
 

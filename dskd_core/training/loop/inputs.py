@@ -107,7 +107,7 @@ class Inputs:
         if self.teacher is None or self.text is None:
             n_parts = len(self.activations.record.report["parts"])
             return StoredCandidates(self.candidates, n_parts, with_synonyms=ranks(config, arm))
-        related = controlled(dictionary, relations_of(arm))
+        related = controlled(dictionary, relations_of(config, arm))
         return LiveCandidates(
             related, senses, config.n_candidates, with_synonyms=ranks(config, arm)
         )

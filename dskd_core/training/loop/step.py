@@ -276,7 +276,7 @@ class _Senses:
             inputs.candidate_reader(config, dictionary, rows, arm),
             dictionary.has_relations(),
             dictionary.has_senses(),
-            np.diff(controlled(dictionary, relations_of(arm)).antonyms.offsets) > 0
+            np.diff(controlled(dictionary, relations_of(config, arm)).antonyms.offsets) > 0
             if ranks(config, arm)
             else None,
         )

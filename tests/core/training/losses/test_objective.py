@@ -2,6 +2,7 @@ import pytest
 
 from dskd_core.config import TrainingConfig
 from dskd_core.errors import ConfigError
+from dskd_core.training.candidates.controls import relations_of
 from dskd_core.training.losses.recipes import Recipe, has_sense_terms, recipe_settings
 
 MINE = [
@@ -59,6 +60,16 @@ def test_weights_fall_to_zero_or_count_in_the_first_steps_only():
     assert [mine.weight("state_cosine", s) for s in shares] == [0.5, 0.4, 0.3, 0.25, 0.0, 0.0]
     assert [mine.weight("negative", s) for s in shares] == [2.0, 2.0, 0.0, 0.0, 0.0, 0.0]
     assert {mine.weight("kl", s) for s in shares} == {1.0}
+
+
+def test_a_recipe_takes_the_relations_it_names_as_controls_do():
+    terms = [{"term": "ranking"}]
+    mine = [{"name": "mine", "terms": terms}]
+    other = [{"name": "other", "terms": terms, "relations": "shuffled"}]
+    config = TrainingConfig(recipes=[*mine, *other])
+    arms = ("kd", "dskd", "dskd_own", "dskd_shuffled", "mine", "other")
+    found = [relations_of(config, arm) for arm in arms]
+    assert found == ["dictionary", "dictionary", "own", "shuffled", "dictionary", "shuffled"]
 
 
 def test_an_arm_that_is_no_recipe_is_refused():
