@@ -31,7 +31,8 @@ from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.loop.ranks import Ranks
 from dskd_core.training.loop.schedule import Schedule
 from dskd_core.training.loop.step import Run
-from dskd_core.training.losses.objective import LossWeights, Objective
+from dskd_core.training.losses.objective import Objective
+from dskd_core.training.losses.recipes import Recipe
 from dskd_core.training.losses.targets import TeacherTargets
 from dskd_core.training.student.tail import Tail
 
@@ -108,7 +109,7 @@ def prepared(store: SlowStore, n_steps: int) -> Run:
         tail=tail,
         optimizer=torch.optim.AdamW(tail.layers.parameters(), lr=1e-5, fused=True),
         objective=Watched(
-            config, LossWeights.from_config(config, "kd", 0.0), tail, student.output, torch.empty(0)
+            config, Recipe.from_config(config, "kd", 0.0), tail, student.output, torch.empty(0)
         ),
         schedule=Schedule(config, store, None, None, seed=0),
         activations=store,

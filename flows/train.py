@@ -84,7 +84,7 @@ def train_students(config: PipelineConfig, uris: StageUris) -> StageUris:
         "student",
         training.student,
         {
-            f"student {name}": (config, inputs[training.relations_of(arm)], arm, seed)
+            f"student {name}": (config, inputs[training.relations_of(config, arm)], arm, seed)
             for name, (arm, seed) in _students(config).items()
         },
     )
@@ -122,7 +122,8 @@ def _captured(config: PipelineConfig, uris: StageUris) -> tuple[StageUris, dict[
 
 def _candidates(config: PipelineConfig, uris: StageUris) -> dict[str, str]:
     """Find the candidates for the relations of every arm, and of the dictionary itself."""
-    kinds = dict.fromkeys(["dictionary", *map(training.relations_of, config.evaluation.arms)])
+    arms = (training.relations_of(config, arm) for arm in config.evaluation.arms)
+    kinds = dict.fromkeys(["dictionary", *arms])
     tell(Planned("candidates", len(kinds)))
     needed = uris.needed("activations", "dictionary").values()
     return {kind: training.candidates.submit(config, *needed, kind).result() for kind in kinds}

@@ -36,11 +36,11 @@ class InputUris:
         return Inputs(**{name: opened(uri) for name, uri in vars(self).items() if uri})
 
 
-def relations_of(arm: Arm) -> str:
+def relations_of(config: PipelineConfig, arm: Arm) -> str:
     """Return whose relations an arm is trained with: dictionary, own or shuffled."""
     from dskd_core.training.candidates.controls import relations_of
 
-    return relations_of(arm)
+    return relations_of(config.training, arm)
 
 
 @cpu_task(name="untrained-student", task_run_name="untrained student")

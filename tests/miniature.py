@@ -238,7 +238,7 @@ class Built:
             self.untrained(),
             self.activations(),
             dictionary,
-            self.candidates(relations_of(arm)),
+            self.candidates(relations_of(self.config.training, arm)),
             teacher=self.teacher() if online else None,
             text=self.corpus() if online else None,
         )

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from dskd_core.decoder.head import Head, as_head
 from dskd_core.training.losses.kernels import Divergence
-from dskd_core.training.losses.objective import LossWeights
+from dskd_core.training.losses.recipes import Recipe
 
 
 def objective_terms(
@@ -16,7 +16,7 @@ def objective_terms(
     head: Tensor | Head,
     labels: Tensor,
     *,
-    weights: LossWeights,
+    weights: Recipe,
     divergence: Divergence = "forward_kl",
     position_weights: Tensor | None = None,
     rows: Tensor | None = None,
@@ -60,13 +60,59 @@ def objective_terms(
         student[list(chosen)], rows, positives, negatives, margin=weights.margin
     )
     terms["loss"] = (
-        terms["ce"]
-        + weights.kl * weights.temperature**2 * terms["kl"]
-        + weights.positive * terms["positive"]
-        + weights.negative * terms["negative"]
-        + weights.state * terms["state_mse"]
+        weights.weight("ce") * terms["ce"]
+        + weights.weight("kl") * weights.temperature**2 * terms["kl"]
+        + weights.weight("positive") * terms["positive"]
+        + weights.weight("negative") * terms["negative"]
+        + weights.weight("state_mse") * terms["state_mse"]
     )
     return terms
+
+
+def state_term(name: str, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
+    """Return a term of the teacher's state at one position, from full logits where it is of them.
+
+    Args:
+        name: of the term.
+        student: [d], n_t.
+        teacher: [d], m_t.
+        head: of both.
+    """
+    if name == "state_cosine":
+        return 1 - (student @ teacher) / (student.square().sum() * teacher.square().sum()).sqrt()
+    if name == "state_head_mse":
+        return (head.logits(student[None]) - head.logits(teacher[None])).square().mean()
+    return (student - teacher).square().mean()
+
+
+def ranking(
+    state: Tensor,
+    rows: Tensor,
+    synonyms: Sequence[int],
+    antonyms: Sequence[int],
+    *,
+    temperature: float,
+    offset: float,
+) -> Tensor:
+    """Return tau softplus((s - a + offset) / tau) at one position; 0 where either has no rows.
+
+    Args:
+        state: [d], n_t.
+        rows: [r, d], the senses of the dictionary.
+        synonyms: its rows; below 0 is none.
+        antonyms: likewise.
+        temperature: tau.
+        offset: by how much antonyms shall be farther.
+    """
+    minima = []
+    for indices in (synonyms, antonyms):
+        nearness = [
+            (-(state - rows[i]).square().mean() / temperature).exp() for i in indices if i >= 0
+        ]
+        if not nearness:
+            return 0.0 * state.sum()
+        minima.append(-temperature * sum(nearness).log())
+    return temperature * (1 + ((minima[0] - minima[1] + offset) / temperature).exp()).log()
 
 
 def sense_terms(

@@ -23,14 +23,16 @@ from dskd_core.config.evaluation import BenchmarkConfig, EvaluationConfig, Tagge
 from dskd_core.config.lexicon import LexiconConfig, SourceConfig
 from dskd_core.config.pipeline import PipelineConfig, load_config, parse_config
 from dskd_core.config.prompts import PromptsConfig, PromptSourceConfig
+from dskd_core.config.recipes import BUILT_IN, Arm, RecipeConfig, TermConfig
 from dskd_core.config.relations import RelationsConfig
 from dskd_core.config.senses import SensesConfig
 from dskd_core.config.student import StudentConfig
 from dskd_core.config.teacher import TeacherConfig
-from dskd_core.config.training import Arm, TrainingConfig
+from dskd_core.config.training import TrainingConfig
 from dskd_core.config.words import WordsConfig
 
 __all__ = [
+    "BUILT_IN",
     "Arm",
     "BenchmarkConfig",
     "CorpusConfig",
@@ -41,12 +43,14 @@ __all__ = [
     "PipelineConfig",
     "PromptSourceConfig",
     "PromptsConfig",
+    "RecipeConfig",
     "RelationsConfig",
     "SensesConfig",
     "SourceConfig",
     "StudentConfig",
     "TaggedSourceConfig",
     "TeacherConfig",
+    "TermConfig",
     "TrainingConfig",
     "WordsConfig",
     "load_config",

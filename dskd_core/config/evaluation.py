@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from dskd_core.config.recipes import Arm
 from dskd_core.config.settings import (
     AnswerTokens,
     BatchTokens,
@@ -16,7 +17,6 @@ from dskd_core.config.settings import (
     Text,
     Uri,
 )
-from dskd_core.config.training import Arm
 
 
 class TaggedSourceConfig(Settings):
@@ -68,10 +68,11 @@ class BenchmarkConfig(Settings):
 class EvaluationConfig(Settings):
     """How students are compared."""
 
-    arms: Annotated[tuple[Arm, ...], Field(max_length=6)] = ("kd", "dskd", "kd_mse")
-    """kd: both sense weights 0. dskd: the training settings as they are. Controls: kd_mse, KD plus
-    plain MSE to the teacher's state; dskd_own, the next token's own senses only;
-    dskd_shuffled, every token given another's relations; dskd_no_hinge, no push from antonyms."""
+    arms: Annotated[tuple[Arm, ...], Field(max_length=16)] = ("kd", "dskd", "kd_mse")
+    """Recipes to compare: built-in ones or names of training.recipes. kd: both sense weights 0.
+    dskd: the training settings as they are. Controls: kd_mse, KD plus plain
+    MSE to the teacher's state; dskd_own, the next token's own senses only; dskd_shuffled, every
+    token given another's relations; dskd_no_hinge, no push from antonyms."""
     seeds: Annotated[tuple[Seed, ...], Field(max_length=1000)] = (0, 1, 2)
     """Every arm is trained once with each; at most 1,000."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95

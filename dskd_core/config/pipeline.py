@@ -12,6 +12,7 @@ from dskd_core.config.embeddings import EmbeddingsConfig
 from dskd_core.config.evaluation import EvaluationConfig
 from dskd_core.config.lexicon import LexiconConfig
 from dskd_core.config.prompts import PromptsConfig
+from dskd_core.config.recipes import BUILT_IN
 from dskd_core.config.relations import RelationsConfig
 from dskd_core.config.senses import SensesConfig
 from dskd_core.config.settings import Settings, Uri
@@ -57,6 +58,13 @@ class PipelineConfig(Settings):
             raise ValueError(
                 f"student.n_trainable_layers {self.student.n_trainable_layers} exceeds "
                 f"student.n_layers {n_layers}; lower the first"
+            )
+        recipes = [recipe.name for recipe in self.training.recipes]
+        if unknown := [a for a in self.evaluation.arms if a not in (*BUILT_IN, *recipes)]:
+            known = ", ".join((*BUILT_IN, *recipes))
+            raise ValueError(
+                f"evaluation.arms names {shown(unknown)}, which are no recipes; choose among "
+                f"{known}, or add to training.recipes"
             )
         if self.corpus.heldout_share == 0.0 and self.evaluation.seeds:
             raise ValueError(

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from dskd_core.config.recipes import RecipeConfig
 from dskd_core.config.settings import (
     DiskBytes,
     Name,
@@ -14,8 +15,6 @@ from dskd_core.config.settings import (
     TokenLimit,
     Weight,
 )
-
-Arm = Literal["kd", "dskd", "kd_mse", "dskd_own", "dskd_shuffled", "dskd_no_hinge"]
 
 
 class TrainingConfig(Settings):
@@ -45,6 +44,8 @@ class TrainingConfig(Settings):
     """alpha: weight of T^2 KL(teacher || student)."""
     temperature: Annotated[float, Field(ge=0.01, le=1000.0)] = 2.0
     """T: temperature of the KL. Below 0.01 float32 overflows, above 1,000 all is uniform."""
+    recipes: Annotated[tuple[RecipeConfig, ...], Field(max_length=16)] = ()
+    """Objectives of your own, as lists of terms; evaluation.arms takes their names."""
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 1.5e-4
     """Peak learning rate of AdamW, by which every weight may move in one step."""
     weight_decay: Weight = 1e-3
@@ -116,6 +117,16 @@ class TrainingConfig(Settings):
     """Order of the windows and choice of the positions."""
 
     @property
+    def ranks(self) -> bool:
+        """Whether a recipe ranks synonyms before antonyms, and so needs both by themselves."""
+        return any(term.term == "ranking" for one in self.recipes for term in one.terms)
+
+    @property
+    def bridges(self) -> bool:
+        """Whether a recipe needs the teacher's state behind the gap between the layers copied."""
+        return any(term.term == "bridge" for one in self.recipes for term in one.terms)
+
+    @property
     def validated_share(self) -> float:
         """Share of the held-out documents that is for validation: 0 where there is none."""
         return self.validation_share if self.validation_steps else 0.0
@@ -128,6 +139,13 @@ class TrainingConfig(Settings):
                 f"than a step has windows (batch_windows {self.batch_windows}); lower them, or "
                 "raise batch_windows"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _recipes_have_names_of_their_own(self) -> Self:
+        names = [recipe.name for recipe in self.recipes]
+        if len(set(names)) < len(names):
+            raise ValueError(f"recipes {names} name one twice; give each a name of its own")
         return self
 
     @model_validator(mode="after")

@@ -208,7 +208,9 @@ def _is_cached(quantities: Quantities) -> bool:
     """
     config = quantities.config.training
     n_positions = quantities.n_training_positions + quantities.n_heldout_positions
-    needed = n_positions * position_bytes(quantities.teacher.hidden_size)
+    needed = n_positions * position_bytes(
+        quantities.teacher.hidden_size, bridges=quantities.config.training.bridges
+    )
     fits = needed <= config.max_activation_bytes
     if config.mode == "cached" and not fits:
         raise CapacityError(

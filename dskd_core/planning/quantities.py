@@ -63,12 +63,18 @@ class Quantities:
     @property
     def trained_layers(self) -> tuple[int, ...]:
         """Layers of the teacher whose copies train."""
+        return tuple(self.shape.layers[number] for number in self.shape.trained)
+
+    @property
+    def tail_layers(self) -> tuple[int, ...]:
+        """Layers of the teacher whose copies run in training: from the first trainable one on."""
         return self.shape.layers[self.shape.entry :]
 
     @property
     def n_trained_parameters(self) -> int:
-        """Weights of a student that train."""
-        return self.teacher.layer_parameters(self.trained_layers)
+        """Weights of a student that train; of a final norm, its scale, d."""
+        norm = self.teacher.hidden_size if self.shape.trains_norm else 0
+        return self.teacher.layer_parameters(self.trained_layers) + norm
 
     @property
     def n_student_parameters(self) -> int:
@@ -165,9 +171,12 @@ def stored_embedding_rows(census: Census, config: EmbeddingsConfig, n_shards: in
     return census.rows(min(config.safety, n_shards) * config.max_occurrences)
 
 
-def candidate_position_bytes(n_candidates: int) -> int:
-    """Return the bytes of one position's nearest rows: kappa positives and kappa negatives."""
-    return 2 * 4 * n_candidates
+def candidate_position_bytes(n_candidates: int, *, ranks: bool = False) -> int:
+    """Return the bytes of one position's nearest rows: kappa positives and kappa negatives.
+
+    Where a recipe ranks, kappa synonyms stand beside them.
+    """
+    return (3 if ranks else 2) * 4 * n_candidates
 
 
 def forward_flops(
@@ -207,10 +216,12 @@ def online_flops(quantities: Quantities, n_tokens: int) -> float:
 def student_flops(quantities: Quantities) -> float:
     """Return the FLOPs of all epochs of one student from h and the teacher's targets.
 
-    Trainable layers cost three forwards; the frozen head two passes: logits, and W^T p.
+    Trainable layers cost three forwards, frozen ones between them two; the frozen head two passes:
+    logits, and W^T p.
     """
     trained = forward_flops(quantities, quantities.trained_layers)
-    per_token = 3 * trained + 2 * quantities.teacher.head_flops
+    tail = forward_flops(quantities, quantities.tail_layers)
+    per_token = 2 * tail + trained + 2 * quantities.teacher.head_flops
     return quantities.config.training.n_epochs * quantities.n_training_positions * per_token
 
 

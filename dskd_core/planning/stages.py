@@ -163,7 +163,8 @@ def activations(quantities: Quantities, *, cached: bool) -> StagePlan:
 
     Online only the held-out text is captured, and a sample to calibrate the margin on.
     """
-    d, size = quantities.teacher.hidden_size, quantities.corpus
+    size, bridges = quantities.corpus, quantities.config.training.bridges
+    kept = position_bytes(quantities.teacher.hidden_size, bridges=bridges)
     tokens = _captured_tokens(quantities, cached=cached)
     n_windows = int(tokens * size.n_windows / max(1, size.n_tokens))
     shard = min(SHARD_TOKENS, tokens)
@@ -172,8 +173,8 @@ def activations(quantities: Quantities, *, cached: bool) -> StagePlan:
         tokens,
         n_windows,
         max(1, -(-tokens // SHARD_TOKENS)),
-        stored_bytes=tokens * position_bytes(d),
-        host_bytes=4 * size.n_tokens + 2 * shard * position_bytes(d),
+        stored_bytes=tokens * kept,
+        host_bytes=4 * size.n_tokens + 2 * shard * kept,
         device_bytes=weight_bytes(quantities)
         + _batch_bytes(quantities, BATCH_TOKENS)
         + _vocabulary_bytes(quantities, BATCH_TOKENS, n_buffers=1),
@@ -195,7 +196,10 @@ def candidates(quantities: Quantities, *, cached: bool) -> StagePlan:
     return StagePlan(
         "candidates",
         tokens,
-        stored_bytes=tokens * candidate_position_bytes(quantities.config.training.n_candidates),
+        stored_bytes=tokens
+        * candidate_position_bytes(
+            quantities.config.training.n_candidates, ranks=quantities.config.training.ranks
+        ),
         host_bytes=rows + (1 << 30),
         device_bytes=rows,
         note="row ids in the dictionary",
@@ -230,7 +234,8 @@ def students(quantities: Quantities, *, cached: bool) -> StagePlan:
     batch = training.batch_windows * quantities.config.corpus.window_tokens
     micro = -(-batch // (training.n_accumulated * training.n_ranks))
     rows = dictionary_rows(quantities) * quantities.teacher.hidden_size * 2
-    optimizer = trained * (4 + 4 + 8)  # weights, gradients and two moments, float32
+    tail = quantities.teacher.layer_parameters(quantities.tail_layers)
+    optimizer = trained * (4 + 8) + tail * 4  # gradients, two moments and weights, float32
     models = student_bytes + (0 if cached else weight_bytes(quantities))
     fixed = models + optimizer + quantities.teacher.head_parameters * 2 + rows
     return StagePlan(
@@ -273,7 +278,7 @@ def _batch_bytes(quantities: Quantities, n_tokens: int) -> int:
 def _training_bytes(quantities: Quantities, n_tokens: int) -> int:
     """Return what a step keeps for its backward pass."""
     kept = (
-        len(quantities.trained_layers)
+        len(quantities.tail_layers)
         * (4 * quantities.teacher.intermediate_size + 12 * quantities.teacher.hidden_size)
         * 2
     )

@@ -8,11 +8,11 @@ that was changed in place is taken for the old one: an estimate may be wrong by 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dskd_core.config import PipelineConfig
+from dskd_core.config import Arm, PipelineConfig, StudentConfig, TrainingConfig
 from dskd_core.config.settings import Settings
 from dskd_core.planning.findings import teacher_that_stands
 from dskd_core.store.artifacts import Artifact, ArtifactStore
-from dskd_core.training.loop.inputs import has_sense_terms
+from dskd_core.training.losses.recipes import has_sense_terms, recipe_settings
 
 
 def share_done(store: ArtifactStore, config: PipelineConfig) -> dict[str, float]:
@@ -29,7 +29,8 @@ def share_done(store: ArtifactStore, config: PipelineConfig) -> dict[str, float]
         found |= _found(store, "dictionary", config.dictionary, inputs)
     if "activations" in found and "dictionary" in found:
         inputs = _fingerprints(found, "activations", "dictionary")
-        found |= _found(store, "candidates", None, inputs)
+        selected = _found(store, "candidates", None, inputs)
+        found |= _having(selected, "with_synonyms", config.training.ranks)
         trained = _trained(store, config, found)
     return dict.fromkeys(found, 1.0) | {name: share for name, share in trained.items() if share}
 
@@ -40,7 +41,8 @@ def _left(store: ArtifactStore, config: PipelineConfig) -> dict[str, Artifact]:
         return {}
     found, made_by = {"teacher": teacher}, {"teacher": teacher.fingerprint}
     found |= _found(store, "corpus", config.corpus, {})
-    found |= _found(store, "untrained-student", config.student, made_by)
+    usual = StudentConfig().model_dump(mode="json")
+    found |= _found(store, "untrained-student", config.student, made_by, usual=usual)
     if "corpus" not in found:
         return found
     found |= _found(
@@ -52,7 +54,8 @@ def _left(store: ArtifactStore, config: PipelineConfig) -> dict[str, Artifact]:
         inputs = _fingerprints(found, "untrained-student")
         if not config.prompts.sources:
             inputs |= {"text": found["corpus"].fingerprint}
-        found |= _found(store, "activations", config.training, inputs, but=("mode",))
+        captured = _found(store, "activations", config.training, inputs, but=("mode",))
+        found |= _having(captured, "bridge", config.training.bridges)
     return found
 
 
@@ -82,7 +85,12 @@ def _trained(
     for student in _alike(store, "student", config.training, activations):
         arm, seed = student.record.config["arm"], student.record.config["seed"]
         dictionary = found["dictionary"].fingerprint
-        if not has_sense_terms(arm) or student.record.inputs.get("dictionary") == dictionary:
+        if arm not in evaluation.arms or not _same_recipe(student, config.training, arm):
+            continue
+        if (
+            not has_sense_terms(config.training, arm)
+            or student.record.inputs.get("dictionary") == dictionary
+        ):
             theirs[arm, seed] = student.fingerprint
     made = {theirs[each] for each in wanted if each in theirs}
     scores = _alike(store, "scores", None, activations)
@@ -96,6 +104,15 @@ def _trained(
     }
 
 
+def _having(found: dict[str, Artifact], name: str, wanted: bool) -> dict[str, Artifact]:
+    """Return what was found, without that which lacks what a recipe wants."""
+    return {at: one for at, one in found.items() if not wanted or one.record.config.get(name)}
+
+
+def _same_recipe(student: Artifact, config: TrainingConfig, arm: Arm) -> bool:
+    return student.record.config.get("recipe") == recipe_settings(config, arm).get("recipe")
+
+
 def _found(
     store: ArtifactStore,
     stage: str,
@@ -103,9 +120,10 @@ def _found(
     inputs: Mapping[str, str],
     *,
     but: tuple[str, ...] = (),
+    usual: Mapping[str, Any] | None = None,
 ) -> dict[str, Artifact]:
     """Return the newest artifact that stands for a stage under its name; nothing if none does."""
-    alike = list(_alike(store, stage, settings, inputs, but))
+    alike = list(_alike(store, stage, settings, inputs, but, usual))
     return {stage: alike[-1]} if alike else {}
 
 
@@ -115,14 +133,19 @@ def _alike(
     settings: Settings | None,
     inputs: Mapping[str, str],
     but: Iterable[str] = (),
+    usual: Mapping[str, Any] | None = None,
 ) -> list[Artifact]:
-    """Return the artifacts of some inputs that name no other value of a setting."""
+    """Return the artifacts of some inputs that name no other value of a setting.
+
+    What a record does not name has its ``usual`` value, or any where that is not told.
+    """
     wanted: dict[str, Any] = settings.model_dump(mode="json") if settings else {}
     wanted = {name: value for name, value in wanted.items() if name not in {"seed", *but}}
 
     def stands(artifact: Artifact) -> bool:
         record = artifact.record
-        same = all(wanted.get(name, value) == value for name, value in record.config.items())
+        made_with = {**(usual or {}), **record.config}
+        same = all(wanted.get(name, value) == value for name, value in made_with.items())
         return same and all(record.inputs.get(name) == made for name, made in inputs.items())
 
     return [artifact for artifact in store.of_stage(stage) if stands(artifact)]

@@ -24,8 +24,32 @@ from dskd_core.errors import ConfigError
             {"student": {"n_layers": 2, "n_trainable_layers": 4}},
             r"n_trainable_layers 4 exceeds student\.n_layers 2; lower",
         ),
+        (
+            {"student": {"trainable_layers": [3, 1]}},
+            r"trainable_layers '?\[3, 1\]'? must name at least one layer, each once, ascending",
+        ),
+        ({"student": {"trainable_layers": "first"}}, r"trainable_layers.*'first'"),
         ({"corpus": {"heldout_share": 0}}, r"heldout_share 0\.0 leaves no text.*set it above 0"),
         ({"evaluation": {"arms": ["dskd"]}}, r"lack 'kd'.*add it"),
+        ({"evaluation": {"arms": ["kd", "mine"]}}, r"arms names .*mine.*add to training\.recipes"),
+        *(
+            ({"training": {"recipes": recipes}}, told)
+            for recipes, told in [
+                ([{"name": "kd", "terms": [{"term": "ce"}]}], r"name 'kd' is taken"),
+                ([{"name": "mine", "terms": []}], r"at least one term with a weight"),
+                ([{"name": "mine", "terms": [{"term": "ce"}] * 2}], r"each once"),
+                ([{"name": "mine", "terms": [{"term": "ce"}]}] * 2, r"\['mine', 'mine'\] name one"),
+                ([{"name": "mine", "terms": [{"term": "x"}]}], r"terms\.0\.term='x'"),
+                (
+                    [{"name": "mine", "terms": [{"term": "ce", "temperature": 1}]}],
+                    r"temperature 1\.0 is given for the term 'ce', and only kl and ranking can",
+                ),
+                (
+                    [{"name": "mine", "terms": [{"term": "kl", "schedule": "first"}]}],
+                    r"schedule 'first' is given for the term 'kl'.*set it to constant",
+                ),
+            ]
+        ),
         ({"evaluation": {"arms": ["kd", "kd"]}}, r"name one twice; name each once"),
         ({"lexicon": {"sources": []}}, r"sources is empty; name at least one"),
         ("text", r"config='text'"),

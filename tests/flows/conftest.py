@@ -138,7 +138,7 @@ def _training(core: Core) -> Functions:
                 "untrained-student", store, teacher
             ),
         },
-        "training.candidates.controls": {"relations_of": lambda arm: "dictionary"},
+        "training.candidates.controls": {"relations_of": lambda config, arm: "dictionary"},
         "training.candidates.margin": {"margin_sentence": lambda candidates, t: "a margin"},
         "training.candidates.store": {
             "check_same_teacher": lambda store, untrained, dictionary: None,

@@ -27,8 +27,16 @@ def sort_arms(models: Iterable[ArmSeed]) -> list[str]:
     >>> sort_arms([("dskd", 0), ("kd", 0), ("kd", 1)])
     ['kd', 'dskd']
     """
-    present = {arm for arm, _ in models}
-    return [arm for arm in ARMS if arm in present]
+    return sorted({arm for arm, _ in models}, key=arm_order)
+
+
+def arm_order(arm: str) -> tuple[int, str]:
+    """Return where an arm stands in tables: the built-in ones first, then others by name.
+
+    >>> sorted(["mine", "dskd", "a", "teacher"], key=arm_order)
+    ['teacher', 'dskd', 'a', 'mine']
+    """
+    return (ARMS.index(arm), "") if arm in ARMS else (len(ARMS), arm)
 
 
 def sort_seeds(models: Iterable[ArmSeed], arm: str) -> list[int]:

@@ -47,7 +47,14 @@ from dskd_core.training.activations.capture import WindowActivations
 from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.loop.batch import padded_entering
 from dskd_core.training.loop.inputs import Inputs
-from dskd_core.training.student.shape import MODEL, load_student, read_layers, shape_of
+from dskd_core.training.student.shape import (
+    MODEL,
+    Shape,
+    copy_tail,
+    load_student,
+    read_layers,
+    shape_of,
+)
 from dskd_core.training.student.tail import Tail, run_tail
 
 TABLE = "windows.parquet"
@@ -99,7 +106,7 @@ def score_student(
             )
         untrained, tail = load_student(inputs.untrained, teacher_config), None
         if student is not None:
-            tail = student_tail(untrained, shape_of(inputs.untrained).entry, student)
+            tail = student_tail(untrained, shape_of(inputs.untrained), student)
         scorer = HeldoutScorer.from_student(untrained, inputs, config.compute_dtype)
         windows, positions = _score_windows(
             scorer, tail, activations, config.compute_dtype, progress
@@ -110,10 +117,12 @@ def score_student(
     return store.get(work.stage, work.fingerprint)
 
 
-def student_tail(untrained: Decoder, entry: int, student: Artifact) -> Tail:
+def student_tail(untrained: Decoder, shape: Shape, student: Artifact) -> Tail:
     """Return the trained layers of an exported student, and the final norm, ready to run."""
-    tail = Tail(untrained, entry)
-    tail.layers.load_state_dict(read_layers(student.folder(weights=True) / MODEL, first=entry))
+    tail = copy_tail(untrained, shape)
+    folder = student.folder(weights=True) / MODEL
+    first, norm = shape.entry, shape.trains_norm
+    tail.load(read_layers(folder, first=first, frozen=shape.frozen, norm=norm))
     return tail
 
 

@@ -1,14 +1,24 @@
 """The names of arms, and how numbers are written."""
 
-NAMES = {
-    "teacher": "teacher",
-    "kd": "KD",
-    "dskd": "DSKD",
-    "kd_mse": "KD + state MSE",
-    "dskd_own": "DSKD, own senses",
-    "dskd_shuffled": "DSKD, shuffled",
-    "dskd_no_hinge": "DSKD, no hinge",
-}
+
+class _Names(dict[str, str]):
+    """The names of the built-in arms; a recipe of the user's is called what he calls it."""
+
+    def __missing__(self, arm: str) -> str:
+        return arm
+
+
+NAMES = _Names(
+    {
+        "teacher": "teacher",
+        "kd": "KD",
+        "dskd": "DSKD",
+        "kd_mse": "KD + state MSE",
+        "dskd_own": "DSKD, own senses",
+        "dskd_shuffled": "DSKD, shuffled",
+        "dskd_no_hinge": "DSKD, no hinge",
+    }
+)
 CONTROLS = {
     "kd_mse": "What senses add to a plain pull towards the teacher's own state.",
     "dskd_own": "What synonyms and antonyms add to a token's own senses.",

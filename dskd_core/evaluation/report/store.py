@@ -22,7 +22,7 @@ from dskd_core import markdown
 from dskd_core.config import EvaluationConfig
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.evaluation.benchmarks.store import STAGE as BENCHMARK_SCORES
-from dskd_core.evaluation.comparison.arms import ARMS, BASELINE, arm_and_seed
+from dskd_core.evaluation.comparison.arms import BASELINE, arm_and_seed, arm_order
 from dskd_core.evaluation.comparison.heldout_scores import HeldoutScores, MetricPair
 from dskd_core.evaluation.report.differing_text import differing_windows
 from dskd_core.evaluation.report.figures import Curve
@@ -166,9 +166,9 @@ def _model_name(artifact: Artifact) -> str:
     return arm if seed is None else f"{arm} {seed}"
 
 
-def _table_position(student: Artifact) -> tuple[int, int]:
+def _table_position(student: Artifact) -> tuple[tuple[int, str], int]:
     report = student.record.report
-    return ARMS.index(report["arm"]), report["seed"]
+    return arm_order(report["arm"]), report["seed"]
 
 
 def _read_curve(student: Artifact) -> Curve:

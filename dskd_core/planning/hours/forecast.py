@@ -85,10 +85,13 @@ class _Rates:
         return flops / (self.host.rate(self.teacher) * FORWARD)
 
     def tail(self, *, trained: bool) -> float:
-        """One token through the layers that train, or forward and back."""
-        flops = forward_flops(self.quantities, self.quantities.trained_layers)
+        """One token through the layers from the first that trains on, or forward and back."""
+        flops = forward_flops(self.quantities, self.quantities.tail_layers)
         rate = self.host.rate(self.training)
-        return 3 * flops / (rate * TRAINING) if trained else flops / (rate * FORWARD)
+        if not trained:
+            return flops / (rate * FORWARD)
+        gradients = forward_flops(self.quantities, self.quantities.trained_layers)
+        return (2 * flops + gradients) / (rate * TRAINING)
 
     def head(self, precision: Precision) -> float:
         """One product of a position with the vocabulary head."""
@@ -267,7 +270,8 @@ def _activations(plan: Plan, rates: _Rates) -> float:
 
 
 def _candidates(plan: Plan, rates: _Rates) -> float:
-    n = len({"dictionary", *(relations_of(arm) for arm in plan.quantities.config.evaluation.arms)})
+    config = plan.quantities.config
+    n = len({"dictionary", *(relations_of(config.training, arm) for arm in config.evaluation.arms)})
     positions = _planned(plan, "candidates").n_tokens
     return n * (rates.core(positions / CANDIDATES_A_SECOND) + _tasks(1, rates))
 

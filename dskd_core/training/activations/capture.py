@@ -1,5 +1,6 @@
 """One pass of the teacher: what a student's training needs of it, window by window."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -35,6 +36,8 @@ class WindowStates:
         roles: [n] int64, what the *label* is: TEXT, or of a PROMPT or an ANSWER.
         entering: [n, d], h, the state that enters the student's first trainable layer.
         teacher_states: [n, d], m_t, the teacher's final state.
+        bridge: [n, d], the state that enters the teacher's layer behind the widest gap between the
+            student's; None where no recipe needs it.
     """
 
     window: int
@@ -42,6 +45,7 @@ class WindowStates:
     roles: Tensor
     entering: Tensor
     teacher_states: Tensor
+    bridge: Tensor | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ class Capturer:
         middle: the student's frozen layers that are not the teacher's own at that depth, if any.
         fast: the teacher's layers compiled, if they are to be.
         buffers: memory of logits, kept from batch to batch.
+        bridges: whether the state behind the student's gap is kept, too.
     """
 
     teacher: Decoder
@@ -122,16 +127,24 @@ class Capturer:
     middle: Span | None
     fast: CompiledLayers | None = None
     buffers: Buffers = field(default_factory=Buffers)
+    bridges: bool = False
 
     @classmethod
-    def load(cls, teacher: Artifact, untrained: Artifact, config: TeacherConfig) -> "Capturer":
+    def load(
+        cls,
+        teacher: Artifact,
+        untrained: Artifact,
+        config: TeacherConfig,
+        *,
+        bridges: bool = False,
+    ) -> "Capturer":
         """Load the teacher, and of the student what the teacher lacks."""
         model, shape = load_teacher(teacher, config), shape_of(untrained)
         middle = None
         if shape.shared < shape.entry:
             student = load_student(untrained, config)
             middle = Span(student, shape.shared, shape.entry, next(model.model.parameters()).dtype)
-        return cls(model, shape, middle)
+        return cls(model, shape, middle, bridges=bridges)
 
     def compiled(self, length: int) -> "Capturer":
         """Return one whose teacher runs compiled over windows of ``length`` positions."""
@@ -151,7 +164,13 @@ class Capturer:
         rows = [windows.window(int(window)) for window in batch]
         ids = onto(padded(rows, windows.prefix), self.teacher.device)
         entered = self.teacher.layers[self.shape.shared]
-        with run_compiled(self.fast, ids), capturing(entered) as caught:
+        with ExitStack() as stack:
+            stack.enter_context(run_compiled(self.fast, ids))
+            caught = stack.enter_context(capturing(entered))
+            bridge: list[Tensor] = []
+            if self.bridges:
+                behind = self.teacher.layers[self.shape.layers[self.shape.bridged]]
+                bridge = stack.enter_context(capturing(behind))
             states = self.teacher.states(ids)
         entering = self.middle.before_norm(caught[0]) if self.middle else caught[0]
         lengths = [len(windows.prefix) + len(row) for row in rows]
@@ -162,6 +181,7 @@ class Capturer:
                 torch.from_numpy(roles_of(windows, int(window)).astype(np.int64)),
                 entering[line, :length],
                 states[line, :length],
+                bridge=bridge[0][line, :length] if bridge else None,
             )
             for line, (window, length) in enumerate(zip(batch, lengths, strict=True))
         ]

@@ -10,12 +10,14 @@
     roles      [P]      int8     what the label is: 0 text, 1 of a prompt, 2 of an answer
     entering   [P, d]            h, the state that enters the first trainable layer
     teacher_states [P, d]        m_t, the teacher's final state
+    bridge     [P, d]            the state that enters the teacher's layer behind the widest gap
+                                 between the student's; only where a recipe needs it
     expected   [P, d]   float16  e_t = W^T softmax(W m_t / T), see losses/vocabulary.py
     entropy    [P]      float32  of the teacher at T, in nats
     predicted  [P]      int32    argmax of the teacher
 
-The bits of ``entering`` and ``teacher_states`` are those of the teacher's dtype, which is the
-attribute ``dtype``.
+The bits of ``entering``, ``teacher_states`` and ``bridge`` are those of the teacher's dtype, which
+is the attribute ``dtype``.
 """
 
 from collections.abc import Sequence
@@ -38,13 +40,17 @@ _BY_WINDOW = ("windows", "documents", "heldout", "offsets")
 _STATES = {"labels": torch.int32, "roles": torch.int8, "entering": None, "teacher_states": None}
 _TARGETS = {"expected": torch.float16, "entropy": torch.float32, "predicted": torch.int32}
 """What is stored of each position, in this order, and as what: states (None) as their bits."""
-_WIDE = ("entering", "teacher_states", "expected")
+_BRIDGE = "bridge"
+_WIDE = ("entering", "teacher_states", "expected", _BRIDGE)
 """The arrays that may be too large for memory."""
 
 
-def position_bytes(hidden_size: int) -> int:
-    """Return the bytes of one position: h, m_t and e_t in 16 bits, and 13 of ids and entropy."""
-    return 3 * 2 * hidden_size + 13
+def position_bytes(hidden_size: int, *, bridges: bool = False) -> int:
+    """Return the bytes of one position: h, m_t and e_t in 16 bits, and 13 of ids and entropy.
+
+    Where a recipe bridges the student's gap, one state more.
+    """
+    return (4 if bridges else 3) * 2 * hidden_size + 13
 
 
 def write_part(
@@ -74,8 +80,10 @@ def write_part(
     put_array(group, "heldout", windows.heldout[numbers])
     put_array(group, "offsets", np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
     targets = TeacherTargets.from_windows([window.targets for window in captured])
-    columns = {name: torch.cat([getattr(w, name) for w in captured]) for name in _STATES}
-    for name, stored in (_STATES | _TARGETS).items():
+    bridges = bool(captured) and captured[0].bridge is not None
+    kept = _STATES | ({_BRIDGE: None} if bridges else {})
+    columns = {name: torch.cat([getattr(w, name) for w in captured]) for name in kept}
+    for name, stored in (kept | _TARGETS).items():
         whole = columns[name] if name in columns else getattr(targets, name)
         if stored:
             values = whole.to(stored).cpu().numpy()
@@ -103,10 +111,12 @@ class Part:
             group: written by :func:`write_part`.
             in_memory: whether its states are read now, or window by window when asked for.
         """
+        bridge = [_BRIDGE] if _BRIDGE in group else []
         self._arrays = {
             name: group[name] if name in _WIDE and not in_memory else get_array(group, name)
-            for name in (*_STATES, *_TARGETS, *_BY_WINDOW)
+            for name in (*_STATES, *_TARGETS, *_BY_WINDOW, *bridge)
         }
+        self._states = ("entering", "teacher_states", *bridge)
         self.dtype = str(group.attrs["dtype"])
         self.windows: NDArray[np.int32] = self._arrays["windows"]
         self.documents: NDArray[np.uint64] = self._arrays["documents"]
@@ -126,7 +136,7 @@ class Part:
         """Return the activations of the window ``windows[index]``, states as float32."""
         decoded = {
             name: torch.from_numpy(decode_states(self.rows(index, name), self.dtype))
-            for name in ("entering", "teacher_states")
+            for name in self._states
         }
         ids = {
             name: torch.from_numpy(self.rows(index, name).astype(np.int64))

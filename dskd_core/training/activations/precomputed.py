@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dskd_core.config import PipelineConfig
+from dskd_core.config import PipelineConfig, StudentConfig
 from dskd_core.errors import ArtifactError
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 from dskd_core.training.student.shape import STAGE
@@ -52,11 +52,14 @@ def _differences(
     text = {key: value for key, value in record.report["text"].items() if key != "stage"}
     asked = settings.model_dump(mode="json")
     yield from _unequal("teacher", {"source": start.report["teacher_source"]}, config.teacher)
-    yield from _unequal("student", start.config, config.student)
+    usual = StudentConfig().model_dump(mode="json")  # of settings that are newer than the student
+    yield from _unequal("student", usual | start.config, config.student)
     yield from _unequal("text", text, {key: asked[key] for key in text if key in asked})
     yield from _unequal(
         "training", {key: record.config[key] for key in _OF_TRAINING}, config.training
     )
+    if config.training.bridges and not record.config.get("bridge"):
+        yield "captured without the states that the term bridge of a recipe needs"
     if record.config["mode"] != "cached":
         yield "captured for mode online, so without the windows to train on"
 

@@ -138,7 +138,7 @@ class LiveActivations:
         """Load the teacher and choose the windows to train on."""
         windows = load_windows(text)
         training = chosen_windows(windows, heldout=False, budget=config.max_train_tokens)
-        capturer = Capturer.load(teacher, untrained, teacher_config)
+        capturer = Capturer.load(teacher, untrained, teacher_config, bridges=config.bridges)
         reader = cls(capturer, windows, training.tolist())
         if not config.compile_layers:
             return reader

@@ -63,7 +63,8 @@ def activation_bytes(
 ) -> tuple[int, int]:
     """Return the bytes that cached activations take, and their number of positions."""
     n_positions = _cached_positions(text.uri, config)
-    return n_positions * position_bytes(int(untrained.record.report["hidden_size"])), n_positions
+    hidden_size = int(untrained.record.report["hidden_size"])
+    return n_positions * position_bytes(hidden_size, bridges=config.bridges), n_positions
 
 
 @lru_cache(maxsize=1)
@@ -119,7 +120,7 @@ def capture_shard(
     windows = load_windows(text)
     with device_lock, store.publish(work) as draft:
         draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
-        capturer = Capturer.load(teacher, untrained, teacher_config)
+        capturer = Capturer.load(teacher, untrained, teacher_config, bridges=config.bridges)
         batches = length_sorted_batches(windows, _captured(windows, config, mode))
         batches = batches[shard.start : shard.stop]
         fitting = Fitting.from_batches(
@@ -201,7 +202,8 @@ def _captured(windows: Windows, config: TrainingConfig, mode: Mode) -> NDArray[n
 
 def _content_settings(config: TrainingConfig, mode: Mode) -> dict[str, object]:
     kept = {"temperature", "max_train_tokens", "max_heldout_tokens"}
-    return config.model_dump(mode="json", include=kept) | {"mode": mode}
+    bridge = {"bridge": True} if config.bridges else {}
+    return config.model_dump(mode="json", include=kept) | bridge | {"mode": mode}
 
 
 def _inputs(untrained: Artifact, text: Artifact) -> dict[str, str]:

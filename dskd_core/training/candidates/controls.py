@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dskd_core.config import Arm
+from dskd_core.config import Arm, TrainingConfig
 from dskd_core.dictionary.neighbours import Csr, expand_ranges
 from dskd_core.dictionary.store import Dictionary
 
@@ -14,8 +14,11 @@ Relations = Literal["dictionary", "own", "shuffled"]
 _SHUFFLE_SEED = 0
 
 
-def relations_of(arm: Arm) -> Relations:
+def relations_of(config: TrainingConfig, arm: Arm) -> Relations:
     """Return whose relations an arm is trained with."""
+    for recipe in config.recipes:
+        if recipe.name == arm:
+            return recipe.relations
     controls: dict[str, Relations] = {"dskd_own": "own", "dskd_shuffled": "shuffled"}
     return controls.get(arm, "dictionary")
 

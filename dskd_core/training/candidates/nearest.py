@@ -1,7 +1,7 @@
 """The kappa senses nearest to the teacher's state, among positives and among negatives (Eq. 4)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,11 +25,14 @@ class Candidates:
         positives: [s, kappa] int64, nearest first, -1 where there are fewer.
         negatives: likewise.
         pushed: int64 on the host, the positions that have negatives, of the s, ascending.
+        synonyms: [p, kappa], of the pushed positions, see :func:`for_ranking`; None where no term
+            needs them.
     """
 
     positives: Tensor
     negatives: Tensor
     pushed: Tensor
+    synonyms: Tensor | None = None
 
     @classmethod
     def none(cls, n_candidates: int) -> "Candidates":
@@ -136,6 +139,30 @@ def nearest_on_device(
         _nearest_of(teacher_states, negatives, senses, n_candidates),
         pushed,
     )
+
+
+def for_ranking(dictionary: Dictionary) -> Dictionary:
+    """Return a dictionary whose positives are what a term of order compares antonyms with.
+
+    Those of a token with antonyms are its synonyms' rows alone, its own where it has no synonyms;
+    other tokens have none. Nothing in it has antonyms.
+    """
+    opposed = np.diff(dictionary.antonyms.offsets) > 0
+    has_synonyms = np.diff(dictionary.synonyms.offsets) > 0
+    return replace(
+        dictionary,
+        own=_of_tokens(dictionary.own, opposed & ~has_synonyms),
+        synonyms=_of_tokens(dictionary.synonyms, opposed),
+        antonyms=_of_tokens(dictionary.antonyms, np.zeros_like(opposed)),
+    )
+
+
+def _of_tokens(lists: Csr, kept: NDArray[np.bool_]) -> Csr:
+    """Return the lists of some tokens, empty ones of the others."""
+    counts = np.diff(lists.offsets)
+    offsets = np.concatenate(([0], np.cumsum(np.where(kept, counts, 0))))
+    places, owner = expand_ranges(lists.offsets[:-1], lists.offsets[1:])
+    return Csr(offsets.astype(np.int64), lists.rows[places[kept[owner]]])
 
 
 def _segments(lists: Sequence[Csr], labels: NDArray[np.int64]) -> Csr:

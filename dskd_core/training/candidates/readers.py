@@ -1,6 +1,7 @@
 """Where a run gets the candidates of a position from: the store, or the teacher's state."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from dskd_core.dictionary.store import Dictionary
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact
 from dskd_core.training.activations.capture import WindowStates
-from dskd_core.training.candidates.nearest import Candidates, nearest_on_device
+from dskd_core.training.candidates.nearest import Candidates, for_ranking, nearest_on_device
 from dskd_core.training.candidates.store import part_name
 
 
@@ -28,14 +29,19 @@ class CandidateReader(Protocol):
 
 
 class StoredCandidates:
-    """The candidates of an artifact, in memory (8 kappa bytes a position)."""
+    """The candidates of an artifact, in memory (8 kappa bytes a position, 12 with synonyms)."""
 
-    def __init__(self, artifact: Artifact, n_parts: int) -> None:
+    def __init__(self, artifact: Artifact, n_parts: int, *, with_synonyms: bool = False) -> None:
+        """Read an artifact.
+
+        Args:
+            artifact: the candidates.
+            n_parts: of the activations.
+            with_synonyms: whether the synonyms of positions with antonyms are wanted by themselves.
+        """
+        self._names = ["positives", "negatives", *(["synonyms"] if with_synonyms else [])]
         groups = [artifact.group(part_name(number)) for number in range(n_parts)]
-        self._rows = {
-            name: [get_array(group, name) for group in groups]
-            for name in ("positives", "negatives")
-        }
+        self._rows = {name: [get_array(group, name) for group in groups] for name in self._names}
         self._places = {
             int(window): (part, slice(int(start), int(stop)))
             for part, group in enumerate(groups)
@@ -44,7 +50,7 @@ class StoredCandidates:
 
     def read(self, window: WindowStates, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return positives and negatives, [n, kappa] int64 each, of positions of a window."""
-        positives, negatives = self._of(window, positions.numpy())
+        positives, negatives = self._of(window, positions.numpy())[:2]
         return torch.from_numpy(positives), torch.from_numpy(negatives)
 
     def select(
@@ -52,32 +58,42 @@ class StoredCandidates:
     ) -> Candidates:
         """Return the candidates of positions of windows, on the host."""
         found = [self._of(window, here) for window, here in zip(windows, chosen, strict=True)]
-        positives, negatives = (np.concatenate(column) for column in zip(*found, strict=True))
-        pushed = np.flatnonzero((negatives >= 0).any(axis=1))
-        return Candidates(*map(torch.from_numpy, (positives, negatives, pushed)))
-
-    def _of(
-        self, window: WindowStates, positions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        part, rows = self._places[window.window]
-        positives, negatives = (
-            self._rows[name][part][rows][positions].astype(np.int64)
-            for name in ("positives", "negatives")
+        positives, negatives, *more = (
+            np.concatenate(column) for column in zip(*found, strict=True)
         )
-        return positives, negatives
+        pushed = np.flatnonzero((negatives >= 0).any(axis=1))
+        return Candidates(
+            torch.from_numpy(positives),
+            torch.from_numpy(negatives),
+            torch.from_numpy(pushed),
+            torch.from_numpy(more[0][pushed]) if more else None,
+        )
+
+    def _of(self, window: WindowStates, positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        part, rows = self._places[window.window]
+        return [self._rows[name][part][rows][positions].astype(np.int64) for name in self._names]
 
 
 class LiveCandidates:
     """The candidates found when they are asked for, from the teacher's states, where these are."""
 
-    def __init__(self, dictionary: Dictionary, senses: Tensor, n_candidates: int) -> None:
+    def __init__(
+        self,
+        dictionary: Dictionary,
+        senses: Tensor,
+        n_candidates: int,
+        *,
+        with_synonyms: bool = False,
+    ) -> None:
         """Take a dictionary.
 
         Args:
             dictionary: which rows belong to a token.
             senses: [r, d], its rows, on the teacher's device.
             n_candidates: kappa.
+            with_synonyms: whether the synonyms of positions with antonyms are wanted by themselves.
         """
+        self._ranked = for_ranking(dictionary) if with_synonyms else None
         self._dictionary, self._senses, self._n_candidates = dictionary, senses, n_candidates
 
     def select(
@@ -87,13 +103,20 @@ class LiveCandidates:
         starts = np.cumsum([0, *(len(window.labels) for window in windows)])[:-1]
         places = np.concatenate([start + here for start, here in zip(starts, chosen, strict=True)])
         states = torch.cat([window.teacher_states for window in windows])
-        return nearest_on_device(
-            states.index_select(0, onto(torch.from_numpy(places), states.device)),
-            torch.cat([window.labels for window in windows]).numpy()[places],
-            self._dictionary,
-            self._senses,
-            n_candidates=self._n_candidates,
-        )
+        states = states.index_select(0, onto(torch.from_numpy(places), states.device))
+        labels = torch.cat([window.labels for window in windows]).numpy()[places]
+        found = self._nearest(states, labels, self._dictionary)
+        if self._ranked is None:
+            return found
+        pushed = states.index_select(0, onto(found.pushed, states.device))
+        ranked = self._nearest(pushed, labels[found.pushed.numpy()], self._ranked)
+        return replace(found, synonyms=ranked.positives)
+
+    def _nearest(
+        self, states: Tensor, labels: NDArray[np.int64], dictionary: Dictionary
+    ) -> Candidates:
+        n = self._n_candidates
+        return nearest_on_device(states, labels, dictionary, self._senses, n_candidates=n)
 
 
 def _spans(group: zarr.Group) -> zip:  # type: ignore[type-arg]

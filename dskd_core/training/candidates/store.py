@@ -7,6 +7,9 @@ windows and positions in the same order:
     offsets    [w + 1]     int64  positions of window i are offsets[i]:offsets[i + 1]
     positives  [P, kappa]  int32  rows of the dictionary nearest to m_t, -1 where there are fewer
     negatives  [P, kappa]  int32  likewise among the antonyms' senses
+    synonyms   [P, kappa]  int32  at positions with negatives, likewise among the synonyms' senses
+                                  alone (own ones where there are none); only where the setting
+                                  ``with_synonyms`` is true, since a recipe ranks them
 
 Its record has the quantiles of MSE(m_t, a) over all such negatives, to calibrate the margin.
 """
@@ -27,11 +30,11 @@ from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.training.activations.layout import PART
 from dskd_core.training.candidates.controls import Relations, controlled
 from dskd_core.training.candidates.margin import QUANTILES
-from dskd_core.training.candidates.nearest import nearest_rows
+from dskd_core.training.candidates.nearest import for_ranking, nearest_rows
 from dskd_core.training.student.shape import STAGE as UNTRAINED
 
 _CHUNK_BYTES = 1 << 20
-_POSITION_BYTES = 8
+_ROW_BYTES = 4
 
 
 def select_candidates(
@@ -54,7 +57,8 @@ def select_candidates(
     check_same_teacher(store, untrained, dictionary)
     work = Work(
         "candidates",
-        {"n_candidates": config.n_candidates, "relations": relations},
+        {"n_candidates": config.n_candidates, "relations": relations}
+        | ({"with_synonyms": True} if config.ranks else {}),
         {"activations": activations.fingerprint, "dictionary": dictionary.fingerprint},
     )
     if found := store.find(work):
@@ -62,12 +66,14 @@ def select_candidates(
     with store.publish(work) as draft:
         loaded = controlled(load_dictionary(dictionary), relations)
         names = activations.record.report["parts"]
-        check_candidates(config.n_candidates, len(loaded.rows), activations)
+        n_lists = 3 if config.ranks else 2
+        check_candidates(config.n_candidates, len(loaded.rows), activations, n_lists=n_lists)
+        ranked = for_ranking(loaded) if config.ranks else None
         push = []
         for number, name in enumerate(names):
             part = store.get("activations-shard", name).group(PART)
             group = draft.write_group(part_name(number))
-            push.append(_write_nearest(part, group, loaded, config.n_candidates))
+            push.append(_write_nearest(part, group, loaded, ranked, config.n_candidates))
             progress(number + 1, len(names), "parts")
         pushes = np.concatenate(push)
         draft.counts |= {
@@ -85,13 +91,16 @@ def select_candidates(
     return store.get(work.stage, work.fingerprint)
 
 
-def check_candidates(n_candidates: int, n_rows: int, activations: Artifact) -> None:
+def check_candidates(
+    n_candidates: int, n_rows: int, activations: Artifact, *, n_lists: int = 2
+) -> None:
     """Check that kappa is no more than the rows there are, and that all candidates fit in memory.
 
     Args:
         n_candidates: kappa.
         n_rows: of the dictionary.
-        activations: whose positions get candidates, 8 kappa bytes each.
+        activations: whose positions get candidates, 4 kappa bytes a list.
+        n_lists: lists of a position.
 
     Raises:
         CapacityError: if not.
@@ -101,7 +110,7 @@ def check_candidates(n_candidates: int, n_rows: int, activations: Artifact) -> N
             f"training.n_candidates {n_candidates:,} is more than the {n_rows:,} rows of the whole "
             "dictionary; lower it."
         )
-    needed = _POSITION_BYTES * n_candidates * activations.record.counts["positions"]
+    needed = _ROW_BYTES * n_lists * n_candidates * activations.record.counts["positions"]
     if needed > (there := memory_bytes(torch.device("cpu"))):
         raise CapacityError(
             f"training.n_candidates {n_candidates:,} takes {needed / 2**30:.1f} GiB for "
@@ -144,17 +153,21 @@ def check_same_teacher(store: ArtifactStore, untrained: Artifact, dictionary: Ar
 
 
 def _write_nearest(
-    part: zarr.Group, group: zarr.Group, dictionary: Dictionary, n_candidates: int
+    part: zarr.Group,
+    group: zarr.Group,
+    dictionary: Dictionary,
+    ranked: Dictionary | None,
+    n_candidates: int,
 ) -> NDArray[np.float32]:
     """Write the candidates of one part; return the finite MSE(m_t, a)."""
     for name in ("windows", "offsets"):
         put_array(group, name, get_array(part, name))
-    near = nearest_rows(
-        decode_states(get_array(part, "teacher_states"), str(part.attrs["dtype"])),
-        get_array(part, "labels"),
-        dictionary,
-        n_candidates=n_candidates,
-    )
+    states = decode_states(get_array(part, "teacher_states"), str(part.attrs["dtype"]))
+    labels = get_array(part, "labels")
+    near = nearest_rows(states, labels, dictionary, n_candidates=n_candidates)
     put_array(group, "positives", near.positives, chunk_bytes=_CHUNK_BYTES)
     put_array(group, "negatives", near.negatives, chunk_bytes=_CHUNK_BYTES)
+    if ranked is not None:
+        synonyms = nearest_rows(states, labels, ranked, n_candidates=n_candidates).positives
+        put_array(group, "synonyms", synonyms, chunk_bytes=_CHUNK_BYTES)
     return near.antonym_mse[np.isfinite(near.antonym_mse)]

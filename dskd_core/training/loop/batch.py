@@ -15,7 +15,12 @@ from dskd_core.training.losses.targets import TeacherTargets
 
 
 def make_batch(
-    windows: Sequence[WindowStates], share: Step, candidates: Candidates, device: torch.device
+    windows: Sequence[WindowStates],
+    share: Step,
+    candidates: Candidates,
+    device: torch.device,
+    *,
+    bridges: bool = False,
 ) -> Batch:
     """Put the positions of windows one after the other, on a device that nobody waits for.
 
@@ -24,12 +29,14 @@ def make_batch(
         share: with the weights and the chosen positions of each window.
         candidates: of all chosen positions.
         device: where the loss is computed.
+        bridges: whether the teacher's states behind the student's gap are wanted.
     """
     starts = np.cumsum([0, *(len(window.labels) for window in windows)])
     chosen = [start + within for start, within in zip(starts[:-1], share.chosen, strict=True)]
     left = [window.targets for window in windows if isinstance(window, WindowActivations)]
     weights, labels = np.concatenate(share.weights), torch.cat([w.labels for w in windows])
     scored = np.flatnonzero((weights.astype(np.float32) != 0.0) & (labels.numpy() >= 0))
+    bridge = [w.bridge for w in windows if w.bridge is not None] if bridges else []
     entering, real = padded_entering(windows)
     return Batch(
         entering=onto(entering, device),
@@ -43,6 +50,8 @@ def make_batch(
         positives=onto(candidates.positives, device),
         negatives=onto(candidates.negatives, device),
         pushed=onto(candidates.pushed, device),
+        bridge=onto(torch.cat(bridge).float(), device) if bridge else None,
+        synonyms=None if candidates.synonyms is None else onto(candidates.synonyms, device),
     )
 
 

@@ -40,7 +40,7 @@ class Best:
     @classmethod
     def from_tail(cls, step: int, ce: float, tail: Tail) -> "Best":
         """Keep a copy of the weights as they are."""
-        weights = {name: p.detach().clone() for name, p in tail.layers.named_parameters()}
+        weights = {name: p.detach().clone() for name, p in tail.trained().items()}
         return cls(step, ce, weights)
 
 
@@ -118,7 +118,7 @@ def _load(latest: Artifact, tail: Tail, optimizer: Optimizer) -> Resumed:
     history: list[dict[str, float]] = json.loads((folder / _HISTORY).read_text("utf-8"))
     scored = json.loads((folder / _BEST).read_text("utf-8")) if (folder / _BEST).exists() else None
     with torch.no_grad():
-        for name, parameter in tail.layers.named_parameters():
+        for name, parameter in tail.trained().items():
             parameter.copy_(state[f"weight.{name}"])
             # The step too: AdamW's fused kernel reads it where the parameter is.
             optimizer.state[parameter] = {
@@ -129,7 +129,7 @@ def _load(latest: Artifact, tail: Tail, optimizer: Optimizer) -> Resumed:
     if scored:
         weights = {
             name: state[f"best.{name}"].to(parameter.device)
-            for name, parameter in tail.layers.named_parameters()
+            for name, parameter in tail.trained().items()
         }
         best = Best(**scored, weights=weights)
     return Resumed(_step(latest), history, best)
@@ -145,7 +145,7 @@ def _step(artifact: Artifact) -> int:
 
 def _state(tail: Tail, optimizer: Optimizer, best: Best | None) -> dict[str, Tensor]:
     tensors: dict[str, Any] = {}
-    for name, parameter in tail.layers.named_parameters():
+    for name, parameter in tail.trained().items():
         tensors[f"weight.{name}"] = parameter.detach().contiguous()
         for key, value in optimizer.state[parameter].items():
             tensors[f"{key}.{name}"] = value.contiguous()

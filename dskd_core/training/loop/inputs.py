@@ -18,10 +18,12 @@ from dskd_core.training.candidates.readers import (
     LiveCandidates,
     StoredCandidates,
 )
+from dskd_core.training.losses.recipes import has_sense_terms, ranks, recipe_settings
 
 _NOT_CONTENT = {
     "seed",
     "mode",
+    "recipes",
     "max_activation_bytes",
     "log_steps",
     "checkpoint_steps",
@@ -39,11 +41,6 @@ _OF_SENSES = {
     "related_share",
     "min_related",
 }
-
-
-def has_sense_terms(arm: Arm) -> bool:
-    """Say whether an arm has L_sem; without it, a student depends on no dictionary."""
-    return arm.startswith("dskd")
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class Inputs:
 
     def work(self, config: TrainingConfig, arm: Arm, seed: int) -> Work:
         """Describe the training of one arm; KD does not depend on senses, so does not name any."""
-        has_senses = has_sense_terms(arm)
+        has_senses = has_sense_terms(config, arm)
         senses = {
             "dictionary": self.dictionary.fingerprint,
             "candidates": self.candidates.fingerprint,
@@ -76,7 +73,9 @@ class Inputs:
         left_out = _NOT_CONTENT if has_senses else _NOT_CONTENT | _OF_SENSES
         return Work(
             "student",
-            config.model_dump(mode="json", exclude=left_out) | {"arm": arm, "seed": seed},
+            config.model_dump(mode="json", exclude=left_out)
+            | recipe_settings(config, arm)
+            | {"arm": arm, "seed": seed},
             {
                 "untrained-student": self.untrained.fingerprint,
                 "activations": self.activations.fingerprint,
@@ -108,6 +107,8 @@ class Inputs:
         """
         if self.teacher is None or self.text is None:
             n_parts = len(self.activations.record.report["parts"])
-            return StoredCandidates(self.candidates, n_parts)
-        related = controlled(dictionary, relations_of(arm))
-        return LiveCandidates(related, senses, config.n_candidates)
+            return StoredCandidates(self.candidates, n_parts, with_synonyms=ranks(config, arm))
+        related = controlled(dictionary, relations_of(config, arm))
+        return LiveCandidates(
+            related, senses, config.n_candidates, with_synonyms=ranks(config, arm)
+        )

@@ -175,8 +175,8 @@ def _export(run: Run, work: Work, draft: Draft, inputs: Inputs, trained: Trained
     untrained = inputs.untrained
     folder.mkdir()
     if best:
-        run.tail.layers.load_state_dict(best.weights, strict=False)
-    n_parameters = export(run.student, run.entry, run.tail.layers.state_dict(), folder)
+        run.tail.load(best.weights)
+    n_parameters = export(run.student, run.entry, run.tail.weights(), folder)
     load_tokenizer(untrained.folder() / MODEL).hf.save_pretrained(folder)
     draft.write_table(HISTORY, _table(history))
     last: dict[str, Any] = {name: round(value, 6) for name, value in history[-1].items()}
@@ -184,12 +184,12 @@ def _export(run: Run, work: Work, draft: Draft, inputs: Inputs, trained: Trained
         "steps": len(history),
         "layers": shape_of(untrained).n_layers,
         "parameters": n_parameters,
-        "trainable_parameters": sum(p.numel() for p in run.tail.layers.parameters()),
+        "trainable_parameters": sum(p.numel() for p in run.tail.trained().values()),
     }
     draft.report |= {
         "arm": work.config["arm"],
         "seed": work.config["seed"],
-        "margin": run.objective.weights.margin,
+        "margin": run.objective.recipe.margin,
         "last_step": last,
         "kept_step": best.step if best else len(history),
     }

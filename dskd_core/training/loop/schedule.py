@@ -26,11 +26,13 @@ class Step:
         weights: for each window [n] float64, weights of its positions in CE and KL, 0 where there
             is no label.
         chosen: for each window [s] int64, its positions with L_sem.
+        opposed: for each window, how many of them have antonyms; empty where nobody asks.
     """
 
     windows: tuple[int, ...]
     weights: tuple[NDArray[np.float64], ...]
     chosen: tuple[NDArray[np.int64], ...]
+    opposed: tuple[int, ...] = ()
 
     @property
     def total_weight(self) -> float:
@@ -45,12 +47,18 @@ class Step:
         """Positions with L_sem: what its terms are divided by."""
         return sum(len(chosen) for chosen in self.chosen)
 
+    @property
+    def n_opposed(self) -> int:
+        """Positions with L_sem and antonyms: what a ranking is divided by."""
+        return sum(self.opposed)
+
     def share(self, members: Sequence[int]) -> "Step":
         """Return the step with some of its windows only."""
         return Step(
             tuple(self.windows[i] for i in members),
             tuple(self.weights[i] for i in members),
             tuple(self.chosen[i] for i in members),
+            tuple(self.opposed[i] for i in members) if self.opposed else (),
         )
 
     def dealt(self, n_shares: int) -> list["Step"]:
@@ -69,6 +77,7 @@ class Schedule:
         related: [V] bool, tokens with synonyms or antonyms; None where nothing gets L_sem.
         sensed: [V] bool, tokens with any positives, their own senses too; None likewise.
         seed: of the run.
+        opposed: [V] bool, tokens with antonyms, where a term ranks them.
 
     Raises:
         CapacityError: if a step takes more windows than there are.
@@ -79,6 +88,7 @@ class Schedule:
     related: NDArray[np.bool_] | None
     sensed: NDArray[np.bool_] | None
     seed: int
+    opposed: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         check_batch(self.config, len(self.activations.training))
@@ -95,11 +105,22 @@ class Schedule:
         places = [divmod(number * n_windows + i, len(members)) for i in range(n_windows)]
         orders = {epoch: self._order_of(epoch) for epoch in {epoch for epoch, _ in places}}
         windows = [(epoch, members[orders[epoch][i]]) for epoch, i in places]
+        chosen = tuple(self.chosen(epoch, window) for epoch, window in windows)
         return Step(
             tuple(window for _, window in windows),
             tuple(self.weights(window) for _, window in windows),
-            tuple(self.chosen(epoch, window) for epoch, window in windows),
+            chosen,
+            tuple(
+                self._opposed(window, here)
+                for (_, window), here in zip(windows, chosen, strict=True)
+            ),
         )
+
+    def _opposed(self, window: int, chosen: NDArray[np.int64]) -> int:
+        """Count the chosen positions of a window whose next token has antonyms."""
+        if self.opposed is None:
+            return 0
+        return int(self.opposed[self.activations.labels(window)[chosen]].sum())
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Return the places of all training windows in the order of an epoch.

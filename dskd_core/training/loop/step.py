@@ -20,17 +20,20 @@ from dskd_core.decoder.precision import resolved_training
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.store.artifacts import ArtifactStore
 from dskd_core.training.activations.readers import ActivationReader, StoredActivations
+from dskd_core.training.candidates.controls import controlled, relations_of
 from dskd_core.training.candidates.margin import calibrated_margin
 from dskd_core.training.candidates.nearest import Candidates
 from dskd_core.training.candidates.readers import CandidateReader
 from dskd_core.training.loop.batch import make_batch
-from dskd_core.training.loop.inputs import Inputs, has_sense_terms
+from dskd_core.training.loop.inputs import Inputs
 from dskd_core.training.loop.ranks import Ranks
 from dskd_core.training.loop.schedule import Schedule, Step
 from dskd_core.training.loop.terms import Row, Taken, check_terms
 from dskd_core.training.loop.validation import Validation
-from dskd_core.training.losses.objective import Batch, LossWeights, Objective
-from dskd_core.training.student.shape import load_student, shape_of
+from dskd_core.training.losses.objective import Batch, Objective
+from dskd_core.training.losses.recipes import Recipe, bridges, has_sense_terms, ranks
+from dskd_core.training.losses.states import head_metric
+from dskd_core.training.student.shape import copy_tail, load_student, shape_of
 from dskd_core.training.student.tail import Tail
 
 _BATCHES_AHEAD = 2
@@ -86,22 +89,25 @@ class Run:
         if ranks.n_ranks > 1:
             teacher_config = teacher_config.model_copy(update={"device": ranks.device})
         student = load_student(inputs.untrained, teacher_config)
-        entry = shape_of(inputs.untrained).entry
-        tail = Tail(student, entry)
+        shape = shape_of(inputs.untrained)
+        tail = copy_tail(student, shape)
         activations = inputs.activation_reader(store, config, teacher_config)
-        has_senses = has_sense_terms(arm)
+        has_senses = has_sense_terms(config, arm)
         senses = _Senses.load(inputs, config, arm, student.device) if has_senses else _Senses()
         margin = calibrated_margin(inputs.candidates, config.margin_quantile)
-        weights = LossWeights.from_config(config, arm, margin)
+        recipe = Recipe.from_config(config, arm, margin)
         length = int(activations.lengths.max())
+        bridged = shape.bridged - shape.entry if bridges(config, arm) else None
         return cls(
             config=config,
             student=student,
-            entry=entry,
+            entry=shape.entry,
             tail=tail,
             optimizer=_optimizer(tail, config),
-            objective=_objective(student, tail, config, weights, senses.rows, length),
-            schedule=Schedule(config, activations, senses.related, senses.sensed, seed),
+            objective=_objective(student, tail, config, recipe, senses.rows, length, bridged),
+            schedule=Schedule(
+                config, activations, senses.related, senses.sensed, seed, senses.opposed
+            ),
             activations=activations,
             candidates=senses.candidates,
             validation=Validation.from_activations(store, config, inputs.activations, activations)
@@ -155,16 +161,22 @@ class Run:
         for share in self._shares(step):
             batch = next(self._batches) if self._batches else self.batch(share)
             loss, terms = self.objective.loss(
-                batch, total_weight=step.total_weight, n_chosen=step.n_chosen
+                batch,
+                total_weight=step.total_weight,
+                n_chosen=step.n_chosen,
+                n_opposed=step.n_opposed,
+                done=number / self.n_steps,
             )
             loss.backward()  # type: ignore[no-untyped-call]
             found.append(terms)
-        parameters = list(self.tail.layers.parameters())
+        parameters = list(self.tail.trained().values())
         self.ranks.add_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm or math.inf)
         self._pending.append(
             Taken.from_shares(
-                number, step, rate, found, norm, n_accumulated=self.config.n_accumulated
+                *(number, step, rate, found, norm),
+                n_accumulated=self.config.n_accumulated,
+                extra=self.objective.recipe.logged,
             )
         )
         rows = self._read(history) if reads else []
@@ -231,7 +243,8 @@ class Run:
         candidates = Candidates.none(self.config.n_candidates)
         if self.candidates and share.n_chosen:
             candidates = self.candidates.select(windows, share.chosen)
-        return make_batch(windows, share, candidates, self.student.device)
+        wanted = self.objective.bridged is not None
+        return make_batch(windows, share, candidates, self.student.device, bridges=wanted)
 
 
 @dataclass(frozen=True)
@@ -243,12 +256,14 @@ class _Senses:
         candidates: of every position.
         related: [V] bool, tokens with synonyms or antonyms.
         sensed: [V] bool, tokens with any positives.
+        opposed: [V] bool, tokens with antonyms.
     """
 
     rows: Tensor = field(default_factory=lambda: torch.empty(0))
     candidates: CandidateReader | None = None
     related: NDArray[np.bool_] | None = None
     sensed: NDArray[np.bool_] | None = None
+    opposed: NDArray[np.bool_] | None = None
 
     @classmethod
     def load(
@@ -261,12 +276,15 @@ class _Senses:
             inputs.candidate_reader(config, dictionary, rows, arm),
             dictionary.has_relations(),
             dictionary.has_senses(),
+            np.diff(controlled(dictionary, relations_of(config, arm)).antonyms.offsets) > 0
+            if ranks(config, arm)
+            else None,
         )
 
 
 def _optimizer(tail: Tail, config: TrainingConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(
-        tail.layers.parameters(),
+        tail.trained().values(),
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
         fused=True,
@@ -277,18 +295,22 @@ def _objective(
     student: Decoder,
     tail: Tail,
     config: TrainingConfig,
-    weights: LossWeights,
+    recipe: Recipe,
     senses: Tensor,
     length: int,
+    bridged: int | None,
 ) -> Objective:
     """Put the head, which is the teacher's, in the precision of the products."""
+    head = student.output
     return Objective(
         config,
-        weights,
+        recipe,
         tail,
-        student.output.to(getattr(torch, config.compute_dtype)),
+        head.to(getattr(torch, config.compute_dtype)),
         senses,
         CompiledLayers(tail.layers, length) if config.compile_layers else None,
+        head_metric(head) if recipe.weight("state_head_mse") else None,
+        bridged,
     )
 
 

@@ -33,6 +33,7 @@ class Taken:
         number: of the step.
         step: its windows, on all ranks.
         rate: its learning rate.
+        names: of the terms.
         values: [n_accumulated * n_terms + 1] float64, the terms of this rank's shares, zeros where
             there are fewer, and last the norm of the gradient of all ranks.
     """
@@ -40,6 +41,7 @@ class Taken:
     number: int
     step: Step
     rate: float
+    names: tuple[str, ...]
     values: Tensor
 
     @classmethod
@@ -52,13 +54,15 @@ class Taken:
         norm: Tensor,
         *,
         n_accumulated: int,
+        extra: Sequence[str] = (),
     ) -> "Taken":
         """Put the terms of the shares of a step one after the other, where they are."""
-        none = norm.new_zeros((n_accumulated - len(shares)) * len(_NAMES))
+        names = (*_NAMES, *extra)
+        none = norm.new_zeros((n_accumulated - len(shares)) * len(names))
         zero = norm.new_zeros(())
-        terms = [share.get(name, zero) for share in shares for name in _NAMES]
+        terms = [share.get(name, zero) for share in shares for name in names]
         pieces = [torch.stack(terms)] if terms else []
-        return cls(number, step, rate, torch.cat([*pieces, none, norm[None]]).double())
+        return cls(number, step, rate, names, torch.cat([*pieces, none, norm[None]]).double())
 
     def row(self, values: Sequence[Sequence[float]]) -> Row:
         """Return the terms as logged.
@@ -66,8 +70,9 @@ class Taken:
         Args:
             values: of every rank, read.
         """
-        names = _NAMES if self.step.n_chosen else _ALWAYS
-        ranks = [_added_up(one[:-1], names) for one in values]
+        has_senses = bool(self.step.n_chosen)
+        names = [name for name in self.names if has_senses or name not in (*_OF_SENSES, "ranking")]
+        ranks = [_added_up(one[:-1], self.names, names) for one in values]
         terms = over_ranks(ranks) | {"grad_norm": values[0][-1], "lr": self.rate}
         if not self.step.n_chosen:
             return terms
@@ -75,11 +80,11 @@ class Taken:
         return {n: v for n, v in terms.items() if n not in _PAIRS} | {"active_share": share}
 
 
-def _added_up(values: Sequence[float], names: Sequence[str]) -> Row:
-    """Return the terms of one rank: the sums over its shares."""
+def _added_up(values: Sequence[float], every: Sequence[str], names: Sequence[str]) -> Row:
+    """Return some terms of one rank, of every one there is: the sums over its shares."""
     terms = dict.fromkeys(names, 0.0)
-    for start in range(0, len(values), len(_NAMES)):
-        share = dict(zip(_NAMES, values[start : start + len(_NAMES)], strict=True))
+    for start in range(0, len(values), len(every)):
+        share = dict(zip(every, values[start : start + len(every)], strict=True))
         terms = added(terms, {name: share[name] for name in names})
     return terms
 

@@ -1,8 +1,8 @@
 """L_KD (Eq. 3 of arXiv:2602.22351): CE to the next token and a divergence from the teacher.
 
-    L_KD = CE(student, x_(t+1)) + alpha T^2 D(teacher_T || student_T)
+    L_KD = w CE(student, x_(t+1)) + alpha T^2 D(teacher_T || student_T)
 
-Both from one pass over the vocabulary, see vocabulary.py.
+with w = 1 in the paper. Both from one pass over the vocabulary, see vocabulary.py.
 """
 
 from dataclasses import dataclass
@@ -33,12 +33,14 @@ class Distillation:
         kl_weight: alpha.
         divergence: D: KL(p || q) of teacher p and student q, its reverse, or Jensen-Shannon.
         compiled: whether the element-wise part is compiled (see kernels.py).
+        ce_weight: w.
     """
 
     temperature: float
     kl_weight: float
     divergence: Divergence = "forward_kl"
     compiled: bool = False
+    ce_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class DistillationLoss:
     """L_KD: ``loss`` to go backward from; CE, divergence and norm for the log.
 
     Attributes:
-        loss: sum of w_i (CE_i + alpha T^2 D_i) over ``total_weight``.
+        loss: sum of w_i (w CE_i + alpha T^2 D_i) over ``total_weight``.
         ce: sum of w_i CE_i over ``total_weight``, detached.
         kl: likewise of D_i, without its factor alpha T^2.
         gradient_norm: norm of d loss / d n_t over all positions.
@@ -70,7 +72,7 @@ def distillation_loss(
     scored: Tensor | None = None,
     buffers: Buffers | None = None,
 ) -> DistillationLoss:
-    """Return CE + alpha T^2 D over positions (Eq. 3), differentiable in the student's states.
+    """Return w CE + alpha T^2 D over positions (Eq. 3), differentiable in the student's states.
 
     Args:
         student_states: [n, d], n_t, of any float dtype.
@@ -78,7 +80,7 @@ def distillation_loss(
         labels: [n] int64, the next tokens; below 0 a position has none and is left out.
         teacher: its states m_t, [n, d], or what they left behind at the same T, which spares a
             product but gives the forward KL of a plain head alone.
-        settings: T, alpha and D.
+        settings: T, w, alpha and D.
         position_weights: [n], w_i; 1 if None. Positions of weight 0 are not computed.
         total_weight: what the sum is divided by; the sum of the weights of the labelled positions
             if None. Given where a step is cut into batches or ranks, whose losses then add up.
@@ -95,7 +97,9 @@ def distillation_loss(
     total = float(weights.sum()) if total_weight is None else total_weight
     kept = torch.nonzero(weights)[:, 0] if scored is None else scored
     walk = Walk(
-        *(head, len(kept), settings.temperature, settings.kl_weight, settings.compiled), buffers
+        *(head, len(kept), settings.temperature, settings.kl_weight, settings.compiled),
+        buffers,
+        ce_weight=settings.ce_weight,
     )
     shares, side = weights[kept] / max(total, 1e-12), _side(teacher, head, settings.divergence)
     loss, ce, kl, norm = _Distillation.apply(  # type: ignore[no-untyped-call]
@@ -137,7 +141,7 @@ class _Distillation(torch.autograd.Function):
         whole = student_states.new_zeros(student_states.shape)
         ctx.save_for_backward(whole.index_copy_(0, kept, gradient.to(whole.dtype)))
         ctx.mark_non_differentiable(ce, kl, norm)
-        return ce + walk.kl_weight * walk.temperature**2 * kl, ce, kl, norm
+        return walk.ce_weight * ce + walk.kl_weight * walk.temperature**2 * kl, ce, kl, norm
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]

@@ -2,7 +2,7 @@
 
 Each function reads a block of logits [rows, V] in the dtype of the products (bfloat16), computes in
 float32 (float64 where the logits are), subtracts each row's peak before any exponential, and
-overwrites the logits with d(CE + alpha T^2 D)/d logits, without the label's own -1, which the
+overwrites the logits with d(w CE + alpha T^2 D)/d logits, without the label's own -1, which the
 caller takes off as a row of W. Nothing here knows of positions, states or W.
 
 Eager, a dozen passes over memory; compiled (:func:`kernel`), three over a block that stays in
@@ -28,28 +28,31 @@ def sums_dtype(like: Tensor) -> torch.dtype:
 
 
 def settings(
-    temperature: float, kl_weight: float, softcap: float | None, *, like: Tensor
+    temperature: float,
+    kl_weight: float,
+    softcap: float | None,
+    *,
+    like: Tensor,
+    ce_weight: float = 1.0,
 ) -> Tensor:
-    """Return (1 / T, alpha T, c) as a tensor: numbers a compiled kernel takes without recompiling.
+    """Return (1 / T, alpha T, c, w): numbers a compiled kernel takes without recompiling.
 
     The gradient of alpha T^2 D(p(z / T)) brings a factor 1 / T, so alpha T remains.
     """
-    return _constants(temperature, kl_weight, softcap or 1.0, sums_dtype(like), like.device)
+    numbers = (1.0 / temperature, kl_weight * temperature, softcap or 1.0, ce_weight)
+    return _constants(numbers, sums_dtype(like), like.device)
 
 
 @lru_cache(maxsize=16)  # made anew, each of them would be a copy to the GPU that waits for it
-def _constants(
-    temperature: float, kl_weight: float, softcap: float, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    values = [1.0 / temperature, kl_weight * temperature, softcap]
+def _constants(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
-        return torch.tensor(values, dtype=dtype, device=device)
+        return torch.tensor(numbers, dtype=dtype, device=device)
 
 
 def single(
     logits: Tensor, constants: Tensor, *, squared: bool, gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return logsumexp(z) and logsumexp(z / T) of each row; leave s + alpha T q in the logits.
+    """Return logsumexp(z) and logsumexp(z / T) of each row; leave w s + alpha T q in the logits.
 
     s = softmax(z), q = softmax(z / T). All of CE and of the forward KL that needs the vocabulary,
     where the teacher has left e_t behind.
@@ -66,7 +69,7 @@ def single(
     sharp = soft * soft if squared else (z - peak).exp()
     sum_soft, sum_sharp = soft.sum(dim=1, keepdim=True), sharp.sum(dim=1, keepdim=True)
     if gradient:
-        logits.copy_(sharp * (1.0 / sum_sharp) + soft * (constants[1] / sum_soft))
+        logits.copy_(sharp * (constants[3] / sum_sharp) + soft * (constants[1] / sum_soft))
     log_z = (sum_sharp.log() + peak)[:, 0]
     return log_z, (sum_soft.log() + peak * constants[0])[:, 0]
 
@@ -106,7 +109,7 @@ def forward_kl(
     drawn = (wanted * (taught - centred)).sum(dim=1, keepdim=True) / sum_wanted
     if gradient:
         pull = soft * (constants[1] / sum_soft) - wanted * (constants[1] / sum_wanted)
-        mixed = sharp * (1.0 / sum_sharp) + pull
+        mixed = sharp * (constants[3] / sum_sharp) + pull
         logits.copy_(mixed * (1.0 - (z / constants[2]).square()) if softcapped else mixed)
     log_z = (sum_sharp.log() + peak)[:, 0]
     return log_z, (drawn + sum_soft.log() - sum_wanted.log())[:, 0]
@@ -153,7 +156,7 @@ def paired(
         distance = 0.5 * ((p * (log_p - log_m)).sum(dim=1, keepdim=True) + to_middle)
         slope = 0.5 * q * (log_q - log_m - to_middle)
     if gradient:
-        mixed = (z - log_z).exp() + constants[1] * slope
+        mixed = (z - log_z).exp() * constants[3] + constants[1] * slope
         logits.copy_(mixed * (1.0 - (z / constants[2]).square()) if softcapped else mixed)
     return log_z[:, 0], distance[:, 0]
 

@@ -57,7 +57,10 @@ class Walk:
         kl_weight: float,
         compiled: bool,
         buffers: Buffers | None = None,
+        *,
+        ce_weight: float = 1.0,
     ) -> None:
+        self.ce_weight = ce_weight
         self.head, self.n, self.compiled = head, n, compiled
         self.temperature, self.kl_weight = temperature, kl_weight
         weight = head.weight
@@ -68,7 +71,9 @@ class Walk:
         used = min(self.chunk, -(-n // self.block) * self.block)
         self._buffers = buffers or Buffers()
         self.buffer = self._buffers.rows("student", used, weight)
-        self.settings = settings(temperature, kl_weight, head.softcap, like=weight)
+        self.settings = settings(
+            temperature, kl_weight, head.softcap, like=weight, ce_weight=ce_weight
+        )
 
     @property
     def second(self) -> Tensor:

@@ -1,12 +1,14 @@
-"""The objective of a step (Eq. 3-5 of arXiv:2602.22351), over the share of its windows at hand.
+"""The objective of a step: the terms of a recipe, over the share of its windows at hand.
+
+The paper's (Eq. 3-5 of arXiv:2602.22351) is
 
     L     = L_KD + L_sem
     L_KD  = CE(student, x_(t+1)) + alpha T^2 KL(teacher_T || student_T)          distillation.py
     L_sem = beta_p mean_{p in P} MSE(n_t, p) + beta_n mean_{a in A} max(0, gamma - MSE(n_t, a))
                                                                                  senses.py
 
-with MSE(x, y) = ||x - y||^2 / d. Every term is a mean over positions: CE and KL over all labelled
-ones, L_sem over the positions chosen for it.
+with MSE(x, y) = ||x - y||^2 / d; recipes.py has every term. Each is a mean over positions: CE, KL
+and the terms of the teacher's state over all labelled ones, L_sem over the positions chosen for it.
 """
 
 from dataclasses import dataclass, field
@@ -15,41 +17,17 @@ import torch
 from torch import Tensor
 
 from dskd_core.config import TrainingConfig
+from dskd_core.config.recipes import SENSE_TERMS
 from dskd_core.decoder.compilation import CompiledLayers, run_compiled
 from dskd_core.decoder.head import Head
 from dskd_core.training.losses.distillation import Distillation, distillation_loss
 from dskd_core.training.losses.logits import Buffers
+from dskd_core.training.losses.ranking import ranking
+from dskd_core.training.losses.recipes import RANKING, STATE_TERMS, Recipe
 from dskd_core.training.losses.senses import SenseTerms, sense_terms
+from dskd_core.training.losses.states import cosine, head_mse, mse
 from dskd_core.training.losses.targets import TeacherTargets, targets_suffice
-from dskd_core.training.student.tail import Tail, run_tail
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """The weights of Eq. 3-5, the margin resolved to a number."""
-
-    positive: float
-    negative: float
-    margin: float
-    state: float
-    kl: float
-    temperature: float
-
-    @classmethod
-    def from_config(
-        cls, config: TrainingConfig, arm: str, calibrated_margin: float
-    ) -> "LossWeights":
-        """Return the weights of an arm: kd drops both sense terms, kd_mse pulls to m_t instead."""
-        has_senses = arm.startswith("dskd")
-        margin = calibrated_margin if config.margin == "calibrated" else float(config.margin)
-        return cls(
-            positive=config.positive_weight if has_senses else 0.0,
-            negative=config.negative_weight if has_senses and arm != "dskd_no_hinge" else 0.0,
-            margin=margin,
-            state=1.0 if arm == "kd_mse" else config.state_weight,
-            kl=config.kl_weight,
-            temperature=config.temperature,
-        )
+from dskd_core.training.student.tail import Tail, capturing, run_tail
 
 
 @dataclass(frozen=True)
@@ -67,6 +45,8 @@ class Batch:
         chosen: [s] int64, the positions with L_sem, of the n.
         positives, negatives: [s, kappa] int64, rows of the dictionary, -1 where there are fewer.
         pushed: int64, the positions with negatives, of the s.
+        synonyms: [p, kappa] int64, rows that negatives of the pushed are ranked after, if they are.
+        bridge: [n, d], the teacher's state behind the student's gap, if a bridge is built to it.
 
     What depends on labels and weights alone (``real``, ``scored``, ``pushed``) is found on the
     host: a GPU asked which positions those are would be waited for.
@@ -83,6 +63,8 @@ class Batch:
     positives: Tensor
     negatives: Tensor
     pushed: Tensor
+    synonyms: Tensor | None = None
+    bridge: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -91,26 +73,36 @@ class Objective:
 
     Attributes:
         config: of the training.
-        weights: of the terms, for the arm.
+        recipe: the terms and their weights.
         tail: what trains.
         head: the teacher's, frozen, in the precision of the products.
         senses: [r, d], rows of the dictionary; none where no position gets L_sem.
         fast: the layers of the tail compiled, if they are to be.
+        metric: [d, d], of the head, where a term is measured by it.
+        bridged: the tail's layer whose input a bridge is built to, if any.
         buffers: memory of logits, kept from step to step.
     """
 
     config: TrainingConfig
-    weights: LossWeights
+    recipe: Recipe
     tail: Tail
     head: Head
     senses: Tensor
     fast: CompiledLayers | None = None
+    metric: Tensor | None = None
+    bridged: int | None = None
     buffers: Buffers = field(default_factory=Buffers)
 
     def loss(
-        self, batch: Batch, *, total_weight: float, n_chosen: int
+        self,
+        batch: Batch,
+        *,
+        total_weight: float,
+        n_chosen: int,
+        n_opposed: int = 0,
+        done: float = 0.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return a batch's share of a step's objective, and its terms (Eq. 3-5).
+        """Return a batch's share of a step's objective, and its terms before their weights.
 
         Every term is a sum over the batch divided by the whole step's total, so that the shares
         of accumulated batches and of ranks add up to the step. Terms are numbers on the device,
@@ -120,12 +112,11 @@ class Objective:
             batch: some windows of the step.
             total_weight: of all positions of the step in CE and KL.
             n_chosen: positions of the step with L_sem.
+            n_opposed: those of them with antonyms.
+            done: share of the steps that is done, for the weights that change.
         """
-        weights = self.weights
-        with run_compiled(self.fast, batch.entering):
-            student_states = run_tail(
-                self.tail, batch.entering, batch.real, self.config.compute_dtype
-            )
+        weights = {name: self.recipe.weight(name, done) for name in (*STATE_TERMS, *SENSE_TERMS)}
+        student_states, bridge = self._run_tail(batch)
         kd = distillation_loss(
             student_states,
             self.head,
@@ -139,39 +130,90 @@ class Objective:
         )
         loss = kd.loss
         terms = {"ce": kd.ce, "kl": kd.kl, "kd_gradient": kd.gradient_norm}
-        with torch.set_grad_enabled(bool(weights.state) and torch.is_grad_enabled()):
-            gap = (student_states - batch.teacher_states).square().mean(dim=1)
-        terms["state_mse"] = (gap * batch.weights).sum() / total_weight
-        if weights.state:
-            loss = loss + weights.state * terms["state_mse"]
+        for name in STATE_TERMS:
+            if name != "state_mse" and name not in self.recipe.logged:
+                continue
+            states, taught = student_states, batch.teacher_states
+            if name == "bridge":
+                if bridge is None or batch.bridge is None:
+                    continue
+                states, taught = bridge, batch.bridge
+            with torch.set_grad_enabled(bool(weights[name]) and torch.is_grad_enabled()):
+                gap = self._gap(name, states, taught)
+            terms[name] = (gap * batch.weights).sum() / total_weight
+            if weights[name]:
+                loss = loss + weights[name] * terms[name]
         if len(batch.chosen):
             senses = self._senses(student_states, batch, n_chosen)
-            loss = loss + weights.positive * senses.positive + weights.negative * senses.negative
+            pull, push = weights["positive"], weights["negative"]
+            loss = loss + pull * senses.positive + push * senses.negative
             terms |= {
                 "positive": senses.positive,
                 "negative": senses.negative,
                 "n_active": senses.n_active,
                 "n_negatives": senses.n_negatives,
-                "positive_gradient": weights.positive * senses.positive_norm,
-                "negative_gradient": weights.negative * senses.negative_norm,
+                "positive_gradient": pull * senses.positive_norm,
+                "negative_gradient": push * senses.negative_norm,
             }
+            if batch.synonyms is not None and "ranking" in self.recipe.by_name:
+                terms["ranking"] = self._ranking(student_states, batch) / max(1, n_opposed)
+                loss = loss + weights["ranking"] * terms["ranking"]
         terms["loss"] = loss
         return loss, {name: value.detach() for name, value in terms.items()}
+
+    def _run_tail(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return the student's final states, [n, d], and those that enter the bridged layer."""
+        run = (self.tail, batch.entering, batch.real, self.config.compute_dtype)
+        with run_compiled(self.fast, batch.entering):
+            if self.bridged is None:
+                return run_tail(*run), None
+            with capturing(self.tail.layers[self.bridged]) as caught:
+                states = run_tail(*run)
+        flat = caught[0].float().flatten(0, 1)
+        return states, flat if batch.real is None else flat.index_select(0, batch.real)
 
     @property
     def _distillation(self) -> Distillation:
         return Distillation(
-            self.weights.temperature,
-            self.weights.kl,
+            self.recipe.temperature,
+            self.recipe.weight("kl"),
             self.config.divergence,
             self.config.compile_head,
+            self.recipe.weight("ce"),
         )
 
+    def _gap(self, name: str, student_states: Tensor, teacher_states: Tensor) -> Tensor:
+        """Return a term of the teacher's state at each position, [n]."""
+        if name in ("state_cosine", "bridge"):
+            return cosine(student_states, teacher_states)
+        if name == "state_head_mse" and self.metric is not None:
+            return head_mse(student_states, teacher_states, self.metric)
+        return mse(student_states, teacher_states)
+
     def _teacher(self, batch: Batch) -> Tensor | TeacherTargets:
-        """Return the cheaper of what the teacher gave that is exact."""
-        if batch.targets is not None and targets_suffice(self.head, self.config.divergence):
+        """Return the cheaper of what the teacher gave that is exact: targets at this T, or m_t."""
+        same = self.recipe.temperature == self.config.temperature
+        if (
+            same
+            and batch.targets is not None
+            and targets_suffice(self.head, self.config.divergence)
+        ):
             return batch.targets
         return batch.teacher_states
+
+    def _ranking(self, student_states: Tensor, batch: Batch) -> Tensor:
+        """Return the sum of the rankings of the positions with antonyms."""
+        assert batch.synonyms is not None
+        term, pushed = self.recipe.by_name["ranking"], batch.pushed
+        each = ranking(
+            student_states.index_select(0, batch.chosen.index_select(0, pushed)),
+            self.senses,
+            batch.synonyms,
+            batch.negatives.index_select(0, pushed),
+            temperature=term.temperature or RANKING,
+            offset=term.offset or 0.0,
+        )
+        return each.sum()
 
     def _senses(self, student_states: Tensor, batch: Batch, n_chosen: int) -> SenseTerms:
         """Return the terms of L_sem (Eq. 4-5) before their weights."""
@@ -180,8 +222,8 @@ class Objective:
             self.senses,
             batch.positives,
             batch.negatives,
-            margin=self.weights.margin,
-            hinge=bool(self.weights.negative),
+            margin=self.recipe.margin,
+            hinge=bool(self.recipe.weight("negative")),
             total=n_chosen,
             pushed=batch.pushed,
         )

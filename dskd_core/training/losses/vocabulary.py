@@ -67,10 +67,10 @@ def score_vocabulary(
 def vocabulary_gradient(
     walk: Walk, student_states: Tensor, labels: Tensor, teacher: TeacherSide
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return CE and divergence of each position, [n], and d(CE + alpha T^2 D)/d n_t, [n, d].
+    """Return CE and divergence of each position, [n], and d(w CE + alpha T^2 D)/d n_t, [n, d].
 
     Args:
-        walk: the head, T, alpha, and the memory of logits.
+        walk: the head, T, w, alpha, and the memory of logits.
         student_states: [n, d], n_t.
         labels: [n] int64, the next tokens.
         teacher: its side of the same positions.
@@ -84,7 +84,7 @@ def vocabulary_gradient(
         log_z, kl[rows], pull = teacher.measure(walk, rows, student_states[rows], True)
         ce[rows] = log_z - label_logit[:, 0]
         gradient[rows] = logits @ weight  # measure has left d loss / d logits in their place
-        gradient[rows] -= label_slope * wide(weight[label])
+        gradient[rows] -= walk.ce_weight * label_slope * wide(weight[label])
         if pull is not None:
             gradient[rows] -= walk.kl_weight * walk.temperature * pull
         if walk.head.scale != 1.0:

@@ -13,7 +13,7 @@ tags: [distillation, dskd]
 # A {n_layers}-layer student of {source}
 
 Made by [dskd](https://arxiv.org/abs/2602.22351) (arm {arm}, seed {seed}): {n_layers} of the
-teacher's {n_teacher_layers} layers ({layers}), of which the last {n_trainable} were trained for
+teacher's {n_teacher_layers} layers ({layers}), of which {trained} trained for
 {steps} steps; the rest, embeddings and head too, is the teacher's. {parameters:,} parameters,
 {trainable:,} trained.
 
@@ -60,7 +60,7 @@ def model_card(
         n_layers=len(start["layers"]),
         n_teacher_layers=start["teacher_layers"],
         layers=", ".join(str(layer) for layer in start["layers"]),
-        n_trainable=len(start["layers"]) - start["entry"],
+        trained=_trained(start),
         arm=code(work.config["arm"]),
         seed=work.config["seed"],
         steps=counts["steps"],
@@ -87,6 +87,14 @@ def with_scores(card: str, scores: Artifact) -> str:
     means = {name: round(value, 4) for name, value in report["means"].items()}
     title = f"on {counts['positions']:,} held-out positions, mean (ce, kl in nats)"
     return f"{card}\n{_table(title, means)}\n"
+
+
+def _trained(start: dict[str, Any]) -> str:
+    """Say which layers of a student were trained."""
+    n_layers, frozen = len(start["layers"]), start.get("frozen", [])
+    numbers = [str(n) for n in range(start["entry"], n_layers) if n not in frozen]
+    layers = f"the last {len(numbers)}" if not frozen else f"number {', '.join(numbers)} (from 0)"
+    return f"{layers} and the final norm were" if start.get("trains_norm") else f"{layers} were"
 
 
 def _table(title: str, values: dict[str, Any]) -> Markdown:

@@ -1,15 +1,18 @@
-"""The student: some layers of the teacher, of which only the last few train.
+"""The student: some layers of the teacher, of which only a few train.
 
 Student and teacher agree bit for bit in their longest *shared* prefix: the student's first layers
 that are the teacher's first ones and do not train. So whatever the teacher does there is done for
-both, and training runs only the *tail*: the trainable layers and the final norm, entered with the
-state h that arrives there. Before training the whole student is published once as it starts
-(stage ``untrained-student``): training and scoring read that, and never the teacher.
+both, and training runs only the *tail*: the layers from the first trainable one on and the final
+norm, entered with the state h that arrives there. Before training the whole student is published
+once as it starts (stage ``untrained-student``): training and scoring read that, and never the
+teacher.
 """
 
 import json
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +38,11 @@ from dskd_core.errors import ConfigError
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.training.student.layer_settings import config_of_layers
 from dskd_core.training.student.proof import check_layers, layers_prefix, stored, weights_of_layers
+from dskd_core.training.student.tail import NORM, Tail, final_norm
 
 STAGE = "untrained-student"
 MODEL = "model"
+_FINAL_NORM = re.compile(r"^(\w+\.)?(norm|ln_f|final_\w*norm)\.(\w+)$")
 _LAYER_NAME = re.compile(r"(^|\.)(layers|h|blocks)\.(\d+)\.")
 
 
@@ -47,23 +52,29 @@ class Shape:
 
     Attributes:
         layers: the teacher's layer behind each of the student's, ascending.
-        entry: the student's first trainable layer; later ones train too.
+        entry: the student's first trainable layer; later ones train too, but for the frozen.
+        frozen: layers of the student after ``entry`` that do not train, ascending.
+        trains_norm: whether the final norm trains.
     """
 
     layers: tuple[int, ...]
     entry: int
+    frozen: tuple[int, ...] = ()
+    trains_norm: bool = False
 
     @classmethod
     def from_config(cls, config: StudentConfig, n_teacher_layers: int) -> "Shape":
         """Resolve the settings against a teacher.
 
-        >>> Shape.from_config(StudentConfig(n_layers=4, layers="first_last"), 8)
-        Shape(layers=(0, 1, 6, 7), entry=2)
+        >>> shape = Shape.from_config(StudentConfig(n_layers=4, layers="first_last"), 8)
+        >>> shape.layers, shape.trained
+        ((0, 1, 6, 7), (2, 3))
         >>> Shape.from_config(StudentConfig(n_layers=4, layers="spaced"), 8).layers
         (0, 2, 5, 7)
 
         Raises:
-            ConfigError: if the student would have more layers than the teacher.
+            ConfigError: if the student would have more layers than the teacher, or layers are to
+                train that it has not.
         """
         listed = None if isinstance(config.layers, str) else config.layers
         n_layers = len(listed) if listed else config.n_layers or n_teacher_layers // 2
@@ -77,14 +88,14 @@ class Shape:
                 f"student.n_trainable_layers {config.n_trainable_layers} exceeds the student's "
                 f"{n_layers} layers; choose fewer."
             )
-        entry = n_layers - config.n_trainable_layers
+        n_frozen = n_layers - config.n_trainable_layers
         if listed:
             layers = listed
         elif config.layers == "first":
             layers = tuple(range(n_layers))
         elif config.layers == "first_last":
             last = range(n_teacher_layers - config.n_trainable_layers, n_teacher_layers)
-            layers = (*range(entry), *last)
+            layers = (*range(n_frozen), *last)
         else:
             spaced = np.linspace(0, n_teacher_layers - 1, n_layers).round().astype(int)
             layers = tuple(spaced.tolist())
@@ -93,7 +104,9 @@ class Shape:
                 f"student.layers {list(layers)} names layer {layers[-1]}, but the teacher's last "
                 f"is {n_teacher_layers - 1}; choose among those."
             )
-        return cls(layers, entry)
+        trained = _trained(config, layers)
+        frozen = tuple(n for n in range(trained[0], n_layers) if n not in trained)
+        return cls(layers, trained[0], frozen, config.train_final_norm)
 
     @property
     def n_layers(self) -> int:
@@ -101,10 +114,67 @@ class Shape:
         return len(self.layers)
 
     @property
+    def trained(self) -> tuple[int, ...]:
+        """The student's layers that train, ascending."""
+        return tuple(n for n in range(self.entry, self.n_layers) if n not in self.frozen)
+
+    @property
+    def bridged(self) -> int:
+        """The student's first layer behind the widest gap, whose input a bridge is built to.
+
+        Raises:
+            ConfigError: if there is no gap, or nothing before it trains.
+        """
+        cut = cut_of(self.layers)
+        if cut is None or not any(number <= cut for number in self.trained):
+            why = "skip none in between" if cut is None else "train only behind their widest gap"
+            raise ConfigError(
+                f"A recipe has the term bridge, but the student's layers {list(self.layers)} "
+                f"{why}; "
+                "set student.layers first_last and student.trainable_layers beside_cut, or leave "
+                "the term out."
+            )
+        return cut + 1
+
+    @property
     def shared(self) -> int:
         """Length of the longest prefix that is the teacher's own and does not train."""
         own = [number == layer for number, layer in enumerate(self.layers[: self.entry])]
         return own.index(False) if False in own else self.entry
+
+
+def cut_of(layers: Sequence[int]) -> int | None:
+    """Return the student's last layer before the widest gap between the layers copied.
+
+    Of several gaps as wide the last counts; None where no layer in between was left out.
+
+    >>> cut_of((0, 1, 2, 10, 11)), cut_of((0, 2, 5, 7)), cut_of((0, 1, 2))
+    (2, 1, None)
+    """
+    gaps = [(after - before, n) for n, (before, after) in enumerate(pairwise(layers))]
+    width, place = max(gaps, default=(1, 0))
+    return place if width > 1 else None
+
+
+def _trained(config: StudentConfig, layers: Sequence[int]) -> tuple[int, ...]:
+    """Return the student's layers that train, ascending."""
+    n_layers, n_last, listed = len(layers), config.n_trainable_layers, config.trainable_layers
+    last = range(n_layers - n_last, n_layers)
+    if listed is None:
+        return tuple(last)
+    if listed != "beside_cut":
+        if listed[-1] >= n_layers:
+            raise ConfigError(
+                f"student.trainable_layers {list(listed)} names layer {listed[-1]}, but the "
+                f"student's last is {n_layers - 1}; choose among those."
+            )
+        return listed
+    if (cut := cut_of(layers)) is None:
+        raise ConfigError(
+            f"student.trainable_layers 'beside_cut' finds no gap in the layers {list(layers)} that "
+            "are copied; leave it empty, or choose other student.layers (first_last has one)."
+        )
+    return tuple(sorted({*range(max(0, cut + 1 - n_last), cut + 1), *last}))
 
 
 def prepare_student(
@@ -119,7 +189,8 @@ def prepare_student(
         ConfigError: if its layers would not compute what the teacher's do.
     """
     teacher_config = resolved_teacher(teacher_config)
-    settings = config.model_dump(mode="json") | {"dtype": teacher_config.dtype}
+    settings = config.model_dump(mode="json", exclude=_as_usual(config))
+    settings |= {"dtype": teacher_config.dtype}
     if config.layers != "first":  # as was once done without a proof
         settings["layers_proven"] = True
     work = Work(STAGE, settings, {"teacher": teacher.fingerprint})
@@ -128,6 +199,8 @@ def prepare_student(
     with device_lock, store.publish(work) as draft:
         decoder = load_teacher(teacher, teacher_config)
         shape = Shape.from_config(config, len(decoder.layers))
+        if shape.trains_norm:
+            final_norm(decoder.model.base_model)
         check_layers(decoder, shape.layers, shape.entry, shape.shared)
         draft.computed(decoder.precision, processor_of(decoder.device))
         draft.path(MODEL).mkdir()
@@ -141,6 +214,8 @@ def prepare_student(
             "tokenizer": tokenizer.fingerprint,
             "layers": list(shape.layers),
             "entry": shape.entry,
+            "frozen": list(shape.frozen),
+            "trains_norm": shape.trains_norm,
             "shared_layers": shape.shared,
             "hidden_size": decoder.head.shape[1],
             "teacher_layers": len(decoder.layers),
@@ -149,10 +224,25 @@ def prepare_student(
     return store.get(work.stage, work.fingerprint)
 
 
+def _as_usual(config: StudentConfig) -> set[str]:
+    """Return the later settings that are at their default: students made before them stand."""
+    fields = StudentConfig.model_fields
+    later = ("trainable_layers", "train_final_norm")
+    return {name for name in later if getattr(config, name) == fields[name].default}
+
+
 def shape_of(untrained: Artifact) -> Shape:
     """Return the shape an untrained student was published with."""
     report = untrained.record.report
-    return Shape(tuple(report["layers"]), int(report["entry"]))
+    frozen = tuple(report.get("frozen", ()))
+    trains_norm = bool(report.get("trains_norm", False))
+    return Shape(tuple(report["layers"]), int(report["entry"]), frozen, trains_norm)
+
+
+def copy_tail(student: Decoder, shape: Shape) -> Tail:
+    """Copy the layers of a student from its first trainable one on, and its final norm."""
+    frozen = tuple(number - shape.entry for number in shape.frozen)
+    return Tail(student, shape.entry, frozen=frozen, trains_norm=shape.trains_norm)
 
 
 def load_student(untrained: Artifact, config: TeacherConfig) -> Decoder:
@@ -173,7 +263,7 @@ def export(student: Decoder, entry: int, trained: dict[str, Tensor], folder: Pat
     Args:
         student: as it was before training; it stays as it is.
         entry: its first trainable layer.
-        trained: state dict of the tail's layers, ``0.`` being the first trainable one.
+        trained: of the tail (:meth:`Tail.weights`), ``0.`` being the first trainable layer.
         folder: where ``config.json`` and ``model.safetensors`` go.
     """
     model = student.model
@@ -182,11 +272,14 @@ def export(student: Decoder, entry: int, trained: dict[str, Tensor], folder: Pat
     prefix = layers_prefix(model)
     for name, value in trained.items():
         number, rest = name.split(".", 1)
-        weights[f"{prefix}{int(number) + entry}.{rest}"] = value.detach().to(dtype)
+        place = _norm_prefix(model) if number == NORM else f"{prefix}{int(number) + entry}."
+        weights[place + rest] = value.detach().to(dtype)
     return _save(model.config, weights, getattr(model, "generation_config", None), folder)
 
 
-def read_layers(folder: Path, *, first: int) -> dict[str, Tensor]:
+def read_layers(
+    folder: Path, *, first: int, frozen: Collection[int] = (), norm: bool = False
+) -> dict[str, Tensor]:
     """Read the decoder layers from ``first`` on out of a transformers checkpoint.
 
     Names on disk are those in memory for most families, and only these layers are read. Others are
@@ -196,9 +289,12 @@ def read_layers(folder: Path, *, first: int) -> dict[str, Tensor]:
     Args:
         folder: of a student, with its ``config.json``.
         first: number of the first layer wanted; it comes back as layer 0.
+        frozen: numbers of layers that are not wanted.
+        norm: whether the final norm is wanted, too.
 
     Returns:
-        State dict of a list of layers (``0.mlp.up_proj.weight``), by their names in memory.
+        State dict of a list of layers (``0.mlp.up_proj.weight``), by their names in memory; of the
+        norm, ``norm.weight``.
 
     Raises:
         ArtifactError: if tensors are missing.
@@ -210,12 +306,18 @@ def read_layers(folder: Path, *, first: int) -> dict[str, Tensor]:
     files = weight_files(folder)
     with quiet_transformers(), model_view(folder, weights=True, code=None) as view:
         if json.loads((view / CONFIG).read_text("utf-8")).get("model_type") not in CONFIG_MAPPING:
-            return _read_numbered(files, first)  # a family with code of its own
+            names = _numbered(files, first, norm)  # a family with code of its own
+            return _read(files, _wanted(names, first, frozen))
         config = AutoConfig.from_pretrained(
             str(view), local_files_only=True, trust_remote_code=False
         )
         empty = _empty(config, config.dtype)
         names = _layer_names(empty, first)
+        if norm:
+            at = _norm_prefix(empty)
+            own = [name for name in empty.state_dict() if name.startswith(at)]
+            names |= {name: f"{NORM}.{name.removeprefix(at)}" for name in own}
+        names = _wanted(names, first, frozen)
         stored = {key for path in files for key in _keys(path)}
         if names.keys() <= stored and not get_model_conversion_mapping(empty, add_legacy=False):
             return _read(files, names)
@@ -228,6 +330,17 @@ def _layer_names(model: Any, first: int) -> dict[str, str]:
     layers = decoder_layers(model)
     prefix = layers_prefix(model)
     return {f"{prefix}{first + int(n)}.{rest}": name for name, n, rest in _split(layers[first:])}
+
+
+def _wanted(names: dict[str, str], first: int, frozen: Collection[int]) -> dict[str, str]:
+    numbers = {str(number - first) for number in frozen}
+    return {name: new for name, new in names.items() if new.split(".", 1)[0] not in numbers}
+
+
+def _norm_prefix(model: Any) -> str:
+    """Return what the names of tensors of the final norm begin with: ``model.norm.``."""
+    norm = model.base_model._modules[final_norm(model.base_model)]
+    return next(f"{name}." for name, module in model.named_modules() if module is norm)
 
 
 def _split(layers: Any) -> list[tuple[str, str, str]]:
@@ -249,13 +362,15 @@ def _read(files: list[Path], names: dict[str, str]) -> dict[str, Tensor]:
     return found
 
 
-def _read_numbered(files: list[Path], first: int) -> dict[str, Tensor]:
+def _numbered(files: list[Path], first: int, norm: bool) -> dict[str, str]:
     names = {}
     for key in (key for path in files for key in _keys(path)):
         match = _LAYER_NAME.search(key)
         if match and int(match[3]) >= first:
             names[key] = f"{int(match[3]) - first}.{key[match.end() :]}"
-    return _read(files, names)
+        elif norm and (match := _FINAL_NORM.search(key)):
+            names[key] = f"{NORM}.{match[3]}"
+    return names
 
 
 def _empty(config: Any, dtype: torch.dtype | None) -> Any:

@@ -5,7 +5,7 @@ replace what it would feed its first layer, or keep what it feeds any other.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,11 @@ from torch import Tensor, nn
 from dskd_core.decoder.decoder import Decoder, decoder_layers
 from dskd_core.decoder.placement import onto
 from dskd_core.decoder.unpacked import one_sequence_a_window
+from dskd_core.errors import ConfigError
 from dskd_core.training.student.layer_settings import config_of_layers
+
+NORM = "norm"
+"""What the final norm is called among what trains, whatever a family calls it."""
 
 
 class Span(nn.Module):
@@ -70,11 +74,86 @@ class Span(nn.Module):
 
 
 class Tail(Span):
-    """The trainable layers, as float32 master weights, and the frozen final norm."""
+    """The layers from the first trainable one on, and the final norm, in float32.
 
-    def __init__(self, student: Decoder, entry: int) -> None:
+    What trains are master weights; the rest is frozen.
+    """
+
+    def __init__(
+        self,
+        student: Decoder,
+        entry: int,
+        *,
+        frozen: Collection[int] = (),
+        trains_norm: bool = False,
+    ) -> None:
+        """Copy the layers of a student, and its final norm.
+
+        Args:
+            student: as it was before training; it stays as it is.
+            entry: its first trainable layer, which is layer 0 here.
+            frozen: layers, as they are numbered here, that run and do not train.
+            trains_norm: whether the final norm trains.
+
+        Raises:
+            ConfigError: if it is to train and has no weights.
+        """
         super().__init__(student, entry, len(student.layers), torch.float32)
-        self.layers.requires_grad_(True)
+        self.frozen = frozenset(frozen)
+        self.norm_name = final_norm(self.body) if trains_norm else None
+        for number, layer in enumerate(self.layers):
+            layer.requires_grad_(number not in self.frozen)
+        if self.norm_name:
+            self.body._modules[self.norm_name].requires_grad_(True)
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Return what trains by name: of layers ``0.mlp.up_proj.weight``, of the norm ``norm.``."""
+        named = {n: p for n, p in self.layers.named_parameters() if p.requires_grad}
+        if self.norm_name:
+            norm = self.body._modules[self.norm_name]
+            named |= {f"{NORM}.{name}": value for name, value in norm.named_parameters()}
+        return named
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the tensors of the layers that train, buffers too, and of a norm that does."""
+        layers = {
+            name: value
+            for name, value in self.layers.state_dict().items()
+            if int(name.split(".", 1)[0]) not in self.frozen
+        }
+        if self.norm_name:
+            norm = self.body._modules[self.norm_name].state_dict()
+            layers |= {f"{NORM}.{name}": value for name, value in norm.items()}
+        return layers
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Take over tensors by the names of :meth:`weights`; those that lack stay as they are."""
+        own = self.weights()
+        with torch.no_grad():
+            for name, value in weights.items():
+                own[name].copy_(value)
+
+
+def final_norm(body: nn.Module) -> str:
+    """Return the name of a decoder's final norm: the last of its own parts that has weights.
+
+    Raises:
+        ConfigError: if it has none.
+    """
+    found = [
+        name
+        for name, module in body._modules.items()
+        if module is not None
+        and not isinstance(module, nn.ModuleList | nn.Embedding)
+        and any(True for _ in module.parameters())
+        and all(parameter.dim() == 1 for parameter in module.parameters())
+    ]
+    if not found:
+        raise ConfigError(
+            f"student.train_final_norm true: {type(body).__name__} has no final norm with weights; "
+            "set it to false."
+        )
+    return found[-1]
 
 
 def run_tail(tail: Tail, entering: Tensor, real: Tensor | None, compute_dtype: str) -> Tensor:

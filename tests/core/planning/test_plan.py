@@ -52,6 +52,24 @@ def test_the_student_of_llama_has_the_parameters_of_the_paper(planned):
     assert sizes["trainable_parameters"] == pytest.approx(0.44e9, rel=0.01)
 
 
+def test_a_plan_counts_the_layers_that_train_and_those_that_only_run(planned):
+    n_layer = planned("llama3-8b").sizes["trainable_parameters"] / 2
+    student = {"trainable_layers": [11, 14, 15], "train_final_norm": True}
+    other = planned("llama3-8b", student=student)
+    assert other.sizes["trainable_parameters"] == 3 * n_layer + 4096
+    listed = planned("llama3-8b", student={"trainable_layers": [11, 12, 13, 14, 15]})
+    by_stage = [{s.stage: s for s in plan.stages}["students"] for plan in (other, listed)]
+    assert by_stage[0].device_bytes < by_stage[1].device_bytes
+    assert by_stage[0].flops < by_stage[1].flops
+
+
+def test_a_recipe_that_ranks_makes_candidates_half_as_large_again(planned):
+    recipes = [{"name": "mine", "terms": [{"term": "ce"}, {"term": "ranking"}]}]
+    plans = planned("llama3-8b"), planned("llama3-8b", training={"recipes": recipes})
+    plain, ranked = ({s.stage: s for s in p.stages}["candidates"].stored_bytes for p in plans)
+    assert ranked == 1.5 * plain
+
+
 def test_a_plan_states_every_stage_its_hours_and_what_it_rests_on(planned):
     gpu = named_gpu("a100-80gb")
     plan = planned("llama3-8b", gpu)

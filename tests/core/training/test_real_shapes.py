@@ -23,7 +23,8 @@ from dskd_core.training.activations.capture import Capturer
 from dskd_core.training.candidates.readers import LiveCandidates
 from dskd_core.training.loop.batch import make_batch
 from dskd_core.training.loop.schedule import Step
-from dskd_core.training.losses.objective import LossWeights, Objective
+from dskd_core.training.losses.objective import Objective
+from dskd_core.training.losses.recipes import Recipe
 from dskd_core.training.student import tail as tail_module
 from dskd_core.training.student.shape import Shape
 from dskd_core.training.student.tail import Tail
@@ -109,7 +110,7 @@ def test_a_step_of_the_student_asks_for_no_value(
     assert moments == sizes.layer_parameters((30, 31)) * (4 + 4 + 8)
     senses = torch.empty(1000, d, dtype=torch.float16, device=META)
     objective = Objective(
-        config, LossWeights.from_config(config, arm, 1.0), tail, teacher.output, senses
+        config, Recipe.from_config(config, arm, 1.0), tail, teacher.output, senses
     )
     step = Step(
         (0, 1),

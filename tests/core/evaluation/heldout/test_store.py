@@ -97,9 +97,9 @@ def test_the_tail_read_from_safetensors_gives_the_checkpoints_own_states(miniatu
     student, untrained = miniature.student("dskd"), miniature.untrained()
     cached = StoredActivations(miniature.activations(), miniature.store)
     windows = cached.read(cached.heldout[:3])
-    decoder, entry = load_student(untrained, miniature.config.teacher), shape_of(untrained).entry
+    decoder, shape = load_student(untrained, miniature.config.teacher), shape_of(untrained)
     with torch.no_grad():
-        tail = student_tail(decoder, entry, student)
+        tail = student_tail(decoder, shape, student)
         states = run_tail(tail, *padded_entering(windows), "float32")
     corpus, model = load_windows(miniature.corpus()), checkpoint(student)
     expected = [

@@ -1,4 +1,5 @@
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,17 @@ def test_a_position_takes_the_bytes_that_are_planned_for_it(tmp_path):
     by_window = {"windows", "documents", "heldout", "offsets"}
     stored = sum(array.nbytes for name, array in group.arrays() if name not in by_window)
     assert stored == n_positions * position_bytes(64)
+
+
+def test_the_state_behind_a_gap_comes_back_too_in_the_bytes_planned_for_it(tmp_path):
+    group = zarr.create_group(str(tmp_path / "part.zarr"))
+    windows = [replace(one, bridge=one.teacher_states + 5) for one in (captured(2), captured(0))]
+    n_positions = write_part(group, WINDOWS, windows, "bfloat16")
+    for in_memory in (True, False):
+        part = Part(group, in_memory=in_memory)
+        assert torch.equal(part.read(1).bridge, windows[0].bridge)
+    assert group["bridge"][:].nbytes == 2 * 3 * n_positions
+    assert position_bytes(64, bridges=True) - position_bytes(64) == 2 * 64
 
 
 def test_a_nan_is_refused_with_the_name_of_its_shard(tmp_path):

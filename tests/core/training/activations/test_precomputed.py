@@ -63,6 +63,7 @@ def test_a_student_is_trained_to_the_same_bytes_where_the_teacher_never_was(here
         ("training", {"temperature": 3.0}, r"training\.temperature is 2\.0 there, 3\.0 here"),
         ("corpus", {"window_tokens": 32}, r"text\.window_tokens is 16 there, 32 here"),
         ("student", {"n_trainable_layers": 1}, r"student\.n_trainable_layers is 2 there, 1 here"),
+        ("student", {"train_final_norm": True}, r"student\.train_final_norm is False there, True"),
     ],
 )
 def test_activations_of_other_settings_are_refused_by_name(there, stage, change, told):

@@ -9,7 +9,7 @@ from dskd_core.dictionary.neighbours import Csr
 from dskd_core.dictionary.store import Dictionary
 from dskd_core.errors import CapacityError
 from dskd_core.training.candidates import nearest, store
-from dskd_core.training.candidates.nearest import nearest_on_device, nearest_rows
+from dskd_core.training.candidates.nearest import for_ranking, nearest_on_device, nearest_rows
 
 
 def _dictionary(n_tokens=6, n_rows=40, d=5):
@@ -43,6 +43,21 @@ def test_candidates_are_the_kappa_nearest_to_the_teacher_by_a_naive_loop():
         for row, value in zip(ns, push, strict=True):
             if row >= 0:
                 np.testing.assert_allclose(value, np.mean((state - rows[row]) ** 2), rtol=1e-3)
+
+
+def test_what_antonyms_are_ranked_after_are_synonyms_or_else_own_senses():
+    dictionary = _dictionary(n_tokens=40)
+    ranked = for_ranking(dictionary)
+    kinds = set()
+    for token in range(40):
+        lists = (dictionary.own, dictionary.synonyms, dictionary.antonyms)
+        own, synonyms, antonyms = (one.rows_of(token).tolist() for one in lists)
+        expected = (synonyms or own) if antonyms else []
+        found = [*ranked.own.rows_of(token), *ranked.synonyms.rows_of(token)]
+        assert found == expected
+        assert not len(ranked.antonyms.rows_of(token))
+        kinds.add((bool(own), bool(synonyms), bool(antonyms)))
+    assert {(True, True, True), (True, False, True), (True, True, False)} <= kinds
 
 
 def test_more_candidates_than_the_dictionary_has_rows_or_memory_holds_are_refused(monkeypatch):

@@ -21,7 +21,8 @@ def store(tmp_path) -> ArtifactStore:
 def fresh(value: float = 0.0):
     layers = nn.ModuleList([nn.Linear(2, 2)])
     nn.init.constant_(layers[0].weight, value)
-    return SimpleNamespace(layers=layers), torch.optim.AdamW(layers.parameters(), lr=0.1)
+    tail = SimpleNamespace(layers=layers, trained=lambda: dict(layers.named_parameters()))
+    return tail, torch.optim.AdamW(layers.parameters(), lr=0.1)
 
 
 def step(tail, optimizer) -> None:

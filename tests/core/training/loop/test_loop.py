@@ -11,17 +11,24 @@ from safetensors import safe_open
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
+from dskd_core.config import TrainingConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.decoder.decoder import load_teacher
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.errors import ArtifactError, CapacityError, DataError
+from dskd_core.evaluation.heldout.store import student_tail
 from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.activations.store import resolve_mode
 from dskd_core.training.candidates.margin import calibrated_margin, margin_sentence
 from dskd_core.training.candidates.store import select_candidates
+from dskd_core.training.loop.batch import padded_entering
 from dskd_core.training.loop.loop import Run, train_student
-from dskd_core.training.losses.objective import LossWeights, run_tail
+from dskd_core.training.losses.objective import run_tail
+from dskd_core.training.losses.recipes import Recipe
+from dskd_core.training.student.shape import load_student, shape_of
 from tests.miniature import Built, make
+from tests.reference import objective_terms, ranking, state_term
+from tests.waits import counted_waits
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +55,7 @@ def _naive_loss(run: Run, built: Built) -> float:
     """Eq. 3-5 over the windows of step 0: whole models, full logits, a loop over positions."""
     teacher = load_teacher(built.teacher(), built.config.teacher)
     windows, senses = load_windows(built.corpus()), run.objective.senses.double()
-    dictionary, weights = load_dictionary(built.dictionary()), run.objective.weights
+    dictionary, weights = load_dictionary(built.dictionary()), run.objective.recipe
     step = run.schedule.step(0)
     student_states, teacher_states, labels, terms, start = [], [], [], [], 0
     chosen = set(run.batch(step).chosen.tolist())
@@ -76,17 +83,19 @@ def _naive_loss(run: Run, built: Built) -> float:
     p, log_q = (taught / temperature).softmax(1), (z / temperature).log_softmax(1)
     kl = (p * (p.log() - log_q)).sum(1).mean()
     assert len(terms) == len(chosen)
-    return float(ce + weights.kl * weights.temperature**2 * kl + sum(terms) / len(terms))
+    return float(ce + weights.weight("kl") * weights.temperature**2 * kl + sum(terms) / len(terms))
 
 
-def _naive_position(n, m, label, dictionary, senses, weights: LossWeights) -> float:
+def _naive_position(n, m, label, dictionary, senses, weights: Recipe) -> float:
     def nearest(rows):
         ordered = sorted(rows.tolist(), key=lambda r: float((senses[r] - m).norm()))
         return [float((senses[r] - n).square().mean()) for r in ordered[:2]]  # kappa = 2
 
     pull = nearest(np.append(dictionary.own.rows_of(label), dictionary.synonyms.rows_of(label)))
     push = [max(0.0, weights.margin - mse) for mse in nearest(dictionary.antonyms.rows_of(label))]
-    return weights.positive * np.mean(pull) + weights.negative * (np.mean(push) if push else 0.0)
+    return weights.weight("positive") * np.mean(pull) + weights.weight("negative") * (
+        np.mean(push) if push else 0.0
+    )
 
 
 def test_the_loss_of_a_step_equals_the_paper_s_equations_computed_naively(built):
@@ -101,6 +110,101 @@ def test_kd_differs_from_dskd_only_by_the_sense_terms(built):
     loss_dskd, terms = _loss(_run(built, "dskd"))
     difference = terms["positive"] + terms["negative"]
     assert (loss_dskd - loss_kd).item() == pytest.approx(difference, rel=1e-5)
+
+
+def test_a_recipe_of_the_user_s_is_its_terms_times_their_weights(built):
+    terms = [
+        {"term": "ce", "weight": 0.5},
+        {"term": "kl", "weight": 2.0, "temperature": 1.0},
+        {"term": "state_head_mse", "weight": 0.25},
+        {"term": "state_cosine", "weight": 3.0, "schedule": "linear"},
+        {"term": "positive", "weight": 0.1},
+        {"term": "ranking", "weight": 0.7},
+    ]
+    recipes = {"recipes": [{"name": "mine", "terms": terms}]}
+    training = TrainingConfig.model_validate(built.config.training.model_dump() | recipes)
+    mine = Built(built.config.model_copy(update={"training": training}))
+    run = Run.prepare(mine.store, training, mine.config.teacher, mine.inputs("mine"), "mine", 0)
+    step = run.schedule.step(0)
+    batch = run.batch(step)
+    n = run_tail(run.tail, batch.entering, batch.real, "float32").detach().double()
+    m, head = batch.teacher_states.double(), run.objective.head.to(torch.float64)
+    kept = batch.labels >= 0
+    naive = objective_terms(
+        n, m, head, batch.labels, weights=Recipe.from_config(training, "mine", 0.0)
+    )
+    expected = 0.5 * naive["ce"] + 2.0 * naive["kl"]
+    for name, weight in (("state_head_mse", 0.25), ("state_cosine", 3.0 * 0.75)):
+        each = [state_term(name, *pair, head) for pair in zip(n[kept], m[kept], strict=True)]
+        expected = expected + weight * sum(each) / len(each)
+    totals = {"total_weight": step.total_weight, "n_chosen": step.n_chosen}
+    totals["n_opposed"] = step.n_opposed
+    loss, found = run.objective.loss(batch, **totals, done=0.25)
+    assert found["positive"] > 0.0
+    expected = expected + 0.1 * found["positive"]
+    expected = expected + 0.7 * _naive_ranking(built, batch, n)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    shares = [
+        run.objective.loss(run.batch(share), **totals)[1]["ranking"] for share in step.dealt(3)
+    ]
+    assert sum(shares).item() == pytest.approx(found["ranking"].item(), rel=1e-5)
+    row = run.step(0)
+    assert {"state_cosine", "state_head_mse", "positive", "ce", "kl", "ranking"} <= row.keys()
+    work = mine.inputs("mine").work(training, "mine", 0)
+    assert [term["term"] for term in work.config["recipe"]] == [term["term"] for term in terms]
+    plain, beside = (b.inputs("kd").work(b.config.training, "kd", 0) for b in (built, mine))
+    assert plain.fingerprint == beside.fingerprint, "what other recipes say is not its content"
+
+
+@pytest.mark.parametrize("mode", ["cached", "online"])
+def test_a_bridge_teaches_the_layer_before_the_gap_what_the_one_behind_it_is_fed(built, mode):
+    terms = [{"term": "bridge", "weight": 2.0}]
+    changes = {"recipes": [{"name": "mine", "terms": terms}], "mode": mode}
+    training = TrainingConfig.model_validate(built.config.training.model_dump() | changes)
+    shape = {"layers": "first_last", "trainable_layers": "beside_cut"}
+    student = built.config.student.model_copy(update=shape)
+    mine = Built(built.config.model_copy(update={"training": training, "student": student}))
+    run = Run.prepare(mine.store, training, mine.config.teacher, mine.inputs("mine"), "mine", 0)
+    step = run.schedule.step(0)
+    loss, found = run.objective.loss(run.batch(step), total_weight=step.total_weight, n_chosen=0)
+    models = load_teacher(mine.teacher(), mine.config.teacher).model, run.student.model
+    windows, gaps = load_windows(mine.corpus()), []
+    for number in step.windows:
+        ids = torch.from_numpy(windows.window(number).astype(np.int64))[None]
+        with torch.no_grad():
+            taught, own = (m(ids, output_hidden_states=True).hidden_states for m in models)
+        n, m = own[1][0].double(), taught[2][0].double()  # layers 0, 2 and 3 of four are copied
+        labels = run.activations.labels(number)
+        gaps += [
+            1 - (n[t] @ m[t]) / (n[t].norm() * m[t].norm()) for t in np.flatnonzero(labels >= 0)
+        ]
+    assert found["bridge"].item() == pytest.approx(float(sum(gaps) / len(gaps)), rel=1e-5)
+    assert loss.item() == pytest.approx(2.0 * found["bridge"].item(), rel=1e-6)
+    loss.backward()
+    moved = {name.split(".")[0] for name, p in run.tail.trained().items() if p.grad.abs().sum() > 0}
+    assert moved == {"0"}
+    run.step(0)
+    with counted_waits() as waits:
+        assert run.step(1)["bridge"] > 0.0
+    assert +waits == {"tolist": 1}
+
+
+def _naive_ranking(built: Built, batch, states) -> torch.Tensor:
+    """The mean ranking over the chosen positions with antonyms, from the dictionary's lists."""
+    dictionary, found = load_dictionary(built.dictionary()), []
+    rows = torch.from_numpy(dictionary.rows).double()
+
+    def nearest(lists, m):
+        return sorted(lists.tolist(), key=lambda row: float((rows[row] - m).norm()))[:2]
+
+    for t in batch.chosen.tolist():
+        label, m = int(batch.labels[t]), batch.teacher_states[t].double()
+        synonyms, antonyms = dictionary.synonyms.rows_of(label), dictionary.antonyms.rows_of(label)
+        near = synonyms if len(synonyms) else dictionary.own.rows_of(label)
+        if len(antonyms):
+            pair = nearest(near, m), nearest(antonyms, m)
+            found.append(ranking(states[t], rows, *pair, temperature=0.3, offset=0.3))
+    return sum(found) / len(found)
 
 
 def test_training_lowers_the_loss(built):
@@ -200,6 +304,39 @@ def test_only_the_trainable_layers_of_the_student_differ_from_the_teacher(built)
     differing = {name for name, value in student.items() if not value.equal(teacher[name])}
     assert differing
     assert all(name.startswith(("model.layers.1.", "model.layers.2.")) for name in differing)
+
+
+def test_listed_layers_and_the_norm_train_nothing_else_does_and_scores_read_both(built):
+    shape = {"trainable_layers": (0, 2), "train_final_norm": True}
+    student = built.config.student.model_copy(update=shape)
+    other = Built(built.config.model_copy(update={"student": student}))
+    made = other.student("kd")
+    found = AutoModelForCausalLM.from_pretrained(made.file_uri("model"))
+    teacher = AutoModelForCausalLM.from_pretrained(built.config.teacher.source).state_dict()
+    differing = {
+        name: value.numel()
+        for name, value in found.state_dict().items()
+        if not value.equal(teacher[name])
+    }
+    tied = {"model.layers.0.", "model.layers.2.", "model.norm."}
+    assert {at for at in tied for name in differing if name.startswith(at)} == tied
+    assert all(name.startswith(tuple(tied)) for name in differing)
+    assert made.record.counts["trainable_parameters"] == sum(differing.values())
+    assert (
+        "number 0, 2 (from 0) and the final norm were"
+        in (made.folder() / "model/README.md").read_text()
+    )
+    untrained, captured = other.untrained(), other.activations()
+    assert untrained.record.config["trainable_layers"] == [0, 2]
+    assert not built.untrained().record.config.keys() & shape.keys(), "older ones still stand"
+    stored = StoredActivations(captured, other.store)
+    tail = student_tail(load_student(untrained, other.config.teacher), shape_of(untrained), made)
+    (window,) = stored.read(stored.heldout[:1])
+    ids = torch.from_numpy(load_windows(other.corpus()).window(window.window).astype(np.int64))
+    with torch.no_grad():
+        states = run_tail(tail, *padded_entering([window]), "float32")
+        expected = found.base_model(ids[None]).last_hidden_state[0]
+    torch.testing.assert_close(states, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_dictionary_of_another_teacher_is_refused_by_name(built, monkeypatch):
@@ -308,7 +445,7 @@ def test_the_margin_is_a_quantile_of_the_distances_to_antonyms(built):
     calibrated = built.config.training.model_copy(
         update={"margin": "calibrated", "margin_quantile": 1.0}
     )
-    weights = LossWeights.from_config(calibrated, "dskd", margins[2])
+    weights = Recipe.from_config(calibrated, "dskd", margins[2])
     assert weights.margin == margins[2] > margins[0]
     told = margin_sentence(built.candidates(), calibrated)
     assert f"{margins[1]:.3g} in the median" in told

@@ -164,7 +164,7 @@ def spoiled(run: Run, at: int) -> Run:
         return value, terms
 
     spoil.number = 0
-    run.objective = SimpleNamespace(loss=spoil, weights=run.objective.weights)
+    run.objective = SimpleNamespace(loss=spoil, recipe=run.objective.recipe)
     return run
 
 

@@ -9,6 +9,13 @@ from dskd_core.training.loop.step import Run
 from tests.miniature import Built, make
 from tests.waits import counted_waits
 
+EVERY_TERM = [
+    *({"term": name} for name in ("ce", "positive", "negative", "state_mse", "state_head_mse")),
+    {"term": "ranking"},
+    {"term": "state_cosine", "schedule": "linear"},
+    {"term": "kl", "temperature": 1.0},
+]
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Built:
@@ -41,6 +48,8 @@ def test_a_step_waits_for_its_device_once_however_many_windows_it_has(built, mod
     [
         ("dskd_no_hinge", {}),
         ("kd_mse", {"divergence": "jsd"}),
+        ("mine", {"recipes": [{"name": "mine", "terms": EVERY_TERM}]}),
+        ("mine", {"recipes": [{"name": "mine", "terms": EVERY_TERM}], "mode": "online"}),
         ("dskd", {"n_accumulated": 3, "semantic_positions": "all", "max_grad_norm": None}),
     ],
 )
@@ -48,8 +57,9 @@ def test_no_arm_waits_more_often_nor_do_accumulated_batches(built, arm, settings
     run = run_of(built, arm, **settings)
     run.step(0)
     with counted_waits() as waits:
-        run.step(1)
+        row = run.step(1)
     assert +waits == {"tolist": 1}
+    assert arm != "mine" or row["ranking"] > 0.0
 
 
 def test_a_step_that_is_not_read_waits_for_nothing(built):

@@ -9,10 +9,10 @@ from dskd_core.training.losses import logits
 from dskd_core.training.losses.distillation import Distillation, distillation_loss
 from dskd_core.training.losses.kernels import kernel
 from dskd_core.training.losses.logits import Buffers
-from dskd_core.training.losses.objective import LossWeights
+from dskd_core.training.losses.recipes import Recipe
 from dskd_core.training.losses.targets import TeacherTargets
 from dskd_core.training.losses.vocabulary import score_vocabulary, vocabulary_gradient
-from tests.reference import objective_terms
+from tests.reference import divergence_of, objective_terms
 
 DIVERGENCES = ["forward_kl", "reverse_kl", "jsd"]
 
@@ -30,13 +30,31 @@ def kd(temperature=2.0, divergence="forward_kl", compiled=False):
 
 
 def plain(temperature=2.0, kl=0.7):
-    return LossWeights(positive=0, negative=0, margin=1, state=0, kl=kl, temperature=temperature)
+    return Recipe.paper(positive=0, negative=0, margin=1, state=0, kl=kl, temperature=temperature)
 
 
 def truth(student, teacher, head, labels, *, temperature=2.0, **options):
     terms = objective_terms(student, teacher, head, labels, weights=plain(temperature), **options)
     (gradient,) = torch.autograd.grad(terms["loss"], student)
     return terms, gradient
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+@pytest.mark.parametrize("ce_weight", [0.0, 0.3])
+@pytest.mark.parametrize("softcap", [None, 2.0])
+def test_a_weight_of_ce_scales_its_share_of_value_and_gradient(divergence, ce_weight, softcap):
+    student, teacher, weight, labels = problem()
+    head = Head(weight, softcap=softcap)
+    settings = Distillation(2.0, 0.7, divergence, ce_weight=ce_weight)
+    found = distillation_loss(student, head, labels, teacher, settings)
+    z, t = head.logits(student), head.logits(teacher)
+    ce = torch.nn.functional.cross_entropy(z, labels)
+    each = divergence_of((t / 2).softmax(1), (z / 2).softmax(1), divergence)
+    expected = ce_weight * ce + 2.8 * each.mean()
+    torch.testing.assert_close(found.loss, expected, rtol=1e-10, atol=1e-10)
+    gradients = [torch.autograd.grad(one, student)[0] for one in (found.loss, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(found.ce, ce.detach(), rtol=1e-10, atol=1e-10)
 
 
 def agree(found, student, terms, gradient, atol=1e-12):

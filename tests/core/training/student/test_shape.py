@@ -20,7 +20,13 @@ from dskd_core.decoder.compilation import Compiled, CompiledLayers, run_compiled
 from dskd_core.decoder.decoder import Decoder, decoder_layers
 from dskd_core.errors import ConfigError
 from dskd_core.training.student import shape as shape_module
-from dskd_core.training.student.shape import Shape, export, read_layers, write_untrained
+from dskd_core.training.student.shape import (
+    Shape,
+    copy_tail,
+    export,
+    read_layers,
+    write_untrained,
+)
 from dskd_core.training.student.tail import Span, Tail, capturing
 
 _COMMON = {
@@ -116,6 +122,53 @@ def test_the_tail_entered_with_h_equals_the_exported_checkpoint(family, layers, 
         out = student(ids, output_hidden_states=True)
     torch.testing.assert_close(states, out.hidden_states[-1], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(states @ teacher.head.T, out.logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama tied", "gemma3", "gpt2"])
+def test_frozen_layers_between_trained_ones_stay_and_a_trained_norm_is_exported(family, tmp_path):
+    teacher, shape = _teacher(family), Shape((0, 1, 2, 4, 5), 1, frozen=(2, 3), trains_norm=True)
+    start = _untrained(teacher, shape, tmp_path / "untrained")
+    tail, ids = copy_tail(start, shape), torch.randint(3, 100, (2, 11))
+    assert {name.split(".")[0] for name in tail.trained()} == {"0", "3", "norm"}
+    with torch.no_grad():
+        for parameter in tail.trained().values():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        export(start, shape.entry, tail.weights(), tmp_path / "trained")
+        student = AutoModelForCausalLM.from_pretrained(tmp_path / "trained").eval()
+        with capturing(start.layers[1]) as caught:
+            start.states(ids)
+        expected = student(ids, output_hidden_states=True).hidden_states[-1]
+        again = copy_tail(start, shape)
+        read = read_layers(tmp_path / "trained", first=1, frozen=shape.frozen, norm=True)
+        again.load(read)
+        for one in (tail, again):
+            torch.testing.assert_close(one(caught[0]), expected, atol=1e-5, rtol=1e-5)
+    assert set(read) == set(tail.weights())
+    before = start.model.state_dict()
+    differing = {
+        name for name, value in student.state_dict().items() if (value != before[name]).any()
+    }
+    prefix = shape_module.layers_prefix(student)
+    norm = {"gpt2": "transformer.ln_f."}.get(family, "model.norm.")
+    assert {name.removeprefix(prefix).split(".")[0] for name in differing if prefix in name} == {
+        "1",
+        "4",
+    }
+    assert all(name.startswith((f"{prefix}1.", f"{prefix}4.", norm)) for name in differing)
+    assert any(name.startswith(norm) for name in differing)
+
+
+def test_the_norm_of_a_family_with_code_of_its_own_is_read_by_its_name(tmp_path):
+    ones = torch.ones(2)
+    names = ("model.layers.0.norm.weight", "model.layers.1.norm.weight", "model.norm.weight")
+    stored = {name: number * ones for number, name in enumerate(names)}
+    save_file(stored | {"model.embed_norm.weight": ones}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"model_type": "ours", "auto_map": {"A": "b.C"}}')
+    found = read_layers(tmp_path, first=0, frozen=[1], norm=True)
+    assert {name: float(value[0]) for name, value in found.items()} == {
+        "0.norm.weight": 0.0,
+        "norm.weight": 2.0,
+    }
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *EXPERTS])
@@ -226,6 +279,55 @@ def test_layers_may_be_the_first_and_the_last_spaced_or_listed():
     assert layers(StudentConfig(layers=(0, 3, 4, 5))) == (0, 3, 4, 5)
     with pytest.raises(ConfigError, match="names layer 6, but the teacher's last is 5"):
         layers(StudentConfig(layers=(0, 6)))
+
+
+def test_layers_beside_the_cut_or_listed_ones_train_instead_of_the_last():
+    def trained(**config) -> tuple[int, ...]:
+        return Shape.from_config(StudentConfig(**config), 30).trained
+
+    fifteen = {"n_layers": 15, "layers": "first_last"}
+    assert trained(**fifteen) == (13, 14)
+    assert trained(**fifteen, trainable_layers="beside_cut") == (11, 12, 13, 14)
+    assert trained(**fifteen, trainable_layers=(5, 12, 13, 14)) == (5, 12, 13, 14)
+    assert trained(layers=(0, 5, 20, 21, 22), trainable_layers="beside_cut") == (0, 1, 3, 4)
+    assert trained(layers=(0, 9, 10), trainable_layers="beside_cut") == (0, 1, 2)
+    listed = StudentConfig(**fifteen, trainable_layers=(5, 12, 14), train_final_norm=True)
+    shape = Shape.from_config(listed, 30)
+    assert (shape.entry, shape.frozen, shape.shared, shape.trains_norm) == (
+        5,
+        (6, 7, 8, 9, 10, 11, 13),
+        5,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"trainable_layers": "beside_cut"}, r"finds no gap in the layers \[0, 1, 2\].*first_last"),
+        ({"trainable_layers": (1, 3)}, r"names layer 3, but the student's last is 2; choose"),
+    ],
+)
+def test_trainable_layers_that_are_not_there_are_refused(config, told):
+    with pytest.raises(ConfigError, match=told):
+        Shape.from_config(StudentConfig(**config), 6)
+
+
+def test_a_bridge_leads_to_the_layer_behind_the_widest_gap_if_one_before_it_trains():
+    assert Shape((0, 1, 2, 10, 11), entry=2).bridged == 3
+    for shape, told in (
+        (Shape((0, 1, 2), entry=1), "skip none in between"),
+        (Shape((0, 1, 10, 11), entry=2), "train only behind their widest gap"),
+    ):
+        with pytest.raises(ConfigError, match=rf"{told}; set student\.layers first_last"):
+            _ = shape.bridged
+
+
+def test_a_norm_without_weights_does_not_train():
+    teacher = _teacher("llama")
+    teacher.model.model.norm = torch.nn.Identity()
+    with pytest.raises(ConfigError, match="no final norm with weights; set it to false"):
+        Tail(teacher, 2, trains_norm=True)
 
 
 def test_half_of_the_teacher_s_layers_is_the_default():
