@@ -39,6 +39,7 @@ written.write_text(str(listener.getsockname()[1]))
 written.rename(sys.argv[2])
 time.sleep(300)
 '''
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 end_servers_with_this_process()
 variables = os.environ | {"PREFECT__SERVER_EPHEMERAL": "1"}
 command = [sys.executable, "-c", SERVER, "prefect.server.api.server:create_app", sys.argv[2]]
