@@ -7,6 +7,7 @@ refusal is never retried, because the second try would be refused too.
 """
 
 import reprlib
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -48,6 +49,20 @@ def shown(value: Any) -> str:
     """
     text = _SHORT.repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and those behind it, each once: the cause of each, or else its context.
+
+    >>> error = OSError("disk"); error.__cause__ = ValueError("row")
+    >>> [str(one) for one in causes_of(error)]
+    ['disk', 'row']
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 class DskdError(Exception):

@@ -2,9 +2,8 @@
 
 import errno
 import resource
-from collections.abc import Iterator
 
-from dskd_core.errors import DskdError
+from dskd_core.errors import DskdError, causes_of
 
 _MEMORY = ("cannot allocate memory", "can't allocate memory", "bad_alloc", "out of memory")
 _THREADS = ("can't start new thread", "resource temporarily unavailable")
@@ -20,21 +19,12 @@ def limit_reached(error: BaseException) -> str:
     >>> limit_reached(ValueError("3 rows"))
     ''
     """
-    for cause in _causes(error):
+    for cause in causes_of(error):
         if isinstance(cause, DskdError):
             return ""
         if sentence := _sentence(cause):
             return sentence
     return ""
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__ or cause.__context__
 
 
 def _sentence(error: BaseException) -> str:

@@ -5,7 +5,6 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,7 +16,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from dskd_core.errors import ConfigError
+from dskd_core.errors import ConfigError, causes_of
 
 _URL = "PREFECT_API_URL"
 _N_TRIES = 3
@@ -59,7 +58,7 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in _PASSING
     return isinstance(error, httpx.ConnectError) and not any(
-        isinstance(cause, ssl.SSLError | socket.gaierror) for cause in _causes(error)
+        isinstance(cause, ssl.SSLError | socket.gaierror) for cause in causes_of(error)
     )
 
 
@@ -79,7 +78,7 @@ def _fault(error: Exception) -> str:
     """Say what is wrong with a server's answer, and its cure; nothing of the address."""
     if isinstance(error, httpx.HTTPStatusError):
         return _fault_of_status(error.response.status_code)
-    causes = list(_causes(error))
+    causes = list(causes_of(error))
     if any(isinstance(cause, socket.gaierror) or _is_unknown(cause) for cause in causes):
         return "no such host is known: correct its name"
     if tls := [cause for cause in causes if isinstance(cause, ssl.SSLError) or _is_tls(cause)]:
@@ -131,12 +130,6 @@ def _is_unknown(error: BaseException) -> bool:
 
 def _is_tls(error: BaseException) -> bool:
     return "SSL" in str(error)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _shown(url: str) -> str:

@@ -6,7 +6,6 @@ skipped, so the explorer's lists can be given as they are.
 """
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,7 +26,7 @@ def read_exclusions(path: Path) -> pa.Table:
         DataError: if a line is none of the three; half a list is not read as if it were whole.
     """
     rows = []
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(input_files.utf8_lines(path), 1):
         if not line.strip():
             continue
         fields = [field.strip() for field in _split(line)]
@@ -36,17 +35,6 @@ def read_exclusions(path: Path) -> pa.Table:
         rows.append(_row(path, number, fields))
     columns = list(zip(*rows, strict=True)) or [(), (), ()]
     return pa.table([pa.array(column, pa.string()) for column in columns], schema=_SCHEMA)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with input_files.opened(path) as stream:
-        for number, line in enumerate(input_files.lines_of(stream), 1):
-            if line is None:
-                raise DataError(f"Line {number} of {path} is too long for a pair; cut it.")
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise DataError(f"Line {number} of {path} is no UTF-8; save it so.") from error
 
 
 def _split(line: str) -> list[str]:

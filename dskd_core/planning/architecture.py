@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 
 from dskd_core import samples
 from dskd_core.config import TeacherConfig
-from dskd_core.decoder.decoder import decoder_layers, quiet_transformers
+from dskd_core.decoder.decoder import CONFIG_FAULTS, decoder_layers, quiet_transformers
 from dskd_core.decoder.gguf_header import Header, read_header
 from dskd_core.decoder.model_files import inside
 from dskd_core.decoder.model_settings import model_settings
@@ -37,16 +36,6 @@ _STATED = (
 _EXPERTS = re.compile(r"(^|\.)experts\.|_exps\.")
 _N_EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts")
 _N_CHOSEN = ("num_experts_per_tok", "moe_topk", "moe_k", "top_k_experts", "moe_top_k", "top_k")
-_FAULTS = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    StrictDataclassError,
-    TypeError,
-    ValueError,
-)
-"""What transformers raises of a configuration that contradicts itself."""
 _GGUF_LAYER = re.compile(r"blk\.(\d+)\.")
 
 
@@ -185,7 +174,7 @@ def count(values: Mapping[str, Any], origin: str) -> Architecture:
     try:
         with quiet_transformers(), torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-    except _FAULTS as error:
+    except CONFIG_FAULTS as error:
         raise _makes_no_model(origin, error) from error
     head = model.get_output_embeddings().weight
     chosen, n_experts = _number(config, _N_CHOSEN), _number(config, _N_EXPERTS)
@@ -234,7 +223,7 @@ def _config_of(values: Mapping[str, Any], origin: str) -> Any:
     try:
         with quiet_transformers():
             return kind.from_dict(dict(values))
-    except _FAULTS as error:
+    except CONFIG_FAULTS as error:
         raise _makes_no_model(origin, error) from error
 
 

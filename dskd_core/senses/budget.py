@@ -11,6 +11,7 @@ from dskd_core.decoder.precision import processor_on, resolved_senses
 from dskd_core.embeddings.readers import Embeddings, load_embeddings
 from dskd_core.errors import ConfigError
 from dskd_core.senses.adaptive import find_price, inertia_curves
+from dskd_core.senses.capacity import check_memory
 from dskd_core.senses.kmeans import kmeans_settings
 from dskd_core.shards import cut
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
@@ -36,12 +37,14 @@ def build_price(store: ArtifactStore, config: SensesConfig, embeddings: Artifact
 
     Raises:
         ConfigError: if the budget does not hold one sense for every token.
+        CapacityError: if the device has no memory for all restarts of one token.
     """
     config, inputs = resolved_senses(config), {"embeddings": embeddings.fingerprint}
     work = Work("sense-price", _content_settings(config), inputs, version=3)
     if found := store.find(work):
         return found
     reader = load_embeddings(embeddings, store)
+    check_memory(config, reader)
     row_bytes = _VALUE_BYTES * reader.hidden_size
     n_fixed = int(np.minimum(reader.n_rows, config.n_senses).sum())
     budget_bytes = config.max_bytes or n_fixed * row_bytes

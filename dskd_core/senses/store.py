@@ -65,7 +65,6 @@ def cluster_range(
     """
     _check_made_from(embeddings, "corpus", corpus)
     config = resolved_senses(config)
-    check_memory(config, load_embeddings(embeddings, store))
     prices = _prices(store, config, embeddings)
     work = Work(
         "senses-shard",
@@ -76,6 +75,7 @@ def cluster_range(
     if found := store.find(work):
         return found
     reader = load_embeddings(embeddings, store)
+    check_memory(config, reader)
     price = price_of(prices[0]) if prices else None
     with store.publish(work) as draft:
         draft.computed(config.coarse_dtype, processor_on(config.device))

@@ -20,7 +20,6 @@ import os
 import shutil
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -34,7 +33,7 @@ import zarr
 
 from dskd_core.errors import ArtifactError
 from dskd_core.store import integrity, places, trial
-from dskd_core.store.drafts import DRAFT, PARTIAL, Draft, Hold
+from dskd_core.store.drafts import DRAFT, PARTIAL, Draft, Hold, partial_of
 from dskd_core.store.records import (
     RECORD,
     Record,
@@ -252,7 +251,7 @@ class ArtifactStore:
     def discard(artifact: Artifact) -> None:
         """Delete an artifact: half deleted, it is already absent."""
         if not places.is_remote(artifact.uri):
-            folder, aside = Path(artifact.uri), _partial(Path(artifact.uri))
+            folder, aside = Path(artifact.uri), partial_of(Path(artifact.uri))
             places.remove(str(aside if places.move_aside(folder, aside) else folder))
             return
         places.remove(places.join(artifact.uri, RECORD))
@@ -289,7 +288,7 @@ class ArtifactStore:
     def _draft_folder(self, work: Work) -> Path:
         if places.is_remote(self.root_uri):
             return Path(tempfile.mkdtemp(prefix=f"{DRAFT}{work.stage}-{work.fingerprint}-"))
-        folder = _partial(Path(self.root_uri) / work.stage / work.fingerprint)
+        folder = partial_of(Path(self.root_uri) / work.stage / work.fingerprint)
         try:
             folder.mkdir(parents=True)
         except OSError as error:
@@ -299,7 +298,7 @@ class ArtifactStore:
         now = folder.stat().st_mtime  # by the clock of the disk, which may not be this machine's
         for draft in folder.parent.glob(f"{PARTIAL}{work.fingerprint}-*"):
             if now - _last_change(draft) > _STALE_SECONDS:  # of a worker killed long ago, or paused
-                aside = _partial(folder.with_name(work.fingerprint))
+                aside = partial_of(folder.with_name(work.fingerprint))
                 if places.move_aside(draft, aside):
                     shutil.rmtree(aside, ignore_errors=True)
         return folder
@@ -344,14 +343,9 @@ class ArtifactStore:
                     raise
             # Another has just published, or a folder without a record is in the way. It is moved
             # before it is deleted: a third may have published there in the meantime.
-            aside = _partial(Path(uri))
+            aside = partial_of(Path(uri))
             if places.move_aside(Path(uri), aside, unless=RECORD):
                 shutil.rmtree(aside, ignore_errors=True)
-
-
-def _partial(folder: Path) -> Path:
-    """Return a name beside a folder that no artifact and no other draft has."""
-    return folder.with_name(f"{PARTIAL}{folder.name}-{uuid.uuid4().hex[:8]}")
 
 
 def _swept(uri: str, draft: Draft) -> OSError:

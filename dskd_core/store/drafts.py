@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import threading
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,19 @@ import zarr
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
+N_RANDOM = 8
+"""Characters at the end of a draft's name that tell it from others of the same work."""
 PARTIAL = ".partial-"
 """Drafts beside the artifact they are to be: of local roots."""
 DRAFT = "dskd-draft-"
 """Drafts in the machine's temporary folder: of object stores."""
 SPILL = "dskd-spill-"
 """Folders in the machine's temporary folder for what a query has no memory for."""
+
+
+def partial_of(folder: Path) -> Path:
+    """Return a name beside the folder of an artifact that no artifact and no other draft has."""
+    return folder.with_name(f"{PARTIAL}{folder.name}-{uuid.uuid4().hex[:N_RANDOM]}")
 
 
 @dataclass

@@ -30,15 +30,13 @@ from typing import Any, Literal
 
 from dskd_core.errors import ConfigError
 from dskd_core.store import places
-from dskd_core.store.drafts import DRAFT, PARTIAL, SPILL
+from dskd_core.store.drafts import DRAFT, N_RANDOM, PARTIAL, SPILL, partial_of
 from dskd_core.store.records import RECORD
 
 MIN_HOURS = 1.0
 _STAGE = re.compile(r"[a-z][a-z0-9-]*")
 _PUBLISHED = re.compile(r"[0-9a-f]{16}")
 _PARTIAL = re.compile(re.escape(PARTIAL) + r"[0-9a-f]{16}-[0-9a-f]{8}")
-_N_RANDOM = 8
-"""Characters at the end of a draft's name that tell it from others of the same work."""
 _LOCAL = re.compile(rf"({DRAFT}[a-z0-9-]+-[0-9a-f]{{16}}-|{SPILL})[a-z0-9_]{{8}}")
 
 Kind = Literal["draft", "half", "upload", "local"]
@@ -146,9 +144,9 @@ def _sweep_local(garbage: Garbage) -> bool:
     if _folder(garbage.kind, folder).newest > garbage.newest:
         return False
     # Each has a name that is looked for: if this process is killed now, the next sweep finds it.
-    aside = folder.with_name(f"{folder.name[:-_N_RANDOM]}{uuid.uuid4().hex[:_N_RANDOM]}")
+    aside = folder.with_name(f"{folder.name[:-N_RANDOM]}{uuid.uuid4().hex[:N_RANDOM]}")
     if garbage.kind == "half":
-        aside = folder.with_name(f"{PARTIAL}{folder.name}-{uuid.uuid4().hex[:_N_RANDOM]}")
+        aside = partial_of(folder)
     if not places.move_aside(folder, aside, unless=RECORD if garbage.kind == "half" else None):
         return False
     shutil.rmtree(aside)

@@ -198,6 +198,27 @@ def texts_of(stream: BinaryIO) -> Iterator[str | None]:
         yield None if line is None else line.decode(codec, errors="replace")
 
 
+def utf8_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file that is read whole or not at all.
+
+    Raises:
+        DataError: with its number, if a line is no UTF-8 or too long.
+    """
+    with opened(path) as stream:
+        for number, line in enumerate(lines_of(stream), start=1):
+            if line is None:
+                raise DataError(
+                    f"Line {number} of {path} has more than {MAX_LINE_BYTES:,} bytes; cut it or "
+                    "take it out."
+                )
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"Line {number} of {path} is no UTF-8 at byte {error.start}; save it as UTF-8."
+                ) from error
+
+
 def read_within(stream: BinaryIO, limit: int = MAX_DOCUMENT_BYTES) -> bytes | None:
     """Return the rest of a stream, or None if it has more than ``limit`` bytes."""
     pieces, n_bytes = [], 0

@@ -20,7 +20,7 @@ from typing import Any
 import fsspec
 from fsspec.core import url_to_fs
 
-from dskd_core.errors import ConfigError
+from dskd_core.errors import ConfigError, causes_of
 from dskd_core.store import access
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -233,13 +233,11 @@ def is_full(error: BaseException | None) -> bool:
 
     Libraries that are not written in Python only say so in words.
     """
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return True
-        if any(words in str(error) for words in _FULL_WORDS):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(
+        (isinstance(one, OSError) and one.errno in _FULL)
+        or any(words in str(one) for words in _FULL_WORDS)
+        for one in causes_of(error)
+    )
 
 
 def full(folder: Path, error: BaseException) -> OSError:

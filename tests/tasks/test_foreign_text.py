@@ -1,6 +1,5 @@
 """Foreign text in what Prefect's UI shows as Markdown: it stays text."""
 
-import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -12,8 +11,8 @@ from dskd_core.markdown import code, escape, table
 from dskd_core.training.student.card import model_card, with_scores
 from tasks import redacted_pages
 from tasks.curves import table_of
+from tests.browser import chromium
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOSTILE = [
     "![](http://127.0.0.1:9/beacon)",
     "# h",
@@ -84,10 +83,6 @@ def test_places_in_cells_stay_as_they_are():
 
 
 def test_a_browser_that_shows_a_card_asks_nobody():
-    sync = pytest.importorskip("playwright.sync_api")
-    browser_path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if browser_path is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the path")
     asked = []
 
     class Beacon(BaseHTTPRequestHandler):
@@ -103,13 +98,11 @@ def test_a_browser_that_shows_a_card_asks_nobody():
     shown = MarkdownIt("commonmark", {"html": True}).enable("table")
     texts = [text.replace(":9/", f":{beacon.server_port}/") for text in HOSTILE]
     safe = "\n\n".join(map(a_card, texts))
-    with sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page()
         page.set_content(shown.render(safe), wait_until="networkidle")
         silent = list(asked)
         page.set_content(shown.render("\n\n".join(texts)), wait_until="networkidle")
-        browser.close()
     beacon.shutdown()
     beacon.server_close()
     assert silent == []

@@ -4,11 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
-
-from dskd_core.errors import DataError
-from dskd_core.store import input_files
 
 Part = Literal["train", "test"]
 
@@ -153,29 +149,3 @@ def _parted(items: Sequence[Item], train_share: float) -> list[Item]:
         owed -= n
         train.update(sorted(keys)[:n])
     return [replace(item, part="train" if item.key in train else "test") for item in items]
-
-
-def lines_of(path: Path) -> list[str]:
-    """Return the lines of a text file, packed or not, split at line feeds alone.
-
-    ``str.splitlines`` also splits at U+2028, U+0085 and form feeds, which are part of the text.
-
-    Raises:
-        DataError: if a line is no UTF-8, or longer than any is read: it cannot be left out, since
-            the files beside it count lines too.
-    """
-    found = []
-    with input_files.opened(path) as stream:
-        for number, line in enumerate(input_files.lines_of(stream), start=1):
-            if line is None:
-                raise DataError(
-                    f"Line {number} of {path} has more than {input_files.MAX_LINE_BYTES:,} bytes; "
-                    "cut it or take it out."
-                )
-            try:
-                found.append(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"Line {number} of {path} is no UTF-8 at byte {error.start}; save it as UTF-8."
-                ) from error
-    return found

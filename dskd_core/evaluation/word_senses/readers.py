@@ -23,7 +23,7 @@ from dskd_core.config import TaggedSourceConfig
 from dskd_core.errors import DataError
 from dskd_core.evaluation.word_senses import wordnet
 from dskd_core.evaluation.word_senses.files import CLASSES, files_of, gold_of
-from dskd_core.evaluation.word_senses.items import Context, Dirt, Item, Part, lines_of, settled
+from dskd_core.evaluation.word_senses.items import Context, Dirt, Item, Part, settled
 from dskd_core.store import input_files
 
 _MARKS = (("<b>", "</b>"), ("[[", "]]"))
@@ -75,7 +75,7 @@ def read_items(source: TaggedSourceConfig) -> tuple[list[Item], Dirt]:
 
 def _labelled_lines(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield (line number, line, label) of a data file and its file of labels."""
-    lines, labels = map(lines_of, (path, gold_of(path)))
+    lines, labels = (list(input_files.utf8_lines(file)) for file in (path, gold_of(path)))
     if len(lines) != len(labels):
         raise DataError(
             f"{gold_of(path)} has {len(labels)} labels for the {len(lines)} lines of {path.name}; "

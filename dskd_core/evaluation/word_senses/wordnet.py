@@ -18,10 +18,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from dskd_core.config import TaggedSourceConfig
-from dskd_core.evaluation.word_senses.items import Context, Dirt, Item, Part, lines_of
+from dskd_core.evaluation.word_senses.items import Context, Dirt, Item, Part
 from dskd_core.lexicon.files import local_path
 from dskd_core.lexicon.readers.wordnet import FILES, Synset, read_synsets
-from dskd_core.store import access
+from dskd_core.store import access, input_files
 
 KINDS = ("wordnet_examples", "wordnet_wic")
 Irregular = dict[str, set[str]]
@@ -154,7 +154,7 @@ def forms_of(lemma: str, pos: str) -> frozenset[str]:
 def _irregular(path: Path | None) -> Irregular:
     """Return the inflections of an exception list by lemma; its lines are: form, lemmas."""
     found: Irregular = defaultdict(set)
-    for line in lines_of(path) if path else ():
+    for line in input_files.utf8_lines(path) if path else ():
         form, *lemmas = line.split()
         for lemma in lemmas:
             found[lemma].add(form)

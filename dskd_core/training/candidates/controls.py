@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from dskd_core.config import Arm, TrainingConfig
 from dskd_core.dictionary.neighbours import Csr, expand_ranges
 from dskd_core.dictionary.store import Dictionary
+from dskd_core.training.losses.recipes import find_recipe
 
 Relations = Literal["dictionary", "own", "shuffled"]
 _SHUFFLE_SEED = 0
@@ -16,9 +17,8 @@ _SHUFFLE_SEED = 0
 
 def relations_of(config: TrainingConfig, arm: Arm) -> Relations:
     """Return whose relations an arm is trained with."""
-    for recipe in config.recipes:
-        if recipe.name == arm:
-            return recipe.relations
+    if custom := find_recipe(config, arm):
+        return custom.relations
     controls: dict[str, Relations] = {"dskd_own": "own", "dskd_shuffled": "shuffled"}
     return controls.get(arm, "dictionary")
 

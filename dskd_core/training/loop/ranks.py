@@ -73,19 +73,6 @@ class Ranks:
         """
         return list(items[self.rank :: self.n_ranks])
 
-    def total(self, values: Iterable[float]) -> list[float]:
-        """Add every value up over the ranks, in float64, in the same order on each of them."""
-        values = list(values)
-        if self.n_ranks == 1:
-            return values
-        summed = torch.tensor(values, dtype=torch.float64, device=self.device)
-        self._add_up(summed)
-        return [float(value) for value in summed]
-
-    def any(self, flag: bool) -> bool:
-        """Say on every rank whether one of them says so."""
-        return self.total([float(flag)])[0] > 0.0
-
     def gather(self, values: Tensor) -> Tensor:
         """Return on every rank what each of them has, [n_ranks, *shape], in one exchange.
 

@@ -64,11 +64,7 @@ class Walk:
         self.head, self.n, self.compiled = head, n, compiled
         self.temperature, self.kl_weight = temperature, kl_weight
         weight = head.weight
-        device = weight.device.type
-        n_tokens = len(weight)
-        self.chunk = _power_of_two(_CHUNK_LOGITS.get(device, 256 << 20), n_tokens)
-        self.block = min(self.chunk, _power_of_two(_BLOCK_BYTES.get(device, 1 << 30), 4 * n_tokens))
-        used = min(self.chunk, -(-n // self.block) * self.block)
+        self.chunk, self.block, used = _sizes(n, len(weight), weight.device.type)
         self._buffers = buffers or Buffers()
         self.buffer = self._buffers.rows("student", used, weight)
         self.settings = settings(
@@ -120,9 +116,7 @@ def pass_bytes(n: int, n_tokens: int, *, item_bytes: int, n_buffers: int, compil
         n_buffers: 2 where the teacher's logits stand beside the student's, else 1.
         compiled: whether a block's float32 values stay in registers; eager, four of them stand.
     """
-    chunk = _power_of_two(_CHUNK_LOGITS["cuda"], n_tokens)
-    block = min(chunk, _power_of_two(_BLOCK_BYTES["cuda"], 4 * n_tokens))
-    used = min(chunk, -(-n // block) * block)
+    _, block, used = _sizes(n, n_tokens, "cuda")
     wide_values = 0 if compiled else 4 * 4 * min(block, n)
     return n_tokens * (n_buffers * used * item_bytes + wide_values)
 
@@ -130,6 +124,13 @@ def pass_bytes(n: int, n_tokens: int, *, item_bytes: int, n_buffers: int, compil
 def wide(values: Tensor) -> Tensor:
     """Return values in the dtype of sums."""
     return values.to(sums_dtype(values))
+
+
+def _sizes(n: int, n_tokens: int, device: str) -> tuple[int, int, int]:
+    """Return the rows of a chunk, of a block, and of the buffer that n positions need."""
+    chunk = _power_of_two(_CHUNK_LOGITS.get(device, 256 << 20), n_tokens)
+    block = min(chunk, _power_of_two(_BLOCK_BYTES.get(device, 1 << 30), 4 * n_tokens))
+    return chunk, block, min(chunk, -(-n // block) * block)
 
 
 def _power_of_two(budget: int, row: int) -> int:

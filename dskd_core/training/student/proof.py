@@ -15,10 +15,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
-from dskd_core.decoder.decoder import Decoder, decoder_layers, quiet_transformers
+from dskd_core.decoder.decoder import CONFIG_FAULTS, Decoder, decoder_layers, quiet_transformers
 from dskd_core.errors import ConfigError
 from dskd_core.training.student.layer_settings import config_of_layers
 from dskd_core.training.student.tail import Span
@@ -26,16 +25,7 @@ from dskd_core.training.student.tail import Span
 _LENGTH = 24
 _NARROW = 5
 _WINDOWS = re.compile(r"window|chunk|index_topk")
-_FAULTS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    StrictDataclassError,
-    TypeError,
-    ValueError,
-)
+_FAULTS = (*CONFIG_FAULTS, AssertionError)
 
 
 def check_layers(teacher: Decoder, layers: Sequence[int], entry: int, shared: int) -> None:

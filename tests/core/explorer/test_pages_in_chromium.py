@@ -1,6 +1,5 @@
 """The explorer in a real browser: search, pages, map, comparison; no complaint, nobody asked."""
 
-import shutil
 import socket
 import threading
 import time
@@ -10,8 +9,8 @@ import uvicorn
 
 from dskd_core.explorer.app import Shelf, make_app
 from dskd_core.explorer.export import export_pages
+from tests.browser import chromium
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 
 
@@ -35,19 +34,13 @@ def address(explored):
 @pytest.fixture
 def browsed():
     """A page of a browser, what it asked for, and what it complained of."""
-    sync = pytest.importorskip("playwright.sync_api")
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the path")
     asked, said = [], []
-    with sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1100, "height": 900})
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         yield page, asked, said
-        browser.close()
 
 
 def test_pages_work_by_keyboard_in_any_width_and_ask_nobody(address, browsed):

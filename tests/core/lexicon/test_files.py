@@ -2,7 +2,6 @@ import bz2
 import gzip
 import lzma
 
-import pyarrow as pa
 import pytest
 
 from dskd_core import interruption
@@ -11,18 +10,9 @@ from dskd_core.errors import DataError
 from dskd_core.lexicon import files
 from dskd_core.lexicon.files import byte_ranges, lines_of
 from dskd_core.lexicon.rows import Source
+from tests.packing import by_arrow
 
 LINES = b"\xef\xbb\xbfone\r\ntwo\n" + b"x" * 50 + b"\nfour\n" + b"y" * 50
-
-
-def by_arrow(codec):
-    def compress(data):
-        sink = pa.BufferOutputStream()
-        with pa.CompressedOutputStream(sink, codec) as stream:
-            stream.write(data)
-        return sink.getvalue().to_pybytes()
-
-    return compress
 
 
 PACK = [bytes, gzip.compress, bz2.compress, lzma.compress, by_arrow("zstd"), by_arrow("lz4")]

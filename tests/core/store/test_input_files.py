@@ -7,24 +7,13 @@ import tracemalloc
 import zipfile
 import zlib
 
-import pyarrow as pa
 import pytest
 
 from dskd_core import interruption
 from dskd_core.errors import DataError
 from dskd_core.store import input_files
 from dskd_core.store.input_files import lines_of, opened, read_within
-
-
-def by_arrow(codec):
-    def compress(data):
-        sink = pa.BufferOutputStream()
-        with pa.CompressedOutputStream(sink, codec) as stream:
-            stream.write(data)
-        return sink.getvalue().to_pybytes()
-
-    return compress
-
+from tests.packing import by_arrow
 
 COMPRESS = {
     "gzip": gzip.compress,

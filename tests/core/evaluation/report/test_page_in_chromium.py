@@ -1,7 +1,5 @@
 """The report in a real browser: it loads whole, asks nobody, and complains of nothing."""
 
-import shutil
-
 import pyarrow as pa
 import pytest
 
@@ -9,8 +7,8 @@ from dskd_core.config import EvaluationConfig, TaggedSourceConfig
 from dskd_core.evaluation.report.store import build_report
 from dskd_core.evaluation.word_senses.store import score_senses
 from dskd_core.store.artifacts import Work
+from tests.browser import chromium
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CONFIG = EvaluationConfig(n_resamples=50)
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 SENTENCES = [
@@ -68,14 +66,9 @@ def report(miniature, students, tmp_path_factory):
 
 
 def test_the_page_loads_whole_and_asks_nobody(report):
-    sync = pytest.importorskip("playwright.sync_api")
-    browser_path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if browser_path is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the path")
     page_uri = (report.folder() / "report.html").resolve().as_uri()
     asked, said = [], []
-    with sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1060, "height": 1200})
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
@@ -98,7 +91,6 @@ def test_the_page_loads_whole_and_asks_nobody(report):
         n_marked = page.locator("ol li blockquote").count()
         page.set_viewport_size({"width": 390, "height": 844})
         narrow_overflow = page.evaluate(OVERFLOW)
-        browser.close()
     assert asked == [page_uri]
     assert said == []
     assert len(pictures) == 4, "training, held-out text, benchmarks, words"
