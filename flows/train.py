@@ -5,7 +5,7 @@ from flows.beginning import begin
 from flows.build_dictionary import build_dictionary
 from flows.flow import DEFAULTS, dskd_flow
 from flows.sharded import make_sharded
-from tasks import evaluation, prompts, teacher, training
+from tasks import evaluation, training, whole
 from tasks.listeners import Planned, tell
 from tasks.shards import in_slots
 from tasks.stage_uris import StageUris
@@ -39,7 +39,7 @@ def find_dictionary(config: PipelineConfig) -> StageUris:
 
 def make_untrained(config: PipelineConfig) -> str:
     """Make the student as it is before training, or find it done; return its URI."""
-    model = teacher.teacher.submit(config).result()
+    model = whole.teacher.submit(config).result()
     return training.untrained.submit(config, model).result()
 
 
@@ -131,5 +131,5 @@ def _candidates(config: PipelineConfig, uris: StageUris) -> dict[str, str]:
 
 def _prompts(config: PipelineConfig, model: str) -> str:
     """Write benchmark questions as prompts and let the teacher answer them."""
-    questions = prompts.questions.submit(config, model).result()
+    questions = whole.questions.submit(config, model).result()
     return make_sharded(config, "prompts", {"teacher": model, "questions": questions})
