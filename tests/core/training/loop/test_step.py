@@ -39,7 +39,7 @@ def changed(built: Built, **settings) -> Built:
     return Built(built.config.model_copy(update={"training": training}))
 
 
-def run_of(built: Built, arm: str = "dskd", seed: int = 0) -> Run:
+def run_of(built: Built, arm: str = "paper", seed: int = 0) -> Run:
     config = built.config
     return Run.prepare(built.store, config.training, config.teacher, built.inputs(arm), arm, seed)
 
