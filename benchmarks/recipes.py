@@ -1,10 +1,11 @@
 """What each recipe's step takes beyond the step of KD beside it.
 
-    python -m benchmarks.recipes [--turns 12] [--root work/benchmarks]
+    python -m benchmarks.recipes [--turns 12] [--root work/benchmarks] [--parameters FILE]
 
 A few minutes, and a quarter of an hour the first time, which prepares a small dictionary and
 activations under the root. The student is SmolLM2-135M's first 13 layers and its last 2, of which
-those beside the cut and the last two train; steps are of 8 windows of 256 tokens, cached.
+those beside the cut and the last two train; steps are of 8 windows of 256 tokens, cached. With
+``--parameters`` they are the students of that file instead, from what its run has left.
 
 All recipes take the same step in turns, in one process, every other turn backwards, so that what
 disturbs the machine disturbs all of them: the built-in ones, and KD with each other term beside it
@@ -22,7 +23,7 @@ from typing import Any
 
 from benchmarks.machine import machine
 from benchmarks.peers.scenario import Stages, smollm2
-from dskd_core.config import PipelineConfig
+from dskd_core.config import PipelineConfig, load_config
 from dskd_core.decoder.precision import resolved_training
 from dskd_core.training.loop.step import Run
 
@@ -33,18 +34,25 @@ _N_WARM = 2
 
 
 def settings(root: Path) -> PipelineConfig:
-    """Return the settings: KD with each other term, and the built-in recipes."""
-    kd = [{"term": "ce"}, {"term": "kl", "weight": 0.7}]
-    recipes = [{"name": f"kd_{term}", "terms": [*kd, {"term": term}]} for term in TERMS]
+    """Return the settings of a small student beside a cut."""
     config = smollm2(
         root,
         student={"layers": "first_last", "trainable_layers": "beside_cut"},
-        training={"recipes": recipes, "max_train_tokens": 16 * 256},
-        evaluation={"arms": [*BUILT_IN, *(recipe["name"] for recipe in recipes)]},
+        training={"max_train_tokens": 16 * 256},
         senses={"n_senses": 3},
     )
     corpus = config.corpus.model_copy(update={"max_tokens": 65_536})
     return config.model_copy(update={"corpus": corpus})
+
+
+def with_recipes(config: PipelineConfig) -> PipelineConfig:
+    """Return settings that compare the built-in recipes, and KD with each other term."""
+    kd = [{"term": "ce"}, {"term": "kl", "weight": 0.7}]
+    recipes = [{"name": f"kd_{term}", "terms": [*kd, {"term": term}]} for term in TERMS]
+    values = config.model_dump(mode="json")
+    values["training"]["recipes"] = recipes
+    values["evaluation"]["arms"] = [*BUILT_IN, *(recipe["name"] for recipe in recipes)]
+    return PipelineConfig.model_validate(values)
 
 
 def prepared(config: PipelineConfig) -> dict[str, Run]:
@@ -79,8 +87,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--turns", type=int, default=12)
     parser.add_argument("--root", type=Path, default=Path("work/benchmarks"))
+    parser.add_argument("--parameters", type=Path)
     options = parser.parse_args()
-    config = settings(options.root)
+    given = load_config(options.parameters) if options.parameters else settings(options.root)
+    config = with_recipes(given)
     precision = resolved_training(config.training, "cpu").compute_dtype
     found: dict[str, Any] = dict(machine("cpu", precision))
     seconds, first = timed(prepared(config), options.turns)

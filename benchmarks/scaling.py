@@ -5,14 +5,17 @@
 Measured: a flow of the project's own runner sends shards to a Dask cluster on loopback, of one
 worker process and then of two, with Prefect's server beside it. A shard is a stand-in for a teacher
 on a GPU: it waits so many seconds, which costs no processor, and publishes 4 MB that its number
-decides. Both clusters' artifacts are compared, byte for byte. With as many shards that wait for
-nothing, the server alone is the limit, which gives the seconds between two tasks handed out.
+decides. Both clusters' artifacts are compared, byte for byte. With shards that wait for nothing it
+is seen how long a worker is idle between two, and how many seconds of a core the server and the
+process of the flow take for each: these two do tasks one after another, so they are the limit of
+many workers.
 
 Simulated: ``dskd_core.planning.cluster``, with these seconds, for Llama-3-8B on 1 to 4,096 GPUs;
 docs/scaling.md shows what comes out. ``--page`` draws it.
 
-The last line is JSON: ``throughput_ratio`` (two workers over one; goal >= 1.8), ``dispatch_s``, and
-``hours``: of all stages by the number of GPUs.
+The last line is JSON: ``throughput_ratio`` (two workers over one; goal >= 1.8), ``task_s`` (idle
+between two shards), ``server_s`` and ``flow_s`` (of a core, a task), and ``hours`` of all stages by
+the number of GPUs.
 """
 
 import argparse
@@ -26,10 +29,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from benchmarks.machine import machine
 from dskd_core.config import load_config
@@ -58,8 +63,8 @@ def stand_in(root: str, number: int, seconds: float) -> str:
 
 
 @contextmanager
-def prefect_server(folder: Path) -> Iterator[str]:
-    """Start Prefect's server on loopback, which workers reach; yield its address."""
+def prefect_server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """Start Prefect's server on loopback, which workers reach; yield its address and process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -75,7 +80,7 @@ def prefect_server(folder: Path) -> Iterator[str]:
             if time.monotonic() > deadline or process.poll() is not None:
                 raise SystemExit(f"Prefect's server did not start: {log.name} says why.")
             time.sleep(0.5)
-        yield url
+        yield url, psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -124,8 +129,32 @@ def dask_cluster(folder: Path, n_workers: int) -> Iterator[str]:
             process.wait()
 
 
-def timed(folder: Path, n_workers: int, n_shards: int, seconds: float) -> tuple[float, list[str]]:
-    """Run shards on a cluster of its own; return seconds from the first to the last, and content.
+def core_seconds(process: psutil.Process) -> float:
+    """Return the seconds of a core that a process and its children have used."""
+    family = [process, *process.children(recursive=True)]
+    return sum(sum(each.cpu_times()[:2]) for each in family)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Shards on a cluster.
+
+    Attributes:
+        seconds: from the first to the last.
+        server, flow: of a core, that these used meanwhile.
+        content: hashes of what was published.
+    """
+
+    seconds: float
+    server: float
+    flow: float
+    content: list[str]
+
+
+def timed(
+    folder: Path, server: psutil.Process, n_workers: int, n_shards: int, seconds: float
+) -> Timed:
+    """Run shards on a cluster of its own.
 
     Prefect, the cluster and a first task on every worker start before, and are not counted.
     """
@@ -139,48 +168,54 @@ def timed(folder: Path, n_workers: int, n_shards: int, seconds: float) -> tuple[
     folder.mkdir()
 
     @flow(name="shards", task_runner=ChosenRunner())
-    def shards() -> tuple[float, list[str]]:
+    def shards() -> tuple[float, float, float, list[str]]:
         root = str(folder / "artifacts")
         warm = {f"warm {n}": (f"{root}-warm", n, 2.0) for n in range(n_workers)}
         in_slots("warm", task, warm)
-        began = time.perf_counter()
+        began, own, its = time.perf_counter(), time.process_time(), core_seconds(server)
         uris = in_slots("shards", task, {str(n): (root, n, seconds) for n in range(n_shards)})
-        return time.perf_counter() - began, uris
+        took = time.perf_counter() - began
+        return took, core_seconds(server) - its, time.process_time() - own, uris
 
     with dask_cluster(folder, n_workers) as address:
         os.environ |= {"DSKD_RUNNER": "dask", "DSKD_DASK_ADDRESS": address}
         with get_client(sync_client=True) as client:
             client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, n_workers)
-        took, uris = shards()
-    return took, [ArtifactStore.open(uri).record.content for uri in uris]
+        *took, uris = shards()
+    return Timed(*took, [ArtifactStore.open(uri).record.content for uri in uris])
 
 
-def measure(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+def measure(options: argparse.Namespace, folder: Path, server: psutil.Process) -> dict[str, float]:
     """Time one worker and two, and shards that wait for nothing."""
-    found = {n: timed(folder / str(n), n, options.shards, options.seconds) for n in (1, 2)}
-    if found[1][1] != found[2][1]:
+    one, two = (timed(folder / str(n), server, n, options.shards, options.seconds) for n in (1, 2))
+    if one.content != two.content:
         raise SystemExit("Two workers published other bytes than one.")
-    empty, _ = timed(folder / "empty", 2, options.shards, 0.0)
-    one, two = found[1][0], found[2][0]
-    print(f"{options.shards} shards of {options.seconds:g} s: {one:.1f} s on one worker, {two:.1f}")
-    print(f"  on two: {one / two:.2f} times the throughput, goal >= {GOAL}; the bytes are equal")
-    print(f"shards that wait for nothing: {empty / options.shards:.3f} s each")
-    return {
-        "throughput_ratio": round(one / two, 3),
-        "one_worker_s": round(one, 2),
-        "two_workers_s": round(two, 2),
-        "dispatch_s": round(empty / options.shards, 3),
+    ratio = one.seconds / two.seconds
+    print(f"{options.shards} shards of {options.seconds:g} s: {one.seconds:.1f} s on one worker,")
+    print(f"  {two.seconds:.1f} s on two: {ratio:.2f} times the throughput, goal >= {GOAL}")
+    n = options.empty
+    empty = timed(folder / "empty", server, 2, n, 0.0)
+    found = {
+        "throughput_ratio": ratio,
+        "one_worker_s": one.seconds,
+        "two_workers_s": two.seconds,
+        "task_s": 2 * empty.seconds / n,
+        "server_s": empty.server / n,
+        "flow_s": empty.flow / n,
     }
+    print(f"an empty shard: {found['task_s']:.2f} s of a worker, {found['server_s']:.3f} s of the")
+    print(f"  server's core, {found['flow_s']:.3f} s of the flow's")
+    return {name: round(value, 4) for name, value in found.items()}
 
 
-def simulate(dispatch_seconds: float) -> dict[int, dict[str, float]]:
+def simulate(dispatch_seconds: float, task_seconds: float) -> dict[int, dict[str, float]]:
     """Return the hours of every stage of the plan for Llama-3-8B, by the number of GPUs."""
     config = load_config(ROOT / "deployments" / "parameters" / "llama3-8b.yaml")
     device = named_gpu(GPU)
     plan = make_plan(config, device=device)
     by_count = {}
     for n in COUNTS:
-        times = stage_times(plan, Cluster(device, n, dispatch_seconds))
+        times = stage_times(plan, Cluster(device, n, dispatch_seconds, task_seconds))
         by_count[n] = {time.stage: time.seconds / 3600 for time in times}
         if n in _SHOWN:
             longest = sorted(times, key=lambda time: -time.seconds)[:3]
@@ -215,19 +250,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--shards", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--empty", type=int, default=24)
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     found: dict[str, Any] = dict(machine())
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         os.environ.setdefault("PREFECT_HOME", str(Path(name, "prefect")))
         use_own_prefect()
-        with prefect_server(Path(name)) as url:
+        with prefect_server(Path(name)) as (url, server):
             from prefect.settings import PREFECT_API_URL, temporary_settings
 
             os.environ["PREFECT_API_URL"] = url  # for the workers
             with temporary_settings({PREFECT_API_URL: url}):
-                found |= measure(options, Path(name))
-    by_count = simulate(found["dispatch_s"])
+                found |= measure(options, Path(name), server)
+    by_count = simulate(max(found["server_s"], found["flow_s"]), found["task_s"])
     if options.page:
         draw(by_count, options.page)
     found["hours"] = {str(n): round(sum(hours.values()), 3) for n, hours in by_count.items()}

@@ -4,7 +4,7 @@ A stage in shards is bound by its GPUs, by how finely it is cut (a GPU has a who
 by the store all workers write to, or by Prefect's server, which hands out one task after another.
 What one process does alone (reading the corpus, joining shards, composing words) takes as long
 however many GPUs there are. Nothing here was run on a cluster: it is arithmetic, from the plan and
-from constants that were measured on two cores where the text of each says so.
+from constants that were measured on two cores, where the text of each says so.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,9 +18,11 @@ from dskd_core.planning.quantities import StagePlan, stored_embedding_rows
 
 Bound = Literal["GPUs", "shards", "store", "server", "one process"]
 
-DISPATCH_SECONDS = 0.25
-"""Between two tasks that Prefect's server hands out to a cluster; ``python -m benchmarks.scaling``
-measures it."""
+DISPATCH_SECONDS = 0.1
+"""Of one core, for a task: what Prefect's server or the flow's process does for each, one after the
+other; the larger of both. ``python -m benchmarks.scaling`` measures it."""
+TASK_SECONDS = 0.8
+"""That a worker waits between two shards: measured with GPU slots on SQLite, see plan.py."""
 SHARED_STORE_BYTES_PER_SECOND = 10e9
 """What all workers together write to one store; taken for an object store or a parallel file
 system, not measured."""
@@ -39,7 +41,8 @@ class Cluster:
     Attributes:
         device: each GPU.
         n_gpus: how many.
-        dispatch_seconds: between two tasks that the server hands out.
+        dispatch_seconds: for a task, of the server or of the flow's process.
+        task_seconds: that a worker waits between two shards.
         store_bytes_per_second: what all workers together write; each alone writes no faster than
             ``plan.STORE_BYTES_PER_SECOND``.
     """
@@ -47,6 +50,7 @@ class Cluster:
     device: Device
     n_gpus: int
     dispatch_seconds: float = DISPATCH_SECONDS
+    task_seconds: float = TASK_SECONDS
     store_bytes_per_second: float = SHARED_STORE_BYTES_PER_SECOND
 
     def rate(self, n_writers: int) -> float:
@@ -87,7 +91,7 @@ def _in_shards(plan: Plan, stage: StagePlan, cluster: Cluster) -> StageTime:
     n, seconds = stage.n_shards, plan.hours(stage, cluster.device) * HOUR
     writing = stage.stored_bytes / STORE_BYTES_PER_SECOND
     rounds, n_busy = -(-n // cluster.n_gpus), min(n, cluster.n_gpus)
-    computing = rounds * (seconds - writing) / n
+    computing = rounds * ((seconds - writing) / n + cluster.task_seconds)
     stored = rounds * stage.stored_bytes / n / cluster.rate(n_busy)
     parts: dict[Bound, float] = {
         "one process": _joined(plan, stage),
