@@ -126,3 +126,21 @@ def test_rare_tokens_find_the_clusters_of_scikit_learn():
     ours = sum(found.inertia for found in run(points, ids, n_restarts=10))
     theirs = sum(f.inertia for f in run(points, ids, n_restarts=10, backend="sklearn"))
     assert ours == pytest.approx(theirs, rel=2e-3)
+
+
+def test_a_device_that_is_asked_less_often_finds_the_same_clusters(monkeypatch):
+    rng = np.random.default_rng(3)
+    points = [rng.normal(size=(n, 8)).astype(np.float32) for n in (40, 300, 300, 700)]
+    points[1][:290] = points[1][0]  # so that clusters lose all their rows
+    asked = cluster(points, range(4), n_senses=6, n_restarts=3)
+    n_asked = []
+
+    def waits(X):
+        n_asked.append(len(X))
+        return True
+
+    monkeypatch.setattr(torch_backend, "_asking_waits", waits)
+    for one, other in zip(asked, cluster(points, range(4), n_senses=6, n_restarts=3), strict=True):
+        assert np.array_equal(one.labels, other.labels)
+        assert np.array_equal(one.centroids, other.centroids)
+    assert n_asked
