@@ -1,10 +1,10 @@
 """Which students are trained and compared, and on what."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from dskd_core.config.recipes import Arm
+from dskd_core.config.recipes import OLD_NAMES, Arm
 from dskd_core.config.settings import (
     AnswerTokens,
     BatchTokens,
@@ -93,6 +93,14 @@ class EvaluationConfig(Settings):
     """Fixes the sample of items and the exemplars of the paper's protocol."""
     tagged: Annotated[tuple[TaggedSourceConfig, ...], Field(max_length=100)] = ()
     """Words with known senses or relations that every subject is scored on."""
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _have_their_names(cls, arms: Any) -> Any:
+        """Take the older names of parameter files for those of today."""
+        if isinstance(arms, list | tuple):
+            return tuple(OLD_NAMES.get(a, a) if isinstance(a, str) else a for a in arms)
+        return arms
 
     @field_validator("arms")
     @classmethod

@@ -13,6 +13,8 @@ Arm = Text
 _OF_SETTINGS = ("kd", "paper", "kd_mse", "paper_own", "paper_shuffled", "paper_no_hinge")
 """The recipes whose weights are settings of the training."""
 BUILT_IN = (*_OF_SETTINGS, "recommended")
+OLD_NAMES = {name.replace("paper", "dskd"): name for name in _OF_SETTINGS if "paper" in name}
+"""What the recipes of the paper were called before there was another than it and KD."""
 TermName = Literal[
     "ce",
     "kl",

@@ -199,3 +199,11 @@ def test_the_recommended_recipe_is_listed_where_it_is_compared_and_cannot_be_ano
         parse_config(
             {"training": {"recipes": [{"name": "recommended", "terms": [{"term": "ce"}]}]}}, "mine"
         )
+
+
+def test_parameter_files_may_call_the_paper_s_recipes_by_their_older_names():
+    arms = ["kd", "dskd", "dskd_own", "dskd_shuffled", "dskd_no_hinge"]
+    found = parse_config({"evaluation": {"arms": arms}}, "mine").evaluation.arms
+    assert found == ("kd", "paper", "paper_own", "paper_shuffled", "paper_no_hinge")
+    with pytest.raises(ConfigError, match="name one twice"):
+        parse_config({"evaluation": {"arms": ["kd", "dskd", "paper"]}}, "mine")
