@@ -113,7 +113,7 @@ class RecipeConfig(Settings):
     @field_validator("name")
     @classmethod
     def _is_a_name(cls, name: str) -> str:
-        if not _NAME.fullmatch(name) or name in (*_OF_SETTINGS, "teacher"):
+        if not _NAME.fullmatch(name) or name in (*_OF_SETTINGS, *OLD_NAMES, "teacher"):
             raise ValueError(
                 f"name {shown(name)} is taken by what is built in, or is not made of at most 32 "
                 "lower-case letters, digits and underscores, a letter first; choose another"
