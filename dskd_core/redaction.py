@@ -20,6 +20,7 @@ from functools import lru_cache, wraps
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote, quote_plus, unquote
 
+from dskd_core.errors import DskdError
 from dskd_core.unsecret import without_secrets
 
 P = ParamSpec("P")
@@ -205,7 +206,8 @@ def redacting(function: Callable[P, R]) -> Callable[P, R]:
 def install() -> None:
     """Redact every log record of this process from now on, whoever writes it; twice is once.
 
-    So are the tracebacks that Python prints of what nobody caught.
+    So are the tracebacks that Python prints of what nobody caught. A refusal of ours, which Prefect
+    logs with its sentence, has no traceback: it is no bug that one would be looked for by it.
     """
     make = logging.getLogRecordFactory()
     if getattr(make, "redacts", False):
@@ -246,6 +248,9 @@ def _clean(record: logging.LogRecord) -> logging.LogRecord:
     if (clean := redact(message)) != message:
         record.msg, record.args = clean, ()
     if record.exc_info and record.exc_info[0] is not None:
+        if record.name.startswith("prefect") and issubclass(record.exc_info[0], DskdError):
+            record.exc_info = None
+            return record
         text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
         if (clean := redact(text)) != text:
             record.exc_text, record.exc_info = clean, None

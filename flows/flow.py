@@ -10,6 +10,7 @@ from prefect.utilities.hashing import file_hash
 
 from dskd_core.config import PipelineConfig
 from dskd_core.redaction import redact, redacted_value, redacting
+from flows.limits import naming_limits
 from flows.runners.choice import ChosenRunner
 
 DEFAULTS = PipelineConfig()
@@ -37,6 +38,8 @@ class RedactedFlow(Flow[P, R]):
 def dskd_flow(flow_run_name: str) -> Callable[[Callable[P, R]], RedactedFlow[P, R]]:
     """Return a decorator that makes a flow of ours: its name, its runner, no secrets.
 
+    A limit of the system that ends a run is named in its state.
+
     Args:
         flow_run_name: what a run is called, by its parameters: ``tidy {config.root_uri}``.
     """
@@ -48,7 +51,7 @@ def dskd_flow(flow_run_name: str) -> Callable[[Callable[P, R]], RedactedFlow[P, 
 
     def make(function: Callable[P, R]) -> RedactedFlow[P, R]:
         return RedactedFlow(
-            redacting(function),
+            redacting(naming_limits(function)),
             name="dskd",
             flow_run_name=named,
             task_runner=ChosenRunner(),

@@ -2,6 +2,9 @@
 
 import errno
 import resource
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from dskd_core.errors import DskdError, causes_of
 
@@ -9,6 +12,29 @@ _MEMORY = ("cannot allocate memory", "can't allocate memory", "bad_alloc", "out 
 _THREADS = ("can't start new thread", "resource temporarily unavailable")
 _FILES = ("too many open files",)
 _CURE = "and run again: finished work is kept."
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class LimitReachedError(RuntimeError):
+    """The sentence about a limit, in the place of the error that a run met it by."""
+
+
+def naming_limits(function: Callable[P, R]) -> Callable[P, R]:
+    """Return ``function``, whose errors say which limit it met: Prefect shows them as its state."""
+
+    @wraps(function)
+    def named(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except (MemoryError, OSError, RuntimeError, ImportError) as error:
+            if isinstance(error, LimitReachedError) or not (sentence := limit_reached(error)):
+                raise
+            raise LimitReachedError(sentence) from error
+
+    return named
 
 
 def limit_reached(error: BaseException) -> str:
@@ -22,6 +48,8 @@ def limit_reached(error: BaseException) -> str:
     for cause in causes_of(error):
         if isinstance(cause, DskdError):
             return ""
+        if isinstance(cause, LimitReachedError):
+            return str(cause)
         if sentence := _sentence(cause):
             return sentence
     return ""

@@ -2,6 +2,7 @@
 
 from dskd_core.config import PipelineConfig
 from dskd_core.store.access import check_settings
+from dskd_core.store.trial import check_can_be_read
 from flows.flow import DEFAULTS, dskd_flow
 from tasks import planning
 
@@ -17,4 +18,5 @@ def plan(config: PipelineConfig = DEFAULTS) -> list[dict[str, str]]:
         One row a stage.
     """
     check_settings(config)
+    check_can_be_read(config.root_uri, "root_uri")
     return planning.plan.submit(config).result()

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from dskd_core.config import PipelineConfig
 from dskd_core.store.access import check_settings
+from dskd_core.store.trial import check_can_be_read, check_takes_files
 from flows.flow import DEFAULTS, dskd_flow
 from tasks import tidy as tasks
 
@@ -28,4 +29,5 @@ def tidy(
         One row a draft or upload.
     """
     check_settings(config)
+    (check_can_be_read if dry_run else check_takes_files)(config.root_uri, "root_uri")
     return tasks.tidy.submit(config, older_than_hours, dry_run).result()

@@ -29,7 +29,8 @@ def train(config: PipelineConfig = DEFAULTS) -> StageUris:
 def find_dictionary(config: PipelineConfig) -> StageUris:
     """Build the dictionary or find it done; nothing where all is precomputed.
 
-    The student comes first: what cannot be one is refused before anything is made for it.
+    The student comes first, and the windows it is trained on: what cannot be one, or be trained in
+    this memory, is refused before anything is made for it.
     """
     if config.training.mode == "precomputed":
         return StageUris()
@@ -37,10 +38,12 @@ def find_dictionary(config: PipelineConfig) -> StageUris:
     return build_dictionary(config)
 
 
-def make_untrained(config: PipelineConfig) -> str:
-    """Make the student as it is before training, or find it done; return its URI."""
+def make_untrained(config: PipelineConfig) -> None:
+    """Make the student as it is before training, and see whether a step of it has the memory."""
     model = whole.teacher.submit(config).result()
-    return training.untrained.submit(config, model).result()
+    untrained = training.untrained.submit(config, model).result()
+    windows = None if config.prompts.sources else whole.corpus.submit(config, model).result()
+    training.step_memory.submit(config, untrained, windows).result()
 
 
 def models(config: PipelineConfig, uris: StageUris) -> dict[str, str]:
@@ -70,6 +73,9 @@ def train_students(config: PipelineConfig, uris: StageUris) -> StageUris:
     """
     if config.training.mode == "precomputed":
         uris, beside = training.precomputed.submit(config).result(), {}
+        training.step_memory.submit(
+            config, *uris.needed("untrained", "activations").values()
+        ).result()
     else:
         uris, beside = _captured(config, uris)
     candidates = _candidates(config, uris)
@@ -110,7 +116,10 @@ def _captured(config: PipelineConfig, uris: StageUris) -> tuple[StageUris, dict[
     needed = uris.needed("teacher", "corpus", "dictionary")
     model = needed["teacher"]
     untrained = training.untrained.submit(config, model, needed["dictionary"]).result()
-    text = _prompts(config, model) if config.prompts.sources else needed["corpus"]
+    text = needed["corpus"]
+    if config.prompts.sources:
+        text = _prompts(config, model)
+        training.step_memory.submit(config, untrained, text).result()
     made_from = {"teacher": model, "text": text, "untrained": untrained}
     uris = uris.having(
         untrained=untrained,

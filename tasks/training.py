@@ -63,6 +63,20 @@ def untrained(config: PipelineConfig, teacher: str, dictionary: str | None = Non
     return uri
 
 
+@gpu_task(name="step-memory", task_run_name="memory of a step")
+def step_memory(config: PipelineConfig, untrained: str, text: str | None = None) -> None:
+    """Refuse a step that is larger than the memory of a worker with a GPU, where it has one.
+
+    Args:
+        config: the settings of all stages.
+        untrained: the student before training.
+        text: whose windows are trained on, once they are there.
+    """
+    from dskd_core.planning.capacity import check_step
+
+    check_step(config.training, config.teacher, opened(untrained), opened(text) if text else None)
+
+
 def mode_of(config: PipelineConfig, untrained: str, text: str) -> str:
     """Return whether the teacher runs once before training (cached) or beside it (online)."""
     from dskd_core.training.activations.store import resolve_mode

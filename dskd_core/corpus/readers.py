@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-import pyarrow.parquet as pq
-
 from dskd_core.config import CorpusConfig
 from dskd_core.corpus import hub
 from dskd_core.corpus.documents import Document, Reading, Wanted, every
 from dskd_core.corpus.mediawiki import read_mediawiki
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.samples import resolve
-from dskd_core.store import access, input_files, places
+from dskd_core.store import access, input_files, parquet_rows, places
 from dskd_core.store.artifacts import fingerprint_of
 
 DATASET = hub.DATASET
@@ -192,7 +190,7 @@ def _read_jsonl(
 def _read_parquet(
     file: io.BufferedReader, name: str, config: CorpusConfig, reading: Reading, wanted: Wanted
 ) -> Iterator[Document]:
-    table = pq.ParquetFile(file)
+    table = parquet_rows.open_rows(file)
     columns = table.schema_arrow.names
     if config.text_field not in columns:
         raise DataError(
@@ -201,9 +199,14 @@ def _read_parquet(
         )
     read = [c for c in dict.fromkeys((config.text_field, config.id_field, "title")) if c in columns]
     number = 0
-    for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=read):
-        for row in batch.to_pylist():
+    for batch in parquet_rows.batches_of(table, file, read, max_rows=_BATCH_ROWS):
+        if isinstance(batch, int):
+            reading.note("long_document", f"{name}:{number + 1}", batch)
+            number += batch
+            continue
+        for values in zip(*batch.columns, strict=True):  # as_py, row by row: texts may be long
             number += 1
+            row = {n: value.as_py() for n, value in zip(batch.schema.names, values, strict=True)}
             yield from _row_document(row, f"{name}:{number}", config, reading, wanted)
 
 

@@ -14,6 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
 from dskd_core.config import TeacherConfig
+from dskd_core.decoder.causality import check_causal
 from dskd_core.decoder.head import Head, find_head
 from dskd_core.decoder.loading import load_model
 from dskd_core.decoder.model_files import model_view
@@ -208,7 +209,10 @@ def _load(folder: str, dtype: str, device: str, trust_remote_code: bool) -> Deco
     model.to(torch.device(device)).eval().requires_grad_(False)
     tokenizer = load_tokenizer(Path(folder))
     check_token_ids(tokenizer.hf.get_vocab(), _n_rows(model), source)
-    return Decoder(model, tokenizer.n_tokens)
+    decoder = Decoder(model, tokenizer.n_tokens)
+    with device_lock:
+        check_causal(lambda ids: decoder.states(ids.to(decoder.device)), decoder.n_tokens, source)
+    return decoder
 
 
 def _n_rows(model: Any) -> int:

@@ -34,6 +34,7 @@ from dskd_core.progress import Progress, silent
 from dskd_core.senses.inventory import SenseInventory, load_senses
 from dskd_core.store.arrays import get_array, put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
+from dskd_core.store.parquet import interruptible
 
 GROUP = "dictionary.zarr"
 _WORDS_A_TIME = 4096
@@ -263,7 +264,7 @@ def lay_out(
     Returns:
         The lists ``synonym`` and ``antonym``, and how many links words of each span have.
     """
-    with duckdb.connect() as connection:
+    with duckdb.connect() as connection, interruptible(connection):
         connection.register("words", table)
         connection.register("heads", words.table("heads.parquet"))
         connection.register("neighbours", words.table("neighbours.parquet"))

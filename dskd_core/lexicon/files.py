@@ -30,9 +30,13 @@ def local_path(uri: str, files: tuple[str, ...] = ()) -> Path:
     if files:
         missing = [name for name in files if not (path / name).is_file()]
         if missing:
+            packed = [
+                n + e for n in missing for e in input_files.COMPRESSED if (path / (n + e)).is_file()
+            ]
+            cure = "give the folder that has these files"
             raise ConfigError(
                 f"The lexicon folder {uri!r} lacks {', '.join(missing)}; "
-                "give the folder that has these files."
+                f"{f'unpack {packed[0]}' if packed else cure}."
             )
         for file in files_of(path, files):  # a link in the folder may lead out of it
             access.check_readable(str(file), "uri")

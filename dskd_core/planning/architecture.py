@@ -7,7 +7,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ class Architecture:
         intermediate_size: values of a token in the feed-forward block, of its experts together.
         n_vocabulary: rows of the embedding matrix, padding included.
         origin: where the sizes come from.
+        config: of transformers, where they come from one.
     """
 
     hidden_size: int
@@ -76,6 +77,7 @@ class Architecture:
     intermediate_size: int
     n_vocabulary: int
     origin: str = ""
+    config: Any = field(default=None, compare=False, repr=False)
 
     @property
     def n_layers(self) -> int:
@@ -198,6 +200,7 @@ def count(values: Mapping[str, Any], origin: str) -> Architecture:
         intermediate_size=_intermediate(config, chosen),
         n_vocabulary=int(model.get_input_embeddings().weight.shape[0]),
         origin=origin,
+        config=config,
     )
 
 

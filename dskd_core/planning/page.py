@@ -15,6 +15,7 @@ from dskd_core.planning.plan import (
 )
 from dskd_core.planning.quantities import KMEANS_ITERATIONS, StagePlan
 from dskd_core.sharded_stages import SHARDED_STAGES
+from dskd_core.training.student.likeness import why_refused
 
 _SHOWN = 1.0
 _FIXED = "their size has no setting"
@@ -139,6 +140,7 @@ def sentences(plan: Plan, devices: Sequence[Device]) -> list[str]:
         *(f"{note[0].upper()}{note[1:]}." for note in notes),
         saving,
         *_unplanned(plan),
+        *_refused_layers(plan),
         *_shard_sentences(plan, devices),
         "Times: " + "; ".join(_rate(device) for device in devices) + "; writing at "
         f"{STORE_BYTES_PER_SECOND / 1e6:.0f} MB/s. K-means is taken to need "
@@ -153,6 +155,18 @@ def _unplanned(plan: Plan) -> list[str]:
     return [
         "Prompts are not planned: how many tokens they have is known once they are read; students "
         "are planned on the corpus."
+    ]
+
+
+def _refused_layers(plan: Plan) -> list[str]:
+    """Say where a run would refuse the student's layers, as far as settings tell."""
+    teacher, layers = plan.quantities.teacher, plan.quantities.shape.layers
+    why = "" if teacher.config is None else why_refused(teacher.config, layers)
+    if not why:
+        return []
+    return [
+        f"A run is expected to refuse the student's layers {list(layers)}, since they would not "
+        f"compute what the teacher's do: {why}; choose other student.layers, or another teacher."
     ]
 
 

@@ -154,6 +154,21 @@ def weight_bytes(quantities: Quantities) -> int:
     return quantities.teacher.parameters() * STATE_BYTES[quantities.config.teacher.dtype]
 
 
+def optimizer_bytes(trained: int, tail: int) -> int:
+    """Return the bytes of training some weights, all in float32.
+
+    Args:
+        trained: weights that train: a gradient and two moments each.
+        tail: weights of all layers from the first trained one on, which are copied.
+    """
+    return trained * (4 + 8) + tail * 4
+
+
+def kept_bytes(model: Architecture, n_layers: int, item_bytes: int) -> int:
+    """Return what a step keeps of a position for its backward pass through some layers."""
+    return n_layers * (4 * model.intermediate_size + 12 * model.hidden_size) * item_bytes
+
+
 def state_row_bytes(quantities: Quantities) -> int:
     """Return the bytes of one stored embedding: a state, document, position and hash.
 

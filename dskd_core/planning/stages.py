@@ -16,7 +16,9 @@ from dskd_core.planning.quantities import (
     capture_flops,
     dictionary_rows,
     forward_flops,
+    kept_bytes,
     online_flops,
+    optimizer_bytes,
     state_row_bytes,
     stored_embedding_rows,
     student_flops,
@@ -240,9 +242,8 @@ def students(quantities: Quantities, *, cached: bool) -> StagePlan:
     micro = -(-batch // (training.n_accumulated * training.n_ranks))
     rows = dictionary_rows(quantities) * quantities.teacher.hidden_size * 2
     tail = quantities.teacher.layer_parameters(quantities.tail_layers)
-    optimizer = trained * (4 + 8) + tail * 4  # gradients, two moments and weights, float32
     models = student_bytes + (0 if cached else weight_bytes(quantities))
-    fixed = models + optimizer + quantities.teacher.head_parameters * 2 + rows
+    fixed = models + optimizer_bytes(trained, tail) + quantities.teacher.head_parameters * 2 + rows
     return StagePlan(
         "students",
         int(epochs) * n_students,
@@ -282,11 +283,8 @@ def _batch_bytes(quantities: Quantities, n_tokens: int) -> int:
 
 def _training_bytes(quantities: Quantities, n_tokens: int) -> int:
     """Return what a step keeps for its backward pass."""
-    kept = (
-        len(quantities.tail_layers)
-        * (4 * quantities.teacher.intermediate_size + 12 * quantities.teacher.hidden_size)
-        * 2
-    )
+    item_bytes = STATE_BYTES[quantities.config.training.compute_dtype]
+    kept = kept_bytes(quantities.teacher, len(quantities.tail_layers), item_bytes)
     return n_tokens * (kept + 5 * 4 * quantities.teacher.hidden_size)
 
 

@@ -182,8 +182,10 @@ def _labels_file(source: PromptSourceConfig, path: Path) -> Path | None:
                 f"labels_uri {source.labels_uri!r} is no file; give PIQA's file of labels."
             )
         return place
-    beside = path.with_name(f"{path.name.partition('.')[0]}-labels.lst")
-    if not beside.is_file():
+    name = f"{path.name.partition('.')[0]}-labels.lst"
+    packed = (path.with_name(name + ending) for ending in ("", *input_files.COMPRESSED))
+    beside = next((place for place in packed if place.is_file()), None)
+    if beside is None:
         return None
     access.check_readable(str(beside), "labels_uri")
     return beside
@@ -193,7 +195,7 @@ def _read_piqa(path: Path, stem: str, labels: Path | None, account: Account) -> 
     rows = list(_lines(path, account))
     keys: list[Any] = [row.get("label") if row else None for _, row in rows]
     if labels is not None:
-        keys = labels.read_text("utf-8-sig").split()
+        keys = " ".join(input_files.utf8_lines(labels)).split()
         if len(keys) != len(rows):
             raise DataError(
                 f"{labels} has {len(keys)} labels for the {len(rows)} questions of {path}; "

@@ -3,7 +3,9 @@
 import contextlib
 import re
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
+from contextvars import copy_context
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -14,10 +16,12 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dskd_core import interruption
 from dskd_core.store.drafts import SPILL
 
 BATCH_ROWS = 65536
 _MEMORY = "1200MB"
+_WATCH_SECONDS = 0.1
 _PATTERN = re.compile(r"([*?\[])")
 # Columns with too many values for a dictionary of them to be worth its time.
 _VARIED = ("word", "word_a", "word_b", "base")
@@ -87,8 +91,41 @@ def _even(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 @contextlib.contextmanager
 def database(**settings: Any) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Give an in-memory DuckDB that spills to a temporary folder and keeps no order of its own."""
+    """Give an in-memory DuckDB that spills to a temporary folder and keeps no order of its own.
+
+    Raises:
+        Interrupted: in the midst of a query, if the work is asked to stop.
+    """
     with tempfile.TemporaryDirectory(prefix=SPILL) as folder:
         config = {"memory_limit": _MEMORY, "temp_directory": folder, **settings}
-        with duckdb.connect(config=config) as connection:
+        with duckdb.connect(config=config) as connection, interruptible(connection):
             yield connection
+
+
+@contextlib.contextmanager
+def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """End the queries of a connection soon after the work that asks them was asked to stop.
+
+    DuckDB asks nobody while it computes, so a thread does.
+
+    Raises:
+        Interrupted: in place of what DuckDB, or Arrow on its behalf, says of it.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_WATCH_SECONDS):
+            if interruption.is_requested():
+                connection.interrupt()
+
+    # In this context, for a run that is asked to stop is known by it.
+    watcher = threading.Thread(target=copy_context().run, args=(watch,), daemon=True)
+    watcher.start()
+    try:
+        yield
+    except (duckdb.Error, OSError):
+        interruption.check()
+        raise
+    finally:
+        done.set()
+        watcher.join()

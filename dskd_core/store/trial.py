@@ -60,6 +60,32 @@ def check_takes_files(uri: str, what: str) -> None:
         raise refusal(path, error, what) from error
 
 
+def check_can_be_read(uri: str, what: str) -> None:
+    """Refuse a folder that cannot be looked into; one that is not there yet holds nothing.
+
+    Args:
+        uri: a folder or an ``s3://`` prefix, of which nothing is asked.
+        what: the setting that names it, for the message.
+
+    Raises:
+        ConfigError: if it is a file, or may not be read and entered.
+    """
+    path = Path(os.path.realpath(Path(uri).expanduser()))
+    if places.is_remote(uri):
+        return
+    part = _at_fault(path)
+    wanted = os.R_OK | os.X_OK if part == path else os.X_OK
+    if part.is_dir() and os.access(part, wanted):
+        return
+    why = f"may not be read and entered by this user (number {os.getuid()})"
+    if not part.is_dir():
+        why = "is a file and not a folder"
+    raise ConfigError(
+        f"{what} {str(path)!r} cannot be read: {part} {why}; have its owner allow it, or name "
+        "another place."
+    )
+
+
 def refusal(path: Path, error: OSError, what: str) -> DskdError:
     """Return the refusal of a place that takes no files: which part of it is at fault, and why."""
     named = f"{what} {str(path)!r}"

@@ -3,12 +3,13 @@
 import base64
 import logging
 import pickle
+import sys
 import time
 import traceback
 
 import pytest
 
-from dskd_core.errors import ConfigError
+from dskd_core.errors import ConfigError, DataError
 from dskd_core.redaction import install, learn, redact, redacting
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCY"
@@ -88,6 +89,21 @@ def test_log_lines_and_tracebacks_of_any_logger_are_redacted(lines):
     assert "denied for [AWS_SECRET_ACCESS_KEY]" in lines[2]
     assert "Traceback" in lines[2]
     assert SECRET not in "".join(lines)
+
+
+def test_a_refusal_that_prefect_logs_is_its_sentence_and_a_bug_keeps_its_traceback(lines):
+    # As Prefect's engine makes a record of a task that failed.
+    make = logging.getLogRecordFactory()
+    for error in (DataError("Window 3 is empty; rebuild the corpus."), TypeError("no number")):
+        try:
+            raise error
+        except (DataError, TypeError):
+            args = ("prefect.task_runs", logging.ERROR, __file__, 1, f"failed: {error!r}", ())
+            record = make(*args, sys.exc_info())
+        lines.append(logging.Formatter().format(record))
+    assert lines[0] == "failed: DataError('Window 3 is empty; rebuild the corpus.')"
+    assert "Traceback" in lines[1]
+    assert "no number" in lines[1]
 
 
 def test_installing_twice_wraps_once(lines):

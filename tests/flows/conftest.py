@@ -138,6 +138,7 @@ def _training(core: Core) -> Functions:
                 "untrained-student", store, teacher
             ),
         },
+        "planning.capacity": {"check_step": lambda training, t, untrained, text: None},
         "training.candidates.controls": {"relations_of": lambda config, arm: "dictionary"},
         "training.candidates.margin": {"margin_sentence": lambda candidates, t: "a margin"},
         "training.candidates.store": {

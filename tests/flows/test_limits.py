@@ -6,7 +6,8 @@ import os
 import pytest
 
 from dskd_core.errors import CapacityError
-from flows.limits import limit_reached
+from flows.flow import dskd_flow
+from flows.limits import LimitReachedError, limit_reached
 
 
 def behind(cause: BaseException) -> RuntimeError:
@@ -43,3 +44,18 @@ def test_a_limit_is_named_with_its_cure(error, sentence):
 )
 def test_what_dskd_refuses_and_other_errors_are_no_limits(error):
     assert limit_reached(error) == ""
+
+
+def test_a_flow_fails_with_the_sentence_and_one_around_it_with_the_same():
+    @dskd_flow("within")
+    def within() -> None:
+        raise behind(RuntimeError("can't start new thread"))
+
+    @dskd_flow("around")
+    def around() -> None:
+        within.fn()
+
+    with pytest.raises(LimitReachedError) as raised:
+        around.fn()
+    said = limit_reached(behind(RuntimeError("can't start new thread")))
+    assert str(raised.value) == limit_reached(raised.value) == said

@@ -8,7 +8,7 @@ Rows are read in blocks, as columns; what Python must say of a text it says once
 
 import csv
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -20,12 +20,14 @@ from dskd_core.lexicon.cleaning import MAX_LETTERS, clean, tidy
 from dskd_core.lexicon.files import blocks_of
 from dskd_core.lexicon.registry import reader
 from dskd_core.lexicon.rows import PAIR_SCHEMA, PairRow, Relation, Source
+from dskd_core.store import input_files, parquet_rows
 
 _LICENCE = "unstated"
 _NAMES = (("word_a", "word_b"), ("word1", "word2"))
 _UNNAMED = ("word_a", "word_b", "relation")
 _READ = (*_UNNAMED, "weight", "pos", "sense", "tags")
 _BATCH_ROWS = 65536
+_BLOCK_BYTES = 64 << 20
 _TEXT = pa.string()
 _RELATIONS = {
     "synonym": "synonym",
@@ -156,22 +158,51 @@ def _header(names: list[str]) -> list[str] | None:
 
 
 def _from_parquet(source: Source) -> Iterator[pa.Table]:
-    try:
-        file = pq.ParquetFile(source.path)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{source.path} is not Parquet ({error}); write it again.") from error
-    names = _header(file.schema_arrow.names)
-    if names is None:
-        raise DataError(
-            f"{source.path} has the columns {', '.join(file.schema_arrow.names)}; "
-            "name two of them word_a and word_b."
-        )
-    start = 1
-    for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-        read = {n: _texts(c) for n, c in zip(names, batch.columns, strict=True) if n in _READ}
-        yield pa.table({"number": np.arange(start, start + len(batch))} | read)
-        start += len(batch)
+    with source.path.open("rb") as file:
+        try:
+            table = parquet_rows.open_rows(file)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{source.path} is not Parquet ({error}); write it again.") from error
+        theirs = table.schema_arrow.names
+        names = _header(theirs)
+        if names is None:
+            raise DataError(
+                f"{source.path} has the columns {', '.join(theirs)}; "
+                "name two of them word_a and word_b."
+            )
+        ours = {own: name for own, name in zip(theirs, names, strict=True) if name in _READ}
+        with input_files.damage_told(source.path):
+            for number, batch in _batches(table, file, list(ours), source):
+                read = {ours[n]: _texts(batch[n]) for n in batch.schema.names}
+                yield pa.table({"number": np.arange(number, number + len(batch))} | read)
     source.advance(source.path.stat().st_size)
+
+
+def _batches(
+    table: pq.ParquetFile, file: BinaryIO, columns: list[str], source: Source
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield rows, put together into blocks of bounded size, with the number of their first."""
+    start, held = 1, list[pa.RecordBatch]()
+
+    def block() -> tuple[int, pa.RecordBatch]:
+        whole = pa.concat_batches(held)
+        held.clear()
+        return start - len(whole), whole
+
+    for batch in parquet_rows.batches_of(table, file, columns, max_rows=_BATCH_ROWS):
+        if isinstance(batch, int):
+            if held:
+                yield block()
+            source.report.count("long_line", start)
+            source.report.counts["long_line"] += batch - 1
+            start += batch
+            continue
+        held.append(batch)
+        start += len(batch)
+        if sum(map(len, held)) >= _BATCH_ROWS or sum(b.nbytes for b in held) >= _BLOCK_BYTES:
+            yield block()
+    if held:
+        yield block()
 
 
 def _texts(column: pa.Array) -> pa.Array:

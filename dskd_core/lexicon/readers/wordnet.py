@@ -17,6 +17,7 @@ from typing import NamedTuple
 from dskd_core.lexicon.cleaning import clean, tidy
 from dskd_core.lexicon.registry import reader
 from dskd_core.lexicon.rows import PairRow, Relation, Source
+from dskd_core.store import input_files
 
 FILES = {"data.adj": "adj", "data.adv": "adv", "data.noun": "noun", "data.verb": "verb"}
 _ANTONYM = "!"
@@ -45,8 +46,8 @@ class Synset(NamedTuple):
 def read_pairs(source: Source) -> Iterator[PairRow]:
     """Yield the lemmas of each synset as synonyms, and the direct antonyms, once from each side.
 
-    Holds the synsets of one part of speech in memory. Counted: wrong_shape and not_utf8 of each
-    file (with lines), no_such_synset, self_link, and the codes of ``cleaning.fault_of``.
+    Holds the synsets of one part of speech in memory. Counted: wrong_shape, long_line and not_utf8
+    of each file (with lines), no_such_synset, self_link, and the codes of ``cleaning.fault_of``.
     """
     for name, pos in FILES.items():
         synsets = dict(read_synsets(source.path / name, source.report.count))
@@ -70,8 +71,11 @@ def read_synsets(path: Path, count: Callable[[str, int], None]) -> Iterator[tupl
         path: such as ``data.noun``.
         count: told the code and the number of every line that is left out.
     """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+    with input_files.opened(path) as file:
+        for number, line in enumerate(input_files.lines_of(file), 1):
+            if line is None:
+                count(f"long_line:{path.name}", number)
+                continue
             if line.startswith(_NOTICE) or not line.strip():
                 continue
             try:

@@ -30,8 +30,9 @@ class Span(nn.Module):
         super().__init__()
         body = copy.copy(decoder.model.base_model)
         body._modules = dict(body._modules)
+        n_layers = len(decoder.layers)  # as long as whatever has a module for each of them
         for name, module in body._modules.items():
-            if isinstance(module, nn.ModuleList):
+            if isinstance(module, nn.ModuleList) and len(module) == n_layers:
                 kept = list(module)[start:stop]
                 body._modules[name] = nn.ModuleList(
                     copy.deepcopy(layer).to(dtype) for layer in kept

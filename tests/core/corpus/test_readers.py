@@ -11,7 +11,7 @@ from dskd_core.config import CorpusConfig
 from dskd_core.corpus import Reading, read_documents
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.samples import resolve
-from dskd_core.store import input_files
+from dskd_core.store import input_files, parquet_rows
 
 
 def read(source, **settings):
@@ -147,6 +147,52 @@ def test_lines_packed_by_zstandard_and_lz4_are_read(tmp_path, codec):
     documents, report = read(tmp_path)
     assert [d.text for d in documents] == ["one", "two"]
     assert report["skipped"] == {}
+
+
+def test_rows_of_parquet_beyond_the_limit_are_counted_before_they_are_unpacked(
+    tmp_path, monkeypatch
+):
+    limit = 1 << 20
+    monkeypatch.setattr(input_files, "MAX_DOCUMENT_BYTES", limit)
+    monkeypatch.setattr(parquet_rows.batches_of, "__kwdefaults__", {"limit": limit})
+    texts = ["first", "short", "x" * 3 * limit, "last"]
+    # One text 300 times: 1 KB on disk, 150 MB in rows that would be read together.
+    texts += ["y" * (limit // 2)] * 300
+    table = pa.table({"text": texts})
+    with pq.ParquetWriter(tmp_path / "a.parquet", table.schema, compression="zstd") as writer:
+        for start, stop in ((0, 1), (1, 3), (3, 4), (4, 304)):
+            writer.write_table(table.slice(start, stop - start))
+    assert (tmp_path / "a.parquet").stat().st_size < 10_000
+    before = pa.total_allocated_bytes()
+    seen, highest = [], 0
+    reading = Reading()
+    for document in read_documents(CorpusConfig(source=str(tmp_path / "a.parquet")), reading):
+        seen.append((document.id, document.text[:5]))
+        highest = max(highest, pa.total_allocated_bytes() - before)
+    assert seen[:3] == [("a.parquet:1", "first"), ("a.parquet:4", "last"), ("a.parquet:5", "yyyyy")]
+    assert len(seen) == 2 + 300
+    assert highest < 8 * limit
+    assert reading.counts["long_document"] == 2, "short is in the row group of the long"
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_pages_of_parquet_are_as_large_as_their_headers_say(tmp_path, version, dictionary):
+    texts = [chr(65 + i % 26) * (i % 500) for i in range(5000)]
+    table = pa.table({"text": texts, "tags": [[t[:1]] * (len(t) % 3) for t in texts]})
+    place = tmp_path / "a.parquet"
+    options = {"data_page_version": version, "use_dictionary": dictionary}
+    pq.write_table(table, place, data_page_size=1 << 14, row_group_size=3000, **options)
+    with place.open("rb") as file:
+        read = parquet_rows.open_rows(file)
+        for group in range(2):
+            for column in map(read.metadata.row_group(group).column, range(2)):
+                sizes = parquet_rows._page_sizes(file, column)
+                # The footer counts headers, too, with the least and greatest text of a page.
+                assert 0 < column.total_uncompressed_size - sum(sizes) < 1100 * len(sizes)
+        batches = parquet_rows.batches_of(read, file, ["text", "tags"], max_rows=700)
+        rows = pa.Table.from_batches(batches)
+    assert rows.equals(table)
 
 
 @pytest.mark.parametrize("settings", [{}, {"format": "parquet"}])

@@ -1,3 +1,4 @@
+import gzip
 import json
 from collections import Counter
 from pathlib import Path
@@ -133,6 +134,13 @@ def test_piqa_takes_its_labels_from_the_other_file(tmp_path):
     assert [q.answer for q in read("piqa", path)] == [None, None]
     labels.rename(tmp_path / "train-labels.lst")
     assert [q.answer for q in read("piqa", path)] == ["2", "1"]
+    packed = gzip.compress((tmp_path / "train-labels.lst").read_bytes())
+    (tmp_path / "train-labels.lst").unlink()
+    (tmp_path / "train-labels.lst.gz").write_bytes(packed)
+    assert [q.answer for q in read("piqa", path)] == ["2", "1"]
+    (tmp_path / "train-labels.lst.gz").write_bytes(b"PK\x03\x04 and more")
+    with pytest.raises(DataError, match=r"train-labels\.lst\.gz is a zip archive"):
+        read("piqa", path)
 
 
 def test_labels_that_do_not_fit_are_refused(tmp_path):

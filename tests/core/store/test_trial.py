@@ -7,10 +7,13 @@ from unittest.mock import Mock
 
 import pytest
 
+from dskd_core.config import PipelineConfig
 from dskd_core.errors import CapacityError, ConfigError
 from dskd_core.store import places
 from dskd_core.store.artifacts import ArtifactStore, Work
-from dskd_core.store.trial import check_takes_files
+from dskd_core.store.trial import check_can_be_read, check_takes_files
+from flows.plan import plan
+from flows.tidy import tidy
 from tests.weed import needs_weed, serving
 
 
@@ -18,6 +21,28 @@ def test_a_place_that_takes_files_is_left_as_it_was(tmp_path):
     check_takes_files(str(tmp_path / "a" / "b"), "root_uri")
     check_takes_files(str(tmp_path), "root_uri")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_root_that_is_only_looked_at_need_not_take_files_but_must_be_a_folder(
+    tmp_path, monkeypatch
+):
+    check_can_be_read(str(tmp_path / "a" / "b"), "root_uri")
+    check_can_be_read(str(tmp_path), "root_uri")
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/artifacts"):
+        with pytest.raises(ConfigError, match=rf"{tmp_path}/file is a file and not a folder; have"):
+            check_can_be_read(str(tmp_path / place), "root_uri")
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.R_OK)
+    check_can_be_read(str(tmp_path / "a"), "root_uri")  # a folder above it need not be listed
+    with pytest.raises(ConfigError, match=rf"{tmp_path} may not be read and entered by this user"):
+        check_can_be_read(str(tmp_path), "root_uri")
+
+
+@pytest.mark.parametrize("flow", [plan, tidy])
+def test_a_plan_and_a_sweep_of_a_root_that_is_a_file_are_refused_before_a_task(tmp_path, flow):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"root_uri .*file is a file and not a folder"):
+        flow.fn(PipelineConfig(root_uri=str(tmp_path / "file")))
 
 
 @pytest.mark.parametrize("below", ["file", "file/artifacts", "file/a/b", "link", "link/artifacts"])

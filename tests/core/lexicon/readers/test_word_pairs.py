@@ -4,6 +4,7 @@ import pytest
 
 from dskd_core.errors import DataError
 from dskd_core.lexicon import files
+from dskd_core.store import parquet_rows
 
 
 def said(rows):
@@ -56,6 +57,18 @@ def test_parquet_is_read_by_column_name(tmp_path, read_file):
     rows, _ = read_file("word_pairs", path)
     assert said(rows) == [("a b", "cd", "synonym")]
     assert rows[0].weight == 0.5
+
+
+def test_rows_of_parquet_with_a_word_beyond_all_bounds_are_counted_unread(
+    tmp_path, read_file, monkeypatch
+):
+    monkeypatch.setattr(parquet_rows.batches_of, "__kwdefaults__", {"limit": 1 << 16})
+    columns = {"word_a": ["big", "x" * (1 << 17), "hot"], "word_b": ["large", "y", "cold"]}
+    table = pa.table(columns | {"relation": ["synonym", "synonym", "antonym"], "more": [1, 2, 3]})
+    pq.write_table(table, tmp_path / "p.parquet", row_group_size=1)
+    rows, report = read_file("word_pairs", tmp_path / "p.parquet")
+    assert said(rows) == [("big", "large", "synonym"), ("hot", "cold", "antonym")]
+    assert (report.counts["long_line"], report.lines["long_line"]) == (1, [2])
 
 
 def test_parquet_without_the_columns_is_refused(tmp_path, read_file):

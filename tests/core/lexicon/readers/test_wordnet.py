@@ -1,3 +1,5 @@
+import bz2
+
 import pytest
 
 from dskd_core.config import LexiconConfig, SourceConfig
@@ -36,6 +38,12 @@ def test_lemmas_of_a_synset_are_synonyms_and_lemma_pointers_are_direct_antonyms(
     assert {r.licence for r in rows} == {"WordNet 3.0"}
 
 
+def test_files_that_are_packed_under_their_names_are_read(read_file, folder):
+    plain, _ = read_file("wordnet", folder)
+    (folder / "data.adj").write_bytes(bz2.compress(ADJ))
+    assert read_file("wordnet", folder)[0] == plain
+
+
 def test_damaged_lines_are_counted_by_file(read_file, folder):
     _, report = read_file("wordnet", folder)
     assert report.counts["no_such_synset"] == 1
@@ -47,6 +55,9 @@ def test_a_folder_that_lacks_files_is_refused_with_their_names(tmp_path, folder)
     (folder / "data.noun").unlink()
     config = LexiconConfig(sources=(SourceConfig(kind="wordnet", uri=str(folder)),), morphology=())
     with pytest.raises(ConfigError, match=r"lacks data\.adv, data\.noun; give the folder"):
+        build_lexicon(ArtifactStore(str(tmp_path / "root")), config)
+    (folder / "data.noun.gz").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"lacks data\.adv, data\.noun; unpack data\.noun\.gz\."):
         build_lexicon(ArtifactStore(str(tmp_path / "root")), config)
 
 

@@ -64,13 +64,14 @@ def _assert_layers_are_the_teacher_s(model, layers, folder):
         torch.testing.assert_close(mine, expected[layer], rtol=1e-5, atol=1e-5)
 
 
-CARRIED = ["smollm3", "gpt_neo", "gemma3_text", "lfm2"]
-"""A list with and without positions, of pairs, of windows, of convolutions."""
+CARRIED = ["smollm3", "gpt_neo", "gemma3_text", "lfm2", "granite_swa"]
+"""A list with and without positions, of pairs, of windows, of convolutions, of RoPE's bases."""
 
 
 @pytest.mark.parametrize("family", CARRIED)
 def test_what_is_said_of_single_layers_goes_with_them(family, tmp_path):
-    model = tiny_model(family)
+    thetas = {"layer_rope_theta": [1e4, 0, 1e4, 5e5, 1e4, 0, 5e5, 1e4]}
+    model = tiny_model(family, **(thetas if family == "granite_swa" else {}))
     _check(model, CHOICES["first_last"])
     _assert_layers_are_the_teacher_s(model, CHOICES["first_last"], tmp_path)
 
