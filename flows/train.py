@@ -4,6 +4,7 @@ from dskd_core.config import Arm, PipelineConfig
 from flows.beginning import begin
 from flows.build_dictionary import build_dictionary
 from flows.flow import DEFAULTS, dskd_flow
+from flows.other_texts import capture_other_texts, score_other_texts
 from flows.sharded import make_sharded
 from tasks import evaluation, prompts, teacher, training
 from tasks.listeners import Planned, tell
@@ -66,12 +67,13 @@ def train_students(config: PipelineConfig, uris: StageUris) -> StageUris:
         uris: what ``build_dictionary`` returned; nothing where all is precomputed.
 
     Returns:
-        ``uris`` with activations, candidates, students and scores.
+        ``uris`` with activations, candidates, students and scores, those on other texts too.
     """
     if config.training.mode == "precomputed":
-        uris, beside = training.precomputed.submit(config).result(), {}
+        uris, beside, others = training.precomputed.submit(config).result(), {}, {}
     else:
-        uris, beside = _captured(config, uris)
+        uris, beside, text = _captured(config, uris)
+        others = capture_other_texts(config, uris, text)
     candidates = _candidates(config, uris)
     uris = uris.having(candidates=candidates["dictionary"])
     inputs = {
@@ -94,18 +96,20 @@ def train_students(config: PipelineConfig, uris: StageUris) -> StageUris:
         evaluation.scores,
         {f"scores {n}": (config, inputs["dictionary"], n, uri) for n, uri in scored.items()},
     )
+    subjects = [(inputs["dictionary"], name, uri) for name, uri in scored.items()]
+    other_scores = score_other_texts(config, subjects, others)
     if config.training.hub_repository:
         pushed = zip(students, scores[1:], strict=True)  # the first scores are the teacher's
         in_slots("hub", training.push, {f"push {s}": (config, s, score) for s, score in pushed})
-    return uris.having(students=students, scores=scores)
+    return uris.having(students=students, scores=scores, other_scores=other_scores)
 
 
-def _captured(config: PipelineConfig, uris: StageUris) -> tuple[StageUris, dict[str, str]]:
+def _captured(config: PipelineConfig, uris: StageUris) -> tuple[StageUris, dict[str, str], str]:
     """Run the teacher over the windows, for all of training or to score and calibrate on.
 
     Returns:
-        ``uris`` with the activations, and what runs beside a student: the teacher and the text, or
-        nothing.
+        ``uris`` with the activations; what runs beside a student: the teacher and the text, or
+        nothing; and the text that students are trained on.
     """
     needed = uris.needed("teacher", "corpus", "dictionary")
     model = needed["teacher"]
@@ -117,7 +121,7 @@ def _captured(config: PipelineConfig, uris: StageUris) -> tuple[StageUris, dict[
         activations=make_sharded(config, "activations", made_from),
     )
     is_online = training.mode_of(config, untrained, text) == "online"
-    return uris, {"teacher": model, "text": text} if is_online else {}
+    return uris, {"teacher": model, "text": text} if is_online else {}, text
 
 
 def _candidates(config: PipelineConfig, uris: StageUris) -> dict[str, str]:

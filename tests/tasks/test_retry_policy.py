@@ -23,6 +23,9 @@ ALL = [
     dictionary.dictionary,
     teacher.teacher,
     evaluation.scores,
+    evaluation.other_text,
+    evaluation.other_scores,
+    evaluation.continuations,
     evaluation.report,
     lexicon.lexicon,
     relations.relations,
@@ -87,5 +90,8 @@ def test_the_tasks_read_like_the_picture():
         "sweep",
         "student",
         "scores",
+        "other-text",
+        "other-scores",
+        "continuations",
         "report",
     }
