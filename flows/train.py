@@ -90,18 +90,25 @@ def train_students(config: PipelineConfig, uris: StageUris) -> StageUris:
             for name, (arm, seed) in _students(config).items()
         },
     )
-    scored = {"teacher": None} | dict(zip(_students(config), students, strict=True))
-    scores = in_slots(
-        "scores",
-        evaluation.scores,
-        {f"scores {n}": (config, inputs["dictionary"], n, uri) for n, uri in scored.items()},
-    )
-    subjects = [(inputs["dictionary"], name, uri) for name, uri in scored.items()]
-    other_scores = score_other_texts(config, subjects, others)
+    scores, other_scores = _scored(config, inputs["dictionary"], students, others)
     if config.training.hub_repository:
         pushed = zip(students, scores[1:], strict=True)  # the first scores are the teacher's
         in_slots("hub", training.push, {f"push {s}": (config, s, score) for s, score in pushed})
     return uris.having(students=students, scores=scores, other_scores=other_scores)
+
+
+def _scored(
+    config: PipelineConfig, inputs: InputUris, students: list[str], others: dict[str, str]
+) -> tuple[list[str], list[str]]:
+    """Score the teacher and every student on held-out text, and on other texts; return both."""
+    scored = {"teacher": None} | dict(zip(_students(config), students, strict=True))
+    scores = in_slots(
+        "scores",
+        evaluation.scores,
+        {f"scores {name}": (config, inputs, name, uri) for name, uri in scored.items()},
+    )
+    subjects = [(inputs, name, uri) for name, uri in scored.items()]
+    return scores, score_other_texts(config, subjects, others)
 
 
 def _captured(config: PipelineConfig, uris: StageUris) -> tuple[StageUris, dict[str, str], str]:
