@@ -3,6 +3,7 @@
 from dskd_core.config import PipelineConfig
 from flows.beginning import begin
 from flows.benchmarks import with_benchmarks
+from flows.continuations import with_continuations
 from flows.flow import DEFAULTS, dskd_flow
 from flows.sense_scores import with_sense_scores
 from flows.train import find_dictionary, train_students
@@ -26,7 +27,7 @@ def evaluate(config: PipelineConfig = DEFAULTS) -> StageUris:
 
 @dskd_flow("report on {config.teacher.source}")
 def compare_students(config: PipelineConfig, uris: StageUris) -> StageUris:
-    """Score on benchmarks and on words with known senses, if any are named; compare all scores.
+    """Score on what else is named, let the models continue some text, and compare all scores.
 
     Args:
         config: the settings of all stages.
@@ -36,6 +37,8 @@ def compare_students(config: PipelineConfig, uris: StageUris) -> StageUris:
         ``uris`` with the report.
     """
     uris = with_sense_scores(config, with_benchmarks(config, uris))
-    items = [*uris.benchmarks, *uris.sense_scores]
-    report = evaluation.report.submit(config, uris.scores, uris.students, items).result()
+    uris = with_continuations(config, uris)
+    beside = [*uris.benchmarks, *uris.sense_scores, *uris.other_scores]
+    beside += [uris.continuations] if uris.continuations else []
+    report = evaluation.report.submit(config, uris.scores, uris.students, beside).result()
     return uris.having(report=report)

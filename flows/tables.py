@@ -73,7 +73,26 @@ def print_comparison(report_uri: str) -> None:
             table.add_row(name, *(cell(row.get(name)) for row in arms))
         console.print(table)
     print_rows(report.get("comparison") or [], "Paired differences")
+    print_continuations(report.get("continuations") or [])
     console.print(f"The whole report: {report_uri}/report.html")
+
+
+def print_continuations(rows: Sequence[dict[str, Any]]) -> None:
+    """Print the beginnings of held-out documents, and what each model writes after them."""
+    document = None
+    for row in rows:
+        if row["document"] != document:
+            document = row["document"]
+            console.print("\n[bold]Continued[/bold]", end=": ")
+            console.print(_on_one_line(row["beginning"]), markup=False, highlight=False)
+        told = _on_one_line(row["continuation"]) or "(ends here)"
+        console.print(f"  {row['writer']}: {told}", markup=False, highlight=False)
+
+
+def _on_one_line(text: str) -> str:
+    """Return foreign text without line breaks and control characters, which a terminal obeys."""
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(shown.split())
 
 
 def cell(value: Any) -> str:

@@ -4,6 +4,7 @@ from dskd_core.config import Arm, PipelineConfig
 from flows.beginning import begin
 from flows.build_dictionary import build_dictionary
 from flows.flow import DEFAULTS, dskd_flow
+from flows.other_texts import capture_other_texts, score_other_texts
 from flows.sharded import make_sharded
 from tasks import evaluation, training, whole
 from tasks.listeners import Planned, tell
@@ -69,15 +70,16 @@ def train_students(config: PipelineConfig, uris: StageUris) -> StageUris:
         uris: what ``build_dictionary`` returned; nothing where all is precomputed.
 
     Returns:
-        ``uris`` with activations, candidates, students and scores.
+        ``uris`` with activations, candidates, students and scores, those on other texts too.
     """
     if config.training.mode == "precomputed":
-        uris, beside = training.precomputed.submit(config).result(), {}
+        uris, beside, others = training.precomputed.submit(config).result(), {}, {}
         training.step_memory.submit(
             config, *uris.needed("untrained", "activations").values()
         ).result()
     else:
-        uris, beside = _captured(config, uris)
+        uris, beside, text = _captured(config, uris)
+        others = capture_other_texts(config, uris, text)
     candidates = _candidates(config, uris)
     uris = uris.having(candidates=candidates["dictionary"])
     inputs = {
@@ -94,24 +96,33 @@ def train_students(config: PipelineConfig, uris: StageUris) -> StageUris:
             for name, (arm, seed) in _students(config).items()
         },
     )
+    scores, other_scores = _scored(config, inputs["dictionary"], students, others)
+    if config.training.hub_repository:
+        pushed = zip(students, scores[1:], strict=True)  # the first scores are the teacher's
+        in_slots("hub", training.push, {f"push {s}": (config, s, score) for s, score in pushed})
+    return uris.having(students=students, scores=scores, other_scores=other_scores)
+
+
+def _scored(
+    config: PipelineConfig, inputs: InputUris, students: list[str], others: dict[str, str]
+) -> tuple[list[str], list[str]]:
+    """Score the teacher and every student on held-out text, and on other texts; return both."""
     scored = {"teacher": None} | dict(zip(_students(config), students, strict=True))
     scores = in_slots(
         "scores",
         evaluation.scores,
-        {f"scores {n}": (config, inputs["dictionary"], n, uri) for n, uri in scored.items()},
+        {f"scores {name}": (config, inputs, name, uri) for name, uri in scored.items()},
     )
-    if config.training.hub_repository:
-        pushed = zip(students, scores[1:], strict=True)  # the first scores are the teacher's
-        in_slots("hub", training.push, {f"push {s}": (config, s, score) for s, score in pushed})
-    return uris.having(students=students, scores=scores)
+    subjects = [(inputs, name, uri) for name, uri in scored.items()]
+    return scores, score_other_texts(config, subjects, others)
 
 
-def _captured(config: PipelineConfig, uris: StageUris) -> tuple[StageUris, dict[str, str]]:
+def _captured(config: PipelineConfig, uris: StageUris) -> tuple[StageUris, dict[str, str], str]:
     """Run the teacher over the windows, for all of training or to score and calibrate on.
 
     Returns:
-        ``uris`` with the activations, and what runs beside a student: the teacher and the text, or
-        nothing.
+        ``uris`` with the activations; what runs beside a student: the teacher and the text, or
+        nothing; and the text that students are trained on.
     """
     needed = uris.needed("teacher", "corpus", "dictionary")
     model = needed["teacher"]
@@ -126,7 +137,7 @@ def _captured(config: PipelineConfig, uris: StageUris) -> tuple[StageUris, dict[
         activations=make_sharded(config, "activations", made_from),
     )
     is_online = training.mode_of(config, untrained, text) == "online"
-    return uris, {"teacher": model, "text": text} if is_online else {}
+    return uris, {"teacher": model, "text": text} if is_online else {}, text
 
 
 def _candidates(config: PipelineConfig, uris: StageUris) -> dict[str, str]:

@@ -30,9 +30,89 @@ def scores(config: PipelineConfig, inputs: InputUris, subject: str, student: str
     )
 
 
+@cpu_task(name="other-text", task_run_name="other text {name}")
+def other_text(
+    config: PipelineConfig, name: str, number: int, teacher: str, read: Sequence[str]
+) -> str:
+    """Read and cut the ``number``-th other text; return its URI.
+
+    Args:
+        config: the text's source and the windows' length.
+        name: of the text.
+        number: its place in the settings.
+        teacher: whose tokenizer cuts it.
+        read: the texts whose documents are left out.
+    """
+    from dskd_core.evaluation.other_texts import build_other_text
+
+    return shown(
+        f"other text {name}",
+        lambda progress: build_other_text(
+            store_of(config),
+            config.evaluation.other_texts[number],
+            config.corpus,
+            opened(teacher),
+            [opened(text) for text in read],
+            progress=progress,
+        ),
+    )
+
+
+def capture_settings(config: PipelineConfig) -> PipelineConfig:
+    """Return settings with which the teacher's activations of other texts are captured."""
+    from dskd_core.evaluation.other_texts import capture_settings
+
+    return capture_settings(config)
+
+
+@gpu_task(name="other-scores", task_run_name="scores on {text} of {subject}")
+def other_scores(
+    config: PipelineConfig,
+    inputs: InputUris,
+    subject: str,
+    student: str | None,
+    text: str,
+    activations: str,
+) -> str:
+    """Score one student, or the teacher, on text of another domain; return the scores' URI."""
+    from dskd_core.evaluation.heldout.store import score_other_text
+
+    return shown_on_gpu(
+        f"scores on {text} of {subject}",
+        lambda progress: score_other_text(
+            store_of(config),
+            config.training,
+            config.teacher,
+            inputs.opened(),
+            opened(student) if student else None,
+            text,
+            opened(activations),
+            progress=progress,
+        ),
+    )
+
+
+@gpu_task(name="continuations", task_run_name="continuations")
+def continuations(config: PipelineConfig, corpus: str, models: list[str]) -> str:
+    """Let models continue beginnings of held-out documents; return the continuations' URI."""
+    from dskd_core.evaluation.continuations import write_continuations
+
+    return shown_on_gpu(
+        "continuations",
+        lambda progress: write_continuations(
+            store_of(config),
+            config.evaluation.n_continuations,
+            config.teacher,
+            opened(corpus),
+            [opened(model) for model in models],
+            progress=progress,
+        ),
+    )
+
+
 @cpu_task(name="report", task_run_name="report")
 def report(
-    config: PipelineConfig, scores: list[str], students: list[str], items: Sequence[str] = ()
+    config: PipelineConfig, scores: list[str], students: list[str], beside: Sequence[str] = ()
 ) -> str:
     """Compare teacher and students; return the report's URI.
 
@@ -40,7 +120,8 @@ def report(
         config: level of the intervals and number of resamples.
         scores: on held-out text, of the teacher and every student.
         students: themselves.
-        items: their scores on benchmarks and on words with known senses.
+        beside: their scores on benchmarks, on words with known senses and on other text, and how
+            they continue text.
     """
     from dskd_core.evaluation.report.store import build_report, costs_as_markdown
 
@@ -51,7 +132,7 @@ def report(
             config.evaluation,
             [opened(score) for score in scores],
             [opened(student) for student in students],
-            items=[opened(item) for item in items],
+            beside=[opened(artifact) for artifact in beside],
             progress=progress,
         ),
     )

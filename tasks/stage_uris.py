@@ -27,6 +27,8 @@ class StageUris(BaseModel):
     scores: list[str] = []
     benchmarks: list[str] = []
     sense_scores: list[str] = []
+    other_scores: list[str] = []
+    continuations: str | None = None
     sweep: str | None = None
     report: str | None = None
 

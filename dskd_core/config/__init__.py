@@ -16,7 +16,7 @@ All are frozen pydantic models, so Prefect shows them as a form, with the docstr
 as its help text, and refuses a wrong value when a run is created.
 """
 
-from dskd_core.config.corpus import CorpusConfig
+from dskd_core.config.corpus import CorpusConfig, OtherTextConfig
 from dskd_core.config.dictionary import DictionaryConfig
 from dskd_core.config.embeddings import EmbeddingsConfig
 from dskd_core.config.evaluation import BenchmarkConfig, EvaluationConfig, TaggedSourceConfig
@@ -40,6 +40,7 @@ __all__ = [
     "EmbeddingsConfig",
     "EvaluationConfig",
     "LexiconConfig",
+    "OtherTextConfig",
     "PipelineConfig",
     "PromptSourceConfig",
     "PromptsConfig",

@@ -16,11 +16,11 @@ from dskd_core.config.settings import (
 )
 
 
-class CorpusConfig(Settings):
-    """The text the teacher reads, and how it is cut into windows."""
+class TextConfig(Settings):
+    """Where text is, and how to read it."""
 
-    source: Uri = "sample:enwiki-206"
-    """A file, a folder of files, hf:NAME (a datasets name), or sample:enwiki-206."""
+    source: Uri
+    """A file, a folder of files, or hf:NAME (a datasets name)."""
     format: Literal["auto", "mediawiki", "jsonl", "parquet", "text", "dataset"] = "auto"
     """How to read it; auto decides by the file's name."""
     text_field: Text = "text"
@@ -31,6 +31,13 @@ class CorpusConfig(Settings):
     """Configuration name of a datasets source."""
     dataset_split: Text = "train"
     """Split of a datasets source."""
+
+
+class CorpusConfig(TextConfig):
+    """The text the teacher reads, and how it is cut into windows."""
+
+    source: Uri = "sample:enwiki-206"
+    """A file, a folder of files, hf:NAME (a datasets name), or sample:enwiki-206."""
     window_tokens: WindowTokens = 256
     """Longest window in tokens; a window never crosses a document."""
     min_document_tokens: DocumentTokens = 16
@@ -43,3 +50,21 @@ class CorpusConfig(Settings):
     """Share of documents kept for evaluation: never embedded, never trained on."""
     seed: Seed = 0
     """Fixes which documents are taken and which are held out."""
+
+
+class OtherTextConfig(TextConfig):
+    """Text of another domain, to score on; nothing of it is trained on."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.+-]+$")]
+    """What reports call it: letters, digits and . + - _."""
+    min_document_tokens: DocumentTokens = 16
+    """Shorter documents are skipped and counted."""
+    max_document_tokens: DocumentTokens | None = None
+    """Read only the first so many tokens of a document; unlimited if empty."""
+    max_tokens: TokenLimit | None = 100_000
+    """Stop taking documents, in an order fixed by their ids, beyond so many tokens."""
+
+    def corpus(self, window_tokens: int) -> CorpusConfig:
+        """Return it as a corpus, cut into windows as long as those that are trained on."""
+        settings = self.model_dump(exclude={"name"})
+        return CorpusConfig(**settings, window_tokens=window_tokens, heldout_share=0.0)

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from dskd_core.config.corpus import OtherTextConfig
 from dskd_core.config.recipes import OLD_NAMES, Arm
 from dskd_core.config.settings import (
     AnswerTokens,
@@ -22,10 +23,19 @@ from dskd_core.config.settings import (
 class TaggedSourceConfig(Settings):
     """One set of words with known senses or relations, to judge every subject's states by."""
 
-    kind: Literal["wic", "coarse_wsd", "in_context", "pairs", "wordnet_examples", "wordnet_wic"]
+    kind: Literal[
+        "wic",
+        "coarse_wsd",
+        "in_context",
+        "pairs",
+        "graded_pairs",
+        "wordnet_examples",
+        "wordnet_wic",
+    ]
     """The format: wic (X.data.txt and X.gold.txt), coarse_wsd (a folder for each word),
-    in_context (a table or JSONL of word, sense, sentence), pairs (word_a, word_b, label), or the
-    example sentences of a WordNet folder: wordnet_examples, wordnet_wic (pairs of them)."""
+    in_context (a table or JSONL of word, sense, sentence), pairs (word_a, word_b, label),
+    graded_pairs (word_a, word_b, and people's mean rating, as SimLex-999 has it), or the example
+    sentences of a WordNet folder: wordnet_examples, wordnet_wic (pairs of them)."""
     uri: Uri
     """The file or folder."""
     name: Text | None = None
@@ -93,6 +103,11 @@ class EvaluationConfig(Settings):
     """Fixes the sample of items and the exemplars of the paper's protocol."""
     tagged: Annotated[tuple[TaggedSourceConfig, ...], Field(max_length=100)] = ()
     """Words with known senses or relations that every subject is scored on."""
+    other_texts: Annotated[tuple[OtherTextConfig, ...], Field(max_length=8)] = ()
+    """Text of other domains that every subject is scored on, too; nothing of it is trained on."""
+    n_continuations: Annotated[int, Field(ge=0, le=100)] = 3
+    """Beginnings of held-out documents that the teacher and one student of each arm, of the first
+    four, go on with; shown at the end of a report and of a run. None if 0."""
 
     @field_validator("arms", mode="before")
     @classmethod
@@ -110,3 +125,13 @@ class EvaluationConfig(Settings):
         if len(set(arms)) < len(arms):
             raise ValueError(f"arms {arms} name one twice; name each once")
         return arms
+
+    @field_validator("other_texts")
+    @classmethod
+    def _other_texts_have_names_of_their_own(
+        cls, texts: tuple[OtherTextConfig, ...]
+    ) -> tuple[OtherTextConfig, ...]:
+        names = [text.name for text in texts]
+        if len(set(names)) < len(names):
+            raise ValueError(f"other_texts {names} name one twice; give each a name of its own")
+        return texts

@@ -75,6 +75,11 @@ class PipelineConfig(Settings):
                 f"evaluation.arms names {shown(unknown)}, which are no recipes; choose among "
                 f"{known}, or add to training.recipes"
             )
+        if self.evaluation.other_texts and self.training.mode == "precomputed":
+            raise ValueError(
+                "evaluation.other_texts need the teacher, and training.mode 'precomputed' never "
+                "reads its weights; leave them out, or choose another mode"
+            )
         if self.corpus.heldout_share == 0.0 and self.evaluation.seeds:
             raise ValueError(
                 "corpus.heldout_share 0.0 leaves no text to score students on; set it above 0"

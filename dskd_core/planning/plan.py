@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dskd_core.config import PipelineConfig
+from dskd_core.corpus.readers import is_dataset
 from dskd_core.decoder.precision import Precision
-from dskd_core.errors import CapacityError
+from dskd_core.errors import CapacityError, ConfigError
 from dskd_core.planning import stages
 from dskd_core.planning.architecture import read_architecture
-from dskd_core.planning.census import census_of, estimated
+from dskd_core.planning.census import Corpus, census_of, estimated
 from dskd_core.planning.findings import find_what_stands
 from dskd_core.planning.hours.hardware import Device
 from dskd_core.planning.hours.precisions import precision_on, resolved_for
@@ -129,7 +130,10 @@ def make_plan(
     census = found.census or census_of(corpus, config.embeddings, teacher.n_vocabulary)
     n_composed = PAPER_COMPOSED_WORDS if found.n_composed is None else found.n_composed
     basis = "as in the paper's dictionaries" if found.n_composed is None else "counted"
-    quantities = Quantities(config, teacher, corpus, census, n_composed, basis, found.n_part_rows)
+    others = _other_texts(config, found.n_prefix)
+    quantities = Quantities(
+        config, teacher, corpus, census, n_composed, basis, found.n_part_rows, others
+    )
     cached = _is_cached(quantities)
     return Plan(
         quantities,
@@ -147,6 +151,24 @@ def make_plan(
             stages.students(quantities, cached=cached),
         ),
     )
+
+
+def _other_texts(config: PipelineConfig, n_prefix: int) -> dict[str, Corpus]:
+    """Return the sizes of text of other domains, from its bytes or the limit it has.
+
+    Raises:
+        ConfigError: if neither is known.
+    """
+    sizes = {}
+    for text in config.evaluation.other_texts:
+        asked = text.corpus(config.corpus.window_tokens)
+        if text.max_tokens is None and is_dataset(asked):
+            raise ConfigError(
+                f"Nobody knows how many tokens {text.source!r} has before it is read; set "
+                f"max_tokens of evaluation.other_texts {text.name!r}."
+            )
+        sizes[text.name] = estimated(asked, None, n_prefix)
+    return sizes
 
 
 def misfits(

@@ -5,8 +5,8 @@ N d times 2 bytes; ids and offsets are counted too; the few hundred bytes of an 
 are not. FLOPs count a product and a sum as two.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from dskd_core.config import EmbeddingsConfig, PipelineConfig
 from dskd_core.decoder.states import GROUP_WIDTH
@@ -47,6 +47,7 @@ class Quantities:
         n_composed: words of several tokens that get senses.
         composed_basis: where that number comes from.
         n_part_rows: rows of all embedding parts, where they stand.
+        other_texts: the sizes of text of other domains, by name.
     """
 
     config: PipelineConfig
@@ -56,6 +57,7 @@ class Quantities:
     n_composed: int
     composed_basis: str
     n_part_rows: int | None = None
+    other_texts: Mapping[str, Corpus] = field(default_factory=dict)
 
     @property
     def shape(self) -> Shape:
@@ -92,6 +94,11 @@ class Quantities:
     def n_heldout_positions(self) -> int:
         """Positions a student is scored on."""
         return _within(self.corpus.n_heldout_tokens, self.config.training.max_heldout_tokens)
+
+    @property
+    def n_other_positions(self) -> int:
+        """Positions of other domains that a student is scored on, too."""
+        return sum(text.n_tokens for text in self.other_texts.values())
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What each stage reads, writes, holds and computes: one function a stage, formulas and no disk."""
 
 from dskd_core.decoder.decoder import LOGIT_BYTES
+from dskd_core.planning.census import Corpus
 from dskd_core.planning.quantities import (
     DOCUMENT_BYTES,
     EXAMPLE_BYTES,
@@ -52,19 +53,22 @@ def teacher(quantities: Quantities) -> StagePlan:
 def corpus(quantities: Quantities) -> StagePlan:
     """Plan the corpus: 4 bytes a token, 17 a window, and a row a document."""
     size, limited = quantities.corpus, quantities.config.corpus.max_tokens is not None
+    # Other texts are kept twice: as they were cut, and without known documents.
+    others = sum(_windows_bytes(text) for text in quantities.other_texts.values())
     return StagePlan(
         "corpus",
         size.n_tokens,
         size.n_windows,
-        stored_bytes=4 * size.n_tokens
-        + 17 * size.n_windows
-        + 8
-        + DOCUMENT_BYTES * size.n_documents,
+        stored_bytes=_windows_bytes(size) + 2 * others,
         host_bytes=(4 * size.n_tokens if limited else 0) + 300 * size.n_documents + (32 << 20),
         basis="counted" if size.windows is not None else "estimated",
         note=size.basis,
         host_setting="corpus.max_tokens",
     )
+
+
+def _windows_bytes(text: Corpus) -> int:
+    return 4 * text.n_tokens + 17 * text.n_windows + 8 + DOCUMENT_BYTES * text.n_documents
 
 
 def embeddings(quantities: Quantities) -> StagePlan:
@@ -168,12 +172,18 @@ def activations(quantities: Quantities, *, cached: bool) -> StagePlan:
 
     They form logits and e_t.
 
-    Online only the held-out text is captured, and a sample to calibrate the margin on.
+    Online only the held-out text is captured, and a sample to calibrate the margin on. Text of
+    other domains is captured whole.
     """
     size = quantities.corpus
     kept = captured_bytes(quantities.teacher.hidden_size, quantities.config.training)
-    tokens = _captured_tokens(quantities, cached=cached)
+    others = quantities.other_texts
+    tokens = _captured_tokens(quantities, cached=cached) + quantities.n_other_positions
     n_windows = int(tokens * size.n_windows / max(1, size.n_tokens))
+    note = "of training and held-out text" if cached else "of held-out text and a sample (online)"
+    if others:
+        named = ", ".join(f"{name} {text.n_tokens:,}" for name, text in others.items())
+        note += f", and of other texts (tokens: {named})"
     shard = min(SHARD_TOKENS, tokens)
     return StagePlan(
         "activations",
@@ -187,9 +197,7 @@ def activations(quantities: Quantities, *, cached: bool) -> StagePlan:
         + _vocabulary_bytes(quantities, BATCH_TOKENS, n_buffers=1),
         flops=capture_flops(quantities, tokens),
         basis="counted" if size.windows is not None else "estimated",
-        note="of training and held-out text"
-        if cached
-        else "of held-out text and a sample (online)",
+        note=note,
         host_setting="training.max_train_tokens",
         disk_setting="training.max_train_tokens",
         device_setting="teacher.dtype",

@@ -223,6 +223,7 @@ INVARIANTS: Mapping[str, Sequence[Check]] = {
     "senses-shard": (_sense_index,),
     "embeddings-shard": (_embedding_rows,),
     "corpus": (_windows,),
+    "other-text": (_windows,),
     "words": (_spellings,),
     "activations-shard": (_captured_windows,),
 }

@@ -26,7 +26,7 @@ from dskd_core.store.records import contradictions
 _BLOCK_BYTES = 1 << 22
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _OUTSIDE = {"source", "folder", "commit"}
-_TEXTS = ("corpus", "prompts")
+_TEXTS = ("corpus", "prompts", "other-text")
 _SHARED = ("teacher", "tokenizer", "corpus", "text", "relations", "untrained-student")
 """Whatever two inputs were both made from must be the same, for these."""
 

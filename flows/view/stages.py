@@ -51,7 +51,9 @@ def stages_of(config: PipelineConfig) -> list[Stage]:
     if config.training.mode == "precomputed":
         return [Stage(START), Stage("precomputed"), *_students(config)]
     left = [Stage("teacher", branch="left"), Stage("corpus", branch="left")]
-    captured = [Stage("untrained-student"), Stage("activations", is_sharded=True)]
+    n_others = len(config.evaluation.other_texts)
+    captured = [Stage("untrained-student"), Stage("activations", 1 + n_others, is_sharded=True)]
+    captured += [Stage("other-text", n_others)] if n_others else []
     right = [Stage(name, branch="right") for name in ("lexicon", "relations", "words")]
     made = [Stage(name, is_sharded=True, branch="left") for name in ("embeddings", "senses")]
     joined = [Stage("dictionary"), *captured]
@@ -69,11 +71,15 @@ def _students(config: PipelineConfig) -> list[Stage]:
         Stage("students", n_students),
         Stage("scores", n_students + 1),
     ]
+    if evaluation.other_texts:
+        stages.append(Stage("other-scores", (n_students + 1) * len(evaluation.other_texts)))
     if evaluation.benchmarks:
         n_asked = len(evaluation.benchmarks) * len(evaluation.protocols)
         stages += [Stage("benchmark items", n_asked), Stage("benchmarks", n_models, True)]
     if evaluation.tagged:
         stages.append(Stage("sense-scores", n_models * len(evaluation.tagged)))
+    if evaluation.n_continuations and config.training.mode != "precomputed":
+        stages.append(Stage("continuations"))
     return [*stages, Stage("report")]
 
 
@@ -95,6 +101,7 @@ def what_it_does(config: PipelineConfig) -> list[tuple[str, str]]:
     ]
     tests = ["held-out text", *(benchmark.task for benchmark in evaluation.benchmarks)]
     tests += [source.name or source.kind for source in evaluation.tagged]
+    tests[1:1] = [text.name for text in evaluation.other_texts]
     rows.append(("scored on", ", ".join(tests)))
     if training.mode == "precomputed":  # nothing before the students is made
         rows = [row for row in rows if row[0] in {"students", "scored on"}]

@@ -173,10 +173,24 @@ def _evaluation(core: Core) -> Functions:
             "score_student": lambda store, t, tc, inputs, student, *, progress: make(
                 "scores", store, inputs.activations, student
             ),
+            "score_other_text": lambda store, t, tc, inputs, student, name, other, *, progress: (
+                make("other-scores", store, other, student, text=name)
+            ),
+        },
+        "evaluation.other_texts": {
+            "build_other_text": lambda store, c, corpus, teacher, read, *, progress: make(
+                "other-text", store, teacher, *read, name=c.name
+            ),
+            "capture_settings": lambda config: config,
+        },
+        "evaluation.continuations": {
+            "write_continuations": lambda store, n, tc, corpus, models, *, progress: make(
+                "continuations", store, corpus, *models
+            ),
         },
         "evaluation.report.store": {
-            "build_report": lambda store, c, scores, students, *, items, progress: make(
-                "report", store, *scores, *students, *items
+            "build_report": lambda store, c, scores, students, *, beside, progress: make(
+                "report", store, *scores, *students, *beside
             ),
             "costs_as_markdown": lambda report: "costs",
         },

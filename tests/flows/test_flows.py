@@ -2,7 +2,7 @@
 
 import pytest
 
-from dskd_core.config import EvaluationConfig
+from dskd_core.config import EvaluationConfig, OtherTextConfig
 from dskd_core.errors import DataError
 from flows.build_dictionary import build_dictionary
 from flows.pipeline import pipeline
@@ -40,7 +40,7 @@ def small(config):
 def test_every_stage_runs_once_and_after_what_it_reads(core, small):
     made = pipeline(small)
     trained = ["untrained", "activations", "candidates", "students", "scores"]
-    assert list(made.listed()) == [*STAGES, *trained, "report"]
+    assert list(made.listed()) == [*STAGES, *trained, "continuations", "report"]
     assert len(made.students) == 4
     assert len(made.scores) == 5, "four students and the teacher"
     twice = {name for name in core.calls if core.calls.count(name) > 1 and "scores" not in name}
@@ -64,6 +64,18 @@ def test_every_stage_runs_once_and_after_what_it_reads(core, small):
         ("student dskd 1", "report"),
     ]:
         assert order[before] < order[after]
+
+
+def test_another_text_is_captured_like_the_corpus_and_every_subject_is_scored_on_it(core, small):
+    news = OtherTextConfig(name="news", source="news.txt")
+    evaluation = small.evaluation.model_copy(update={"other_texts": (news,), "seeds": (0,)})
+    made = pipeline(small.model_copy(update={"evaluation": evaluation}))
+    assert core.calls.count("other-text") == 1
+    assert core.calls.count("activations 0-of-3") == 2, "of the corpus, and of the other text"
+    assert len(made.other_scores) == 3, "two students and the teacher"
+    order = {call: place for place, call in enumerate(core.calls)}
+    assert order["untrained-student"] < order["other-text"] < order["other-scores"]
+    assert order["other-scores"] < order["report"]
 
 
 def test_a_second_run_makes_nothing(core, small):

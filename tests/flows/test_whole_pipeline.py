@@ -32,6 +32,8 @@ STAGES = [
     "candidates",
     "students",
     "scores",
+    "other_scores",
+    "continuations",
     "report",
 ]
 

@@ -13,6 +13,9 @@ ALL = [
     whole.dictionary,
     whole.teacher,
     evaluation.scores,
+    evaluation.other_text,
+    evaluation.other_scores,
+    evaluation.continuations,
     evaluation.report,
     whole.lexicon,
     whole.relations,
@@ -77,5 +80,8 @@ def test_the_tasks_read_like_the_picture():
         "sweep",
         "student",
         "scores",
+        "other-text",
+        "other-scores",
+        "continuations",
         "report",
     }

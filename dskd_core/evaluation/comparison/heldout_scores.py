@@ -23,11 +23,13 @@ from dskd_core.evaluation.comparison.statistics import (
     compare,
     sum_by_cluster,
 )
+from dskd_core.evaluation.heldout.frequency import FREQUENCY_METRICS
 from dskd_core.evaluation.heldout.metrics import METRICS, Metric
 from dskd_core.evaluation.heldout.store import TABLE
 from dskd_core.store.artifacts import Artifact
 
-_SAME = ("window", *sorted({metric.count for metric in METRICS}))
+_ALL = (*METRICS, *FREQUENCY_METRICS)
+_SAME = ("window", *sorted({metric.count for metric in _ALL}))
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class HeldoutScores:
             "layers": scores[0].record.counts["layers"],
             "parameters": scores[0].record.counts["parameters"],
         }
-        for metric in METRICS:
+        for metric in _ALL:
             values = [s.record.report["means"].get(metric.name) for s in scores]
             row[metric.name] = _summarise_seeds(values, spread=spread)
             if metric.name == "ce":
@@ -106,7 +108,13 @@ class HeldoutScores:
                 row["perplexity"] = _summarise_seeds(perplexities, spread=spread)
         return row
 
-    def compare(self, arm: str, baseline: str, config: EvaluationConfig) -> list[MetricPair]:
+    def compare(
+        self,
+        arm: str,
+        baseline: str,
+        config: EvaluationConfig,
+        metrics: Sequence[Metric] = METRICS,
+    ) -> list[MetricPair]:
         """Compare two arms over the seeds that both have, in every metric that has positions."""
         seeds = tuple(sorted(set(self.seeds(arm)) & set(self.seeds(baseline))))
         if not seeds:
@@ -125,9 +133,16 @@ class HeldoutScores:
                 ),
                 metric,
             )
-            for metric in METRICS
-            if self.sum_clusters(baseline, seeds[:1], metric.count).any()
+            for metric in metrics
+            if self.count_positions(metric)
         ]
+
+    def count_positions(self, metric: Metric) -> int:
+        """Return how many positions a metric is a mean over; 0 where it was not measured."""
+        seeds = self.seeds(BASELINE)[:1]
+        if metric.count not in self.tables[BASELINE, seeds[0]].schema.names:
+            return 0
+        return int(self.sum_clusters(BASELINE, seeds, metric.count).sum())
 
     def sum_clusters(self, arm: str, seeds: Sequence[int], column: str) -> NDArray[np.float64]:
         """Return a column's sums over clusters, [n_seeds, n_clusters]."""
@@ -137,12 +152,17 @@ class HeldoutScores:
     def _check_same_windows(self) -> None:
         first, *others = self.tables
         for other in others:
-            if any(self.tables[first][name] != self.tables[other][name] for name in _SAME):
+            if any(_column(self.tables[first], n) != _column(self.tables[other], n) for n in _SAME):
                 raise ArtifactError(
                     f"The scores {self.artifacts[first].fingerprint} and "
                     f"{self.artifacts[other].fingerprint} are of different held-out windows; "
                     "score both with the same activations and dictionary."
                 )
+
+
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray | None:
+    """Return a column; None where the scores were made without it."""
+    return table[name] if name in table.schema.names else None
 
 
 def _summarise_seeds(values: Sequence[float | None], *, spread: bool) -> float | None:

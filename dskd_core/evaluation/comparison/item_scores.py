@@ -28,7 +28,7 @@ from dskd_core.evaluation.comparison.arms import (
     sort_arms,
     sort_seeds,
 )
-from dskd_core.evaluation.comparison.ranking import compare_auc, weighted_auc
+from dskd_core.evaluation.comparison.ranking import compare_auc, compare_spearman, weighted_auc
 from dskd_core.evaluation.comparison.statistics import (
     MIN_CLUSTERS,
     Comparison,
@@ -38,6 +38,7 @@ from dskd_core.evaluation.comparison.statistics import (
     mcnemar,
     sum_by_cluster,
 )
+from dskd_core.evaluation.word_senses.graded import spearman
 from dskd_core.evaluation.word_senses.measures import MEASURES
 from dskd_core.store.artifacts import Artifact
 
@@ -59,6 +60,7 @@ class TaskScores:
         clusters: [n], what is drawn together: the word of a tagged item, the passage of a question
             of SQuAD, else the item itself.
         is_more: [n], of an AUC: which items should be the more similar ones; else None.
+        ratings: [n], of a correlation: what the similarities are held against; else None.
         table: the rows themselves, in the same order.
     """
 
@@ -69,6 +71,7 @@ class TaskScores:
     strata: NDArray[np.int64]
     clusters: NDArray[np.int64]
     is_more: NDArray[np.bool_] | None
+    ratings: NDArray[np.float64] | None
     table: pa.Table
 
     @property
@@ -84,9 +87,16 @@ class TaskScores:
             fingerprints = self.table["prompt_fingerprint"].to_pylist()
         return list(zip(self.items, fingerprints, strict=True))
 
+    @property
+    def is_a_mean(self) -> bool:
+        """Whether the value is a mean over items."""
+        return self.is_more is None and self.ratings is None
+
     @cached_property
     def value(self) -> float:
-        """The mean, the macro average, or the AUC."""
+        """The mean, the macro average, the AUC, or Spearman's correlation."""
+        if self.ratings is not None:
+            return spearman(self.scores, self.ratings)
         if self.is_more is not None:
             return float(weighted_auc(self.scores, self.is_more, np.ones((1, len(self.items))))[0])
         means = [self.scores[self.strata == name].mean() for name in np.unique(self.strata)]
@@ -131,7 +141,9 @@ def _task_scores(table: pa.Table, task: str, protocol: str) -> TaskScores:
             clusters = table[column].to_pylist()
             clusters = clusters if len(set(clusters)) >= MIN_CLUSTERS else None
     measure = _MEASURES.get(protocol) if "gold" in table.column_names else None
-    is_more = None
+    is_more = ratings = None
+    if measure is not None and measure.kind == "spearman":
+        ratings, clusters = np.array([float(gold) for gold in table["gold"].to_pylist()]), None
     if measure is not None and measure.kind == "auc":
         is_more = np.array([gold == measure.labels[0] for gold in table["gold"].to_pylist()])
         clusters = clusters if is_more.any() and not is_more.all() else None
@@ -144,6 +156,7 @@ def _task_scores(table: pa.Table, task: str, protocol: str) -> TaskScores:
         _number(strata or [""] * len(items)),
         _number(clusters or items),
         is_more,
+        ratings,
         table,
     )
 
@@ -234,7 +247,7 @@ class ItemScores:
         theirs = [found.get((baseline, seed)) or found[baseline, None] for seed in seeds]
         scores, others = (np.stack([task.scores for task in tasks]) for tasks in (mine, theirs))
         both = np.concatenate([scores, others])
-        is_binary = mine[0].is_more is None and bool(np.isin(both, (0.0, 1.0)).all())
+        is_binary = mine[0].is_a_mean and bool(np.isin(both, (0.0, 1.0)).all())
         return TaskPair(
             arm,
             baseline,
@@ -255,6 +268,8 @@ def _compare(
     config: EvaluationConfig,
 ) -> Comparison:
     options: dict[str, Any] = config.model_dump(include={"confidence", "n_resamples"})
+    if task.ratings is not None:
+        return compare_spearman(arm, baseline, task.ratings, **options)
     if task.is_more is not None:
         return compare_auc(arm, baseline, task.is_more, task.clusters, **options)
     if task.strata.any():

@@ -1,6 +1,6 @@
-"""How well similarities rank items of two kinds: the AUC, and two arms compared by it.
+"""How well similarities rank items: the AUC of two kinds, and Spearman's correlation with ratings.
 
-An AUC is no mean over items, so it is formed anew in every resample of the bootstrap that
+Neither is a mean over items, so both are formed anew in every resample of the bootstrap that
 ``statistics.py`` describes.
 """
 
@@ -14,6 +14,7 @@ from dskd_core.evaluation.comparison.statistics import (
     draw_seed_weights,
     summarise_resamples,
 )
+from dskd_core.evaluation.word_senses.graded import spearman
 
 
 def compare_auc(
@@ -53,6 +54,38 @@ def compare_auc(
         gaps.append(np.stack([a - b for a, b in both], axis=1))
     draws = (np.concatenate(gaps) * draw_seed_weights(rng, len(arm), n_resamples)).sum(axis=1)
     return summarise_resamples(by_seed, draws[~np.isnan(draws)], confidence)
+
+
+def compare_spearman(
+    arm: FloatArray,
+    baseline: FloatArray,
+    ratings: FloatArray,
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two arms by Spearman's correlation of their similarities with people's ratings.
+
+    Args:
+        arm: [n_seeds, n_items] float64, similarities.
+        baseline: likewise, of the same seeds and items.
+        ratings: [n_items].
+        confidence: level of both intervals.
+        n_resamples: of the bootstrap: items and seeds.
+        seed: of the bootstrap.
+    """
+    pairs = list(zip(arm, baseline, strict=True))
+    by_seed = np.array([spearman(a, ratings) - spearman(b, ratings) for a, b in pairs])
+    rng = np.random.default_rng(seed)
+    gaps = []
+    for drawn in draw_resamples(rng, len(ratings), n_resamples):
+        for counts in drawn.astype(np.int64):
+            items = np.repeat(np.arange(len(ratings)), counts)
+            gold = ratings[items]
+            gaps.append([spearman(a[items], gold) - spearman(b[items], gold) for a, b in pairs])
+    weights = draw_seed_weights(rng, len(arm), n_resamples)
+    return summarise_resamples(by_seed, (np.array(gaps) * weights).sum(axis=1), confidence)
 
 
 def weighted_auc(

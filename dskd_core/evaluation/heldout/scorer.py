@@ -28,7 +28,8 @@ class HeldoutScorer:
         head: the teacher's, in the precision of the products.
         senses: [r, d], rows of the dictionary.
         dictionary: with the synonyms and antonyms of every token.
-        candidates: the kappa positives and negatives of a position.
+        candidates: the kappa positives and negatives of a position; None where none were found, and
+            distances to them are not measured.
         temperature: T of the KL.
         buffers: memory of logits, kept from window to window.
     """
@@ -36,19 +37,23 @@ class HeldoutScorer:
     head: Head
     senses: Tensor
     dictionary: Dictionary
-    candidates: StoredCandidates
+    candidates: StoredCandidates | None
     temperature: float
     buffers: Buffers = field(default_factory=Buffers)
 
     @classmethod
-    def from_student(cls, student: Decoder, inputs: Inputs, compute_dtype: str) -> "HeldoutScorer":
+    def from_student(
+        cls, student: Decoder, inputs: Inputs, compute_dtype: str, *, with_candidates: bool = True
+    ) -> "HeldoutScorer":
         """Put the head, which is the teacher's, and the senses on the student's device."""
         dictionary, taught = load_dictionary(inputs.dictionary), inputs.activations.record
         return cls(
             student.output.to(getattr(torch, compute_dtype)),
             torch.from_numpy(dictionary.rows).to(student.device),
             dictionary,
-            StoredCandidates(inputs.candidates, len(taught.report["parts"])),
+            StoredCandidates(inputs.candidates, len(taught.report["parts"]))
+            if with_candidates
+            else None,
             float(taught.config["temperature"]),
         )
 
@@ -70,9 +75,6 @@ class HeldoutScorer:
         walk = Walk(self.head, len(n), self.temperature, 0.0, False, self.buffers)
         vocabulary = score_vocabulary(walk, n, labels, teacher)
         gap = (n - m).square().mean(dim=1)
-        positives, negatives = self.candidates.read(window, scored)
-        n_positives, positive = self._mse(n, positives.to(device))
-        n_negatives, negative = self._mse(n, negatives.to(device))
         n_both, n_nearer = self.nearer(n, window.labels[scored].numpy())
         sums = {
             "n_positions": len(scored),
@@ -81,14 +83,25 @@ class HeldoutScorer:
             "top1_agreement": _sum(vocabulary.predicted == targets.predicted),
             "accuracy": _sum(vocabulary.predicted == labels),
             "state_mse": _sum(gap),
-            "n_with_positives": n_positives,
-            "own_synonym_mse": positive,
-            "n_with_negatives": n_negatives,
-            "antonym_mse": negative,
+            **self._near(n, window, scored),
             "n_with_both": n_both,
             "n_synonym_nearer": n_nearer,
         }
         return sums, _positions(window.window, labels, vocabulary.predicted, vocabulary.ce)
+
+    def _near(self, states: Tensor, window: WindowActivations, scored: Tensor) -> dict[str, float]:
+        """Return positions with candidates, and sums of the distances to them."""
+        if self.candidates is None:
+            return {}
+        positives, negatives = self.candidates.read(window, scored)
+        n_positives, positive = self._mse(states, positives.to(states.device))
+        n_negatives, negative = self._mse(states, negatives.to(states.device))
+        return {
+            "n_with_positives": n_positives,
+            "own_synonym_mse": positive,
+            "n_with_negatives": n_negatives,
+            "antonym_mse": negative,
+        }
 
     def nearer(self, states: Tensor, labels: NDArray[np.int64]) -> tuple[int, int]:
         """Count positions with synonyms and antonyms, and those where a synonym is nearer.

@@ -1,4 +1,4 @@
-"""One model, the teacher or a student, on the held-out windows.
+"""One model, the teacher or a student, on the held-out windows, or on text of another domain.
 
 ``windows.parquet`` has one row for each held-out window, in corpus order. Quantities are *sums*
 over positions, each with the count it is divided by, so that windows can be pooled, paired and
@@ -17,6 +17,12 @@ resampled without their positions:
     n_with_both                  int32    positions with synonyms' and antonyms' senses
     n_synonym_nearer             int32    of those, a synonym's sense is nearer to n_t (L2) than
                                           every antonym's; own senses take no part
+    n_unseen, n_1_to_10, n_11_to_100, n_over_100
+                                 int32    positions whose next token is the next one so often in the
+                                          training data (frequency.py)
+    ce_unseen, ...               double   nats, of those
+
+On text of another domain (``other-scores``) there are no columns of positives and negatives.
 
 ``positions.parquet`` has one row for each position with a next token, window by window, so that
 any two models can be compared token by token later:
@@ -25,27 +31,29 @@ any two models can be compared token by token later:
     label                        int32    the next token
     predicted                    int32    the model's argmax
     ce                           float    nats
+    n_in_training                int64    how often its label is the next token in the training data
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import torch
-from torch import Tensor
 
 from dskd_core.config import TeacherConfig, TrainingConfig
 from dskd_core.decoder.decoder import Decoder, device_lock
 from dskd_core.decoder.precision import processor_on, resolved_training
 from dskd_core.errors import ArtifactError
+from dskd_core.evaluation.heldout.frequency import (
+    FREQUENCY_METRICS,
+    count_trained_labels,
+)
 from dskd_core.evaluation.heldout.metrics import METRICS
 from dskd_core.evaluation.heldout.scorer import HeldoutScorer
+from dskd_core.evaluation.heldout.windows import score_windows
 from dskd_core.progress import Progress, silent
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
-from dskd_core.training.activations.capture import WindowActivations
 from dskd_core.training.activations.readers import StoredActivations
-from dskd_core.training.loop.batch import padded_entering
 from dskd_core.training.loop.inputs import Inputs
 from dskd_core.training.student.shape import (
     MODEL,
@@ -55,12 +63,12 @@ from dskd_core.training.student.shape import (
     read_layers,
     shape_of,
 )
-from dskd_core.training.student.tail import Tail, run_tail
+from dskd_core.training.student.tail import Tail
 
+OTHER = "other-scores"
+"""The stage of scores on text of another domain."""
 TABLE = "windows.parquet"
 POSITIONS = "positions.parquet"
-_BATCH_WINDOWS = 8
-_COUNTS = ("n_positions", "n_with_positives", "n_with_negatives", "n_with_both", "n_synonym_nearer")
 
 
 def score_student(
@@ -94,26 +102,106 @@ def score_student(
     work = _work(config, inputs, student)
     if found := store.find(work):
         return found
+    activations = StoredActivations(
+        inputs.activations, store, validation_share=config.validated_share
+    )
+    scored = Scored(inputs, student, activations)
+    return _publish(store, work, config, teacher_config, scored, progress)
+
+
+def score_other_text(
+    store: ArtifactStore,
+    config: TrainingConfig,
+    teacher_config: TeacherConfig,
+    inputs: Inputs,
+    student: Artifact | None,
+    name: str,
+    other: Artifact,
+    *,
+    progress: Progress = silent,
+) -> Artifact:
+    """Score a student on text of another domain, as :func:`score_student` on held-out text.
+
+    Distances to the nearest senses are not measured; frequencies are those of the training data.
+
+    Args:
+        store: where the scores are kept.
+        config: of the training; only ``compute_dtype`` matters here.
+        teacher_config: the device.
+        inputs: what the student was made from.
+        student: the student, or None to score the teacher's own states.
+        name: of the text.
+        other: the teacher's activations of it.
+        progress: told windows done.
+
+    Raises:
+        ArtifactError: if the inputs were not made from one another, or the text is empty.
+    """
+    _check_same_making(inputs, student)
+    _check_made(other, "untrained-student", inputs.untrained)
+    config = resolved_training(config, teacher_config.device)
+    read = {a.record.stage: a for a in (inputs.untrained, other, inputs.dictionary, student) if a}
+    settings = {
+        "compute_dtype": config.compute_dtype,
+        "text": name,
+        "frequencies_of": inputs.activations.fingerprint,
+    }
+    work = Work(OTHER, settings, {stage: a.fingerprint for stage, a in read.items()})
+    if found := store.find(work):
+        return found
+    scored = Scored(inputs, student, StoredActivations(other, store), name)
+    return _publish(store, work, config, teacher_config, scored, progress)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is scored.
+
+    Attributes:
+        inputs: what the student was made from.
+        student: None where the teacher itself is scored.
+        activations: the teacher's, of the text that is scored on.
+        name: of another text; None for held-out text.
+    """
+
+    inputs: Inputs
+    student: Artifact | None
+    activations: StoredActivations
+    name: str | None = None
+
+
+def _publish(
+    store: ArtifactStore,
+    work: Work,
+    config: TrainingConfig,
+    teacher_config: TeacherConfig,
+    scored: Scored,
+    progress: Progress,
+) -> Artifact:
+    """Score the windows of a text that are held out, all of another text's, and publish that."""
+    inputs, student = scored.inputs, scored.student
+    if not scored.activations.heldout:
+        raise ArtifactError(
+            f"The activations {inputs.activations.fingerprint} have 0 held-out windows; "
+            "raise corpus.heldout_share or training.max_heldout_tokens."
+        )
     with device_lock, store.publish(work) as draft:
         draft.computed(config.compute_dtype, processor_on(teacher_config.device))
-        activations = StoredActivations(
-            inputs.activations, store, validation_share=config.validated_share
-        )
-        if not activations.heldout:
-            raise ArtifactError(
-                f"The activations {inputs.activations.fingerprint} have 0 held-out windows; "
-                "raise corpus.heldout_share or training.max_heldout_tokens."
-            )
         untrained, tail = load_student(inputs.untrained, teacher_config), None
         if student is not None:
             tail = student_tail(untrained, shape_of(inputs.untrained), student)
-        scorer = HeldoutScorer.from_student(untrained, inputs, config.compute_dtype)
-        windows, positions = _score_windows(
-            scorer, tail, activations, config.compute_dtype, progress
+        scorer = HeldoutScorer.from_student(
+            untrained, inputs, config.compute_dtype, with_candidates=scored.name is None
+        )
+        counts = count_trained_labels(store, inputs.activations, untrained.n_tokens)
+        windows, positions = score_windows(
+            scorer, tail, scored.activations, counts, config.compute_dtype, progress
         )
         draft.write_table(TABLE, windows)
         draft.write_table(POSITIONS, positions)
         _summarise(draft, windows, inputs.untrained, student)
+        if scored.name is not None:
+            draft.report["text"] = scored.name
     return store.get(work.stage, work.fingerprint)
 
 
@@ -139,50 +227,8 @@ def _work(config: TrainingConfig, inputs: Inputs, student: Artifact | None) -> W
         "scores",
         {"compute_dtype": config.compute_dtype, "validation_share": config.validated_share},
         {name: artifact.fingerprint for name, artifact in read.items()},
-        version=2,
+        version=3,
     )
-
-
-def _score_windows(
-    scorer: HeldoutScorer,
-    tail: Tail | None,
-    activations: StoredActivations,
-    compute_dtype: str,
-    progress: Progress,
-) -> tuple[pa.Table, pa.Table]:
-    """Score every held-out window; return the table of windows and that of positions."""
-    rows: list[dict[str, float]] = []
-    positions: list[pa.Table] = []
-    for windows in _batches(activations):
-        for window, n in zip(windows, _states(tail, windows, compute_dtype), strict=True):
-            place = {"window": window.window, "document": activations.document(window.window)}
-            sums, table = scorer.score(n, window)
-            rows.append(place | sums)
-            positions.append(table)
-        progress(len(rows), len(activations.heldout), "windows")
-    return _table(rows), pa.concat_tables(positions).combine_chunks()
-
-
-def _batches(activations: StoredActivations) -> Iterator[list[WindowActivations]]:
-    for start in range(0, len(activations.heldout), _BATCH_WINDOWS):
-        yield activations.read(activations.heldout[start : start + _BATCH_WINDOWS])
-
-
-@torch.no_grad()
-def _states(
-    tail: Tail | None, windows: Sequence[WindowActivations], compute_dtype: str
-) -> list[Tensor]:
-    """Return the model's final states of each window, [n, d] float32; without a tail m_t."""
-    if tail is None:
-        return [window.teacher_states for window in windows]
-    flat = run_tail(tail, *padded_entering(windows), compute_dtype)
-    return list(torch.split(flat, [len(window.labels) for window in windows]))
-
-
-def _table(rows: list[dict[str, float]]) -> pa.Table:
-    types = {"document": pa.uint64()} | dict.fromkeys(("window", *_COUNTS), pa.int32())
-    schema = pa.schema([(key, types.get(key, pa.float64())) for key in rows[0]])
-    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def _summarise(
@@ -192,8 +238,8 @@ def _summarise(
     totals = {name: float(np.sum(table[name].to_numpy())) for name in table.column_names}
     means = {
         metric.name: totals[metric.total] / totals[metric.count]
-        for metric in METRICS
-        if totals[metric.count]
+        for metric in (*METRICS, *FREQUENCY_METRICS)
+        if totals.get(metric.count)
     }
     about = {"arm": "teacher", "seed": None, "fingerprint": None}
     start = untrained.record.report
@@ -228,9 +274,13 @@ def _check_same_making(inputs: Inputs, student: Artifact | None) -> None:
     if student is not None:
         made.append((student, "untrained-student", inputs.untrained))
     for artifact, name, given in made:
-        theirs = artifact.record.inputs[name]
-        if theirs != given.fingerprint:
-            raise ArtifactError(
-                f"The {artifact.record.stage} {artifact.fingerprint} was made with {name} "
-                f"{theirs}, not {given.fingerprint}; name that {name} or make it again."
-            )
+        _check_made(artifact, name, given)
+
+
+def _check_made(artifact: Artifact, name: str, given: Artifact) -> None:
+    theirs = artifact.record.inputs[name]
+    if theirs != given.fingerprint:
+        raise ArtifactError(
+            f"The {artifact.record.stage} {artifact.fingerprint} was made with {name} "
+            f"{theirs}, not {given.fingerprint}; name that {name} or make it again."
+        )

@@ -115,8 +115,10 @@ def score_section(group: ItemGroup) -> Section:
         "sense in the dictionary, labelled by the majority of the train part. Nearest mean: the "
         "nearest mean state of the train part. AUC: how often, of an alike pair and an "
         "unlike one, the alike pair is the more similar; for the dictionary's own senses it is the "
-        "same for every arm. Purity and V-measure: of the clusters that the nearest senses make, "
-        "mean over words. Bold: better than KD; both intervals below exclude zero."
+        "same for every arm. Spearman: the rank correlation, times 100, of a pair's similarity "
+        "with its rating; the best layer is each model's own, chosen on these pairs. Purity and "
+        "V-measure: of the clusters that the nearest senses make, mean over words. Bold: better "
+        "than KD; both intervals below exclude zero."
     )
     headers = ("", "items", *(NAMES[arm] for arm in group.scores.arms))
     return Section(group.title, _describe_data(group), Table(headers, tuple(rows), caption))
@@ -208,7 +210,7 @@ def differing_items(
     candidates = []
     for name, by_model in group.scores.by_task.items():
         seeds = sorted(set(group.scores.seeds(name, arm)) & set(group.scores.seeds(name, baseline)))
-        if not seeds or next(iter(by_model.values())).is_more is not None:
+        if not seeds or not next(iter(by_model.values())).is_a_mean:
             continue
         mine, theirs = ([by_model[a, seed] for seed in seeds] for a in (arm, baseline))
         gaps = np.mean([m.scores - t.scores for m, t in zip(mine, theirs, strict=True)], axis=0)

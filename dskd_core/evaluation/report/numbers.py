@@ -7,7 +7,10 @@ import numpy as np
 
 from dskd_core.evaluation.comparison.heldout_scores import MetricPair
 from dskd_core.evaluation.comparison.item_scores import TaskPair
+from dskd_core.evaluation.heldout.frequency import BANDS
 from dskd_core.evaluation.heldout.metrics import METRICS
+from dskd_core.evaluation.report.breakdown import OtherText
+from dskd_core.evaluation.report.continuation_text import writer
 from dskd_core.evaluation.report.differences import difference_row
 from dskd_core.evaluation.report.sections import ReportContent
 from dskd_core.store.artifacts import Artifact
@@ -34,6 +37,9 @@ def report_numbers(content: ReportContent) -> dict[str, Any]:
         "comparison": [_comparison_row(pair) for pair in content.pairs],
         "control": [_comparison_row(pair) for pair in content.control],
         "intervals": [_interval_row(pair) for pair in (*content.pairs, *content.control)],
+        "by_frequency": frequency_numbers(content),
+        "other_texts": [_other_text(other) for other in content.other_texts],
+        "continuations": [row | {"writer": writer(row)} for row in content.continuations],
         "items": [_item_row(pair) for group in content.groups for pair in group.pairs],
         "clusters": heldout.cluster_word,
         "active_share": {
@@ -42,6 +48,38 @@ def report_numbers(content: ReportContent) -> dict[str, Any]:
             if np.isfinite(share := curve.history.get("active_share", _NONE)).any()
         },
         "students": [_cost(student) for student in content.students],
+    }
+
+
+def frequency_numbers(content: ReportContent) -> list[dict[str, Any]]:
+    """Return of every band its positions, each arm's CE and each comparison."""
+    heldout = content.heldout
+    means = {arm: heldout.summarise(arm) for arm in heldout.arms}
+    return [
+        {
+            "band": band.name,
+            "title": band.title,
+            "positions": heldout.count_positions(band.metric),
+            "ce": _round({arm: mean[band.metric.name] for arm, mean in means.items()}),
+            "comparison": [
+                _interval_row(pair) | {"verdict": pair.verdict}
+                for pair in content.by_frequency
+                if pair.metric == band.metric
+            ],
+        }
+        for band in BANDS
+    ]
+
+
+def _other_text(other: OtherText) -> dict[str, Any]:
+    """Return what was measured on one text of another domain."""
+    means = [other.heldout.summarise(arm) for arm in other.heldout.arms]
+    pairs = (*other.pairs, *other.control)
+    return {
+        "text": other.name,
+        "clusters": other.heldout.cluster_word,
+        "means": [_round(row) for row in means],
+        "comparison": [_interval_row(pair) | {"verdict": pair.verdict} for pair in pairs],
     }
 
 

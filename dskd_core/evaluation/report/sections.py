@@ -3,12 +3,19 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dskd_core.config import EvaluationConfig
 from dskd_core.evaluation.comparison.arms import BASELINE, leading_arm
 from dskd_core.evaluation.comparison.heldout_scores import HeldoutScores, MetricPair
 from dskd_core.evaluation.comparison.item_scores import TaskPair
 from dskd_core.evaluation.report import text
+from dskd_core.evaluation.report.breakdown import (
+    OtherText,
+    frequency_sections,
+    other_text_sections,
+)
+from dskd_core.evaluation.report.continuation_text import continuation_sections
 from dskd_core.evaluation.report.differences import describe_bars, difference_bar
 from dskd_core.evaluation.report.differing_text import MIN_GAP
 from dskd_core.evaluation.report.figures import Bar, Curve, draw_differences, draw_training
@@ -35,9 +42,12 @@ class ReportContent:
         heldout: all scores on held-out text.
         pairs: every arm minus KD.
         control: the leading arm minus each other one; empty without any.
+        by_frequency: both, in CE by how often training showed the next token.
+        other_texts: the same on text of other domains, where there is any.
         groups: benchmarks and words with known senses, where there are any.
         excerpts: held-out text on which the first arm and KD differ most.
         question_text: the texts of benchmark questions.
+        continuations: what teacher and students write after the same beginnings.
         curves: the students' logs.
         students: the students.
     """
@@ -45,9 +55,12 @@ class ReportContent:
     heldout: HeldoutScores
     pairs: Sequence[MetricPair]
     control: Sequence[MetricPair]
+    by_frequency: Sequence[MetricPair]
+    other_texts: Sequence[OtherText]
     groups: Sequence[ItemGroup]
     excerpts: tuple[Excerpt, ...]
     question_text: QuestionText
+    continuations: Sequence[dict[str, Any]]
     curves: Sequence[Curve]
     students: Sequence[Artifact]
 
@@ -76,8 +89,11 @@ def build_page(
         Section("Findings", _summarise(content)),
         Section("Scores on held-out text", method, text.score_table(heldout, content.pairs)),
         *_metric_sections([*content.pairs, *content.control], heldout, config, picture_path),
+        *frequency_sections(heldout, content.by_frequency, config),
+        *other_text_sections(content.other_texts, config),
         *_item_sections(content, config, picture_path),
         *_excerpt_sections(content),
+        *continuation_sections(content.continuations),
         Section("Training", picture=Picture(PICTURE, caption)),
         Section("Costs", table=text.student_table(content.students)),
         Section("Inputs", table=text.input_table(scored.inputs, work)),
@@ -93,8 +109,14 @@ def build_page(
 
 def _summarise(content: ReportContent) -> tuple[str, ...]:
     lines = [text.describe_findings(content.pairs)]
+    if by_frequency := text.describe_decided(content.by_frequency):
+        lines.append(f"By how often training showed the next token: {by_frequency}")
+    for other in content.other_texts:
+        found = text.describe_decided(other.pairs)
+        none = "There is no significant difference between any arm and KD."
+        lines.append(f"On the other text {other.name}: {found or none}")
     for group in content.groups:
-        found = [
+        decided = [
             f"{NAMES[p.arm]} is {p.verdict} than KD in {task_title(p.task, p.protocol)} "
             f"({signed(100 * p.comparison.difference, 2)} points)"
             for p in group.pairs
@@ -102,7 +124,7 @@ def _summarise(content: ReportContent) -> tuple[str, ...]:
         ]
         n_pairs = count(len(group.pairs), "comparison")
         none = f"no significant difference between any arm and KD in {n_pairs}"
-        lines.append(f"{group.title}: {'; '.join(found) or none}.")
+        lines.append(f"{group.title}: {'; '.join(decided) or none}.")
     return (*lines, text.describe_margin(content.curves, content.students))
 
 

@@ -6,11 +6,11 @@
     forest-*.png  the differences of two arms and their intervals
 
 Its record holds what the page shows as numbers: ``table`` (a row for each arm, to be printed),
-``means`` and ``sd`` (the same in full),
-``comparison`` (every arm minus KD), ``control`` (DSKD minus KD with state MSE), ``intervals``
-(all of both comparisons: differences by seed, t-interval, smallest detectable difference),
-``items`` (the same of benchmarks and of words with known senses) and ``students`` (steps, seconds,
-bytes).
+``means`` and ``sd`` (the same in full), ``comparison`` (every arm minus KD), ``control`` (DSKD
+minus KD with state MSE), ``intervals`` (all of both: differences by seed, t-interval, smallest
+detectable difference), ``by_frequency`` (CE and both comparisons by how often training showed the
+next token), ``other_texts`` (means and comparisons on each), ``items`` (the same of benchmarks and
+of words with known senses), ``continuations`` and ``students`` (steps, seconds, bytes).
 """
 
 from collections.abc import Sequence
@@ -30,6 +30,11 @@ from dskd_core.evaluation.comparison.arms import (
     leading_arm,
 )
 from dskd_core.evaluation.comparison.heldout_scores import HeldoutScores, MetricPair
+from dskd_core.evaluation.continuations import STAGE as CONTINUATIONS
+from dskd_core.evaluation.continuations import read_rows
+from dskd_core.evaluation.heldout.frequency import FREQUENCY_METRICS
+from dskd_core.evaluation.heldout.store import OTHER
+from dskd_core.evaluation.report.breakdown import OtherText
 from dskd_core.evaluation.report.differing_text import differing_windows
 from dskd_core.evaluation.report.figures import Curve
 from dskd_core.evaluation.report.item_text import QuestionText, group_items, prompt_ends
@@ -37,6 +42,7 @@ from dskd_core.evaluation.report.labels import NAMES
 from dskd_core.evaluation.report.numbers import report_numbers
 from dskd_core.evaluation.report.page import Excerpt, to_html, to_markdown
 from dskd_core.evaluation.report.sections import ReportContent, build_page
+from dskd_core.evaluation.word_senses import STAGE as SENSE_SCORES
 from dskd_core.progress import Progress, silent
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.training.loop.loop import HISTORY
@@ -50,7 +56,7 @@ def build_report(
     scores: list[Artifact],
     students: list[Artifact],
     *,
-    items: Sequence[Artifact] = (),
+    beside: Sequence[Artifact] = (),
     progress: Progress = silent,
 ) -> Artifact:
     """Compare the arms and write it down for people.
@@ -60,7 +66,8 @@ def build_report(
         config: level of the intervals and number of resamples.
         scores: of the teacher, if wanted, and of every student.
         students: the students, for how they trained.
-        items: ``benchmark-scores`` and ``sense-scores`` of the same models, if any.
+        beside: ``benchmark-scores``, ``sense-scores``, ``other-scores`` and ``continuations`` of
+            the same models, if any.
         progress: told metrics compared.
 
     Raises:
@@ -75,22 +82,26 @@ def build_report(
             f"{artifact.record.stage} {_model_name(artifact)}": artifact.fingerprint
             for artifact in (*heldout.artifacts.values(), *students)
         }
-        | {f"{a.record.stage} {_task_name(a)}{_model_name(a)}": a.fingerprint for a in items},
-        version=3,
+        | {_input_name(a): a.fingerprint for a in beside},
+        version=4,
     )
     if found := store.find(work):
         return found
     with store.publish(work) as draft:
-        pairs, control = _compare(heldout, config, progress)
+        pairs, control, by_frequency = _compare(heldout, config, progress)
+        items = [a for a in beside if a.record.stage in (BENCHMARK_SCORES, SENSE_SCORES)]
         curves = [_read_curve(student) for student in students]
         groups = group_items(items, BASELINE, config)
         content = ReportContent(
             heldout,
             pairs,
             control,
+            by_frequency,
+            _other_texts(beside, config),
             groups,
             _differing_excerpts(store, heldout),
             _question_text(store, items),
+            [row for a in beside if a.record.stage == CONTINUATIONS for row in read_rows(a)],
             curves,
             students,
         )
@@ -130,18 +141,34 @@ def _cost_row(cost: dict[str, Any]) -> tuple[str, ...]:
 
 def _compare(
     heldout: HeldoutScores, config: EvaluationConfig, progress: Progress
-) -> tuple[list[MetricPair], list[MetricPair]]:
-    """Compare every arm with KD, and the leading arm with each other one; return both."""
+) -> tuple[list[MetricPair], list[MetricPair], list[MetricPair]]:
+    """Compare all arms with KD, and the leading one with all others; both by frequency, too."""
     arms = [arm for arm in heldout.arms if arm not in ("teacher", BASELINE)]
     pairs: list[MetricPair] = []
+    by_frequency: list[MetricPair] = []
     for done, arm in enumerate(arms):
         pairs += heldout.compare(arm, BASELINE, config)
+        by_frequency += heldout.compare(arm, BASELINE, config, FREQUENCY_METRICS)
         progress(done + 1, len(arms), "arms")
+    control: list[MetricPair] = []
     leading = leading_arm(arms)
-    if leading not in LEADING:
-        return pairs, []
-    others = [arm for arm in arms if arm != leading]
-    return pairs, [pair for arm in others for pair in heldout.compare(leading, arm, config)]
+    for arm in arms if leading in LEADING else ():
+        if leading and arm != leading:
+            control += heldout.compare(leading, arm, config)
+            by_frequency += heldout.compare(leading, arm, config, FREQUENCY_METRICS)
+    return pairs, control, by_frequency
+
+
+def _other_texts(beside: Sequence[Artifact], config: EvaluationConfig) -> list[OtherText]:
+    """Compare on every other text, by name, as on held-out text."""
+    found: dict[str, list[Artifact]] = {}
+    for scores in sorted((a for a in beside if a.record.stage == OTHER), key=_model_name):
+        found.setdefault(scores.record.report["text"], []).append(scores)
+    texts = []
+    for name in sorted(found):
+        heldout = HeldoutScores(found[name])
+        texts.append(OtherText(name, heldout, *_compare(heldout, config, silent)[:2]))
+    return texts
 
 
 def _differing_excerpts(store: ArtifactStore, heldout: HeldoutScores) -> tuple[Excerpt, ...]:
@@ -166,8 +193,13 @@ def _question_text(store: ArtifactStore, items: Sequence[Artifact]) -> QuestionT
     return lambda *question: texts.get(question, "")
 
 
-def _task_name(artifact: Artifact) -> str:
-    return f"{artifact.record.report['task']} " if "task" in artifact.record.report else ""
+def _input_name(artifact: Artifact) -> str:
+    """Return what a report calls an input: its stage first, then whose it is, and on what."""
+    stage, report = artifact.record.stage, artifact.record.report
+    if stage == CONTINUATIONS:
+        return stage
+    about = [report[name] for name in ("task", "text") if name in report]
+    return " ".join([stage, *about, _model_name(artifact)])
 
 
 def _model_name(artifact: Artifact) -> str:

@@ -36,21 +36,25 @@ def describe_data(heldout: HeldoutScores) -> str:
 
 def describe_findings(pairs: Sequence[MetricPair]) -> str:
     """Say in which metrics an arm is better or worse than KD, and nothing more."""
-    found: dict[str, list[str]] = {}
-    for pair in pairs:
-        if pair.is_decided:
-            words = (
-                f"{pair.metric.title} ({signed(pair.comparison.difference, pair.metric.digits)})"
-            )
-            found.setdefault(f"{NAMES[pair.arm]} is {pair.verdict} than KD in", []).append(words)
-    if found:
-        return " ".join(f"{start} {', '.join(names)}." for start, names in found.items())
+    if found := describe_decided(pairs):
+        return found
     if pairs and len(pairs[0].seeds) < 2:
         return (
             "With one seed, the result may be that seed's alone, so no arm is called better. "
             "Train more seeds."
         )
     return "There is no significant difference between any arm and KD in any metric."
+
+
+def describe_decided(pairs: Sequence[MetricPair]) -> str:
+    """Say in which metrics an arm is better or worse than another; empty where in none."""
+    found: dict[str, list[str]] = {}
+    for pair in pairs:
+        if pair.is_decided:
+            start = f"{NAMES[pair.arm]} is {pair.verdict} than {NAMES[pair.baseline]} in"
+            difference = signed(pair.comparison.difference, pair.metric.digits)
+            found.setdefault(start, []).append(f"{pair.metric.title} ({difference})")
+    return " ".join(f"{start} {', '.join(names)}." for start, names in found.items())
 
 
 def describe_margin(curves: Sequence[Curve], students: Sequence[Artifact]) -> str:
@@ -92,12 +96,12 @@ def score_table(heldout: HeldoutScores, pairs: Sequence[MetricPair]) -> Table:
     lines = [tuple(map(Cell, row)) for row in rows]
     for metric in METRICS:
         cells = (
-            Cell(_mean_sd(means[arm], spreads[arm], metric), (arm, metric.name) in better)
+            Cell(mean_sd(means[arm], spreads[arm], metric), (arm, metric.name) in better)
             for arm in heldout.arms
         )
         lines.append((Cell(f"{metric.title_with_unit} {ARROWS[metric.better]}".rstrip()), *cells))
         if metric.name == "ce":
-            cells = (Cell(_mean_sd(means[a], spreads[a], _PERPLEXITY)) for a in heldout.arms)
+            cells = (Cell(mean_sd(means[a], spreads[a], _PERPLEXITY)) for a in heldout.arms)
             lines.append((Cell("perplexity ↓"), *cells))
     caption = (
         "Mean over positions and seeds, ± standard deviation between seeds. ↓: lower is better; ↑: "
@@ -181,7 +185,8 @@ def input_table(shared: dict[str, str], work: Work) -> Table:
     return Table(("input", "fingerprint"), rows, "Fingerprints of all inputs.")
 
 
-def _mean_sd(mean: dict[str, Any], sd: dict[str, Any], metric: Metric) -> str:
+def mean_sd(mean: dict[str, Any], sd: dict[str, Any], metric: Metric) -> str:
+    """Write an arm's mean over seeds, and its standard deviation where there are several."""
     value, spread = mean[metric.name], sd[metric.name]
     if value is None:
         return "–"

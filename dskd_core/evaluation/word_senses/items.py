@@ -18,6 +18,7 @@ DIRTY = {
     "word_ambiguous": "the word is not marked and stands in the sentence more than once",
     "unknown_label": "the label is none of those the format has",
     "no_label": "the row has no label",
+    "no_rating": "the rating of a pair is no number",
     "opens_the_text": "nothing stands before the word, so there is no state before it",
     "too_few_sentences": "there is no second sense of its word or sentence of its sense to go with",
     "same_word": "both words of a pair are one",
@@ -63,9 +64,10 @@ class Item:
     Attributes:
         item: its name, unique in its source: file and line.
         word: the word, as a dictionary lists it; of a pair, both.
-        gold: the sense; T or F for two contexts; synonym or antonym for a pair.
+        gold: the sense; T or F for two contexts; synonym or antonym for a pair, or its rating.
         contexts: one, or the two that are compared.
         part: train labels senses and sets thresholds, test is scored.
+        relation: of a rated pair, where its file says it.
     """
 
     item: str
@@ -73,6 +75,7 @@ class Item:
     gold: str
     contexts: tuple[Context, ...]
     part: Part = "test"
+    relation: str = ""
 
     @property
     def key(self) -> str:

@@ -18,13 +18,14 @@ class Measure:
         name: in records and tables.
         title: for people.
         kind: ``accuracy`` where ``score`` is 1 for right and 0 for wrong; ``auc`` where it is a
-            similarity, larger for the first of ``labels``.
+            similarity, larger for the first of ``labels``; ``spearman`` where it is a similarity
+            that is held against ``gold``, a rating.
         labels: of an ``auc``: more similar, less similar.
     """
 
     name: str
     title: str
-    kind: Literal["accuracy", "auc"] = "accuracy"
+    kind: Literal["accuracy", "auc", "spearman"] = "accuracy"
     labels: tuple[str, str] = ("", "")
 
 
@@ -36,6 +37,8 @@ MEASURES = (
     Measure("similarity", "cosine, AUC", "auc", ("T", "F")),
     Measure("states", "synonyms against antonyms, states, AUC", "auc", ("synonym", "antonym")),
     Measure("static", "synonyms against antonyms, senses, AUC", "auc", ("synonym", "antonym")),
+    Measure("graded_best", "similarity as people rate it, best layer, Spearman", "spearman"),
+    Measure("graded_last", "similarity as people rate it, last layer, Spearman", "spearman"),
 )
 """``static`` depends on the dictionary alone, so it is the same for every model."""
 

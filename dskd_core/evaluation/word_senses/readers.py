@@ -8,12 +8,14 @@
                 the word's place as start and stop, as <b>word</b> or [[word]], or found by itself
                 where it stands there once; optionally id and split
     pairs       a table: word_a, word_b, synonym or antonym
+    graded_pairs  a table: word_a, word_b, rating; optionally relation; lines of # are comments
     wordnet_*   a WordNet folder, see ``wordnet.py``
 
 Which files of a folder are read, and what for, is said in ``files.py``.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,7 +42,10 @@ _NAMES = {
     "word_a": ("word_a", "word1"),
     "word_b": ("word_b", "word2"),
     "label": ("label", "relation"),
+    "rating": ("rating", "score", "simlex999", "similarity", "mean", "human (mean)"),
 }
+PAIRS = ("pairs", "graded_pairs")
+"""Kinds without sentences and without a train part."""
 _RELATIONS = {"syn": "synonym", "ant": "antonym"}
 Row = dict[str, Any]
 
@@ -53,7 +58,7 @@ def read_items(source: TaggedSourceConfig) -> tuple[list[Item], Dirt]:
         DataError: if two files that belong together do not fit, or nothing usable is left.
     """
     dirt = Dirt()
-    share, limit = 0.0 if source.kind == "pairs" else source.train_share, source.max_items
+    share, limit = 0.0 if source.kind in PAIRS else source.train_share, source.max_items
     if source.kind in wordnet.KINDS:
         found = wordnet.read_wordnet(source, dirt)
         share, limit = 0.0, None  # it divides senses and draws words itself
@@ -255,6 +260,34 @@ def _read_pairs(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]
             yield Item(place, " / ".join(words), relation, tuple(map(in_neutral, words)), "test")
 
 
+def _read_graded(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]:
+    columns = ("word_a", "word_b", "rating", "label")
+    for place, row in _rows(path, name, dirt, columns):
+        cells = [str(row.get(key, "") or "").strip() for key in columns[:2]]
+        if cells[0].startswith("#"):
+            continue
+        words, rating = sorted(cells), _rating(row.get("rating"))
+        if not all(words):
+            dirt.note("wrong_columns", place)
+        elif rating is None:
+            dirt.note("no_rating", place)
+        elif words[0].lower() == words[1].lower():
+            dirt.note("same_word", place)
+        else:
+            relation = _RELATIONS.get(str(row.get("label", "") or "").strip().lower()[:3], "")
+            contexts = tuple(map(in_neutral, words))
+            yield Item(place, " / ".join(words), f"{rating:g}", contexts, "test", relation)
+
+
+def _rating(value: Any) -> float | None:
+    """Return a rating as a finite number, None if it is none."""
+    try:
+        rating = float(str(value).strip())
+    except ValueError:
+        return None
+    return rating if math.isfinite(rating) else None
+
+
 NEUTRAL = "The word "
 
 
@@ -272,4 +305,5 @@ _READERS: dict[str, Callable[[Path, str, Part, Dirt], Iterator[Item]]] = {
     "coarse_wsd": _read_coarse,
     "in_context": _read_in_context,
     "pairs": _read_pairs,
+    "graded_pairs": _read_graded,
 }

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dskd_core.evaluation.word_senses.graded import spearman
 from dskd_core.evaluation.word_senses.items import Item, shown
 from dskd_core.evaluation.word_senses.measures import (
     MEASURES,
@@ -140,6 +141,9 @@ def means_of(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
         scores = [row["score"] for row in mine]
         if measure.kind == "accuracy" and mine:
             found[measure.name] = float(np.mean(scores))
+        elif measure.kind == "spearman" and mine:
+            ratings = np.array([float(row["gold"]) for row in mine])
+            found[measure.name] = spearman(np.array(scores), ratings)
         elif mine:
             value = auc(scores, [row["gold"] == measure.labels[0] for row in mine])
             found |= {} if value is None else {measure.name: value}

@@ -116,3 +116,43 @@ def word_states(
         n_done += len(batch)
         progress(n_done, len(rows), "contexts")
     return states
+
+
+@torch.no_grad()
+def states_by_layer(
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    contexts: Sequence[Context],
+    *,
+    batch_tokens: int,
+    progress: Progress = silent,
+) -> FloatArray:
+    """Run a decoder over short contexts and return the state at each word in every layer.
+
+    Args:
+        decoder: a teacher or a student.
+        tokenizer: its own.
+        contexts: words in their texts; each text fits a batch.
+        batch_tokens: tokens of one batch, padding included.
+        progress: told contexts done.
+
+    Returns:
+        [n_layers + 1, n_contexts, d] float32: the embeddings, then what leaves each layer, the last
+        after the final norm. NaN for a word without tokens.
+    """
+    rows, prefix = spelled(tokenizer, contexts), tokenizer.prefix
+    lengths = np.array([len(row.token_ids) + len(prefix) for row in rows], dtype=np.int64)
+    shape = len(decoder.layers) + 1, len(rows), decoder.head.shape[1]
+    states, n_done = np.full(shape, np.nan, dtype=np.float32), 0
+    known = np.array([number for number, row in enumerate(rows) if row.own], dtype=np.int64)
+    for batch in plan_batches(lengths, known, batch_tokens):
+        ids = padded([rows[i].token_ids for i in batch], prefix).to(decoder.device)
+        body = decoder.model.base_model
+        layers = body(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states
+        for line, number in enumerate(batch):
+            places = [place + len(prefix) for place in rows[number].own]
+            for layer, found in enumerate(layers):
+                states[layer, number] = found[line, places].float().mean(dim=0).cpu().numpy()
+        n_done += len(batch)
+        progress(n_done, len(rows), "contexts")
+    return states

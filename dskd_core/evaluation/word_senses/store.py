@@ -5,9 +5,9 @@
     measure      string   as in ``MEASURES``
     item         string   file and line, or the id the source gives
     word         string   what it is about; of a pair both
-    gold         string   its sense; T or F; synonym or antonym
-    predicted    string   empty where the measure is an AUC
-    score        double   1 right and 0 wrong; of an AUC the similarity
+    gold         string   its sense; T or F; synonym or antonym; of a rated pair the rating
+    predicted    string   empty where the measure is an AUC or a correlation
+    score        double   1 right and 0 wrong; of an AUC or a correlation the similarity
     sense        int32    number of the word's nearest sense, of nearest_sense; else null
     text         string   the word in brackets, in as much of its context as one line holds
 
@@ -31,10 +31,11 @@ from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.models import model_folder
 from dskd_core.evaluation.word_senses import STAGE
 from dskd_core.evaluation.word_senses.files import content_fingerprint
+from dskd_core.evaluation.word_senses.graded import GradedScorer, antonyms_among
 from dskd_core.evaluation.word_senses.items import Item
-from dskd_core.evaluation.word_senses.readers import read_items
+from dskd_core.evaluation.word_senses.readers import PAIRS, read_items
 from dskd_core.evaluation.word_senses.scorer import SenseScorer, counted_of, means_of
-from dskd_core.evaluation.word_senses.states import Place, word_states
+from dskd_core.evaluation.word_senses.states import Place, states_by_layer, word_states
 from dskd_core.progress import Progress, silent
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.words.spelling import spell
@@ -82,17 +83,27 @@ def score_senses(
     items, dirt = read_items(source)
     with device_lock, store.publish(work) as draft:
         draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
-        states = word_states(
-            load_decoder(folder, teacher_config),
-            tokenizer,
-            [context for item in items for context in item.contexts],
-            place=place,
-            batch_tokens=source.batch_tokens,
-            progress=progress,
-        )
-        senses = senses_of_words(items, tokenizer, load_dictionary(dictionary))
-        scorer = SenseScorer(items, states, senses)
-        rows = scorer.rows(source.kind)
+        decoder, held = load_decoder(folder, teacher_config), load_dictionary(dictionary)
+        contexts = [context for item in items for context in item.contexts]
+        senses = senses_of_words(items, tokenizer, held)
+        if source.kind == "graded_pairs":
+            by_layer = states_by_layer(
+                decoder, tokenizer, contexts, batch_tokens=source.batch_tokens, progress=progress
+            )
+            graded = GradedScorer(items, by_layer, antonyms_among(items, tokenizer, held))
+            scorer, rows = SenseScorer(items, by_layer[-1], senses), graded.rows()
+            draft.report |= graded.report()
+        else:
+            states = word_states(
+                decoder,
+                tokenizer,
+                contexts,
+                place=place,
+                batch_tokens=source.batch_tokens,
+                progress=progress,
+            )
+            scorer = SenseScorer(items, states, senses)
+            rows = scorer.rows(source.kind)
         draft.write_table(TABLE, pa.Table.from_pylist(rows, schema=_SCHEMA))
         draft.counts |= scorer.counts()
         draft.report |= _about(source, place, model) | {
@@ -136,7 +147,7 @@ def place_of(store: ArtifactStore, source: TaggedSourceConfig, dictionary: Artif
     Raises:
         ArtifactError: if ``as_filed`` is asked of a dictionary whose senses are not here.
     """
-    if source.kind == "pairs":
+    if source.kind in PAIRS:
         return "at"
     if source.state != "as_filed":
         return source.state

@@ -123,7 +123,7 @@ def forecast(
 
     They add up to the clock's: of the lexicon's branch, which runs beside the teacher and the
     corpus, only what it adds is counted. Benchmarks, words with known senses and prompts are left
-    out: how long they are is known once they are read.
+    out: how long they are is known once they are read; and so are continuations, a few seconds.
 
     Args:
         plan: the sizes of all stages.
@@ -313,9 +313,10 @@ def _scores(plan: Plan, rates: _Rates) -> float:
     n_students = _planned(plan, "students").n_shards
     judged = rates.head(rates.training) + rates.maximum + rates.kernel(compiled=False)
     judged += rates.core(1.0 / JUDGED_A_SECOND)
-    positions = quantities.n_heldout_positions
+    positions = quantities.n_heldout_positions + quantities.n_other_positions
     tails = n_students * positions * rates.tail(trained=False)
     each = rates.core(SCORE_SECONDS) + _tasks(1, rates)
+    each *= 1 + len(quantities.other_texts)
     return (n_students + 1) * (positions * judged + each) + tails
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from dskd_core.config import PipelineConfig, load_config
 from dskd_core.embeddings.readers import load_embeddings
-from dskd_core.errors import CapacityError
+from dskd_core.errors import CapacityError, ConfigError
 from dskd_core.planning import architecture
 from dskd_core.planning.hours.hardware import Device, named_gpu
 from dskd_core.planning.page import hour_rows, sentences, size_rows, stage_rows
@@ -68,6 +68,20 @@ def test_a_recipe_that_ranks_makes_candidates_half_as_large_again(planned):
     plans = planned("llama3-8b"), planned("llama3-8b", training={"recipes": recipes})
     plain, ranked = ({s.stage: s for s in p.stages}["candidates"].stored_bytes for p in plans)
     assert ranked == 1.5 * plain
+
+
+def test_text_of_other_domains_is_counted_where_it_is_kept_and_captured(planned):
+    news = {"name": "news", "source": "hf:a/news", "max_tokens": 50_000}
+    plans = planned("llama3-8b"), planned("llama3-8b", evaluation={"other_texts": [news]})
+    plain, more = ({stage.stage: stage for stage in plan.stages} for plan in plans)
+    assert more["activations"].n_tokens - plain["activations"].n_tokens == 50_000
+    # h, m_t and e_t in 16 bits, d = 4096; 13 bytes of ids and entropy.
+    grown = more["activations"].stored_bytes - plain["activations"].stored_bytes
+    assert grown == 50_000 * (3 * 2 * 4096 + 13)
+    assert more["corpus"].stored_bytes - plain["corpus"].stored_bytes >= 2 * 4 * 50_000
+    assert "of other texts (tokens: news 50,000)" in " ".join(sentences(plans[1], []))
+    with pytest.raises(ConfigError, match=r"set max_tokens of evaluation.other_texts 'news'"):
+        planned("llama3-8b", evaluation={"other_texts": [news | {"max_tokens": None}]})
 
 
 def test_a_plan_states_every_stage_its_hours_and_what_it_rests_on(planned):

@@ -184,7 +184,7 @@ def test_a_stage_nobody_listed_gets_a_row_when_it_runs(board):
 def test_the_stages_are_those_of_the_settings():
     names = [stage.name for stage in stages_of(PipelineConfig())]
     assert names[:2] == ["start", "teacher"]
-    assert names[-4:] == ["candidates", "students", "scores", "report"]
+    assert names[-5:] == ["candidates", "students", "scores", "continuations", "report"]
     assert "benchmarks" not in names
     assert next(s for s in stages_of(PipelineConfig()) if s.name == "students").n_parts == 9
     assert dict(what_it_does(PipelineConfig()))["students"].startswith("9: arms kd, dskd, kd_mse")

@@ -11,11 +11,13 @@ from dskd_core.corpus.store import load_windows
 from dskd_core.decoder.decoder import load_teacher
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.errors import ArtifactError
+from dskd_core.evaluation.heldout.frequency import count_trained_labels
 from dskd_core.evaluation.heldout.store import score_student, student_tail
 from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.loop.batch import padded_entering
 from dskd_core.training.student.shape import load_student, shape_of
 from dskd_core.training.student.tail import run_tail
+from tests.miniature import Built
 
 
 def checkpoint(student):
@@ -187,3 +189,41 @@ def test_activations_without_heldout_windows_are_refused(miniature, monkeypatch)
             dictionary=replace(stored, record=record),
             candidates=replace(chosen, record=replace(chosen.record, inputs=inputs)),
         )
+
+
+def test_ce_of_rare_next_tokens_stands_apart_as_a_naive_count_has_it(miniature):
+    corpus, scores = load_windows(miniature.corpus()), miniature.score("kd")
+    seen: dict[int, int] = {}
+    for window in np.flatnonzero(~corpus.heldout):
+        for label in corpus.next_tokens(int(window)):
+            seen[label] = seen.get(label, 0) + (label >= 0)
+    expected = {name: [0, 0.0] for name in ("unseen", "1_to_10", "11_to_100", "over_100")}
+    positions = scores.table("positions.parquet").to_pylist()
+    for row in positions:
+        n = seen.get(row["label"], 0)
+        assert row["n_in_training"] == n
+        name = "unseen" if n == 0 else "1_to_10" if n <= 10 else "over_100"
+        band = expected["11_to_100" if 10 < n <= 100 else name]
+        band[0] += 1
+        band[1] += row["ce"]
+    assert expected["11_to_100"][0] > 0
+    table, means = scores.table("windows.parquet"), scores.record.report["means"]
+    for name, (n, ce) in expected.items():
+        assert sum(table[f"n_{name}"].to_pylist()) == n
+        assert sum(table[f"ce_{name}"].to_pylist()) == pytest.approx(ce)
+        assert means.get(f"ce_{name}") == (pytest.approx(ce / n) if n else None)
+    assert sum(n for n, _ in expected.values()) == len(positions)
+
+
+def test_online_the_whole_text_is_counted_and_not_the_captured_sample(miniature, monkeypatch):
+    monkeypatch.setattr("dskd_core.training.activations.store.CALIBRATION_TOKENS", 40)
+    counts, n_windows = {}, {}
+    for mode in ("cached", "online"):
+        training = miniature.config.training.model_copy(update={"mode": mode})
+        other = Built(miniature.config.model_copy(update={"training": training}))
+        taken = other.activations()
+        n_windows[mode] = taken.record.counts["windows"]
+        counts[mode] = count_trained_labels(other.store, taken, 500)
+    assert n_windows["online"] < n_windows["cached"]
+    assert counts["cached"].sum() > 500
+    assert counts["online"].tolist() == counts["cached"].tolist()

@@ -62,7 +62,7 @@ def report(miniature, students, tmp_path_factory):
         for arm, seed in models
     ]
     scores = [miniature.score(*model) for model in models]
-    return build_report(store, CONFIG, scores, [students[model] for model in models], items=items)
+    return build_report(store, CONFIG, scores, [students[model] for model in models], beside=items)
 
 
 def test_the_page_loads_whole_and_asks_nobody(report):

@@ -110,6 +110,32 @@ def test_every_arm_is_compared_with_kd_in_every_metric(real):
     assert first["low"] <= first["difference"] <= first["high"]
 
 
+def test_ce_by_frequency_is_compared_band_by_band(real, miniature):
+    bands = {row["band"]: row for row in real.record.report["by_frequency"]}
+    assert sum(row["positions"] for row in bands.values()) == real.record.counts["positions"]
+    tables = {arm: [miniature.score(arm, s).table("windows.parquet") for s in (0, 1)]
+              for arm in ("kd", "paper")}  # fmt: skip
+    n = sum(tables["kd"][0]["n_11_to_100"].to_pylist())
+    assert bands["11_to_100"]["positions"] == n > 0
+    ce = {a: [sum(t["ce_11_to_100"].to_pylist()) / n for t in of] for a, of in tables.items()}
+    found = {row["arms"]: row for row in bands["11_to_100"]["comparison"]}
+    assert set(found) == {"dskd - kd", "kd_mse - kd", "dskd - kd_mse"}
+    gaps = [a - b for a, b in zip(ce["paper"], ce["kd"], strict=True)]
+    assert list(found["dskd - kd"]["by_seed"].values()) == pytest.approx(gaps, abs=2e-6)
+    assert found["dskd - kd"]["difference"] == pytest.approx(sum(gaps) / 2, abs=2e-6)
+    assert found["dskd - kd"]["bootstrap_low"] <= found["dskd - kd"]["difference"]
+    assert bands["11_to_100"]["ce"]["kd"] == pytest.approx(sum(ce["kd"]) / 2, abs=2e-6)
+    for name in ("report.md", "report.html"):
+        text = (real.folder() / name).read_text("utf-8")
+        assert "seen 11 to 100 times" in text
+        assert f"{sum(ce['kd']) / 2:.4f}" in text
+
+
+def test_scores_without_frequencies_are_reported_without_them(tmp_path):
+    report = report_of(tmp_path, {"kd": [3.0], "paper": [2.0]})
+    assert "frequency" not in (report.folder() / "report.md").read_text("utf-8")
+
+
 def test_the_page_stands_alone(real):
     page = (real.folder() / "report.html").read_text("utf-8")
     assert not re.search(r"https?://|<script|<link|@import", page)
