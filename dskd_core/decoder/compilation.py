@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from dskd_core.decoder.fitting import is_out_of_memory
+
 _log = logging.getLogger(__name__)
 
 _MOST_SHAPES = 64
@@ -46,6 +48,8 @@ class Compiled:
         try:
             return self.fast(*args, **kwargs)
         except Exception as error:  # compilers fail in as many ways as there are machines
+            if is_out_of_memory(error):
+                raise  # as written it would need more
             Compiled.failed.add(self.setting)
             _log.warning(
                 "%s could not be compiled (%s) and runs uncompiled, slower; install a C++ "
