@@ -98,3 +98,15 @@ def test_a_device_that_is_full_does_not_count_as_a_compiler_that_fails(monkeypat
     with pytest.raises(torch.OutOfMemoryError):
         fast()
     assert not Compiled.failed
+
+
+def test_a_torch_whose_compile_knows_no_limit_is_given_it_as_a_setting(monkeypatch):
+    settings = torch._dynamo.config
+
+    def older(eager, *, fullgraph, dynamic):
+        return eager
+
+    monkeypatch.setattr(torch, "compile", older)
+    monkeypatch.setattr(settings, "recompile_limit", 8)
+    assert Compiled(lambda: 7, what="The head", setting="training.compile_head")() == 7
+    assert settings.recompile_limit == 64
