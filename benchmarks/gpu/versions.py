@@ -46,7 +46,17 @@ def here() -> dict[str, Any]:
         found |= json.loads(done.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, ValueError, IndexError) as error:
         found["no_device"] = f"torch could not be asked: {type(error).__name__}"
+    found["driver"] = _driver()
     return found | {"versions": {name: _version(name) for name in _PACKAGES}}
+
+
+def _driver() -> str | None:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20.0, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return (done.stdout.splitlines() or [""])[0].strip() or None
 
 
 def _version(name: str) -> str | None:
