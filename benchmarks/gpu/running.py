@@ -88,6 +88,8 @@ def run_part(part: Part, root: Path, *, toy: bool, seconds: float) -> tuple[dict
         found = _told(part, report)
         if why or process.returncode == 0:
             return found, why
+        if "failed" in found:
+            return found, f"{len(found['failed'])} of {found['tests']} tests failed"
         last = said.splitlines()[-1].strip() if said else ""
         return found, f"exit status {process.returncode}: {last[:_SHOWN]}"
 
@@ -128,11 +130,11 @@ def _told(part: Part, report: Path) -> dict[str, Any]:
     if suite is None:
         return {}
     counts = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
-    bad = [
-        f"{case.get('name')}"
+    bad = {
+        str(case.get("name")): str(why.get("message"))[:_SHOWN]
         for case in suite.iter("testcase")
-        if case.find("failure") is not None or case.find("error") is not None
-    ]
+        for why in (*case.iter("failure"), *case.iter("error"))
+    }
     skipped = {
         str(case.get("name")): str(why.get("message"))
         for case in suite.iter("testcase")

@@ -97,11 +97,11 @@ def test_tests_are_told_by_their_counts_and_why_some_were_skipped(tmp_path):
     report = tmp_path / "report"
     report.write_text(
         '<testsuites><testsuite tests="3" failures="1" errors="0" skipped="1">'
-        '<testcase name="a"/><testcase name="b"><failure/></testcase>'
+        '<testcase name="a"/><testcase name="b"><failure message="1 != 2"/></testcase>'
         '<testcase name="c"><skipped message="needs cuml"/></testcase></testsuite></testsuites>'
     )
     found = running._told(Part("equality", running.TESTS), report)
-    assert found["failed"] == ["b"]
+    assert found["failed"] == {"b": "1 != 2"}
     assert found["skipped_because"] == {"c": "needs cuml"}
     assert goals.derived({"equality": found})["equality_failures"] == 1
 
