@@ -2,6 +2,8 @@
 # make test   the CPU tests          make check   format, lint, types, layers
 # make test-slow   the CPU tests of tens of seconds and more   make test-faults   killed runs
 # make test-kills    the same at 100 random moments, a matter of hours
+# make gpu    on a machine with an NVIDIA GPU: tests/gpu and benchmarks.gpu, 8 minutes
+# make wheels   what make gpu needs on a machine without a network, as a folder to carry there
 # make serve  Prefect's server and UI, work pools, workers, deployments;  make stop  ends them
 
 PYTHON     ?= python3
@@ -21,7 +23,7 @@ export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup home run test test-slow test-faults test-kills check audit licences lock format serve stop clean
+.PHONY: setup home run test test-slow test-faults test-kills check audit licences lock format gpu wheels serve stop clean
 .DEFAULT_GOAL := run
 
 setup: $(READY)
@@ -71,6 +73,19 @@ test-kills: export DSKD_PAUSE_SECONDS ?= 120
 test-kills: $(READY) home
 	$(BIN)/python -m pytest -s tests/faults/test_kills.py tests/faults/test_limits.py
 
+# Prefect is not needed, nor any package the machine lacks if wheels/ has it; torch is never touched.
+# GPU=--toy plays it on the CPU.
+GPU ?=
+gpu:
+	@if [ -x $(BIN)/python ]; then python=$(BIN)/python; else python=.venv-gpu/bin/python; \
+	  $(PYTHON) infra/gpu_environment.py .venv-gpu wheels || exit 1; fi; \
+	  PYTHONPATH=$(CURDIR) $$python -m benchmarks.gpu $(GPU)
+
+# For the Python of the machine they are carried to, Linux on x86-64.
+WHEELS_PYTHON ?= 3.12
+wheels: $(READY)
+	@$(BIN)/python infra/wheels.py --python $(WHEELS_PYTHON) --folder wheels
+
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -105,4 +120,4 @@ stop:
 
 # Environment and caches; work/, with the artifacts, and work-prefect/ are yours to delete.
 clean: stop
-	rm -rf .venv .ruff_cache .mypy_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf .venv .venv-gpu .ruff_cache .mypy_cache .pytest_cache .import_linter_cache *.egg-info

@@ -10,11 +10,13 @@ nothing frozen.
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, get_cosine_schedule_with_warmup
 
 from benchmarks.peers.process import Tick
 from benchmarks.peers.scenario import Scenario
+from dskd_core.config import TrainingConfig
 
 
 def load_models(scenario: Scenario) -> tuple[torch.nn.Module, torch.nn.Module]:
@@ -41,22 +43,29 @@ def train(scenario: Scenario, tick: Tick) -> None:
     batches = np.load(scenario.batches)
     schedule = get_cosine_schedule_with_warmup(optimizer, 0, scenario.n_steps)
     for batch in batches:
-        ids = torch.from_numpy(batch).long()
-        with torch.autocast("cpu", scenario.dtype, enabled=scenario.dtype != torch.float32):
-            with torch.no_grad():
-                wanted = teacher(ids, use_cache=False).logits[:, :-1].flatten(0, 1).float()
-            logits = student(ids, use_cache=False).logits[:, :-1].flatten(0, 1).float()
-        ce = functional.cross_entropy(logits, ids[:, 1:].flatten())
-        kl = functional.kl_div(
-            functional.log_softmax(logits / config.temperature, dim=-1),
-            functional.log_softmax(wanted / config.temperature, dim=-1),
-            log_target=True,
-            reduction="batchmean",
-        )
-        loss = ce + config.kl_weight * config.temperature**2 * kl
+        loss, ce, kl = losses(teacher, student, torch.from_numpy(batch).long(), config)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trainable, config.max_grad_norm)
         optimizer.step()
         schedule.step()
         tick(loss=loss.item(), ce=ce.item(), kl=kl.item())
+
+
+def losses(
+    teacher: torch.nn.Module, student: torch.nn.Module, ids: Tensor, config: TrainingConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the objective of windows [n, length], its CE and its KL, from full logits of both."""
+    dtype = next(teacher.parameters()).dtype
+    with torch.autocast(ids.device.type, dtype, enabled=dtype != torch.float32):
+        with torch.no_grad():
+            wanted = teacher(ids, use_cache=False).logits[:, :-1].flatten(0, 1).float()
+        logits = student(ids, use_cache=False).logits[:, :-1].flatten(0, 1).float()
+    ce = functional.cross_entropy(logits, ids[:, 1:].flatten())
+    kl = functional.kl_div(
+        functional.log_softmax(logits / config.temperature, dim=-1),
+        functional.log_softmax(wanted / config.temperature, dim=-1),
+        log_target=True,
+        reduction="batchmean",
+    )
+    return ce + config.kl_weight * config.temperature**2 * kl, ce, kl

@@ -9,14 +9,31 @@ another does.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from dskd_core.decoder.fitting import is_out_of_memory
+
 _log = logging.getLogger(__name__)
 
 _MOST_SHAPES = 64
+
+
+def _limit() -> dict[str, Any]:
+    """Return what torch.compile is told of the most shapes of one function.
+
+    transformers runs the layers of all models through one function, so they share the limit. For an
+    older torch (2.11) it is a setting of the process, which is raised and never lowered.
+    """
+    known = signature(torch.compile).parameters
+    if "recompile_limit" in known:
+        return {"recompile_limit": _MOST_SHAPES}
+    settings = torch._dynamo.config
+    settings.recompile_limit = max(settings.recompile_limit, _MOST_SHAPES)
+    return {}
 
 
 class Compiled:
@@ -34,9 +51,8 @@ class Compiled:
             setting: that turns compiling it off.
         """
         self.eager, self.what, self.setting = eager, what, setting
-        # transformers runs the layers of all models through one function, so they share the limit.
-        self.fast: Callable[..., Any] = torch.compile(  # type: ignore[call-overload]
-            eager, fullgraph=True, dynamic=False, recompile_limit=_MOST_SHAPES
+        self.fast: Callable[..., Any] = torch.compile(
+            eager, fullgraph=True, dynamic=False, **_limit()
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -46,6 +62,8 @@ class Compiled:
         try:
             return self.fast(*args, **kwargs)
         except Exception as error:  # compilers fail in as many ways as there are machines
+            if is_out_of_memory(error):
+                raise  # as written it would need more
             Compiled.failed.add(self.setting)
             _log.warning(
                 "%s could not be compiled (%s) and runs uncompiled, slower; install a C++ "

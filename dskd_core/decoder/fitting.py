@@ -24,6 +24,50 @@ Batches = Sequence[NDArray[np.int64]]
 _log = logging.getLogger(__name__)
 
 
+_SAID = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""How libraries that take memory beside torch's allocator say that there is none."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether a device had no memory, whoever asked it for some.
+
+    >>> is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling ..."))
+    True
+    >>> is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    False
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _SAID)
+
+
+@contextmanager
+def needing_memory(what: str, cure: str) -> Iterator[None]:
+    """Name what a device has no memory for, where nothing can be made smaller on the way.
+
+    Args:
+        what: is being done.
+        cure: what to change, as the second half of a sentence.
+
+    Raises:
+        CapacityError: if it has none.
+    """
+    try:
+        yield
+        return
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        why = _sentence(error)
+    raise CapacityError(
+        f"The device has no memory for {what} ({why}); {cure}, or use a device with more memory."
+    )
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error).partition("\n")[0].partition(". ")[0]
+
+
 @dataclass
 class Fitting:
     """Attempts at one piece of work, with batches half as large each time, until one fits.
@@ -75,9 +119,11 @@ class Fitting:
             yield
             self._is_done = True
             return
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             # The text alone: the exception holds on to the tensors of every frame it came through.
-            why = str(error).partition(". ")[0]
+            why = _sentence(error)
         if self.size <= self.smallest:
             raise CapacityError(
                 f"The device has no memory for the smallest batch, of {self.setting} {self.size} "

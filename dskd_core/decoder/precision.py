@@ -46,6 +46,15 @@ OVERRIDE = "DSKD_PRECISION"
 _log = logging.getLogger(__name__)
 _PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 _WHY = 200
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_UNUSABLE = (
+    RuntimeError,
+    AssertionError,
+    NotImplementedError,
+    torch.cuda.DeferredCudaCallError,
+)
+"""What torch raises of a device that it cannot use."""
+_CHOSEN = ("no NVIDIA driver", "No CUDA GPUs are available")
 _FAST_HALF = (7, 0)  # Volta's tensor cores; a Pascal card of 6.1 has float16 at 1/64 of float32
 
 
@@ -80,15 +89,41 @@ def torch_device(name: str) -> torch.device:
     """
     limit_threads()
     if name == AUTO:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        _tell_of_unusable_gpu()
+        return torch.device("cpu")
     try:
         return _tried(name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except _UNUSABLE as error:
         why = str(error).partition("\n")[0][:_WHY]
+        hidden = os.environ.get(_VISIBLE)
+        if hidden is not None and name.startswith("cuda"):
+            why += f"; {_VISIBLE} is {shown(hidden)}"
         raise ConfigError(
             f"The device {shown(name)} is not usable here ({why}); set auto, or one of "
             f"{', '.join(devices_here())}."
         ) from error
+
+
+@cache
+def _tell_of_unusable_gpu() -> None:
+    """Say once why ``auto`` takes the CPU where torch was built for CUDA and finds a driver.
+
+    A driver that is too old, or a GPU that does not answer, would otherwise make a run a hundred
+    times slower without a word. No driver, or no GPU left visible, is what a user chose.
+    """
+    if torch.version.cuda is None:
+        return
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except _UNUSABLE as error:
+        if not any(word in str(error) for word in _CHOSEN):
+            _log.warning(
+                "The device auto is the CPU, though torch is built for CUDA %s: %s",
+                torch.version.cuda,
+                str(error).partition("\n")[0][:_WHY],
+            )
 
 
 @cache

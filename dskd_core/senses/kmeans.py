@@ -10,6 +10,7 @@ rows, duplicates, means, order of the senses) is done here, so it is alike in al
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,9 +22,12 @@ from dskd_core.decoder.precision import resolved_senses
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.senses import cuml_backend, sklearn_backend, torch_backend
 from dskd_core.senses.settings import KMeansSettings
+from dskd_core.threads import usable_processors
 
 Backend = Literal["torch", "cuml", "sklearn"]
 Dtype = Literal["auto", "bfloat16", "float32"]
+_THREADED_BYTES = 64 << 20
+"""Of rows that are worth threads: numpy lets go of the interpreter while it reads them."""
 BACKENDS = {
     "torch": torch_backend.assign,
     "cuml": cuml_backend.assign,
@@ -106,10 +110,11 @@ def cluster(
     )
     assigned = BACKENDS[backend]([points[i] for i in many], [token_ids[i] for i in many], settings)
     found = dict(zip(many, assigned, strict=True))
-    return [
-        summarize(rows, found[i] if labels is None else labels)
-        for i, (rows, labels) in enumerate(zip(points, obvious, strict=True))
-    ]
+    labels = [found[i] if known is None else known for i, known in enumerate(obvious)]
+    if sum(rows.nbytes for rows in points) < _THREADED_BYTES or usable_processors() == 1:
+        return list(map(summarize, points, labels))
+    with ThreadPoolExecutor(usable_processors(), "dskd-summary") as pool:
+        return list(pool.map(summarize, points, labels))
 
 
 def _resolved(backend: Backend, device: str, coarse_dtype: Dtype) -> str:
@@ -164,10 +169,16 @@ def summarize(rows: NDArray[np.float32], labels: NDArray[np.int32]) -> Clusterin
     ordered, sizes = rank[compact].astype(np.int32), counts[order].astype(np.int32)
     by_cluster = np.argsort(ordered, kind="stable")
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-    sums = np.add.reduceat(rows[by_cluster], starts, axis=0)
-    centroids = (sums / sizes[:, None]).astype(np.float32)
-    errors = rows - centroids[ordered]
-    inertia = float(np.einsum("nd,nd->n", errors, errors).sum(dtype=np.float64))
+    centroids = np.empty((len(order), rows.shape[1]), np.float32)
+    errors = np.empty(len(rows), np.float32)
+    # A cluster at a time stays in the cache of a processor; all rows at once are read from memory.
+    for sense, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+        members = by_cluster[start : start + size]
+        block = rows[members]
+        centroids[sense] = np.add.reduceat(block, [0], axis=0)[0] / size
+        block -= centroids[sense]
+        errors[members] = np.einsum("nd,nd->n", block, block)
+    inertia = float(errors.sum(dtype=np.float64))
     return Clustering(centroids, ordered, sizes, inertia)
 
 

@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import logging
 import os
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,10 @@ import pyarrow.parquet as pq
 import zarr
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
+
+from dskd_core.errors import ArtifactError
+
+_log = logging.getLogger(__name__)
 
 N_RANDOM = 8
 """Characters at the end of a draft's name that tell it from others of the same work."""
@@ -47,10 +53,33 @@ class Draft:
         self.precision, self.processor = precision, str(processor)
 
     def computed_as(self, parts: Iterable[Any]) -> None:
-        """Note the same of what was joined: of each of the artifacts, once."""
-        records = [part.record for part in parts]
-        self.precision = ", ".join(sorted({r.precision for r in records} - {""}))
-        self.processor = ", ".join(sorted({r.processor for r in records} - {""}))
+        """Note the same of what was joined: of each of the artifacts, once.
+
+        Shards of several processors are told of in the log and in the record: their last bits
+        differ as those of the processors do, and no other run gives these bytes.
+
+        Raises:
+            ArtifactError: if some were computed in another precision than others.
+        """
+        joined = list(parts)
+        precisions = Counter(part.record.precision for part in joined if part.record.precision)
+        processors = Counter(part.record.processor for part in joined if part.record.processor)
+        self.precision, self.processor = (", ".join(sorted(c)) for c in (precisions, processors))
+        if len(precisions) > 1:
+            fewest = min(precisions, key=lambda name: (precisions[name], name))
+            odd = next(part for part in joined if part.record.precision == fewest)
+            raise ArtifactError(
+                f"The shards of one artifact were computed in {_counted(precisions)}, on "
+                f"{_counted(processors)}, and their states cannot be compared; name the precision "
+                f"in the settings instead of auto, delete those in {fewest} (the first is "
+                f"{odd.uri}) and run again."
+            )
+        if len(processors) > 1:
+            _log.warning(
+                "Shards of one artifact were computed on %s: the last bits of their values differ "
+                "as those of the processors do.",
+                _counted(processors),
+            )
 
     def path(self, name: str) -> Path:
         """Return the local path of a file to write."""
@@ -73,6 +102,15 @@ class Draft:
         """Wait for the writes that have begun into its groups, and refuse those that have not."""
         for store in self._stores:
             store.close_for_writing()
+
+
+def _counted(names: Counter[str]) -> str:
+    """Return names with how often each is there.
+
+    >>> _counted(Counter(["an H200", "an A100", "an H200"]))
+    'an A100 (1) and an H200 (2)'
+    """
+    return " and ".join(f"{name} ({n})" for name, n in sorted(names.items()))
 
 
 class Hold:

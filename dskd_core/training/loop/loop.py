@@ -11,6 +11,7 @@ import torch
 from dskd_core import interruption
 from dskd_core.config import Arm, TeacherConfig, TrainingConfig
 from dskd_core.decoder.decoder import device_lock
+from dskd_core.decoder.fitting import needing_memory
 from dskd_core.decoder.precision import processor_on, resolved_training, torch_device
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.interruption import Interrupted
@@ -27,6 +28,10 @@ from dskd_core.training.student.card import model_card
 from dskd_core.training.student.shape import MODEL, export, shape_of
 
 HISTORY = "history.parquet"
+_SMALLER_STEPS = (
+    "raise training.n_accumulated, which leaves the objective as it is, or lower "
+    "training.batch_windows or corpus.window_tokens (the last checkpoint is kept)"
+)
 
 
 def train_student(
@@ -55,6 +60,7 @@ def train_student(
 
     Raises:
         DataError: if a term of the loss is not a number or explodes; the last checkpoint stays.
+        CapacityError: if the device has no memory for a step; the last checkpoint stays.
         Interrupted: if the run was asked to stop; its last step is in a checkpoint.
     """
     config = resolved_training(config, teacher_config.device)
@@ -113,9 +119,11 @@ def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Tra
     with run.reading_ahead(resumed.step):
         for number in range(resumed.step, n_steps):
             n_done = number + 1
-            rows = run.advance(number, history, reads=_is_read(run, n_done))
+            with needing_memory(f"step {n_done} of {n_steps} of a student", _SMALLER_STEPS):
+                rows = run.advance(number, history, reads=_is_read(run, n_done))
             if run.validation and run.validation.is_due(n_done, n_steps, config):
-                scored = run.validation.score(run.objective)
+                with needing_memory(f"validation after step {n_done}", _SMALLER_STEPS):
+                    scored = run.validation.score(run.objective)
                 rows[-1] |= {f"validation_{name}": value for name, value in scored.items()}
                 if config.keep == "best" and (best is None or scored["ce"] < best.ce):
                     best = Best.from_tail(n_done, scored["ce"], run.tail)

@@ -33,7 +33,7 @@ from dskd_core.training.loop.validation import Validation
 from dskd_core.training.losses.objective import Batch, Objective
 from dskd_core.training.losses.recipes import Recipe, bridges, has_sense_terms, ranks
 from dskd_core.training.losses.states import head_metric
-from dskd_core.training.student.shape import copy_tail, load_student, shape_of
+from dskd_core.training.student.shape import Shape, copy_tail, load_student, shape_of
 from dskd_core.training.student.tail import Tail
 
 _BATCHES_AHEAD = 2
@@ -89,13 +89,53 @@ class Run:
         if ranks.n_ranks > 1:
             teacher_config = teacher_config.model_copy(update={"device": ranks.device})
         student = load_student(inputs.untrained, teacher_config)
-        shape = shape_of(inputs.untrained)
-        tail = copy_tail(student, shape)
         activations = inputs.activation_reader(store, config, teacher_config)
         has_senses = has_sense_terms(config, arm)
-        senses = _Senses.load(inputs, config, arm, student.device) if has_senses else _Senses()
-        margin = calibrated_margin(inputs.candidates, config.margin_quantile)
-        recipe = Recipe.from_config(config, arm, margin)
+        return cls.assemble(
+            config,
+            arm,
+            seed,
+            student=student,
+            shape=shape_of(inputs.untrained),
+            activations=activations,
+            senses=Senses.load(inputs, config, arm, student.device) if has_senses else Senses(),
+            margin=calibrated_margin(inputs.candidates, config.margin_quantile),
+            validation=Validation.from_activations(store, config, inputs.activations, activations)
+            if ranks.is_first
+            else None,
+            ranks=ranks,
+        )
+
+    @classmethod
+    def assemble(
+        cls,
+        config: TrainingConfig,
+        arm: Arm,
+        seed: int,
+        *,
+        student: Decoder,
+        shape: Shape,
+        activations: ActivationReader,
+        senses: "Senses",
+        margin: float,
+        validation: Validation | None = None,
+        ranks: Ranks | None = None,
+    ) -> "Run":
+        """Put a run together from what is loaded already, and copy the tail.
+
+        Args:
+            config: of the training, its precision named.
+            arm: of the objective.
+            seed: of the run.
+            student: before training.
+            shape: which of its layers train.
+            activations: where those of a window come from.
+            senses: what the arm reads of a dictionary.
+            margin: gamma, where the settings say calibrated.
+            validation: the windows scored on the way, if any.
+            ranks: which share of a step is taken here; all of it if None.
+        """
+        tail, recipe = copy_tail(student, shape), Recipe.from_config(config, arm, margin)
         length = int(activations.lengths.max())
         bridged = shape.bridged - shape.entry if bridges(config, arm) else None
         return cls(
@@ -110,10 +150,8 @@ class Run:
             ),
             activations=activations,
             candidates=senses.candidates,
-            validation=Validation.from_activations(store, config, inputs.activations, activations)
-            if ranks.is_first
-            else None,
-            ranks=ranks,
+            validation=validation,
+            ranks=ranks or Ranks.alone(),
         )
 
     @property
@@ -255,7 +293,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class _Senses:
+class Senses:
     """What of a dictionary a run reads; nothing, for an arm without L_sem.
 
     Attributes:
@@ -275,7 +313,8 @@ class _Senses:
     @classmethod
     def load(
         cls, inputs: Inputs, config: TrainingConfig, arm: Arm, device: torch.device
-    ) -> "_Senses":
+    ) -> "Senses":
+        """Read them for an arm."""
         dictionary = load_dictionary(inputs.dictionary)
         rows = torch.from_numpy(dictionary.rows).to(device)
         return cls(

@@ -87,3 +87,26 @@ def test_what_cannot_be_compiled_runs_as_written_and_that_is_said_once(monkeypat
     assert len(caplog.records) == 1
     assert "The layers could not be compiled (no g++ found)" in caplog.text
     assert "set training.compile_layers to false" in caplog.text
+
+
+def test_a_device_that_is_full_does_not_count_as_a_compiler_that_fails(monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(torch, "compile", lambda eager, **_: full)
+    fast = Compiled(lambda: "as written", what="The head", setting="training.compile_head")
+    with pytest.raises(torch.OutOfMemoryError):
+        fast()
+    assert not Compiled.failed
+
+
+def test_a_torch_whose_compile_knows_no_limit_is_given_it_as_a_setting(monkeypatch):
+    settings = torch._dynamo.config
+
+    def older(eager, *, fullgraph, dynamic):
+        return eager
+
+    monkeypatch.setattr(torch, "compile", older)
+    monkeypatch.setattr(settings, "recompile_limit", 8)
+    assert Compiled(lambda: 7, what="The head", setting="training.compile_head")() == 7
+    assert settings.recompile_limit == 64

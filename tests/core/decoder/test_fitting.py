@@ -16,6 +16,8 @@ from dskd_core.senses.store import cluster_range, plan_ranges
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import ArtifactStore
 from dskd_core.training.activations.store import capture_shard, capture_shards
+from dskd_core.training.losses.objective import Objective
+from tests.miniature import Built, make
 
 WINDOW_TOKENS = 16
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
@@ -79,6 +81,25 @@ def test_a_size_is_halved_until_it_fits_and_the_halvings_are_counted():
     assert made(fitting, work) == "done"
     assert tried == [2048, 1024, 512, 256]
     assert fitting.report("rows") == {"rows": 256, "n_halved": 3}
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+    ],
+)
+def test_memory_that_a_library_asked_for_counts_too(why):
+    sizes = []
+
+    def work(size):
+        sizes.append(size)
+        if size > 2:
+            raise RuntimeError(why)
+
+    made(Fitting(4, smallest=1, setting="rows", cure="k"), work)
+    assert sizes == [4, 2]
 
 
 def test_what_does_not_fit_at_its_smallest_is_refused_with_its_setting_and_a_cure():
@@ -170,3 +191,27 @@ def test_a_clustering_without_memory_finds_the_same_senses(miniature, elsewhere,
     tight = clustered(elsewhere)
     assert tight.record.report["batch_bytes"] == config.batch_bytes // 4
     assert tight.record.content == calm.record.content
+
+
+def test_a_step_without_memory_is_refused_by_its_number_and_its_checkpoint_stays(
+    tmp_path, monkeypatch
+):
+    built, loss, n_losses = Built(make(tmp_path)), Objective.loss, 0
+    built.inputs("kd")
+
+    def full_in_the_sixth(*args, **kwargs):
+        nonlocal n_losses
+        n_losses += 1
+        if n_losses == 6:
+            raise FULL
+        return loss(*args, **kwargs)
+
+    monkeypatch.setattr(Objective, "loss", full_in_the_sixth)
+    with pytest.raises(CapacityError, match=r"step 6 of \d+ .*raise training\.n_accumulated") as no:
+        built.student("kd")
+    assert "Tried to allocate" not in str(no.value)
+    assert [a.record.config["step"] for a in built.store.of_stage("checkpoint")] == [4]
+    monkeypatch.setattr(Objective, "loss", loss)
+    steps = []
+    built.student("kd", progress=lambda n, *_, **__: steps.append(n))
+    assert steps[0] == 5

@@ -193,3 +193,63 @@ def test_nothing_but_the_precision_is_changed(cpu):
 def test_a_device_that_does_not_compute_here_is_refused_with_those_that_do(name):
     with pytest.raises(ConfigError, match=rf"device '{name}.* not usable here .*one of cpu"):
         precision.torch_device(name)
+
+
+TOO_OLD = (
+    "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU "
+    "driver by downloading and installing a new version from the URL: ..."
+)
+
+
+@pytest.fixture
+def broken_cuda(monkeypatch):
+    """Play a torch that is built for CUDA and cannot use it."""
+
+    def play(why, kind=RuntimeError):
+        def fail(*_, **__):
+            raise kind(why)
+
+        monkeypatch.setattr(torch.version, "cuda", "13.0")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+        monkeypatch.setattr(torch.cuda, "init", fail)
+        monkeypatch.setattr(precision.torch, "empty", fail)
+
+    for cached in (precision._tried, precision._tell_of_unusable_gpu):
+        cached.cache_clear()
+    yield play
+    precision._tell_of_unusable_gpu.cache_clear()
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, torch.cuda.DeferredCudaCallError])
+def test_a_driver_that_is_too_old_is_named_where_cuda_is_asked_for(broken_cuda, kind):
+    broken_cuda(TOO_OLD, kind)
+    with pytest.raises(ConfigError, match=r"'cuda' is not usable .*too old.*; set auto, or .*cpu"):
+        precision.torch_device("cuda")
+
+
+def test_a_driver_that_is_too_old_is_told_of_once_where_auto_takes_the_cpu(broken_cuda, caplog):
+    broken_cuda(TOO_OLD)
+    for _ in range(2):
+        assert precision.torch_device("auto") == CPU
+    [said] = caplog.messages
+    assert "auto is the CPU" in said
+    assert "too old (found version 11040)" in said
+
+
+@pytest.mark.parametrize(
+    "why", ["Found no NVIDIA driver on your system.", "No CUDA GPUs are available"]
+)
+def test_auto_takes_the_cpu_without_a_word_where_that_was_chosen(broken_cuda, caplog, why):
+    broken_cuda(why)
+    assert precision.torch_device("auto") == CPU
+    assert not caplog.messages
+
+
+def test_a_gpu_that_is_hidden_is_refused_with_the_variable_that_hides_it(broken_cuda, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    broken_cuda("No CUDA GPUs are available")
+    with pytest.raises(
+        ConfigError, match=r"No CUDA GPUs are available; CUDA_VISIBLE_DEVICES is ''"
+    ):
+        precision.torch_device("cuda:0")

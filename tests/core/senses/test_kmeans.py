@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dskd_core.errors import ConfigError, DataError
+from dskd_core.senses import kmeans
 from dskd_core.senses.kmeans import cluster, few_distinct, summarize
 
 BACKENDS = ["torch", "sklearn"]
@@ -140,3 +141,29 @@ def test_the_seed_fixes_the_result(backend):
     )
     np.testing.assert_array_equal(first.labels, again.labels)
     assert not np.array_equal(first.labels, other.labels)
+
+
+def test_senses_summed_by_several_threads_are_those_of_one(monkeypatch):
+    points = [blobs(n, seed=n)[0] for n in (40, 3, 25, 60)]
+
+    def found():
+        return cluster(points, range(4), n_senses=4, device="cpu")
+
+    alone = found()
+    monkeypatch.setattr(kmeans, "_THREADED_BYTES", 0)
+    monkeypatch.setattr(kmeans, "usable_processors", lambda: 3)
+    for one, other in zip(alone, found(), strict=True):
+        np.testing.assert_array_equal(one.centroids, other.centroids)
+        np.testing.assert_array_equal(one.labels, other.labels)
+        assert one.inertia == other.inertia
+
+
+def test_the_sums_of_a_wide_token_are_those_of_all_its_rows_at_once():
+    rows, labels = blobs(300, d=700)[0], np.random.default_rng(1).integers(0, 7, 300)
+    found = summarize(rows, labels.astype(np.int32))
+    order, starts = np.argsort(found.labels, kind="stable"), np.cumsum([0, *found.counts[:-1]])
+    sums = np.add.reduceat(rows[order], starts, axis=0)
+    expected = (sums / found.counts[:, None]).astype(np.float32)
+    np.testing.assert_array_equal(found.centroids, expected)
+    apart = rows.astype(float) - found.centroids[found.labels]
+    assert found.inertia == pytest.approx((apart**2).sum(), rel=1e-6)

@@ -255,3 +255,30 @@ def test_every_file_and_folder_is_on_the_disk_before_its_name_is(store, monkeypa
     assert renamed == "renamed"
     assert after == str(made.parent)
     assert sorted(before) == sorted(map(str, wanted))
+
+
+def part(store, number, precision, gpu):
+    work = Work("embeddings-shard", {"batches": [number, number + 1]}, {})
+    with store.publish(work) as draft:
+        draft.computed(precision, f"CUDA sm_90 ({gpu})")
+    return store.find(work)
+
+
+def test_shards_of_several_gpus_are_joined_and_told_of(store, caplog):
+    parts = [part(store, n, "bfloat16", gpu) for n, gpu in enumerate(("H200", "H100", "H200"))]
+    with store.publish(WORK) as draft:
+        draft.computed_as(parts)
+    record = store.find(WORK).record
+    assert record.precision == "bfloat16"
+    assert record.processor == "CUDA sm_90 (H100), CUDA sm_90 (H200)"
+    [said] = caplog.messages
+    assert "CUDA sm_90 (H100) (1) and CUDA sm_90 (H200) (2)" in said
+
+
+def test_shards_of_several_precisions_are_not_joined(store):
+    parts = [part(store, 0, "bfloat16", "H200"), part(store, 1, "float16", "T4")]
+    parts.append(part(store, 2, "bfloat16", "H200"))
+    expected = r"bfloat16 \(2\) and float16 \(1\), .*delete those in float16 .*" + parts[1].uri
+    with pytest.raises(ArtifactError, match=expected), store.publish(WORK) as draft:
+        draft.computed_as(parts)
+    assert store.find(WORK) is None
