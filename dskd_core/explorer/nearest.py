@@ -125,10 +125,7 @@ def _directions(sampled: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return the principal axes of some rows, [d, at most 64], orthonormal."""
     places, _ = principal_axes(sampled, N_AXES)
     lengths = np.linalg.norm(places, axis=0)
-    places, lengths = (
-        places[:, lengths > 1e-6 * lengths.max()],
-        lengths[lengths > 1e-6 * lengths.max()],
-    )
+    real = lengths > 1e-6 * lengths.max()
     centred = sampled - sampled.mean(axis=0)
     axes: NDArray[np.float32] = (centred.T @ (places[:, real] / lengths[real] ** 2)).astype("f4")
     return axes
