@@ -9,8 +9,9 @@ one request after the other, as a browser would.
 
 The last line is JSON: search_ms is the 95th percentile of a search as it is typed, letter by
 letter; page_ms that of the first page, words' pages and pairs' pages; first_page_ms the first page
-of all, after the dictionary was opened, which took open_ms; nearest_ms is one sense's nearest
-senses among all, which pages of a dictionary over 512 MiB load afterwards; peak_mb is the most
+of all, after the dictionary was opened, which took open_ms; map_ms that of PCA maps of three words;
+index_ms is what the index of a dictionary over 512 MiB takes to build, which its pages wait for in
+the background, and nearest_ms one sense's nearest senses after that; peak_mb is the most
 memory that was resident in the serving process.
 """
 
@@ -34,7 +35,8 @@ import pyarrow.parquet as pq
 import uvicorn
 
 from benchmarks.machine import machine
-from dskd_core.explorer.app import Shelf, make_app
+from dskd_core.explorer.app import make_app
+from dskd_core.explorer.shelf import Shelf
 from dskd_core.store.arrays import put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 
@@ -183,6 +185,12 @@ def measure(root: str) -> dict[str, float]:
     pages = [ask("/") for _ in range(5)] + [ask("/word", q=word) for word in words[:20]]
     pages += [ask("/pair", a=a, b=b) for a, b in zip(words[:9], words[9:18], strict=True)]
     report["page_ms"] = worst(pages)
+    maps = [", ".join(words[i : i + 3]) for i in range(0, 15, 3)]
+    report["map_ms"] = worst([ask("/map", q=text) for text in maps])
+    if not opened.rows.fits:
+        started = time.perf_counter()
+        shelf.index().wait()
+        report["index_ms"] = milliseconds(started)
     report["nearest_ms"] = ask("/nearest", row="0")
     report["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     server.should_exit = True

@@ -148,13 +148,22 @@ def explore(
     export: Annotated[Path | None, typer.Option(help="Write files instead of serving.")] = None,
     words: Annotated[Path | None, typer.Option(help="To export: a file, a word a line.")] = None,
     most_frequent: Annotated[int, typer.Option(help="To export, without a file.", min=1)] = 100,
+    dictionary: Annotated[
+        str, typer.Option(help="Its fingerprint, or how it begins; the newest if empty.")
+    ] = "",
 ) -> None:
     """Look into a dictionary in the browser: words, pairs, maps, comparison, training."""
     with refusals():
         if export is not None:
             from dskd_core.explorer.export import export_pages
 
-            made = export_pages(root, export, words_file=words, most_frequent=most_frequent)
+            made = export_pages(
+                root,
+                export,
+                words_file=words,
+                most_frequent=most_frequent,
+                dictionary=dictionary,
+            )
             if made.unknown:
                 unknown = f"The dictionary has no {', '.join(made.unknown)}."
                 console.print(unknown, markup=False, highlight=False)
@@ -163,7 +172,10 @@ def explore(
             return
         from dskd_core.explorer.server import serve
 
-        serve(root, port=port, tell=lambda at: console.print(f"{at}  (Ctrl-C ends it)"))
+        def tell(address: str) -> None:
+            console.print(f"{address}  (Ctrl-C ends it)")
+
+        serve(root, port=port, tell=tell, dictionary=dictionary)
 
 
 @app.command()

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import zarr
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
@@ -12,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.dictionary.store import GROUP
 from dskd_core.errors import ArtifactError
+from dskd_core.progress import Progress, silent
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 
@@ -19,6 +22,7 @@ _BLOCK_ROWS = 32_768
 _QUANTILES = (0.5, 0.9, 0.99)
 _N_EXAMPLES = 8
 _N_MOVES = 12
+_REPORT_TOKENS = 256
 
 _PAIRS = """
 SELECT coalesce(a.word_a, b.word_a) AS word_a, coalesce(a.word_b, b.word_b) AS word_b,
@@ -29,7 +33,9 @@ ORDER BY 1, 2
 """
 _WORDS = """
 SELECT coalesce(a.word, b.word) AS word,
-       coalesce(a.row_start, -1) >= 0 AS before, coalesce(b.row_start, -1) >= 0 AS after
+       len(coalesce(a.token_ids, b.token_ids))::INTEGER AS tokens,
+       coalesce(a.row_stop - a.row_start, 0)::INTEGER AS before,
+       coalesce(b.row_stop - b.row_start, 0)::INTEGER AS after
 FROM before a FULL JOIN after b USING (word)
 WHERE (coalesce(a.row_start, -1) >= 0) <> (coalesce(b.row_start, -1) >= 0)
 ORDER BY 1
@@ -44,11 +50,15 @@ class Change:
         kind: what they are: ``tokens added``, ``pairs relabelled``.
         n: how many.
         examples: the first few, readable.
+        table: all of them. Of tokens and words, ``before`` and ``after`` are their numbers of
+            senses; of pairs, their relations; of senses, farthest first, ``row_before`` and
+            ``row_after`` are rows of the dictionaries and ``mse`` is between them.
     """
 
     kind: str
     n: int
     examples: list[str] = field(default_factory=list)
+    table: pa.Table | None = field(default=None, repr=False)
 
 
 @dataclass
@@ -62,6 +72,7 @@ class Difference:
         moved: quantiles and counts of how far matched senses moved, as MSE (||x - y||^2 / d).
         most_moved: tokens whose senses moved farthest, the farthest first.
         notes: what could not be compared, and why.
+        tokenizer: of both; None where the teacher is under neither root.
     """
 
     before: str
@@ -71,6 +82,11 @@ class Difference:
     moved: dict[str, float] = field(default_factory=dict)
     most_moved: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    tokenizer: Tokenizer | None = field(default=None, repr=False)
+
+    def text(self, token: int) -> str:
+        """Return a token as it reads."""
+        return self.tokenizer.decode([token]) if self.tokenizer else f"token {token}"
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for machines."""
@@ -103,11 +119,12 @@ class Difference:
         return [*self.settings, *self.notes]
 
 
-def compare(before_uri: str, after_uri: str) -> Difference:
+def compare(before_uri: str, after_uri: str, *, progress: Progress = silent) -> Difference:
     """Compare two dictionaries, from where each stands.
 
     The senses of a token have no names, so they are matched so that the sum of squared distances
     is least (an assignment problem of at most k x k), and each pair is one sense that moved.
+    ``progress`` is told tokens.
 
     Raises:
         ArtifactError: if one of them is no dictionary.
@@ -120,27 +137,22 @@ def compare(before_uri: str, after_uri: str) -> Difference:
     if before.record.report["tokenizer"] != after.record.report["tokenizer"]:
         found.notes.append("The tokenizers differ, so tokens and senses were not compared.")
     else:
-        _compare_tokens(found, groups, tokenizers[0] or tokenizers[1])
+        found.tokenizer = tokenizers[0] or tokenizers[1]
+        _compare_tokens(found, groups, progress)
     _compare_words(found, before, after)
     _compare_pairs(found, before, after)
     return found
 
 
-def matched_distances(
-    before: NDArray[np.floating], after: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Return the MSE (||x - y||^2 / d) of each matched pair of senses, [min(k, k')].
-
-    >>> matched_distances(np.array([[0.0], [10.0]]), np.array([[11.0], [0.0]])).tolist()
-    [0.0, 1.0]
-    """
-    return match_senses(before, after)[2]
-
-
 def match_senses(
     before: NDArray[np.floating], after: NDArray[np.floating]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return the rows of each matched pair of senses in both, and its MSE, [min(k, k')] each."""
+    """Return the rows of each matched pair of senses in both, and its MSE, [min(k, k')] each.
+
+    >>> rows, columns, mses = match_senses(np.array([[0.0], [10.0]]), np.array([[11.0], [0.0]]))
+    >>> rows.tolist(), columns.tolist(), mses.tolist()
+    ([0, 1], [1, 0], [0.0, 1.0])
+    """
     x, y = before.astype(np.float64), after.astype(np.float64)
     squared = ((x[:, None, :] - y[None, :, :]) ** 2).mean(axis=2)
     rows, columns = linear_sum_assignment(squared)
@@ -186,50 +198,75 @@ def _changed_settings(before: Artifact, after: Artifact) -> Iterator[str]:
                 yield f"{title} {name}: {one.get(name)} -> {other.get(name)}"
 
 
-def _change(found: Difference, kind: str, items: list[str]) -> None:
-    found.changes.append(Change(kind, len(items), items[:_N_EXAMPLES]))
-
-
-def _compare_tokens(
-    found: Difference, groups: list[zarr.Group], tokenizer: Tokenizer | None
-) -> None:
+def _compare_tokens(found: Difference, groups: list[zarr.Group], progress: Progress) -> None:
     offsets = [get_array(group, "own_offsets") for group in groups]
     n_senses = [np.diff(own) for own in offsets]
-
-    def text(token: int) -> str:
-        return repr(tokenizer.decode([token])) if tokenizer else f"token {token}"
-
     for kind, one, other in (("tokens added", 1, 0), ("tokens removed", 0, 1)):
         only = np.flatnonzero((n_senses[one] > 0) & (n_senses[other] == 0))
-        _change(found, kind, [text(int(token)) for token in only])
+        first = [repr(found.text(int(token))) for token in only[:_N_EXAMPLES]]
+        found.changes.append(Change(kind, len(only), first, _counted(only, n_senses)))
     shared = np.flatnonzero((n_senses[0] > 0) & (n_senses[1] > 0))
     if groups[0]["rows"].shape[1] != groups[1]["rows"].shape[1]:
         found.notes.append("The hidden sizes differ, so senses were not compared.")
         return
-    other_k = int((n_senses[0][shared] != n_senses[1][shared]).sum())
-    found.changes.append(Change("tokens with another number of senses", other_k))
-    largest, every = [], []
-    for token, mses in _distances(groups, offsets, shared):
+    other_k = shared[n_senses[0][shared] != n_senses[1][shared]]
+    kind = "tokens with another number of senses"
+    found.changes.append(Change(kind, len(other_k), table=_counted(other_k, n_senses)))
+    _compare_senses(found, groups, offsets, shared, progress)
+
+
+def _counted(tokens: NDArray[np.int64], n_senses: list[NDArray[np.int64]]) -> pa.Table:
+    before, after = (of_all[tokens] for of_all in n_senses)
+    return pa.table({"token_id": tokens, "before": before, "after": after})
+
+
+def _compare_senses(
+    found: Difference,
+    groups: list[zarr.Group],
+    offsets: list[NDArray[np.int64]],
+    shared: NDArray[np.int64],
+    progress: Progress,
+) -> None:
+    """Match the senses of tokens that both have; keep those that moved, the farthest first."""
+    matches: list[tuple[NDArray[np.int64], ...]] = []
+    every: list[NDArray[np.float64]] = []
+    for n_done, (token, rows, others, mses) in enumerate(_matches(groups, offsets, shared)):
+        if n_done % _REPORT_TOKENS == 0:
+            progress(n_done, len(shared), "tokens")
+        matches.append((np.full(len(rows), token), rows, others))
         every.append(mses)
-        largest.append((float(mses.mean()), token, len(mses)))
     distances = np.concatenate(every) if every else np.empty(0)
-    found.changes.append(Change("senses moved", int((distances > 0).sum())))
+    tokens, before, after = (
+        np.concatenate([match[i] for match in matches]) if matches else np.empty(0, np.int64)
+        for i in range(3)
+    )
+    order = np.lexsort((before, -distances))[: int((distances > 0).sum())]
+    columns = {"token_id": tokens, "row_before": before, "row_after": after, "mse": distances}
+    table = pa.table({name: values[order] for name, values in columns.items()})
+    found.changes.append(Change("senses moved", len(table), table=table))
     found.moved = {"senses matched": len(distances)} | {
         f"MSE moved, quantile {q}": round(float(np.quantile(distances, q)), 6)
         for q in _QUANTILES
         if len(distances)
     }
+    means = [
+        (float(mses.mean()), int(of_token[0]), len(mses))
+        for (of_token, _, _), mses in zip(matches, every, strict=True)
+    ]
     found.most_moved = [
-        {"id": token, "token": text(token), "mean MSE": round(mse, 6), "senses": k}
-        for mse, token, k in sorted(largest, key=lambda m: (-m[0], m[1]))[:_N_MOVES]
+        {"id": token, "token": repr(found.text(token)), "mean MSE": round(mse, 6), "senses": k}
+        for mse, token, k in sorted(means, key=lambda m: (-m[0], m[1]))[:_N_MOVES]
         if mse > 0
     ]
 
 
-def _distances(
+def _matches(
     groups: list[zarr.Group], offsets: list[NDArray[np.int64]], tokens: NDArray[np.int64]
-) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Yield each token with its matched distances; rows are read a block at a time."""
+) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+    """Yield each token with the rows of its matched senses in both, and their MSEs.
+
+    Rows are read a block at a time.
+    """
     start = 0
     while start < len(tokens):
         ends = [own[tokens[start:] + 1] - own[tokens[start]] for own in offsets]
@@ -245,16 +282,19 @@ def _distances(
                 whole[int(own[token]) - low : int(own[token + 1]) - low]
                 for whole, own, low in zip(rows, offsets, first, strict=True)
             )
-            yield int(token), matched_distances(one, other)
+            senses, others, mses = match_senses(one, other)
+            yield int(token), senses + offsets[0][token], others + offsets[1][token], mses
         start += len(block)
 
 
 def _compare_words(found: Difference, before: Artifact, after: Artifact) -> None:
-    rows = before.query(
+    table = before.query(
         _WORDS, before=before.table("words.parquet"), after=after.table("words.parquet")
-    ).to_pylist()
-    _change(found, "words with senses added", [r["word"] for r in rows if r["after"]])
-    _change(found, "words with senses removed", [r["word"] for r in rows if r["before"]])
+    )
+    for came, column in (("added", "after"), ("removed", "before")):
+        chosen = table.filter(pc.greater(table[column], 0))
+        first = chosen["word"][:_N_EXAMPLES].to_pylist()
+        found.changes.append(Change(f"words with senses {came}", len(chosen), first, chosen))
 
 
 def _compare_pairs(found: Difference, before: Artifact, after: Artifact) -> None:
@@ -262,20 +302,18 @@ def _compare_pairs(found: Difference, before: Artifact, after: Artifact) -> None
     if one is None or other is None:
         found.notes.append("Pairs were not compared: the relations are not under both roots.")
         return
-    if one.record.content == other.record.content:
-        changed: list[dict[str, Any]] = []
-    else:
-        changed = one.query(
-            _PAIRS, before=one.table("pairs.parquet"), after=other.table("pairs.parquet")
-        ).to_pylist()
-
-    def written(row: dict[str, Any]) -> str:
-        labels = [label for label in (row["before"], row["after"]) if label]
-        return f"{row['word_a']}|{row['word_b']} ({' -> '.join(labels)})"
-
+    tables = [artifact.table("pairs.parquet") for artifact in (one, other)]
+    changed = one.query(_PAIRS, before=tables[0], after=tables[1])
+    is_new, is_gone = pc.is_null(changed["before"]), pc.is_null(changed["after"])
     for kind, chosen in (
-        ("pairs added", [r for r in changed if r["before"] is None]),
-        ("pairs removed", [r for r in changed if r["after"] is None]),
-        ("pairs relabelled", [r for r in changed if r["before"] and r["after"]]),
+        ("pairs added", changed.filter(is_new)),
+        ("pairs removed", changed.filter(is_gone)),
+        ("pairs relabelled", changed.filter(pc.invert(pc.or_(is_new, is_gone)))),
     ):
-        found.changes.append(Change(kind, len(chosen), [written(r) for r in chosen[:_N_EXAMPLES]]))
+        first = [_written(row) for row in chosen[:_N_EXAMPLES].to_pylist()]
+        found.changes.append(Change(kind, len(chosen), first, chosen))
+
+
+def _written(row: dict[str, Any]) -> str:
+    labels = [label for label in (row["before"], row["after"]) if label]
+    return f"{row['word_a']}|{row['word_b']} ({' -> '.join(labels)})"

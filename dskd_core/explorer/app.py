@@ -5,36 +5,30 @@ or is one of two files of this package. Names of other hosts are refused, so a p
 cannot read a dictionary by pointing its own name at 127.0.0.1.
 """
 
-import contextlib
-import threading
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from dskd_core.dictionary.difference import Difference, compare
 from dskd_core.errors import DataError, DskdError
-from dskd_core.explorer.comparison import draw_moves
-from dskd_core.explorer.maps import Method, draw_map
-from dskd_core.explorer.nearest import nearest_senses
-from dskd_core.explorer.opened import OpenDictionary, open_newest
-from dskd_core.explorer.pages import SCRIPT, SECURITY, STYLE, Pages, ServerLinks
-from dskd_core.explorer.pairs import (
-    Contradictions,
-    contradictions,
-    exclude_lines,
-    pair_lines,
-    read_pair,
-    verdict,
+from dskd_core.explorer.comparison import Compared
+from dskd_core.explorer.content import (
+    PATIENCE_SECONDS,
+    map_content,
+    odd_content,
+    pair_content,
+    training_content,
 )
-from dskd_core.explorer.training import read_training
+from dskd_core.explorer.nearest import nearest_senses
+from dskd_core.explorer.opened import OpenDictionary
+from dskd_core.explorer.pages import SCRIPT, SECURITY, STYLE, Pages, ServerLinks
+from dskd_core.explorer.pairs import exclude_lines, pair_lines
+from dskd_core.explorer.shelf import Shelf, head_note
 from dskd_core.explorer.words import Senses, add_nearest, read_token, read_word
-from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 HOSTS = ("127.0.0.1", "localhost")
 _HEADERS = {
@@ -49,82 +43,8 @@ Text = Annotated[str, Query(max_length=_MAX_LETTERS)]
 Rows = Annotated[list[int], Query(min_length=1, max_length=400)]
 Picks = Annotated[list[str] | None, Query(max_length=2 * 200)]
 _N_CONTRADICTIONS = 200
-_OF_THE_ARTICLE = ("bank", "spring", "light")
+Page = Annotated[int, Query(ge=1, lt=1 << 40)]
 Number = Annotated[int, Query(ge=0, lt=1 << 40)]
-
-
-class Shelf:
-    """The newest dictionary of a root, opened when a page first asks for it.
-
-    A root without one is looked at again with the next page, so a run may still be making it.
-    """
-
-    def __init__(self, root_uri: str, *, in_memory_bytes: int | None = None) -> None:
-        self.store, self._in_memory_bytes = ArtifactStore(root_uri), in_memory_bytes
-        self._opened: OpenDictionary | None = None
-        self._lock, self._slow = threading.Lock(), threading.Lock()
-        self._contradictions: Contradictions | None = None
-        self._differences: dict[tuple[str, str], Difference] = {}
-
-    def dictionary(self) -> OpenDictionary:
-        """Return the dictionary.
-
-        Raises:
-            ArtifactError: if the root has none, or a file of it is damaged.
-        """
-        with self._lock:
-            if self._opened is None:
-                self._opened = open_newest(self.store, in_memory_bytes=self._in_memory_bytes)
-            return self._opened
-
-    def contradictions(self) -> Contradictions:
-        """Return the contradicted pairs of the dictionary, looked for once."""
-        opened = self.dictionary()
-        with self._slow:
-            if self._contradictions is None:
-                self._contradictions = contradictions(opened)
-            return self._contradictions
-
-    def difference(self, before: Artifact, after: Artifact) -> Difference:
-        """Return what changed between two dictionaries, looked for once."""
-        names = (before.fingerprint, after.fingerprint)
-        with self._slow:
-            if names not in self._differences:
-                self._differences[names] = compare(before.uri, after.uri)
-            return self._differences[names]
-
-    def warm(self) -> None:
-        """Open the dictionary and the teacher's head, so that the first page does not wait."""
-        with contextlib.suppress(DskdError):
-            _ = self.dictionary().head
-
-    def close(self) -> None:
-        """Let the dictionary go."""
-        with self._lock:
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
-
-    def about(self) -> dict[str, Any] | None:
-        """Return what every page's foot says of the dictionary; None before it is open."""
-        return about(self._opened) if self._opened else None
-
-
-def about(opened: OpenDictionary) -> dict[str, Any]:
-    """Return what every page's foot says of a dictionary."""
-    counts = opened.artifact.record.counts
-    return {
-        "fingerprint": opened.artifact.fingerprint,
-        "words": counts["words"],
-        "tokens": counts["tokens_with_senses"],
-        "rows": counts["rows"],
-        "source": opened.sources.teacher.record.report["source"],
-    }
-
-
-def head_note(opened: OpenDictionary) -> str:
-    """Return why the teacher's head cannot be read; nothing where it can."""
-    return opened.head if isinstance(opened.head, str) else ""
 
 
 def make_app(shelf: Shelf) -> FastAPI:
@@ -204,7 +124,7 @@ def _add_words(app: FastAPI, shelf: Shelf, show: Show, refused: Show) -> None:
     @app.get("/")
     def home(q: Text = "") -> Response:
         opened = shelf.dictionary()
-        return show("home", **_results(opened, q))
+        return show("home", dictionaries=shelf.dictionaries(), **_results(opened, q))
 
     @app.get("/search")
     def search(q: Text = "") -> Response:
@@ -239,7 +159,16 @@ def _add_words(app: FastAPI, shelf: Shelf, show: Show, refused: Show) -> None:
         opened = shelf.dictionary()
         for one in row:
             opened.owner(one)  # refuses a row that is not there
-        return show("nearest", found=dict(zip(row, nearest_senses(opened, row), strict=True)))
+        job = None if opened.rows.fits else shelf.index()
+        if job and not job.is_done(PATIENCE_SECONDS):
+            return show("nearest", job=job, found={}, is_likely=True)
+        found = nearest_senses(opened, row, index=job.result() if job else None)
+        by_row = dict(zip(row, found, strict=True))
+        return show("nearest", job=None, found=by_row, is_likely=job is not None)
+
+    @app.get("/odd")
+    def odd(page: Page = 1) -> Response:
+        return show("odd", here="odd", **odd_content(shelf.dictionary(), shelf.odd_ones(), page))
 
 
 def _add_pairs(app: FastAPI, shelf: Shelf, show: Show) -> None:
@@ -251,20 +180,15 @@ def _add_pairs(app: FastAPI, shelf: Shelf, show: Show) -> None:
 
     @app.get("/contradictions")
     def contradicted() -> Response:
-        looked = shelf.contradictions()
-        shown = looked.found[:_N_CONTRADICTIONS]
-        return show(
-            "contradictions",
-            here="contradictions",
-            looked=looked,
-            shown=shown,
-            total=len(looked.found),
-        )
+        job = shelf.contradictions()
+        looked = job.result() if job.is_done(PATIENCE_SECONDS) else None
+        shown = looked.found[:_N_CONTRADICTIONS] if looked else []
+        return show("contradictions", here="contradictions", job=job, looked=looked, shown=shown)
 
     def picked(pick: list[str]) -> list[tuple[str, str, str]]:
         rows = [tuple(value.split("\t")) for value in dict.fromkeys(pick)] or [
             (row.word, row.synonym, "synonym")
-            for row in shelf.contradictions().found[:_N_CONTRADICTIONS]
+            for row in shelf.contradictions().wait().found[:_N_CONTRADICTIONS]
         ]
         return [row for row in rows if len(row) == 3 and not any("\n" in field for field in row)]
 
@@ -281,47 +205,18 @@ def _add_pairs(app: FastAPI, shelf: Shelf, show: Show) -> None:
         return as_file("pairs.tsv", pair_lines(picked(pick or [])))
 
 
-def pair_content(opened: OpenDictionary, a: str, b: str) -> dict[str, Any]:
-    """Return what the template of a pair shows.
-
-    Raises:
-        DataError: if one of the words is not known.
-    """
-    found = read_pair(opened, a, b)
-    least: tuple[int, int] = (-1, -1)
-    if found.mse.size:
-        row, column = np.unravel_index(int(found.mse.argmin()), found.mse.shape)
-        least = (int(row), int(column))
-    return {"pair": found, "least": least, "verdict": verdict(found)}
-
-
 def _add_map(app: FastAPI, shelf: Shelf, show: Show) -> None:
+    """Add the map, and how far work in the background is."""
+
     @app.get("/map")
     def page(q: Text = "", method: Literal["pca", "tsne"] = "pca") -> Response:
-        opened = shelf.dictionary()
-        return show("map", here="map", **map_content(opened, q, method))
+        place = shelf.tsne if method == "tsne" else None
+        return show("map", here="map", **map_content(shelf.dictionary(), q, place))
 
-
-def map_content(opened: OpenDictionary, text: str, method: Method = "pca") -> dict[str, Any]:
-    """Return what the template of the map shows; without words, those of the article."""
-    asked = [word.strip() for word in text.split(",") if word.strip()]
-    known, unknown = opened.known_words(asked or _OF_THE_ARTICLE)
-    if not asked and not known:
-        known = opened.most_frequent(3)
-    problem = (
-        f"The dictionary knows no {', '.join(map(repr, unknown))}." if asked and unknown else ""
-    )
-    drawn = None
-    bare = [word for word in known if not opened.has_senses(word)]
-    if bare:
-        problem = f"{problem} No senses of {', '.join(bare)}: the corpus has too little.".strip()
-    if known:
-        try:
-            drawn = draw_map(opened, known, method)
-        except DataError as error:
-            problem = f"{problem} {error}".strip()
-    chosen = text or ", ".join(known)
-    return {"chosen": chosen, "method": method, "map": drawn, "problem": problem}
+    @app.get("/progress")
+    def progress(job: Text) -> Response:
+        found = shelf.job(job)
+        return JSONResponse(found.as_json() if found else {"state": "unknown"})
 
 
 def _add_comparison(app: FastAPI, shelf: Shelf, show: Show) -> None:
@@ -331,44 +226,18 @@ def _add_comparison(app: FastAPI, shelf: Shelf, show: Show) -> None:
     def page(
         before: Text = "", after: Text = "", word: Text = "", token: Number | None = None
     ) -> Response:
-        artifacts = {a.fingerprint: a for a in shelf.store.of_stage("dictionary")}
-        names = list(artifacts)
-        content: dict[str, Any] = dict.fromkeys(("difference", "moves", "problem", "text"))
-        content |= {"before": before, "after": after, "word": word}
-        content["dictionaries"] = [
-            {"fingerprint": name, "created": a.record.created_at[:16].replace("T", " ")}
-            for name, a in artifacts.items()
-        ]
-        if len(names) > 1:
-            one = before if before in artifacts else names[-2]
-            other = after if after in artifacts else names[-1]
-            content |= {"before": one, "after": other}
-            content |= _compared(shelf, artifacts[one], artifacts[other], word, token)
-        return show("compare", here="compare", **content)
+        chosen = Compared(shelf, before, after)
+        return show("compare", here="compare", **chosen.content(word, token))
+
+    @app.get("/changes")
+    def changes(before: Text, after: Text, kind: Text, page: Page = 1) -> Response:
+        chosen = Compared(shelf, before, after)
+        return show("changes", here="compare", **chosen.changes(kind, page))
 
     @app.get("/training")
-    def training() -> Response:
-        return show("training", here="training", training=read_training(shelf.dictionary()))
-
-
-def _compared(
-    shelf: Shelf, before: Artifact, after: Artifact, word: str, token: int | None
-) -> dict[str, Any]:
-    opened = shelf.dictionary()
-    content: dict[str, Any] = {"difference": shelf.difference(before, after)}
-    try:
-        if word:
-            known = opened.queries.spelled(word)
-            tokens = opened.queries.tokens(known) if known else []
-            if not tokens:
-                raise opened.queries.unknown(word)
-            token = max(tokens, key=lambda t: (opened.counts.occurrences_of(t), -t))
-        if token is not None:
-            text = opened.text_of(token)
-            content |= {"text": text, "moves": draw_moves(before, after, token, text)}
-    except DataError as error:
-        content["problem"] = str(error)
-    return content
+    def training(run: Literal["", "yes"] = "") -> Response:
+        content = training_content(shelf.dictionary(), shelf.states if run else None)
+        return show("training", here="training", **content)
 
 
 def _results(opened: OpenDictionary, q: str) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from dskd_core.errors import ConfigError, DataError
-from dskd_core.explorer.app import about, head_note, map_content, pair_content
+from dskd_core.explorer.content import map_content, pair_content, training_content
 from dskd_core.explorer.maps import MAX_WORDS
-from dskd_core.explorer.opened import OpenDictionary, open_newest
+from dskd_core.explorer.opened import OpenDictionary, choose
 from dskd_core.explorer.pages import SCRIPT, STYLE, Pages
-from dskd_core.explorer.training import read_training
+from dskd_core.explorer.shelf import about, head_note
 from dskd_core.explorer.words import read_word
 from dskd_core.store.artifacts import ArtifactStore
 
@@ -54,7 +54,12 @@ class StaticLinks:
 
 
 def export_pages(
-    root_uri: str, folder: Path, *, words_file: Path | None = None, most_frequent: int = 100
+    root_uri: str,
+    folder: Path,
+    *,
+    words_file: Path | None = None,
+    most_frequent: int = 100,
+    dictionary: str = "",
 ) -> Exported:
     """Write the pages of some words, of the pairs among them, a map, and what training did.
 
@@ -62,17 +67,19 @@ def export_pages(
     they would be read once a word.
 
     Args:
-        root_uri: the root; its newest dictionary is taken.
+        root_uri: the root.
         folder: made if need be; files of the same names are replaced.
         words_file: a word a line, UTF-8; without it the most frequent words are taken.
         most_frequent: how many of them.
+        dictionary: its fingerprint, or how it begins; the newest where it is empty.
 
     Raises:
-        ArtifactError: if the root has no dictionary, or a file of it is damaged.
-        ConfigError: if the file of words cannot be read.
+        ArtifactError: if the root has no such dictionary, or a file of it is damaged.
+        ConfigError: if the file of words cannot be read, or several dictionaries begin so.
         DataError: if the dictionary has none of the words.
     """
-    with contextlib.closing(open_newest(ArtifactStore(root_uri))) as opened:
+    store = ArtifactStore(root_uri)
+    with contextlib.closing(OpenDictionary(store, choose(store, dictionary))) as opened:
         return _export(opened, folder, words_file, most_frequent)
 
 
@@ -100,7 +107,7 @@ def _export(
     for pair in pairs:
         write(_file("pair", *sorted(pair)), "pair", **pair_content(opened, *pair))
     write("map.html", "map", here="map", **map_content(opened, ", ".join(words[:MAX_WORDS])))
-    write("training.html", "training", here="training", training=read_training(opened))
+    write("training.html", "training", here="training", **training_content(opened))
     return Exported(n_pages, unknown)
 
 

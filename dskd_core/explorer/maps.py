@@ -1,7 +1,6 @@
 """A map: the senses of some words and of their relatives in two dimensions."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +8,9 @@ from numpy.typing import NDArray
 from dskd_core.errors import DataError
 from dskd_core.explorer.opened import OpenDictionary, Owner
 from dskd_core.explorer.pairs import distances
-from dskd_core.explorer.words import Example, first_example
+from dskd_core.explorer.projection import principal_axes
+from dskd_core.explorer.words import Example, first_examples
 
-Method = Literal["pca", "tsne"]
 MAX_WORDS = 8
 _MAX_RELATIVES = 6
 _WIDTH, _HEIGHT, _EDGE = 900, 560, 36
@@ -63,13 +62,45 @@ class Map:
     height: int = _HEIGHT
 
 
-def draw_map(opened: OpenDictionary, words: list[str], method: Method = "pca") -> Map:
-    """Place the senses of some words, and of their heaviest synonyms and antonyms.
+@dataclass(frozen=True)
+class Layout:
+    """Which senses a map has, before they are placed.
+
+    Attributes:
+        words: the chosen ones.
+        members: each word on the map once, with its colour, its relation and its rows.
+        rows: of all of them, end to end.
+        axes: [n, at most 50], the senses on their principal axes, the longest first.
+        explained: share of the variance on the first two.
+        nearest: of each sense, the words nearest to it here.
+        odd: whether none of them is related to its word.
+    """
+
+    words: list[str]
+    members: list["Member"]
+    rows: list[int]
+    axes: NDArray[np.float64]
+    explained: float
+    nearest: list[tuple[str, ...]]
+    odd: list[bool]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A word on the map: the number of the chosen word it belongs to, and why it is there."""
+
+    word: str
+    colour: int
+    relation: str
+    rows: list[int]
+
+
+def lay_out(opened: OpenDictionary, words: list[str]) -> Layout:
+    """Gather the senses of some words, and of their heaviest synonyms and antonyms.
 
     Args:
         opened: the dictionary.
         words: as the lexicon writes them, at most eight.
-        method: PCA, or t-SNE from the PCA's axes (the same picture every time).
 
     Raises:
         DataError: if there are too many words, they have no senses, or a chunk is damaged.
@@ -77,87 +108,59 @@ def draw_map(opened: OpenDictionary, words: list[str], method: Method = "pca") -
     if len(words) > MAX_WORDS:
         raise DataError(f"A map has at most {MAX_WORDS} words, not {len(words)}; leave some out.")
     members = _members(opened, words)
-    rows = np.array([row for _, _, _, of_word in members for row in of_word], np.int64)
-    if not len(rows):
+    rows = [row for member in members for row in member.rows]
+    if not rows:
         raise DataError(f"None of {', '.join(words)} has senses; choose words of the corpus.")
-    senses = opened.rows.take(rows).astype(np.float64)
-    flat, explained = project(senses, method)
-    places = fit(flat)
-    names = [word for word, _, _, of_word in members for _ in of_word]
-    about = {word: (colour, relation) for word, colour, relation, _ in members}
+    senses = opened.rows.take(np.array(rows, np.int64)).astype(np.float64)
+    axes, explained = principal_axes(senses)
+    names = [member.word for member in members for _ in member.rows]
     nearest, odd = _odd_ones(opened, senses, names)
-    points = []
-    for index, (row, name) in enumerate(zip(rows.tolist(), names, strict=True)):
-        colour, relation = about[name]
-        x, y = (round(float(value), 1) for value in places[index])
-        points.append(
-            Point(
-                row,
-                opened.owner(row),
-                name,
-                colour,
-                relation,
-                x,
-                y,
-                first_example(opened, row),
-                odd[index],
-                nearest[index],
-                "",
-            )
+    return Layout(words, members, rows, axes, explained, nearest, odd)
+
+
+def draw(opened: OpenDictionary, layout: Layout, flat: NDArray[np.float64] | None = None) -> Map:
+    """Draw a map, by PCA or where something else has placed the senses, [n, 2]."""
+    places = fit(layout.axes[:, :2] if flat is None else flat)
+    of_rows = [member for member in layout.members for _ in member.rows]
+    texts = first_examples(opened, layout.rows)
+    points = [
+        Point(
+            row,
+            opened.owner(row),
+            member.word,
+            member.colour,
+            member.relation,
+            round(float(x), 1),
+            round(float(y), 1),
+            texts.get(row),
+            is_odd,
+            nearest,
+            "",
         )
-    points = _labelled(points)
-    return Map(words, points, explained)
+        for row, member, (x, y), is_odd, nearest in zip(
+            layout.rows, of_rows, places, layout.odd, layout.nearest, strict=True
+        )
+    ]
+    return Map(layout.words, labelled(points), layout.explained if flat is None else None)
 
 
-def project(
-    senses: NDArray[np.float64], method: Method
-) -> tuple[NDArray[np.float64], float | None]:
-    """Return two coordinates of each sense, [n, 2], and the variance they hold (PCA only).
-
-    A component's sign is that its largest coordinate is positive, so a picture does not flip.
-    """
-    centred = senses - senses.mean(axis=0)
-    u, s, _ = np.linalg.svd(centred, full_matrices=False)
-    flat = np.zeros((len(senses), 2))
-    n = min(2, len(s))
-    flat[:, :n] = u[:, :n] * s[:n]
-    for column in range(n):
-        if flat[np.abs(flat[:, column]).argmax(), column] < 0:
-            flat[:, column] *= -1
-    explained = float((s[:2] ** 2).sum() / (s**2).sum()) if (s > 0).any() else 1.0
-    if method == "pca" or len(senses) < 5:
-        return flat, explained
-    from sklearn.manifold import TSNE
-
-    spread = max(flat[:, 0].std(), 1e-12)
-    perplexity = min(30.0, (len(senses) - 1) / 4)
-    embedding = TSNE(perplexity=perplexity, init=flat / spread * 1e-4, random_state=0)
-    return embedding.fit_transform(senses.astype(np.float32)).astype(np.float64), None
-
-
-def _members(opened: OpenDictionary, words: list[str]) -> list[tuple[str, int, str, list[int]]]:
-    """Return each word on the map once: its colour, its relation and its rows."""
+def _members(opened: OpenDictionary, words: list[str]) -> list[Member]:
+    """Return each word on the map once."""
     members: dict[str, tuple[int, str, list[int]]] = {}
     for colour, word in enumerate(words):
         tokens = opened.queries.tokens(word)
         rows = [row for token in tokens for row in opened.rows_of_token(token)]
         members[word] = (colour, "chosen", rows or list(opened.rows_of_word(word)))
+    related = opened.related(words)
     for colour, word in enumerate(words):
         for relation in ("synonym", "antonym"):
-            related = [
-                pair
-                for pair in opened.queries.relations(word)
-                if pair["relation"] == relation
-                and pair["row_start"] is not None
-                and pair["row_start"] >= 0
-            ]
-            for pair in related[:_MAX_RELATIVES]:
-                rows = list(range(pair["row_start"], pair["row_stop"]))
-                members.setdefault(pair["neighbour"], (colour, relation, rows))
-    return [(word, *member) for word, member in members.items()]
+            chosen = [r for r in related[word] if r.relation == relation and r.rows]
+            for one in chosen[:_MAX_RELATIVES]:
+                members.setdefault(one.word, (colour, relation, list(one.rows)))
+    return [Member(word, *member) for word, member in members.items()]
 
 
-def _labelled(points: list[Point]) -> list[Point]:
+def labelled(points: list[Point]) -> list[Point]:
     """Write each word at one of its points, chosen words first, where no other label stands."""
     taken: list[tuple[float, float, float]] = []
     labels: dict[int, str] = {}
@@ -184,7 +187,8 @@ def _odd_ones(
     """
     mse, _ = distances(senses, senses)
     related = {
-        name: {pair["neighbour"] for pair in opened.queries.relations(name)} for name in set(names)
+        name: {relative.word for relative in found}
+        for name, found in opened.related(set(names)).items()
     }
     nearest, odd = [], []
     for index, name in enumerate(names):

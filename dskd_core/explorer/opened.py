@@ -1,8 +1,9 @@
 """A dictionary held open for many questions: its rows, its counts, its words and its search."""
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.dictionary.queries import Queries, Sources
 from dskd_core.dictionary.rows import RowReader, SenseCounts
 from dskd_core.dictionary.top_tokens import TopTokenReader, load_top_token_reader
-from dskd_core.errors import DataError, DskdError
+from dskd_core.errors import ArtifactError, ConfigError, DataError, DskdError
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 _TOKEN_TEXTS = "SELECT token_id, any_value(token) AS text FROM examples GROUP BY token_id"
@@ -51,6 +52,22 @@ _FREQUENT = """
 SELECT text FROM found WHERE token_id < 0 AND n_senses > 0
 ORDER BY n_occurrences DESC, text LIMIT $limit
 """
+_FIRST_TEXTS = """
+SELECT token_id, token, sense, rank, "left", written, "right", document_id FROM examples
+WHERE token_id IN (SELECT unnest($tokens::INTEGER[]))
+QUALIFY row_number() OVER (PARTITION BY token_id, sense ORDER BY rank) = 1
+"""
+_RELATED = """
+WITH asked AS (SELECT unnest($words) AS word), ends AS (
+    SELECT word, word_b AS neighbour, relation, weight FROM pairs JOIN asked ON word_a = word
+    UNION ALL SELECT word, word_a, relation, weight FROM pairs JOIN asked ON word_b = word
+)
+SELECT ends.word, neighbour, relation, row_start, row_stop
+FROM ends LEFT JOIN words w ON w.word = neighbour
+ORDER BY relation DESC, weight DESC, neighbour
+"""
+_IMPORTING = threading.Lock()
+_IN_MEMORY = ("words", "heads", "pairs")
 _LIKE = """
 SELECT text FROM found
 WHERE token_id < 0 AND abs(length(key) - length($text)) <= $most
@@ -76,18 +93,43 @@ class Owner:
     sense: int
 
 
-def open_newest(store: ArtifactStore, *, in_memory_bytes: int | None = None) -> "OpenDictionary":
-    """Open the newest dictionary under a root.
+@dataclass(frozen=True)
+class Relative:
+    """A related word: synonym or antonym, and the rows of its senses."""
+
+    word: str
+    relation: str
+    rows: range
+
+
+def import_transformers() -> None:
+    """Import what pages use of transformers, in one thread: two at once break its lazy modules."""
+    with _IMPORTING:
+        from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+
+
+def choose(store: ArtifactStore, fingerprint: str = "") -> Artifact:
+    """Return a dictionary of a root by its fingerprint, or by how it begins; else the newest.
 
     Raises:
-        ArtifactError: if there is none, or a file of it is damaged.
+        ArtifactError: if there is none, or none of that name.
+        ConfigError: if several begin so.
     """
     found = store.of_stage("dictionary")
-    return OpenDictionary(
-        store,
-        found[-1] if found else store.get("dictionary", "none"),
-        in_memory_bytes=in_memory_bytes,
-    )
+    meant = [a for a in found if a.fingerprint.startswith(fingerprint)]
+    if fingerprint and len(meant) > 1:
+        raise ConfigError(
+            f"The dictionaries {', '.join(a.fingerprint for a in meant)} under {store.root_uri} "
+            f"all begin with {fingerprint!r}; give more of the fingerprint."
+        )
+    if meant:
+        return meant[-1]
+    if fingerprint and found:
+        raise ArtifactError(
+            f"No dictionary under {store.root_uri} begins with {fingerprint!r}; those there are "
+            f"{', '.join(a.fingerprint for a in found)}: name one of them."
+        )
+    return store.get("dictionary", fingerprint or "none")
 
 
 class OpenDictionary:
@@ -99,8 +141,7 @@ class OpenDictionary:
         limit = {} if in_memory_bytes is None else {"in_memory_bytes": in_memory_bytes}
         self.store, self.artifact = store, artifact
         self.sources = Sources(store, artifact)
-        self.queries = Queries(self.sources)
-        self.examples = lru_cache(maxsize=4096)(self.queries.examples)
+        self.queries = Queries(self.sources, in_memory=_IN_MEMORY)
         self.rows = RowReader(artifact, **limit)
         self.counts = SenseCounts(self.sources.senses)
         texts = self.queries.rows(_TOKEN_TEXTS, {}, "examples")
@@ -111,12 +152,12 @@ class OpenDictionary:
 
     def close(self) -> None:
         """Let the database go."""
-        self.examples.cache_clear()
         self.queries.close()
 
     @cached_property
     def head(self) -> TopTokenReader | str:
         """The teacher's head, or why it cannot be read."""
+        import_transformers()
         try:
             return load_top_token_reader(self.sources.teacher)
         except DskdError as error:  # senses and relations can be shown all the same
@@ -139,6 +180,7 @@ class OpenDictionary:
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
+        import_transformers()
         return load_tokenizer(self.sources.teacher.folder())
 
     def rows_of_token(self, token: int) -> range:
@@ -183,6 +225,25 @@ class OpenDictionary:
         index = int(np.searchsorted(starts, row, side="right")) - 1
         return Owner(words[index], -1, words[index], row - int(starts[index]))
 
+    @cached_property
+    def _names(self) -> tuple[dict[str, int], NDArray[np.int32]]:
+        """Numbers of the tokens' names, in any case and without spaces, and those of the rows."""
+        numbers: dict[str, int] = {}
+        of_tokens = np.zeros(len(self.rows.own_offsets) - 1, np.int32)
+        for token in self.counts.tokens.tolist():
+            name = (self.word_of_token.get(token) or self.text_of(token).strip()).casefold()
+            of_tokens[token] = numbers.setdefault(name, len(numbers))
+        return numbers, np.repeat(of_tokens, np.diff(self.rows.own_offsets))
+
+    @property
+    def names_of_rows(self) -> NDArray[np.int32]:
+        """The number of the name of each token sense, [n]; one name for ``Light`` and ``light``."""
+        return self._names[1]
+
+    def name_numbers(self, names: Iterable[str]) -> list[int]:
+        """Return the numbers of names that are a token's."""
+        return [self._names[0][name] for name in names if name in self._names[0]]
+
     def search(self, text: str, limit: int = 50) -> list[dict[str, Any]]:
         """Return words and tokens that begin with a text, in any case; the frequent ones first.
 
@@ -200,6 +261,22 @@ class OpenDictionary:
         most = 1 if len(word) < 4 else 2
         parameters = {"text": word.strip(), "limit": limit, "most": most}
         return [row["text"] for row in self.queries.rows(_LIKE, parameters)]
+
+    def first_texts(self, tokens: Iterable[int]) -> dict[tuple[int, int], dict[str, Any]]:
+        """Return the text nearest to each sense of tokens, by token and sense."""
+        parameters = {"tokens": sorted(tokens)}
+        rows = self.queries.rows(_FIRST_TEXTS, parameters, "examples") if tokens else []
+        return {(row["token_id"], row["sense"]): row for row in rows}
+
+    def related(self, words: Iterable[str]) -> dict[str, list[Relative]]:
+        """Return the synonyms and antonyms of words, synonyms first, the heaviest of each first."""
+        found: dict[str, list[Relative]] = {word: [] for word in words}
+        asked = {"words": list(found)}
+        for row in self.queries.rows(_RELATED, asked, "pairs", "words") if found else []:
+            has_senses = row["row_start"] is not None and row["row_start"] >= 0
+            rows = range(row["row_start"], row["row_stop"]) if has_senses else range(0)
+            found[row["word"]].append(Relative(row["neighbour"], row["relation"], rows))
+        return found
 
     def known_words(self, words: Iterable[str]) -> tuple[list[str], list[str]]:
         """Return words as the lexicon writes them, each once, and those that it does not have."""

@@ -74,7 +74,7 @@ def _owner(links: Links) -> Callable[[Owner, int], str | None]:
             if owner.word is not None
             else links.to("token", id=owner.token_id)
         )
-        return f"{page}#row-{row}" if page else None
+        return f"{page}#row-{row}" if page and row >= 0 else page
 
     return link
 

@@ -1,23 +1,29 @@
 """What training did to the students of a dictionary, from what their scores left.
 
-Nothing runs here: neither the teacher nor a student. So a student's own state at one position is
-not known, only its means over all held-out positions, and its cross-entropy at each.
+Nothing runs for that, neither the teacher nor a student: scores have means over all held-out
+positions, and the cross-entropy at each. The states of students at single positions are made by
+:mod:`dskd_core.explorer.states`, when they are asked for.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dskd_core.decoder.states import decode_states
-from dskd_core.evaluation.comparison.arms import BASELINE, arm_and_seed, leading_arm
+from dskd_core.evaluation.comparison.arms import (
+    BASELINE,
+    arm_and_seed,
+    arm_order,
+    leading_arm,
+)
 from dskd_core.evaluation.heldout.store import POSITIONS
 from dskd_core.evaluation.report.labels import NAMES
 from dskd_core.explorer.opened import OpenDictionary, Owner
+from dskd_core.explorer.states import BEFORE, HeldoutWindows, Place
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact
-from dskd_core.training.activations.layout import PART
 from dskd_core.training.candidates.store import part_name
 
 _N_POSITIONS = 10
@@ -37,11 +43,16 @@ class Model:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A row that training pulled to or pushed from: whose it is, and MSE(m_t, row)."""
+    """A row that training pulled to or pushed from: whose it is, and how far from each state.
+
+    Attributes:
+        row, owner: which sense it is.
+        mses: from the states of :attr:`Training.states`, in their order.
+    """
 
     row: int
     owner: Owner
-    mse: float
+    mses: list[float]
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class Position:
         predicted: of KD, of the leading arm.
         ce: of KD, of the leading arm, in nats.
         positives, negatives: the candidates kept, the nearest to the teacher's state first.
+        gaps: MSE from the teacher's state to each of :attr:`Training.states`, the first being it.
     """
 
     left: str
@@ -61,21 +73,69 @@ class Position:
     ce: tuple[float, float]
     positives: list[Candidate]
     negatives: list[Candidate]
+    gaps: list[float]
 
 
 @dataclass
 class Training:
-    """The scored models of a dictionary, where two of them differ most, and what is not known."""
+    """The scored models of a dictionary, and the positions where two of them differ most.
+
+    Attributes:
+        models: with their means.
+        positions: where KD and the leading arm differ most.
+        n_positions: of how many.
+        notes: what is not known, and why.
+        arms: the names of both.
+        pair: the scores of both.
+        places: of ``positions``.
+        states: whose states the candidates are held against: the teacher's, and once they were
+            made those of the student before training, and after it in both arms.
+    """
 
     models: list[Model] = field(default_factory=list)
     positions: list[Position] = field(default_factory=list)
     n_positions: int = 0
     arms: tuple[str, str] = ("", "")
     notes: list[str] = field(default_factory=list)
+    pair: tuple[Artifact, Artifact] | None = None
+    places: list[Place] = field(default_factory=list)
+    states: list[str] = field(default_factory=lambda: ["teacher"])
+
+    def means(self) -> list[tuple[str, list[float | None]]]:
+        """Return, of each of ``states``, its mean MSE to the teacher, the positives, the negatives.
+
+        A position counts once, whatever number of candidates it has; None where none has any.
+        """
+        return [
+            (
+                name,
+                [
+                    _mean([position.gaps[index] for position in self.positions]),
+                    _mean([_nearness(p.positives, index) for p in self.positions if p.positives]),
+                    _mean([_nearness(p.negatives, index) for p in self.positions if p.negatives]),
+                ],
+            )
+            for index, name in enumerate(self.states)
+        ]
 
 
-def read_training(opened: OpenDictionary) -> Training:
+def _nearness(candidates: list[Candidate], index: int) -> float:
+    return float(np.mean([candidate.mses[index] for candidate in candidates]))
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def read_training(
+    opened: OpenDictionary, run: Callable[[Training], Sequence[NDArray[np.floating]]] | None = None
+) -> Training:
     """Return what the scores of a dictionary's students say.
+
+    Args:
+        opened: the dictionary.
+        run: returns the states of :func:`run_students` at the positions; without it, candidates
+            are held against the teacher's alone.
 
     Raises:
         ArtifactError: if a file of theirs is damaged.
@@ -92,20 +152,15 @@ def read_training(opened: OpenDictionary) -> Training:
             "deployments dskd/train and dskd/evaluate."
         )
         return training
-    order = list(NAMES)
-    scores.sort(key=lambda a: (order.index(arm_and_seed(a)[0]), arm_and_seed(a)[1] or 0))
+    scores.sort(key=lambda a: (arm_order(arm_and_seed(a)[0]), arm_and_seed(a)[1] or 0))
     training.models = [_model(artifact) for artifact in scores]
-    training.notes.append(
-        "A student's own state at one position is not stored, nor are the means of a student "
-        "before training: the table has the means after it, and the teacher's for comparison."
-    )
-    pair = _pair_of_students(scores)
-    if pair is None:
+    training.pair = _pair_of_students(scores)
+    if training.pair is None:
         training.notes.append(
             "Positions are not compared: no seed was scored with KD and another arm."
         )
         return training
-    _compare_positions(opened, training, *pair)
+    _compare_positions(opened, training, *training.pair, run)
     return training
 
 
@@ -131,7 +186,11 @@ def _pair_of_students(scores: list[Artifact]) -> tuple[Artifact, Artifact] | Non
 
 
 def _compare_positions(
-    opened: OpenDictionary, training: Training, baseline: Artifact, arm: Artifact
+    opened: OpenDictionary,
+    training: Training,
+    baseline: Artifact,
+    arm: Artifact,
+    run: Callable[[Training], Sequence[NDArray[np.floating]]] | None,
 ) -> None:
     tables = [artifact.table(POSITIONS) for artifact in (baseline, arm)]
     if any(not tables[0][name].equals(tables[1][name]) for name in ("window", "label")):
@@ -141,73 +200,72 @@ def _compare_positions(
     gaps = np.abs(ce[1].astype(np.float64) - ce[0])
     training.n_positions = len(gaps)
     training.arms = (NAMES[BASELINE], NAMES[arm_and_seed(arm)[0]])
-    rows = np.lexsort((np.arange(len(gaps)), -gaps))[:_N_POSITIONS]
+    rows = np.lexsort((np.arange(len(gaps)), -gaps))[:_N_POSITIONS].tolist()
+    windows = tables[0]["window"].to_numpy()
+    firsts = [int(np.flatnonzero(windows == windows[row])[0]) for row in rows]
+    training.places = [
+        Place(int(windows[row]), row - first) for row, first in zip(rows, firsts, strict=True)
+    ]
+    made = run(training) if run else []
+    if len(made):
+        training.states += [BEFORE, *training.arms]
     reader = _CandidateFinder(opened, arm)
-    training.positions = [_position(opened, tables, int(row), reader) for row in rows]
+    for index, (row, first, place) in enumerate(zip(rows, firsts, training.places, strict=True)):
+        found = reader.read(place, [states[index] for states in made])
+        training.positions.append(_position(opened, tables, row, first, found))
 
 
 def _position(
-    opened: OpenDictionary, tables: list[pa.Table], row: int, reader: "_CandidateFinder"
+    opened: OpenDictionary, tables: list[pa.Table], row: int, first: int, found: "_Found"
 ) -> Position:
-    windows, labels = (tables[0][name].to_numpy() for name in ("window", "label"))
-    first = (
-        int(np.searchsorted(windows, windows[row]))
-        if _rises(windows)
-        else int(np.flatnonzero(windows == windows[row])[0])
-    )
-    before = labels[max(first, row - _N_LEFT) : row]
-    positives, negatives = reader.read(int(windows[row]), row - first)
+    labels = tables[0]["label"].to_numpy()
     return Position(
-        opened.decode(before.tolist()),
+        opened.decode(labels[max(first, row - _N_LEFT) : row].tolist()),
         opened.decode([int(labels[row])]),
         tuple(opened.decode([int(t["predicted"][row].as_py())]) for t in tables),  # type: ignore[arg-type]
         tuple(float(t["ce"][row].as_py()) for t in tables),  # type: ignore[arg-type]
-        positives,
-        negatives,
+        *found,
     )
 
 
-def _rises(windows: NDArray[np.int32]) -> bool:
-    return bool((np.diff(windows) >= 0).all())
+_Found = tuple[list[Candidate], list[Candidate], list[float]]
 
 
 class _CandidateFinder:
-    """The candidates kept at a position, and their distance from the teacher's state there."""
+    """The candidates kept at a position, and their distance from states there."""
 
     def __init__(self, opened: OpenDictionary, scores: Artifact) -> None:
         store, inputs = opened.store, scores.record.inputs
         self._opened = opened
         self._candidates = store.get("candidates", inputs["candidates"])
-        names = store.get("activations", inputs["activations"]).record.report["parts"]
-        self._parts = [store.get("activations-shard", name).group(PART) for name in names]
+        self._windows = HeldoutWindows(store, store.get("activations", inputs["activations"]))
 
-    def read(self, window: int, scored: int) -> tuple[list[Candidate], list[Candidate]]:
-        """Return positives and negatives of the scored position of a window, counted from 0."""
-        for number, part in enumerate(self._parts):
-            windows = get_array(part, "windows")
-            index = int(np.searchsorted(windows, window))
-            if index == len(windows) or windows[index] != window:
-                continue
-            start, stop = (int(v) for v in get_array(part, "offsets")[index : index + 2])
-            labels = get_array(part, "labels", slice(start, stop))
-            at = start + int(np.flatnonzero(labels >= 0)[scored])
-            bits = get_array(part, "teacher_states", slice(at, at + 1))
-            state = decode_states(bits, str(part.attrs["dtype"]))[0]
-            group = self._candidates.group(part_name(number))
-            positives, negatives = (
-                self._held_against(state, get_array(group, name, slice(at, at + 1))[0])
-                for name in ("positives", "negatives")
-            )
-            return positives, negatives
-        return [], []
+    def read(self, place: Place, made: list[NDArray[np.floating]]) -> _Found:
+        """Return positives, negatives and the MSE of each state from the teacher's.
 
-    def _held_against(self, state: NDArray[np.float32], rows: NDArray[np.int32]) -> list[Candidate]:
+        Args:
+            place: the position.
+            made: [d] each, states there besides the teacher's.
+        """
+        part, _, at = self._windows.find(place)
+        [teacher] = self._windows.states(part, "teacher_states", at, at + 1)
+        states = np.stack([teacher, *made]).astype(np.float64)
+        group = self._candidates.group(part_name(part))
+        positives, negatives = (
+            self._held_against(states, get_array(group, name, slice(at, at + 1))[0])
+            for name in ("positives", "negatives")
+        )
+        return positives, negatives, ((states - states[0]) ** 2).mean(axis=1).tolist()
+
+    def _held_against(
+        self, states: NDArray[np.float64], rows: NDArray[np.int32]
+    ) -> list[Candidate]:
         real = rows[rows >= 0].astype(np.int64)
         if not len(real):
             return []
         senses = self._opened.rows.take(real).astype(np.float64)
-        mses = ((senses - state) ** 2).mean(axis=1)
+        mses = ((senses[:, None] - states) ** 2).mean(axis=2)
         return [
-            Candidate(int(row), self._opened.owner(int(row)), float(mse))
-            for row, mse in zip(real, mses, strict=True)
+            Candidate(int(row), self._opened.owner(int(row)), of_row.tolist())
+            for row, of_row in zip(real, mses, strict=True)
         ]

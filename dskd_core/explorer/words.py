@@ -168,13 +168,12 @@ def add_nearest(opened: OpenDictionary, senses: Iterable[Sense]) -> None:
         sense.nearest = nearest
 
 
-def first_example(opened: OpenDictionary, row: int) -> Example | None:
-    """Return the occurrence nearest to a token's sense; None for a composed one."""
-    owner = opened.owner(row)
-    if owner.token_id < 0:
-        return None
-    texts = opened.examples(owner.token_id)
-    return next((_example(r) for r in texts if r["sense"] == owner.sense), None)
+def first_examples(opened: OpenDictionary, rows: Iterable[int]) -> dict[int, Example]:
+    """Return the occurrence nearest to each sense; a composed one has none."""
+    owners = {row: opened.owner(row) for row in rows}
+    texts = opened.first_texts({o.token_id for o in owners.values() if o.token_id >= 0})
+    places = {row: texts.get((o.token_id, o.sense)) for row, o in owners.items()}
+    return {row: _example(text) for row, text in places.items() if text}
 
 
 def _example(row: dict[str, Any]) -> Example:
@@ -196,6 +195,7 @@ def _composed(opened: OpenDictionary, word: str, ids: list[int]) -> Senses | Non
         return None
     of_tokens = [opened.rows_of_token(token) for token in ids]
     chosen = alignment([opened.rows.slice(r.start, r.stop) for r in of_tokens])
+    texts = first_examples(opened, [row for r in of_tokens for row in r])
     senses = []
     for number, said in enumerate(_top_tokens(opened, rows)):
         parts = [
@@ -204,7 +204,7 @@ def _composed(opened: OpenDictionary, word: str, ids: list[int]) -> Senses | Non
                 opened.text_of(token),
                 int(sense),
                 r.start + int(sense),
-                first_example(opened, r.start + int(sense)),
+                texts.get(r.start + int(sense)),
             )
             for token, r, sense in zip(ids, of_tokens, chosen[number], strict=True)
         ]

@@ -91,6 +91,16 @@ def test_nothing_is_exported_before_there_is_a_dictionary(invoke, tmp_path):
     assert "run the stage first" in result.output
 
 
+def test_a_dictionary_that_is_not_there_is_not_explored(invoke, miniature):
+    miniature.dictionary()
+    root = miniature.config.root_uri
+    for more in ([], ["--export", "pages"]):
+        result = invoke("explore", root, "--dictionary", "zork", *more)
+        assert result.exit_code == 2
+        known = miniature.dictionary().fingerprint
+        assert f"those there are {known}" in result.output.replace("\n", " ")
+
+
 def test_a_dictionary_is_pushed_only_under_licences_that_let_everybody_have_it(
     invoke, miniature, monkeypatch
 ):

@@ -59,23 +59,60 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
-// The nearest senses of all senses here, in one pass over a large dictionary.
-const late = document.querySelector("[data-load]");
-if (late) {
-  const place = (row) => document.getElementById(`near-${row}`);
-  for (const link of document.querySelectorAll("[id^=near-]")) link.textContent = "Looking for the nearest senses …";
-  fetch(late.dataset.load).then((answer) => answer.text()).then((text) => {
-    late.innerHTML = text;
-    for (const found of late.querySelectorAll("[data-row]")) place(found.dataset.row).replaceChildren(...found.childNodes);
-  });
+// What is computed in the background: say how far it is, then put the part that waits in its place.
+const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+const textOf = async (address) => (await fetch(address)).text();
+const STOPPED = "The explorer was stopped; start it again.";
+
+async function follow(working) {
+  const bar = working.querySelector("progress"), told = working.querySelector("span");
+  for (;;) {
+    const job = JSON.parse(await textOf(working.dataset.job));
+    if (job.state !== "waiting" && job.state !== "running") return;
+    if (job.total) {
+      bar.max = job.total;
+      bar.value = job.done;
+      const [done, total] = [job.done, job.total].map((n) => n.toLocaleString("en"));
+      told.textContent = `${bar.getAttribute("aria-label")}: ${done} of ${total} ${job.unit}.`;
+    }
+    await pause(400);
+  }
 }
 
-const detail = document.getElementById("detail");
-for (const point of document.querySelectorAll("[data-point]")) {
-  const show = () => {
-    const source = document.getElementById(point.dataset.point);
-    if (detail && source) detail.replaceChildren(...[...source.childNodes].map((node) => node.cloneNode(true)));
-  };
-  point.addEventListener("mouseenter", show);
-  point.addEventListener("focus", show);
+async function replaceLate(working) {
+  try {
+    await follow(working);
+    const page = new DOMParser().parseFromString(await textOf(location.href), "text/html");
+    document.getElementById("late").replaceWith(page.getElementById("late") ?? page.getElementById("main"));
+  } catch { working.textContent = STOPPED; return; }
+  const next = document.querySelector("[data-job]");
+  if (next) replaceLate(next);
 }
+const working = document.querySelector("[data-job]");
+if (working) replaceLate(working);
+
+// The nearest senses of all senses here, at once; of a large dictionary they are not there at first.
+async function loadNearest(late) {
+  try {
+    late.innerHTML = await textOf(late.dataset.load);
+    const working = late.querySelector("[data-job]");
+    late.hidden = !working;
+    if (working) { await follow(working); return loadNearest(late); }
+    for (const found of late.querySelectorAll("[data-row]")) {
+      document.getElementById(`near-${found.dataset.row}`).replaceChildren(...found.childNodes);
+    }
+  } catch { late.textContent = STOPPED; }
+}
+const late = document.querySelector("[data-load]");
+if (late) {
+  for (const link of document.querySelectorAll("[id^=near-]")) link.textContent = "Looking for the nearest senses …";
+  loadNearest(late);
+}
+
+const show = (event) => {
+  const point = event.target.closest?.("[data-point]"), detail = document.getElementById("detail");
+  const source = point && document.getElementById(point.dataset.point);
+  if (detail && source) detail.replaceChildren(...[...source.childNodes].map((node) => node.cloneNode(true)));
+};
+document.addEventListener("mouseover", show);
+document.addEventListener("focusin", show);

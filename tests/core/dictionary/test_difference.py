@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
-from dskd_core.dictionary.difference import compare, matched_distances
+from dskd_core.dictionary.difference import compare, match_senses
 from dskd_core.errors import ArtifactError
 from dskd_core.store.artifacts import ArtifactStore
 from tests.miniature import PAIRS, Built, make
@@ -26,7 +26,9 @@ def test_a_dictionary_does_not_differ_from_itself(nexted):
 def test_senses_are_matched_before_they_are_measured():
     before = np.random.default_rng(0).normal(size=(4, 6))
     after = before[[2, 0, 3, 1]] + 0.5
-    np.testing.assert_allclose(matched_distances(before, after), 0.25)
+    rows, columns, mses = match_senses(before, after)
+    assert list(zip(rows, columns, strict=True)) == [(0, 1), (1, 3), (2, 0), (3, 2)]
+    np.testing.assert_allclose(mses, 0.25)
 
 
 def test_a_token_whose_senses_moved_is_named_with_how_far(nexted, tmp_path):
@@ -43,6 +45,15 @@ def test_a_token_whose_senses_moved_is_named_with_how_far(nexted, tmp_path):
     assert moved["mean MSE"] == pytest.approx(4.0, rel=0.01)
     assert moved["senses"] == 3
     assert _changes(found)["senses moved"] == 3
+    [table] = [change.table for change in found.changes if change.kind == "senses moved"]
+    pairs = set(zip(table["row_before"].to_pylist(), table["row_after"].to_pylist(), strict=True))
+    assert pairs == {
+        (rows.start, rows.start + 2),
+        (rows.start + 1,) * 2,
+        (rows.stop - 1, rows.start),
+    }
+    assert table["mse"].to_pylist() == sorted(table["mse"].to_pylist(), reverse=True)
+    assert table["mse"].to_pylist() == pytest.approx([4.0] * 3, rel=0.01)
 
 
 def test_pairs_and_words_that_changed_are_counted_and_shown(nexted, tmp_path):
@@ -59,7 +70,12 @@ def test_pairs_and_words_that_changed_are_counted_and_shown(nexted, tmp_path):
     assert changes["pairs added"].examples == ["bank|river (synonym)"]
     assert changes["pairs removed"].examples == ["large|small (antonym)"]
     assert changes["pairs relabelled"].examples == ["dark|light (antonym -> synonym)"]
-    assert set(changes["words with senses added"].examples) == {"bank", "river"}
+    added = changes["words with senses added"]
+    assert set(added.examples) == {"bank", "river"}
+    assert {row["before"] for row in added.table.to_pylist()} == {0}
+    assert all(row["tokens"] >= 1 and row["after"] == 3 for row in added.table.to_pylist())
+    [relabelled] = changes["pairs relabelled"].table.to_pylist()
+    assert (relabelled["before"], relabelled["after"]) == ("antonym", "synonym")
     assert any(line.startswith("input words: ") for line in found.settings)
     json.dumps(found.as_json())
 
@@ -71,11 +87,14 @@ def test_tokens_that_came_and_went_are_named(nexted, tmp_path):
     group = zarr.open_group(Path(uri) / "dictionary.zarr", mode="r+")
     own = group["own_offsets"][:]
     token = int(np.flatnonzero(np.diff(own))[-1])
+    n_senses = int(own[token + 1] - own[token])
     own[token + 1 :] = own[token]
     group["own_offsets"][...] = own
     assert _changes(compare(before.uri, uri))["tokens removed"] == 1
     found = {change.kind: change for change in compare(uri, before.uri).changes}
     assert len(found["tokens added"].examples) == 1
+    [row] = found["tokens added"].table.to_pylist()
+    assert (row["token_id"], row["before"], row["after"]) == (token, 0, n_senses)
 
 
 def test_another_stage_is_refused_by_name(nexted):

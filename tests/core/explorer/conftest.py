@@ -1,11 +1,13 @@
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from dskd_core.explorer.app import Shelf, make_app
+from dskd_core.explorer.app import make_app
+from dskd_core.explorer.shelf import Shelf
 from tests.miniature import Built, make
 
 
@@ -31,6 +33,21 @@ def explored(tmp_path_factory) -> Built:
 def client(explored) -> Iterator[TestClient]:
     with contextlib.closing(Shelf(explored.config.root_uri)) as shelf:
         yield TestClient(make_app(shelf), base_url="http://127.0.0.1")
+
+
+@pytest.fixture(scope="session")
+def settled() -> Callable[[TestClient, str], str]:
+    """Ask for a page again until what it computes in the background is on it."""
+
+    def ask(client: TestClient, path: str) -> str:
+        for _ in range(600):
+            page = client.get(path).text
+            if "data-job" not in page:
+                return page
+            time.sleep(0.2)
+        raise AssertionError(f"{path} is not ready after two minutes")
+
+    return ask
 
 
 @pytest.fixture

@@ -4,11 +4,17 @@ import re
 import shutil
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlencode
 
+import numpy as np
 import pytest
+import zarr
 
+from dskd_core.errors import ArtifactError, ConfigError
+from dskd_core.explorer.opened import choose
 from dskd_core.senses.inventory import load_senses
+from dskd_core.store.artifacts import ArtifactStore
 
 
 def test_a_search_finds_words_by_their_beginning_in_any_case_with_what_they_have(client):
@@ -51,12 +57,12 @@ def test_a_word_of_several_tokens_shows_what_each_sense_was_made_of(client, expl
 
 
 def test_of_a_large_dictionary_rows_are_read_by_slice_and_neighbours_come_later(
-    client, client_of, explored
+    client, client_of, explored, settled
 ):
     large = client_of(explored.config.root_uri, in_memory_bytes=0)
     page = large.get("/word?q=light").text
     address = unescape(re.search(r'data-load="([^"]*)"', page)[1])
-    late = large.get(address).text
+    late = settled(large, address)
     whole = client.get("/word?q=light").text
     chips = r'<span class="chip">.*?</span>'
     assert "chip" not in page
@@ -152,13 +158,100 @@ def test_what_training_did_comes_from_the_scores(client, explored):
     assert f"DSKD {ce['paper'][largest]:.3g} nats" in first
 
 
-def test_two_dictionaries_are_compared_and_a_words_senses_are_drawn(client):
-    page = client.get("/compare?word=light").text
+def test_students_run_where_that_is_asked_for_and_a_missing_weight_is_said(
+    client, client_of, explored, settled, tmp_path
+):
+    page = client.get("/training").text
+    assert "before training</td>" not in page
+    address = re.search(r'href="(/training\?run=yes)"', page)[1]
+    ran = settled(client, address)
+    assert "<td>before training</td>" in ran
+    assert ran.count(" → ") > 10
+    assert "Run the students here" not in ran
+    root = tmp_path / "root"
+    shutil.copytree(explored.config.root_uri, root)
+    for weights in root.glob("student/*/model/model.safetensors"):
+        weights.unlink()
+    refused = settled(client_of(root), address)
+    assert "The students did not run: " in refused
+    assert "model.safetensors" in refused
+    assert "Pulled to" in refused
+
+
+def test_the_odd_ones_out_are_listed_with_their_text(client, settled):
+    page = settled(client, "/odd")
+    assert re.search(r"1 to \d+ of \d+", page)
+    assert "<mark>" in page
+    assert re.search(r'href="/word\?q=\w+#row-\d+"', page)
+    assert "the last is" in client.get("/odd?page=99").text
+
+
+def test_two_dictionaries_are_compared_and_a_words_senses_are_drawn(client, settled):
+    page = settled(client, "/compare?word=light")
     assert "pairs removed" in page
     assert "heavy|light (antonym)" in page
     assert "How the senses of" in page
     assert page.count("<line") > 0
     assert "MSE 0," in page, "the senses are the same in both"
+
+
+def test_senses_that_moved_are_listed_with_how_far_and_drawn(
+    client_of, explored, settled, tmp_path
+):
+    root, after = tmp_path / "root", explored.dictionary()
+    shutil.copytree(explored.config.root_uri, root)
+    moved = ArtifactStore(str(root)).get("dictionary", after.fingerprint)
+    group = zarr.open_group(f"{moved.uri}/dictionary.zarr", mode="r+")
+    group["rows"][1] = group["rows"][1] + np.float16(2.0)
+    client = client_of(root)
+    page = settled(client, "/compare")
+    assert "The senses that moved farthest" in page
+    assert page.count("<line") == 1
+    address = unescape(re.search(r'href="([^"]*kind=senses\+moved[^"]*)"', page)[1])
+    table = settled(client, address)
+    assert "1 to 1 of 1" in table
+    assert '<a href="/sense?row=1">1 (row 1)</a>' in table
+    assert re.search(r"<td>(4|3.99|4.01)</td>", table)
+
+
+def test_all_that_changed_is_listed_page_by_page(client, explored, settled, monkeypatch):
+    monkeypatch.setattr("dskd_core.explorer.comparison.PAGE_ROWS", 1)
+    before, after = (a.fingerprint for a in explored.store.of_stage("dictionary"))
+    address = "/changes?" + urlencode({"before": before, "after": after, "kind": "pairs removed"})
+    first = settled(client, address)
+    n = int(re.search(r"1 to 1 of (\d+)", first)[1])
+    assert n > 1
+    pages = [client.get(f"{address}&page={number}").text for number in range(1, n + 1)]
+    listed = [row for page in pages for row in re.findall(r"<tr><td>(.*?)</tr>", page)]
+    assert len(set(listed)) == n
+    assert sum(">heavy</a></td><td><a" in row and ">light<" in row for row in listed) == 1
+    assert "the last is" in client.get(f"{address}&page={n + 1}").text
+    assert "Nothing is listed as" in client.get(address.replace("removed", "eaten")).text
+    assert "no dictionary zork" in client.get(f"/changes?before=zork&after={after}&kind=x").text
+
+
+def test_a_root_lists_its_dictionaries_and_any_of_them_can_be_opened(client, client_of, explored):
+    before, after = explored.store.of_stage("dictionary")
+    page = client.get("/").text
+    assert f"compare?before={before.fingerprint}&amp;after={after.fingerprint}" in page
+    command = f"dskd explore {explored.config.root_uri} --dictionary {before.fingerprint}"
+    assert command in page
+    assert ">heavy</a>" not in client.get("/word?q=light").text
+    older = client_of(explored.config.root_uri, dictionary=before.fingerprint[:6])
+    assert f"<code>{before.fingerprint}</code> ·" in older.get("/").text
+    assert ">heavy</a>" in older.get("/word?q=light").text, "nothing struck it out of this one"
+
+
+def test_a_dictionary_that_is_not_there_or_not_the_only_one_is_refused_by_name(explored):
+    names = [a.fingerprint for a in explored.store.of_stage("dictionary")]
+    with pytest.raises(ArtifactError, match=f"'zork'; those there are {', '.join(names)}"):
+        choose(explored.store, "zork")
+    common = next(c for c in range(16) if names[0][c] != names[1][c])
+    assert choose(explored.store, names[0][: common + 1]).fingerprint == names[0]
+    twins = [SimpleNamespace(fingerprint=name) for name in ("ab1", "ab2")]
+    twin = SimpleNamespace(of_stage=lambda stage: twins, root_uri="here")
+    with pytest.raises(ConfigError, match=r"ab1, ab2 under here all begin with 'ab'"):
+        choose(twin, "ab")
 
 
 def test_a_pair_of_the_explorers_lists_goes_back_into_the_lexicon(client, explored):
@@ -176,8 +269,21 @@ def test_the_map_has_a_link_for_every_sense_of_the_chosen_words(client, explored
     for word in ("light", "small", "dark", "large"):
         for row in range(words[word]["row_start"], words[word]["row_stop"]):
             assert f"#row-{row}" in page
-    assert client.get("/map?q=light,small&method=tsne").status_code == 200
     assert "knows no &#39;zork&#39;" in client.get("/map?q=zork").text
+
+
+def test_the_map_is_pca_until_tsne_is_ready(client, settled):
+    pca = client.get("/map?q=light,small").text
+    first = client.get("/map?q=light,small&method=tsne").text
+    assert re.findall(r'cx="[^"]*"', first) == re.findall(r'cx="[^"]*"', pca)
+    key = re.search(r'data-job="/progress\?job=(\w+)"', first)[1]
+    told = client.get(f"/progress?job={key}").json()
+    assert told["state"] in ("waiting", "running", "finished")
+    ready = settled(client, "/map?q=light,small&method=tsne")
+    assert "t-SNE keeps neighbours" in ready
+    assert re.findall(r'cx="[^"]*"', ready) != re.findall(r'cx="[^"]*"', pca)
+    assert client.get(f"/progress?job={key}").json()["state"] == "finished"
+    assert client.get("/progress?job=zork").json() == {"state": "unknown"}
 
 
 def test_pages_are_in_the_package(explored):

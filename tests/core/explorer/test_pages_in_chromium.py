@@ -7,8 +7,9 @@ import time
 import pytest
 import uvicorn
 
-from dskd_core.explorer.app import Shelf, make_app
+from dskd_core.explorer.app import make_app
 from dskd_core.explorer.export import export_pages
+from dskd_core.explorer.shelf import Shelf
 from tests.browser import chromium
 
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
@@ -49,7 +50,7 @@ def test_pages_work_by_keyboard_in_any_width_and_ask_nobody(address, browsed):
     page.keyboard.press("/")
     page.keyboard.type("ligh")
     page.wait_for_selector("#results a:has-text('light')")
-    page.wait_for_function("document.querySelectorAll('#results tbody tr').length == 1")
+    page.wait_for_selector("#results tbody tr:only-child")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_url("**/word?q=light")
@@ -59,14 +60,20 @@ def test_pages_work_by_keyboard_in_any_width_and_ask_nobody(address, browsed):
     page.goto(f"{address}/map?q=light,small")
     page.locator("svg.map a").first.focus()
     assert "light" in page.inner_text("#detail")
+    page.goto(f"{address}/map?q=light,small&method=tsne")
+    page.wait_for_selector("text=t-SNE keeps neighbours", timeout=60_000)
+    page.locator("svg.map a").last.focus()
+    assert "row" in page.inner_text("#detail"), "the new picture answers as the old one did"
     page.goto(f"{address}/compare?word=light")
+    page.wait_for_selector("text=What changed", timeout=60_000)
     assert page.locator("svg.map line").count() > 0
+    changes = page.locator("a[href*='kind=pairs+removed']").get_attribute("href")
     page.goto(f"{address}/word?q=%3Cscript%3Ealert(1)%3C/script%3E")
     assert "<script>alert(1)</script>" in page.inner_text("main")
     complaints = [text for text in said if "404" not in text]  # of the unknown word's page itself
     assert complaints == []
-    for path in ("/", "/word?q=light", "/pair?a=light&b=dark", "/map", "/contradictions",
-                 "/compare?word=light", "/training"):  # fmt: skip
+    for path in ("/", "/word?q=light", "/pair?a=light&b=dark", "/map", "/contradictions", "/odd",
+                 "/compare?word=light", changes, "/training"):  # fmt: skip
         for width in (1100, 760, 400):
             page.set_viewport_size({"width": width, "height": 800})
             page.goto(address + path)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from dskd_core.explorer.nearest import nearest_rows, nearest_senses
-from dskd_core.explorer.opened import open_newest
+from dskd_core.explorer.opened import OpenDictionary, choose
 from dskd_core.explorer.pairs import contradictions, distances, read_pair
 
 
 @pytest.fixture(scope="module")
 def opened(explored):
-    with contextlib.closing(open_newest(explored.store)) as opened:
+    with contextlib.closing(OpenDictionary(explored.store, choose(explored.store))) as opened:
         yield opened
 
 

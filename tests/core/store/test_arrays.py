@@ -5,7 +5,7 @@ import pytest
 import zarr
 
 from dskd_core.errors import DataError
-from dskd_core.store.arrays import get_array, new_array, put_array
+from dskd_core.store.arrays import get_array, new_array, peek_rows, put_array
 from dskd_core.store.drafts import Draft
 
 VALUES = {
@@ -84,3 +84,15 @@ def test_an_array_that_is_no_plain_run_of_rows_is_read_through_zarr(group):
     values = np.arange(24, dtype=np.int32).reshape(4, 6)
     group.create_array("squares", data=values, chunks=(2, 3))
     np.testing.assert_array_equal(get_array(group, "squares", slice(1, 3)), values[1:3])
+
+
+@pytest.mark.parametrize("name", ["states", "halves", "flags"])
+def test_single_rows_are_read_without_their_chunks(group, tmp_path, name):
+    put_array(group, name, VALUES[name], chunk_bytes=40)
+    rows = np.array([2, 0, len(VALUES[name]) - 1, 2])
+    np.testing.assert_array_equal(peek_rows(group, name, rows), VALUES[name][rows])
+    chunk = min((tmp_path / "g" / name / "c").rglob("0*"))
+    file = chunk if chunk.is_file() else next(chunk.rglob("0"))
+    file.write_bytes(b"")
+    with pytest.raises(DataError, match="was whole before and is not any more"):
+        peek_rows(group, name, np.array([0]))

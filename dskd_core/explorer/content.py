@@ -1,0 +1,119 @@
+"""What pages show, from a dictionary that is open: for the server, and for pages without one."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dskd_core.errors import CapacityError, DataError, DskdError
+from dskd_core.explorer.jobs import Job
+from dskd_core.explorer.maps import Layout, draw, lay_out
+from dskd_core.explorer.odd import OddOnes, texts_of
+from dskd_core.explorer.opened import OpenDictionary
+from dskd_core.explorer.pairs import read_pair, verdict
+from dskd_core.explorer.training import Training, read_training
+
+PAGE_ROWS = 100
+"""Rows of a table that is shown page by page."""
+PATIENCE_SECONDS = 0.4
+"""How long a page waits for what may be quick, before it says how far it is."""
+_OF_THE_ARTICLE = ("bank", "spring", "light")
+
+
+def pair_content(opened: OpenDictionary, a: str, b: str) -> dict[str, Any]:
+    """Return what the template of a pair shows.
+
+    Raises:
+        DataError: if one of the words is not known.
+    """
+    found = read_pair(opened, a, b)
+    least: tuple[int, int] = (-1, -1)
+    if found.mse.size:
+        row, column = np.unravel_index(int(found.mse.argmin()), found.mse.shape)
+        least = (int(row), int(column))
+    return {"pair": found, "least": least, "verdict": verdict(found)}
+
+
+def map_content(
+    opened: OpenDictionary, text: str, place: Callable[[Layout], Job] | None = None
+) -> dict[str, Any]:
+    """Return what the template of the map shows.
+
+    Args:
+        opened: the dictionary.
+        text: words and commas between them; those of the article where it is empty.
+        place: begins work that places senses otherwise than by PCA, which is drawn until it ends.
+    """
+    asked = [word.strip() for word in text.split(",") if word.strip()]
+    known, unknown = opened.known_words(asked or _OF_THE_ARTICLE)
+    if not asked and not known:
+        known = opened.most_frequent(3)
+    problems = []
+    if asked and unknown:
+        problems.append(f"The dictionary knows no {', '.join(map(repr, unknown))}.")
+    if bare := [word for word in known if not opened.has_senses(word)]:
+        problems.append(f"No senses of {', '.join(bare)}: the corpus has too little.")
+    drawn = job = None
+    try:
+        if layout := lay_out(opened, known) if known else None:
+            job = place(layout) if place else None
+            drawn = draw(opened, layout)
+            if job and job.is_done():
+                drawn = draw(opened, layout, job.result())
+    except (DataError, CapacityError) as error:
+        problems.append(str(error))
+    return {
+        "chosen": text or ", ".join(known),
+        "method": "tsne" if place else "pca",
+        "map": drawn,
+        "job": None if job is None or job.is_done() else job,
+        "problem": " ".join(problems),
+    }
+
+
+def odd_content(opened: OpenDictionary, job: Job, page: int) -> dict[str, Any]:
+    """Return what the template of the odd ones out shows: one page, or how far the work is.
+
+    Raises:
+        DataError: if there is no such page.
+    """
+    if not job.is_done(PATIENCE_SECONDS):
+        return {"job": job, "looked": None}
+    looked: OddOnes = job.result()
+    n_pages = max(1, -(-len(looked.found) // PAGE_ROWS))
+    if page > n_pages:
+        raise DataError(f"There is no page {page} of the odd ones out; the last is {n_pages}.")
+    first = (page - 1) * PAGE_ROWS
+    shown = looked.found[first : first + PAGE_ROWS]
+    texts = texts_of(opened, shown)
+    counts = {"first": first + 1, "page": page, "n_pages": n_pages}
+    return {"job": None, "looked": looked, "shown": shown, "texts": texts} | counts
+
+
+def training_content(
+    opened: OpenDictionary, begin: Callable[[Training], Job] | None = None
+) -> dict[str, Any]:
+    """Return what the template of training shows.
+
+    Args:
+        opened: the dictionary.
+        begin: begins to run the students at the positions shown, which are shown without until it
+            ends.
+    """
+    jobs: list[Job] = []
+
+    def run(training: Training) -> Sequence[NDArray[np.floating]]:
+        assert begin is not None
+        job = begin(training)
+        if not job.is_done():
+            jobs.append(job)
+            return []
+        try:
+            return job.result()  # type: ignore[no-any-return]
+        except DskdError as error:
+            training.notes.append(f"The students did not run: {error}")
+            return []
+
+    training = read_training(opened, run if begin else None)
+    return {"training": training, "job": next(iter(jobs), None), "is_asked": begin is not None}

@@ -1,0 +1,162 @@
+"""The dictionary that pages show, and the work on it that they do not wait for."""
+
+import contextlib
+import shlex
+import threading
+from typing import Any
+
+from dskd_core.dictionary.difference import Difference, compare
+from dskd_core.errors import DskdError
+from dskd_core.explorer.jobs import Job, Jobs
+from dskd_core.explorer.maps import Layout
+from dskd_core.explorer.nearest import SenseIndex
+from dskd_core.explorer.odd import odd_ones
+from dskd_core.explorer.opened import OpenDictionary, choose, import_transformers
+from dskd_core.explorer.pairs import contradictions
+from dskd_core.explorer.projection import tsne
+from dskd_core.explorer.states import run_students
+from dskd_core.explorer.training import Training
+from dskd_core.progress import Progress
+from dskd_core.store.artifacts import Artifact, ArtifactStore
+
+
+class Shelf:
+    """A dictionary of a root, opened when a page first asks for it.
+
+    A root without one is looked at again with the next page, so a run may still be making it.
+    """
+
+    def __init__(
+        self, root_uri: str, *, dictionary: str = "", in_memory_bytes: int | None = None
+    ) -> None:
+        """Remember a root.
+
+        Args:
+            root_uri: the root.
+            dictionary: the fingerprint of one of its dictionaries, or how it begins; the newest
+                where it is empty.
+            in_memory_bytes: up to how many its rows are kept in memory.
+        """
+        self.store, self._in_memory_bytes = ArtifactStore(root_uri), in_memory_bytes
+        self._chosen = dictionary
+        self._opened: OpenDictionary | None = None
+        self._lock = threading.Lock()
+        self._drawing, self._searching = Jobs(), Jobs()
+
+    def dictionary(self) -> OpenDictionary:
+        """Return the dictionary.
+
+        Raises:
+            ArtifactError: if the root has none, or none of that name, or a file of it is damaged.
+            ConfigError: if several have names that begin so.
+        """
+        with self._lock:
+            if self._opened is None:
+                artifact = choose(self.store, self._chosen)
+                self._opened = OpenDictionary(
+                    self.store, artifact, in_memory_bytes=self._in_memory_bytes
+                )
+            return self._opened
+
+    def dictionaries(self) -> list[dict[str, Any]]:
+        """Return the dictionaries of the root, the newest first."""
+        opened, found = self.dictionary(), self.store.of_stage("dictionary")
+        return [
+            {
+                "fingerprint": artifact.fingerprint,
+                "created": created(artifact),
+                "counts": artifact.record.counts,
+                "is_open": artifact.fingerprint == opened.artifact.fingerprint,
+                "command": f"dskd explore {shlex.quote(self.store.root_uri)} "
+                f"--dictionary {artifact.fingerprint}",
+            }
+            for artifact in reversed(found)
+        ]
+
+    def job(self, key: str) -> Job | None:
+        """Return work in the background by its key; None if it is not known any more."""
+        return self._drawing.find(key) or self._searching.find(key)
+
+    def tsne(self, layout: Layout) -> Job:
+        """Return the places of senses by t-SNE."""
+        inputs = (self.dictionary().artifact.fingerprint, layout.rows)
+        return self._drawing.ask("t-SNE", inputs, lambda report: tsne(layout.axes, report))
+
+    def contradictions(self) -> Job:
+        """Return the contradicted pairs of the dictionary."""
+        opened = self.dictionary()
+        return self._searching.ask("contradictions", (), lambda report: contradictions(opened))
+
+    def difference(self, before: Artifact, after: Artifact) -> Job:
+        """Return what changed between two dictionaries: a :class:`Difference`."""
+
+        def compared(report: Progress) -> Difference:
+            import_transformers()
+            return compare(before.uri, after.uri, progress=report)
+
+        return self._searching.ask("difference", (before.fingerprint, after.fingerprint), compared)
+
+    def index(self) -> Job:
+        """Return the index of a dictionary whose rows are not in memory: a :class:`SenseIndex`."""
+        opened = self.dictionary()
+        return self._searching.ask("index", (), lambda report: SenseIndex(opened.rows, report))
+
+    def odd_ones(self) -> Job:
+        """Return the odd ones out: :class:`OddOnes`."""
+        opened = self.dictionary()
+        index = None if opened.rows.fits else self.index()  # stands before it in the queue
+        return self._searching.ask(
+            "odd ones", (), lambda report: odd_ones(opened, index.wait if index else _none, report)
+        )
+
+    def states(self, training: Training) -> Job:
+        """Return the states of two students at the positions of a page."""
+        store, pair, places = self.store, training.pair or (), training.places
+        inputs = ([scores.fingerprint for scores in pair], places)
+        return self._drawing.ask(
+            "states", inputs, lambda report: run_students(store, pair, places, report)
+        )
+
+    def warm(self) -> None:
+        """Open the dictionary and the teacher's head, so that the first page does not wait."""
+        with contextlib.suppress(DskdError):
+            _ = self.dictionary().head
+
+    def close(self) -> None:
+        """Let the dictionary go."""
+        self._drawing.close()
+        self._searching.close()
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+    def about(self) -> dict[str, Any] | None:
+        """Return what every page's foot says of the dictionary; None before it is open."""
+        return about(self._opened) if self._opened else None
+
+
+def _none() -> None:
+    """Return no index: every row is looked at."""
+
+
+def created(artifact: Artifact) -> str:
+    """Return when an artifact was made, to the minute."""
+    return artifact.record.created_at[:16].replace("T", " ")
+
+
+def about(opened: OpenDictionary) -> dict[str, Any]:
+    """Return what every page's foot says of a dictionary."""
+    counts = opened.artifact.record.counts
+    return {
+        "fingerprint": opened.artifact.fingerprint,
+        "words": counts["words"],
+        "tokens": counts["tokens_with_senses"],
+        "rows": counts["rows"],
+        "source": opened.sources.teacher.record.report["source"],
+    }
+
+
+def head_note(opened: OpenDictionary) -> str:
+    """Return why the teacher's head cannot be read; nothing where it can."""
+    return opened.head if isinstance(opened.head, str) else ""
