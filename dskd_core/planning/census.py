@@ -225,9 +225,14 @@ def census_of(corpus: Corpus, config: EmbeddingsConfig, n_vocabulary: int) -> Ce
 def _expected_minimum(rates: FloatArray, limit: float) -> FloatArray:
     if limit > 50:
         return np.minimum(rates, limit)  # a Poisson count this large is its mean, near enough
-    from scipy.stats import poisson
-
-    return np.asarray(sum(poisson.sf(j, rates) for j in range(int(limit))), dtype=np.float64)
+    # The sum of P(X > j) over j: what scipy has too, which a plan would need for this alone.
+    total, term = np.zeros_like(rates), np.exp(-rates)
+    above = -np.expm1(-rates)
+    for j in range(int(limit)):
+        total += above
+        term = term * rates / (j + 1)
+        above = np.maximum(above - term, 0.0)
+    return total
 
 
 def _tokens_of(config: CorpusConfig) -> tuple[int, str]:
