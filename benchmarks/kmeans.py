@@ -30,8 +30,11 @@ from dskd_core.store.artifacts import ArtifactStore
 Points = list[NDArray[np.float32]]
 
 
-def embeddings_under(root: str, n_tokens: int, n_rows: int) -> Points:
-    """Return rows of the commonest tokens of the newest embeddings under a root; [] if none."""
+def embeddings_under(root: str, n_tokens: int, n_rows: int, *, whole: bool = False) -> Points:
+    """Return rows of the commonest tokens of the newest embeddings under a root; [] if none.
+
+    Tokens have ``n_rows`` at least, and as many are taken of each unless all are wanted.
+    """
     from dskd_core.embeddings.readers import load_embeddings
 
     store = ArtifactStore(root)
@@ -41,7 +44,8 @@ def embeddings_under(root: str, n_tokens: int, n_rows: int) -> Points:
     reader = load_embeddings(found[-1], store)
     common = np.argsort(-reader.n_rows, kind="stable")[:n_tokens]
     enough = sorted(int(i) for i in common if reader.n_rows[i] >= n_rows)
-    return [reader.read(i, i + 1).states[:n_rows] for i in enough]
+    every = [reader.read(i, i + 1).states for i in enough]
+    return every if whole else [states[:n_rows] for states in every]
 
 
 def mixture(n_tokens: int, n_rows: int, d: int = 576) -> Points:

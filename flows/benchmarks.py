@@ -6,7 +6,7 @@ from flows.beginning import begin
 from flows.flow import DEFAULTS, dskd_flow
 from flows.train import find_dictionary, models, train_students
 from tasks import benchmarks as tasks
-from tasks import prompts
+from tasks import whole
 from tasks.shards import in_slots
 from tasks.stage_uris import StageUris
 
@@ -55,7 +55,7 @@ def with_benchmarks(config: PipelineConfig, uris: StageUris) -> StageUris:
     }
     trained_on = None
     if config.prompts.sources and uris.teacher:
-        trained_on = prompts.questions.submit(config, uris.teacher).result()
+        trained_on = whole.questions.submit(config, uris.teacher).result()
     scores = {
         name: _scores(config, name, model, items, trained_on) for name, model in scored.items()
     }

@@ -4,7 +4,7 @@ from dskd_core.config import PipelineConfig
 from flows.beginning import begin
 from flows.flow import DEFAULTS, dskd_flow
 from flows.sharded import make_sharded
-from tasks import corpus, dictionary, lexicon, relations, teacher, words
+from tasks import whole
 from tasks.artifacts import show_summary
 from tasks.stage_uris import StageUris
 
@@ -20,18 +20,18 @@ def build_dictionary(config: PipelineConfig = DEFAULTS) -> StageUris:
         The URI of the artifact of every stage.
     """
     config = begin(config)
-    model = teacher.teacher.submit(config)
+    model = whole.teacher.submit(config)
     # The right branch needs no teacher before its last stage and runs beside the left one.
-    pairs = lexicon.lexicon.submit(config)
-    related = relations.relations.submit(config, pairs)
-    windows = corpus.corpus.submit(config, model)
-    spelled = words.words.submit(config, related, model)
+    pairs = whole.lexicon.submit(config)
+    related = whole.relations.submit(config, pairs)
+    windows = whole.corpus.submit(config, model)
+    spelled = whole.words.submit(config, related, model)
 
     uris = StageUris(teacher=model.result(), corpus=windows.result())
     embeddings = make_sharded(config, "embeddings", uris.needed("teacher", "corpus"))
     uris = uris.having(embeddings=embeddings)
     senses = make_sharded(config, "senses", uris.needed("teacher", "corpus", "embeddings"))
-    joined = dictionary.dictionary.submit(config, senses, spelled, windows)
+    joined = whole.dictionary.submit(config, senses, spelled, windows)
     uris = uris.having(
         senses=senses,
         lexicon=pairs.result(),

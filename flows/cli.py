@@ -92,8 +92,13 @@ def plan(
     ] = None,
     count: Annotated[bool, typer.Option(help="Tokenize a local corpus to count it.")] = False,
     config_json: Annotated[Path | None, typer.Option(help="The teacher's config.json.")] = None,
+    gpus: Annotated[
+        list[int] | None,
+        typer.Option(help="Also the times on so many GPUs (once a number).", min=1, max=10**6),
+    ] = None,
 ) -> None:
     """Say what every stage stores, holds, computes, and takes on GPUs and here; nothing runs."""
+    from dskd_core.planning.cluster import scaling_rows
     from dskd_core.planning.hours.hardware import SHOWN, named_gpu
     from dskd_core.planning.hours.probe import this_machine
     from dskd_core.planning.page import hour_rows, sentences, size_rows, stage_rows
@@ -111,6 +116,9 @@ def plan(
         print_rows(stage_rows(made), f"Plan of {parameters}")
         print_rows(hour_rows(made, devices))
         print_rows(size_rows(made))
+        if gpus:
+            each = named or named_gpu(SHOWN[-1])
+            print_rows(scaling_rows(made, each, sorted(set(gpus))), f"On GPUs {each.name}, by what")
         for sentence in sentences(made, devices):
             console.print(sentence, markup=False, highlight=False)
         limits = {"memory_bytes": memory, "disk_bytes": disk}

@@ -3,7 +3,7 @@
 from dskd_core.config import PipelineConfig
 from dskd_core.store.access import check_settings
 from flows.flow import DEFAULTS, dskd_flow
-from tasks import lexicon, relations, teacher, words
+from tasks import whole
 from tasks.stage_uris import StageUris
 
 
@@ -20,10 +20,10 @@ def rebuild_lexicon(config: PipelineConfig = DEFAULTS) -> StageUris:
         The URIs of teacher, lexicon, relations and words.
     """
     check_settings(config)
-    pairs = lexicon.lexicon.submit(config)
-    related = relations.relations.submit(config, pairs)
-    model = teacher.teacher.submit(config)
-    spelled = words.words.submit(config, related, model)
+    pairs = whole.lexicon.submit(config)
+    related = whole.relations.submit(config, pairs)
+    model = whole.teacher.submit(config)
+    spelled = whole.words.submit(config, related, model)
     return StageUris(
         teacher=model.result(),
         lexicon=pairs.result(),

@@ -9,7 +9,7 @@ from dskd_core.errors import DskdError
 from flows.beginning import begin
 from flows.flow import DEFAULTS, dskd_flow
 from flows.sharded import make_sharded
-from tasks import lexicon, survey
+from tasks import survey, whole
 from tasks.shards import ShardError
 
 
@@ -45,6 +45,6 @@ def retry_shards(config: PipelineConfig = DEFAULTS) -> list[dict[str, Any]]:
 
 def _make(config: PipelineConfig, stage: survey.Shards) -> None:
     if stage.stage == "lexicon":  # its task reads its shards itself, and finds those that stand
-        lexicon.lexicon.submit(config).result()
+        whole.lexicon.submit(config).result()
     else:
         make_sharded(config, stage.stage, dict(stage.inputs), stage.done)

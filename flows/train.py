@@ -5,7 +5,7 @@ from flows.beginning import begin
 from flows.build_dictionary import build_dictionary
 from flows.flow import DEFAULTS, dskd_flow
 from flows.sharded import make_sharded
-from tasks import corpus, evaluation, prompts, teacher, training
+from tasks import evaluation, training, whole
 from tasks.listeners import Planned, tell
 from tasks.shards import in_slots
 from tasks.stage_uris import StageUris
@@ -40,9 +40,9 @@ def find_dictionary(config: PipelineConfig) -> StageUris:
 
 def make_untrained(config: PipelineConfig) -> None:
     """Make the student as it is before training, and see whether a step of it has the memory."""
-    model = teacher.teacher.submit(config).result()
+    model = whole.teacher.submit(config).result()
     untrained = training.untrained.submit(config, model).result()
-    windows = None if config.prompts.sources else corpus.corpus.submit(config, model).result()
+    windows = None if config.prompts.sources else whole.corpus.submit(config, model).result()
     training.step_memory.submit(config, untrained, windows).result()
 
 
@@ -140,5 +140,5 @@ def _candidates(config: PipelineConfig, uris: StageUris) -> dict[str, str]:
 
 def _prompts(config: PipelineConfig, model: str) -> str:
     """Write benchmark questions as prompts and let the teacher answer them."""
-    questions = prompts.questions.submit(config, model).result()
+    questions = whole.questions.submit(config, model).result()
     return make_sharded(config, "prompts", {"teacher": model, "questions": questions})

@@ -231,7 +231,7 @@ class Built:
             relations=relations,
         )
 
-    def inputs(self, arm: Arm = "dskd") -> Inputs:
+    def inputs(self, arm: Arm = "paper") -> Inputs:
         dictionary = self.dictionary()
         online = self.mode() == "online"
         return Inputs(
@@ -243,7 +243,7 @@ class Built:
             text=self.corpus() if online else None,
         )
 
-    def student(self, arm: Arm = "dskd", seed: int = 0, **options) -> Artifact:
+    def student(self, arm: Arm = "paper", seed: int = 0, **options) -> Artifact:
         config = self.config
         return train_student(
             self.store,

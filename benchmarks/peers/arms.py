@@ -26,9 +26,9 @@ def train(scenario: Scenario, tick: Tick, mode: Mode = "cached") -> None:
     """Let KD, and DSKD with each number of relations, step in turns; online the paper's alone."""
     relations = RELATIONS if mode == "cached" else (PAPER_RELATIONS,)
     arms = {"kd": prepared(scenario, mode, "kd")}
-    arms |= {str(most): prepared(scenario, mode, "dskd", most) for most in relations}
+    arms |= {str(most): prepared(scenario, mode, "paper", most) for most in relations}
     if mode == "cached":
-        arms[EVERYWHERE] = prepared(scenario, mode, "dskd", semantic_positions="all")
+        arms[EVERYWHERE] = prepared(scenario, mode, "paper", semantic_positions="all")
     number = 0
     while True:
         seconds = {}

@@ -19,8 +19,10 @@ class EmbeddingsConfig(Settings):
     """How many times the cap is expected to be stored of a common token; only for predicted, whose
     counts are not known beforehand: a token predicted less than 1 / safety times as often as it is
     written may end with fewer rows than its cap, which is counted. Storage grows with it."""
-    state_dtype: Literal["float16", "bfloat16", "float32"] = "float16"
-    """How states are stored; bfloat16 is kept as uint16 bits, since Zarr has no such dtype."""
+    state_dtype: Literal["int8", "float16", "bfloat16", "float32"] = "float16"
+    """How states are stored; bfloat16 is kept as uint16 bits, since Zarr has no such dtype. int8
+    has a scale for every 64 values and takes 52 % of the bytes of 16 bits; docs/artifacts.md says
+    what it changes."""
     shard_tokens: ShardTokens = 65_536
     """Corpus tokens a shard: the unit of work and of retry."""
     batch_tokens: BatchTokens = 4096

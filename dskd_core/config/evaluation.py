@@ -68,11 +68,12 @@ class BenchmarkConfig(Settings):
 class EvaluationConfig(Settings):
     """How students are compared."""
 
-    arms: Annotated[tuple[Arm, ...], Field(max_length=16)] = ("kd", "dskd", "kd_mse")
+    arms: Annotated[tuple[Arm, ...], Field(max_length=16)] = ("kd", "paper", "kd_mse")
     """Recipes to compare: built-in ones or names of training.recipes. kd: both sense weights 0.
-    dskd: the training settings as they are. Controls: kd_mse, KD plus plain
-    MSE to the teacher's state; dskd_own, the next token's own senses only; dskd_shuffled, every
-    token given another's relations; dskd_no_hinge, no push from antonyms."""
+    paper: Eq. 3-5 with the training settings as they are. recommended: what docs/results.md found
+    best; it needs a gap between the layers copied. Controls: kd_mse, KD plus plain MSE to the
+    teacher's state; paper_own, the next token's own senses only; paper_shuffled, every
+    token given another's relations; paper_no_hinge, no push from antonyms."""
     seeds: Annotated[tuple[Seed, ...], Field(max_length=1000)] = (0, 1, 2)
     """Every arm is trained once with each; at most 1,000."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95

@@ -12,7 +12,7 @@ from dskd_core.config.embeddings import EmbeddingsConfig
 from dskd_core.config.evaluation import EvaluationConfig
 from dskd_core.config.lexicon import LexiconConfig
 from dskd_core.config.prompts import PromptsConfig
-from dskd_core.config.recipes import BUILT_IN
+from dskd_core.config.recipes import BUILT_IN, RECOMMENDED
 from dskd_core.config.relations import RelationsConfig
 from dskd_core.config.senses import SensesConfig
 from dskd_core.config.settings import Settings, Uri
@@ -45,6 +45,15 @@ class PipelineConfig(Settings):
     student: StudentConfig = StudentConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _recommended_is_listed(self) -> Self:
+        """List the recipe among the training's, whose stages know no arms, if it is compared."""
+        recipes = self.training.recipes
+        if RECOMMENDED.name in self.evaluation.arms and RECOMMENDED not in recipes:
+            training = self.training.model_copy(update={"recipes": (*recipes, RECOMMENDED)})
+            object.__setattr__(self, "training", training)  # frozen, and not yet anybody's
+        return self
 
     @model_validator(mode="after")
     def _stages_agree(self) -> Self:

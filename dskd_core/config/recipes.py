@@ -10,7 +10,9 @@ from dskd_core.errors import shown
 
 Arm = Text
 """The name of a recipe: a built-in one, or one of ``training.recipes``."""
-BUILT_IN = ("kd", "dskd", "kd_mse", "dskd_own", "dskd_shuffled", "dskd_no_hinge")
+_OF_SETTINGS = ("kd", "paper", "kd_mse", "paper_own", "paper_shuffled", "paper_no_hinge")
+"""The recipes whose weights are settings of the training."""
+BUILT_IN = (*_OF_SETTINGS, "recommended")
 TermName = Literal[
     "ce",
     "kl",
@@ -87,6 +89,13 @@ class TermConfig(Settings):
         return 1.0 if self.schedule == "first" else 1.0 - done / self.schedule_share
 
 
+_RECOMMENDED = (
+    TermConfig(term="kl", temperature=1.0),
+    TermConfig(term="bridge"),
+    TermConfig(term="ranking"),
+)
+
+
 class RecipeConfig(Settings):
     """An objective under a name, which ``evaluation.arms`` takes."""
 
@@ -102,12 +111,21 @@ class RecipeConfig(Settings):
     @field_validator("name")
     @classmethod
     def _is_a_name(cls, name: str) -> str:
-        if not _NAME.fullmatch(name) or name in (*BUILT_IN, "teacher"):
+        if not _NAME.fullmatch(name) or name in (*_OF_SETTINGS, "teacher"):
             raise ValueError(
                 f"name {shown(name)} is taken by what is built in, or is not made of at most 32 "
                 "lower-case letters, digits and underscores, a letter first; choose another"
             )
         return name
+
+    @model_validator(mode="after")
+    def _recommended_is_what_is_recommended(self) -> Self:
+        if self.name == "recommended" and self.terms != _RECOMMENDED:
+            raise ValueError(
+                "name 'recommended' is taken by what is built in, whose terms are others; choose "
+                "another"
+            )
+        return self
 
     @field_validator("terms")
     @classmethod
@@ -119,3 +137,7 @@ class RecipeConfig(Settings):
                 "add one, or merge those named twice"
             )
         return terms
+
+
+RECOMMENDED = RecipeConfig(name="recommended", terms=_RECOMMENDED)
+"""What docs/results.md found best."""

@@ -127,6 +127,14 @@ class TrainingConfig(Settings):
         return any(term.term == "bridge" for one in self.recipes for term in one.terms)
 
     @property
+    def other_temperatures(self) -> tuple[float, ...]:
+        """Temperatures of recipes besides temperature, ascending; targets are kept for each."""
+        terms = [term for one in self.recipes for term in one.terms if term.term == "kl"]
+        return tuple(
+            sorted({t.temperature or self.temperature for t in terms} - {self.temperature})
+        )
+
+    @property
     def validated_share(self) -> float:
         """Share of the held-out documents that is for validation: 0 where there is none."""
         return self.validation_share if self.validation_steps else 0.0

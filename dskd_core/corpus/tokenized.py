@@ -14,6 +14,9 @@ from dskd_core.corpus.windows import order_key
 from dskd_core.decoder.tokenizer import Tokenizer
 from dskd_core.progress import Progress, silent
 
+_BATCH_BYTES = 1 << 20
+"""Text that is tokenized at once, on all cores."""
+
 
 @dataclass(frozen=True)
 class Tokenized:
@@ -79,15 +82,37 @@ def _tokenized(
     wanted: Wanted,
 ) -> Iterator[Tokenized]:
     seen: set[str] = set()
-    n_tokens = 0
-    for n_documents, document in enumerate(read_documents(config, reading, wanted), start=1):
-        document_id = _unique(document, seen, reading)
-        if ids := _encode(document, document_id, config, tokenizer, reading):
-            n_tokens += len(ids)
-            array = np.array(ids, dtype=np.int32)
-            yield Tokenized(document_id, document.id, document.title, array)
+    n_tokens = n_documents = 0
+    documents, limit = read_documents(config, reading, wanted), config.max_tokens
+    while batch := _batch(documents, _BATCH_BYTES if limit is None else limit - n_tokens):
+        every_ids = tokenizer.encode_texts([document.text for document in batch])
+        for document, ids in zip(batch, every_ids, strict=True):
+            n_documents += 1
+            document_id = _unique(document, seen, reading)
+            if kept := _kept(ids, document, document_id, config, reading):
+                n_tokens += len(kept)
+                array = np.array(kept, dtype=np.int32)
+                yield Tokenized(document_id, document.id, document.title, array)
         total = max(reading.n_bytes_total, reading.n_bytes)
         progress(reading.n_bytes, total, "bytes", documents=n_documents, tokens=n_tokens)
+
+
+def _batch(documents: Iterator[Document], room: int) -> list[Document]:
+    """Return the next documents, which are tokenized together; none when there are no more.
+
+    Args:
+        documents: in the order of the source.
+        room: tokens until there are enough. A token takes a byte at least, so all but the last of a
+            batch are surely wanted; where there are enough, each comes alone, and which is passed
+            over is decided by all before it.
+    """
+    batch, n_bytes = list[Document](), 0
+    for document in documents:
+        batch.append(document)
+        n_bytes += len(document.text.encode())
+        if n_bytes >= min(room, _BATCH_BYTES):
+            break
+    return batch
 
 
 def _unique(document: Document, seen: set[str], reading: Reading) -> str:
@@ -101,17 +126,12 @@ def _unique(document: Document, seen: set[str], reading: Reading) -> str:
     return document_id
 
 
-def _encode(
-    document: Document,
-    document_id: str,
-    config: CorpusConfig,
-    tokenizer: Tokenizer,
-    reading: Reading,
+def _kept(
+    ids: list[int], document: Document, document_id: str, config: CorpusConfig, reading: Reading
 ) -> list[int]:
     if not document.text.strip():
         reading.note("empty_document", document_id)
         return []
-    ids = tokenizer.encode(document.text)
     if len(ids) < config.min_document_tokens:
         reading.note("short_document", document_id)
         return []

@@ -14,105 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from dskd_core.errors import ConfigError, shown
+from dskd_core.word_tables import by_kind
 
-_FLAGS = frozenset(
-    [
-        "add_bos_token",
-        "add_eos_token",
-        "add_prefix_space",
-        "clean_text",
-        "clean_up_tokenization_spaces",
-        "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output",
-        "do_basic_tokenize",
-        "do_clean_text",
-        "do_lower_case",
-        "do_lowercase",
-        "do_lowercase_and_remove_accent",
-        "do_subword_tokenize",
-        "do_word_tokenize",
-        "fix_mistral_regex",
-        "keep_accents",
-        "legacy",
-        "legacy_behaviour",
-        "lowercase",
-        "normalization",
-        "normalize",
-        "remove_space",
-        "return_token_type_ids",
-        "should_strip_spaces",
-        "spaces_between_special_tokens",
-        "split_by_punct",
-        "split_special_tokens",
-        "strip_accents",
-        "tokenize_chinese_chars",
-        "trim_offsets",
-        "use_default_system_prompt",
-    ]
-)
-_NUMBERS = frozenset(
-    [
-        "extra_ids",
-        "max_len",
-        "max_length",
-        "model_max_length",
-        "offset",
-        "pad_to_multiple_of",
-        "pad_token_type_id",
-        "stride",
-        "unk_id",
-    ]
-)
-_TEXTS = frozenset(
-    [
-        "backend",
-        "errors",
-        "language",
-        "lang",
-        "padding_side",
-        "replace_word_delimiter_char",
-        "src_lang",
-        "target_lang",
-        "task",
-        "tgt_lang",
-        "truncation_side",
-        "truncation_strategy",
-        "wordpieces_prefix",
-    ]
-)
-_LISTS = frozenset(["model_input_names", "never_split"])
-_TOKENS = frozenset(["additional_special_tokens", "extra_special_tokens"])
-_MARKER = frozenset(
-    ["content", "lstrip", "rstrip", "normalized", "single_word", "special", "__type", "id"]
-)
-_RELICS = frozenset(
-    [
-        "name_or_path",
-        "_name_or_path",
-        "_model_name_or_path",
-        "tokenizer_file",
-        "special_tokens_map_file",
-    ]
-)
-"""Where a published model once lay, in many of them: left out, whatever it says."""
-
-_OPENED = frozenset(
-    [
-        "vocab",
-        "merges",
-        "init_inputs",
-        "auto_map",
-        "tokenizer_object",
-        "entity_vocab",
-        "subfolder",
-        "cache_dir",
-        "transformers_weights",
-        "configuration_files",
-        "fusion_config",
-        "vocabulary",
-        "adapter",
-        "peft_config",
-    ]
-)
+_KEYS = {
+    kind: frozenset(key for (key,) in rows)
+    for kind, rows in by_kind(__package__, "model_keys.tsv").items()
+}
+"""By kind; the comments of the file say what each is."""
 _OPENED_ENDS = re.compile(
     r"_(?:files?|paths?|dirs?|folders?|vocab|vocabulary|merges|kwargs|uris?|urls?|repo|repo_id)$"
     r"|^(?:files?|paths?|dirs?|folders?|uris?|urls?|repo|repo_id|revision)$"
@@ -173,7 +81,7 @@ def tokenizer_settings(values: Any, file: Path) -> dict[str, Any]:
     """
     kept: dict[str, Any] = {}
     for key, value in _object(values, file).items():
-        if key in _RELICS:
+        if key in _KEYS["relic"]:
             continue
         if value is None:  # which a class has a default of its own for, if the key is absent
             kept |= {key: None} if _is_listed(key) else {}
@@ -220,11 +128,11 @@ def model_settings(values: Any, file: Path, *, code: bool | None = False) -> dic
     _check_levels(settings, file)
     for key, value in _pairs(settings):
         _check_sizes(key, value, file)
-        if key in _RELICS or key in _WORDS:
+        if key in _KEYS["relic"] or key in _WORDS:
             continue
         if key.strip("_").startswith(("attn_implementation", "experts_implementation")):
             _check_implementation(key, value, file)
-        elif ((key in _OPENED or _OPENED_ENDS.search(key)) and _has_text(value)) or (
+        elif ((key in _KEYS["opened"] or _OPENED_ENDS.search(key)) and _has_text(value)) or (
             isinstance(value, str) and _PATH.match(value)
         ):
             raise _names_a_file(key, value, file)
@@ -308,7 +216,7 @@ def _is_token(value: Any) -> bool:
         return True
     return (
         isinstance(value, dict)
-        and _MARKER.issuperset(value)
+        and _KEYS["marker"].issuperset(value)
         and isinstance(value.get("content"), str)
         and all(isinstance(v, str | bool | int) for v in value.values())
     )
@@ -341,11 +249,11 @@ def _are_numbered_tokens(value: Any) -> bool:
 
 
 _KINDS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(_FLAGS, _is_flag),
-    **dict.fromkeys(_NUMBERS, _is_number),
-    **dict.fromkeys(_TEXTS, _is_text),
-    **dict.fromkeys(_LISTS, _are_texts),
-    **dict.fromkeys(_TOKENS, _are_tokens),
+    **dict.fromkeys(_KEYS["flag"], _is_flag),
+    **dict.fromkeys(_KEYS["number"], _is_number),
+    **dict.fromkeys(_KEYS["text"], _is_text),
+    **dict.fromkeys(_KEYS["texts"], _are_texts),
+    **dict.fromkeys(_KEYS["tokens"], _are_tokens),
     "tokenizer_class": _is_class,
     "chat_template": _is_template,
     "added_tokens_decoder": _are_numbered_tokens,
@@ -355,7 +263,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
 
 def _can_name_a_file(key: str, value: Any) -> bool:
     """Say whether a key that is not listed is refused, and not merely left out."""
-    if key in _OPENED or _OPENED_ENDS.search(key):
+    if key in _KEYS["opened"] or _OPENED_ENDS.search(key):
         return value not in ([], {}, "")
     return isinstance(value, str) and bool(_PATH.match(value))
 
@@ -438,7 +346,7 @@ def _pairs(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(values, Mapping):
         for name, value in values.items():
             yield name, value
-            if name not in _RELICS | _WORDS:
+            if name not in _KEYS["relic"] | _WORDS:
                 yield from _pairs(value, name)
     elif isinstance(values, list):
         for value in values:
@@ -463,5 +371,5 @@ def _has_text(value: Any) -> bool:
 
 def _without_relics(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _without_relics(v) for k, v in value.items() if k not in _RELICS}
+        return {k: _without_relics(v) for k, v in value.items() if k not in _KEYS["relic"]}
     return [_without_relics(v) for v in value] if isinstance(value, list) else value

@@ -4,7 +4,8 @@
 
     tokens     [t]     int32    tokens with rows in this part, ascending
     offsets    [t + 1] int64    rows of token i are offsets[i]:offsets[i + 1]
-    states     [n, d]  16 bits  final states (after the norm); attribute ``dtype`` says which bits
+    states     [n, d]           final states (after the norm); attribute ``dtype`` says which bits
+    scales     [n, g]  float16  of every 64 values of a row; only where states are int8
     documents  [n]     int32    index into the corpus' documents
     positions  [n]     int32    token position in the document at which the state stands
     hashes     [n]     uint64   see sampling.py; ascending within a token
@@ -32,6 +33,7 @@ def write_part(
     occurrences: Occurrences,
     met: NDArray[np.int64],
     dtype: str,
+    scales: np.ndarray | None = None,
 ) -> None:
     """Write a part.
 
@@ -41,6 +43,7 @@ def write_part(
         occurrences: what each row is.
         met: [v] int64, positions filed under each token.
         dtype: which bits ``states`` are.
+        scales: [n, ceil(d / 64)] float16, of every 64 values of a row, where they are int8.
     """
     tokens, counts = np.unique(occurrences.tokens, return_counts=True)
     met_tokens = np.flatnonzero(met)
@@ -49,6 +52,8 @@ def write_part(
     put_array(group, "met_tokens", met_tokens.astype(np.int32))
     put_array(group, "n_met", met[met_tokens])
     put_array(group, "states", states, chunk_bytes=_CHUNK_BYTES)
+    if scales is not None:
+        put_array(group, "scales", scales)
     put_array(group, "documents", occurrences.documents)
     put_array(group, "positions", occurrences.positions)
     put_array(group, "hashes", occurrences.hashes)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dskd_core.decoder.states import decode_states
-from dskd_core.evaluation.comparison.arms import BASELINE, arm_and_seed
+from dskd_core.evaluation.comparison.arms import BASELINE, arm_and_seed, leading_arm
 from dskd_core.evaluation.heldout.store import POSITIONS
 from dskd_core.evaluation.report.labels import NAMES
 from dskd_core.explorer.opened import OpenDictionary, Owner
@@ -22,7 +22,6 @@ from dskd_core.training.candidates.store import part_name
 
 _N_POSITIONS = 10
 _N_LEFT = 28
-_ARM = "dskd"
 _MEANS = (
     "ce", "state_mse", "own_synonym_mse", "antonym_mse", "synonym_nearer",
 )  # fmt: skip
@@ -51,8 +50,8 @@ class Position:
 
     Attributes:
         left, label: the text before it, and the next token.
-        predicted: of KD, of DSKD.
-        ce: of KD, of DSKD, in nats.
+        predicted: of KD, of the leading arm.
+        ce: of KD, of the leading arm, in nats.
         positives, negatives: the candidates kept, the nearest to the teacher's state first.
     """
 
@@ -71,6 +70,7 @@ class Training:
     models: list[Model] = field(default_factory=list)
     positions: list[Position] = field(default_factory=list)
     n_positions: int = 0
+    arms: tuple[str, str] = ("", "")
     notes: list[str] = field(default_factory=list)
 
 
@@ -102,7 +102,7 @@ def read_training(opened: OpenDictionary) -> Training:
     pair = _pair_of_students(scores)
     if pair is None:
         training.notes.append(
-            "Positions are not compared: no seed was scored with both KD and DSKD."
+            "Positions are not compared: no seed was scored with KD and another arm."
         )
         return training
     _compare_positions(opened, training, *pair)
@@ -117,14 +117,15 @@ def _model(artifact: Artifact) -> Model:
 
 
 def _pair_of_students(scores: list[Artifact]) -> tuple[Artifact, Artifact] | None:
-    """Return the scores of KD and of DSKD with the lowest seed that both have."""
+    """Return the scores of KD and of the leading arm with the lowest seed that both have."""
     by_name = {arm_and_seed(artifact): artifact for artifact in scores}
+    leading = leading_arm(arm for arm, _ in by_name)
     seeds = sorted(
         seed
         for arm, seed in by_name
-        if arm == _ARM and seed is not None and (BASELINE, seed) in by_name
+        if arm == leading and seed is not None and (BASELINE, seed) in by_name
     )
-    pairs = [(by_name[BASELINE, seed], by_name[_ARM, seed]) for seed in seeds]
+    pairs = [(by_name[BASELINE, seed], by_name[leading or "", seed]) for seed in seeds]
     whole = [pair for pair in pairs if all(POSITIONS in a.record.files for a in pair)]
     return whole[0] if whole else None
 
@@ -134,11 +135,12 @@ def _compare_positions(
 ) -> None:
     tables = [artifact.table(POSITIONS) for artifact in (baseline, arm)]
     if any(not tables[0][name].equals(tables[1][name]) for name in ("window", "label")):
-        training.notes.append("Positions are not compared: KD and DSKD were scored on other text.")
+        training.notes.append("Positions are not compared: the arms were scored on other text.")
         return
     ce = [table["ce"].to_numpy() for table in tables]
     gaps = np.abs(ce[1].astype(np.float64) - ce[0])
     training.n_positions = len(gaps)
+    training.arms = (NAMES[BASELINE], NAMES[arm_and_seed(arm)[0]])
     rows = np.lexsort((np.arange(len(gaps)), -gaps))[:_N_POSITIONS]
     reader = _CandidateFinder(opened, arm)
     training.positions = [_position(opened, tables, int(row), reader) for row in rows]

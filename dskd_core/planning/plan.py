@@ -20,7 +20,7 @@ from dskd_core.planning.quantities import (
     state_row_bytes,
 )
 from dskd_core.store.artifacts import ArtifactStore
-from dskd_core.training.activations.layout import position_bytes
+from dskd_core.training.activations.store import captured_bytes
 
 STORE_BYTES_PER_SECOND = 400e6
 """What Zarr writes on a plain disk; measured 311 to 431 MB/s without a codec."""
@@ -208,9 +208,7 @@ def _is_cached(quantities: Quantities) -> bool:
     """
     config = quantities.config.training
     n_positions = quantities.n_training_positions + quantities.n_heldout_positions
-    needed = n_positions * position_bytes(
-        quantities.teacher.hidden_size, bridges=quantities.config.training.bridges
-    )
+    needed = n_positions * captured_bytes(quantities.teacher.hidden_size, config)
     fits = needed <= config.max_activation_bytes
     if config.mode == "cached" and not fits:
         raise CapacityError(

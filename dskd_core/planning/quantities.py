@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dskd_core.config import EmbeddingsConfig, PipelineConfig
+from dskd_core.decoder.states import GROUP_WIDTH
 from dskd_core.planning.architecture import Architecture
 from dskd_core.planning.census import Census, Corpus
 from dskd_core.training.student.shape import Shape
 
-STATE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
+STATE_BYTES = {"int8": 1, "float16": 2, "bfloat16": 2, "float32": 4}
+_SCALE_BYTES = 2
 KMEANS_ITERATIONS = 20
 """Lloyd iterations a run is expected to need, of at most ``max_iterations``."""
 PAPER_COMPOSED_WORDS = 20_000
@@ -168,10 +170,13 @@ def kept_bytes(model: Architecture, n_layers: int, item_bytes: int) -> int:
 
 
 def state_row_bytes(quantities: Quantities) -> int:
-    """Return the bytes of one stored embedding: a state, document, position and hash."""
-    return (
-        quantities.teacher.hidden_size * STATE_BYTES[quantities.config.embeddings.state_dtype] + 16
-    )
+    """Return the bytes of one stored embedding: a state, document, position and hash.
+
+    A state of int8 has a scale for every 64 values.
+    """
+    dtype, d = quantities.config.embeddings.state_dtype, quantities.teacher.hidden_size
+    scales = _SCALE_BYTES * -(-d // GROUP_WIDTH) if dtype == "int8" else 0
+    return d * STATE_BYTES[dtype] + scales + 16
 
 
 def stored_embedding_rows(census: Census, config: EmbeddingsConfig, n_shards: int) -> int:
@@ -220,7 +225,8 @@ def dictionary_rows(quantities: Quantities) -> int:
 
 def capture_flops(quantities: Quantities, n_tokens: int) -> float:
     """Return the FLOPs of one teacher pass over tokens, with its targets."""
-    return n_tokens * forward_flops(quantities, heads=2.0)
+    n_temperatures = 1 + len(quantities.config.training.other_temperatures)
+    return n_tokens * forward_flops(quantities, heads=2.0 * n_temperatures)
 
 
 def online_flops(quantities: Quantities, n_tokens: int) -> float:

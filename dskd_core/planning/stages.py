@@ -25,8 +25,11 @@ from dskd_core.planning.quantities import (
     weight_bytes,
 )
 from dskd_core.training.activations.capture import BATCH_TOKENS
-from dskd_core.training.activations.layout import position_bytes
-from dskd_core.training.activations.store import CALIBRATION_TOKENS, SHARD_TOKENS
+from dskd_core.training.activations.store import (
+    CALIBRATION_TOKENS,
+    SHARD_TOKENS,
+    captured_bytes,
+)
 from dskd_core.training.losses.logits import pass_bytes
 
 _WORDS_A_TIME = 4096
@@ -161,12 +164,14 @@ def dictionary(quantities: Quantities) -> StagePlan:
 
 
 def activations(quantities: Quantities, *, cached: bool) -> StagePlan:
-    """Plan the activations: one teacher forward with two passes over the vocabulary (logits, e_t).
+    """Plan the activations: a teacher forward, two passes over the vocabulary at each T.
+
+    They form logits and e_t.
 
     Online only the held-out text is captured, and a sample to calibrate the margin on.
     """
-    size, bridges = quantities.corpus, quantities.config.training.bridges
-    kept = position_bytes(quantities.teacher.hidden_size, bridges=bridges)
+    size = quantities.corpus
+    kept = captured_bytes(quantities.teacher.hidden_size, quantities.config.training)
     tokens = _captured_tokens(quantities, cached=cached)
     n_windows = int(tokens * size.n_windows / max(1, size.n_tokens))
     shard = min(SHARD_TOKENS, tokens)

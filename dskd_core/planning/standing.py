@@ -30,7 +30,11 @@ def share_done(store: ArtifactStore, config: PipelineConfig) -> dict[str, float]
     if "activations" in found and "dictionary" in found:
         inputs = _fingerprints(found, "activations", "dictionary")
         selected = _found(store, "candidates", None, inputs)
-        found |= _having(selected, "with_synonyms", config.training.ranks)
+        found |= {
+            stage: one
+            for stage, one in selected.items()
+            if not config.training.ranks or one.record.config.get("with_synonyms")
+        }
         trained = _trained(store, config, found)
     return dict.fromkeys(found, 1.0) | {name: share for name, share in trained.items() if share}
 
@@ -55,7 +59,7 @@ def _left(store: ArtifactStore, config: PipelineConfig) -> dict[str, Artifact]:
         if not config.prompts.sources:
             inputs |= {"text": found["corpus"].fingerprint}
         captured = _found(store, "activations", config.training, inputs, but=("mode",))
-        found |= _having(captured, "bridge", config.training.bridges)
+        found |= {at: one for at, one in captured.items() if _has_all(one, config.training)}
     return found
 
 
@@ -104,9 +108,12 @@ def _trained(
     }
 
 
-def _having(found: dict[str, Artifact], name: str, wanted: bool) -> dict[str, Artifact]:
-    """Return what was found, without that which lacks what a recipe wants."""
-    return {at: one for at, one in found.items() if not wanted or one.record.config.get(name)}
+def _has_all(activations: Artifact, config: TrainingConfig) -> bool:
+    """Say whether activations hold what recipes need of the teacher besides its final state."""
+    kept = activations.record.config
+    temperatures = set(kept.get("other_temperatures", []))
+    bridged = bool(kept.get("bridge")) or not config.bridges
+    return bridged and temperatures >= set(config.other_temperatures)
 
 
 def _same_recipe(student: Artifact, config: TrainingConfig, arm: Arm) -> bool:

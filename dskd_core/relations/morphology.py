@@ -9,15 +9,14 @@ MorphyNet does not tell the negative in- from the locative one; Latinate endings
 What no source segments (impatient, unforgettable) is found by ``affix_matching.py``.
 """
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Set
-from importlib import resources
 from typing import Literal
 
 import msgspec
 
 from dskd_core.lexicon.rows import DerivationRow
+from dskd_core.word_tables import by_kind
 
 Tier = Literal["sure", "likely", "loose"]
 
@@ -39,17 +38,8 @@ _MAX_SUFFIXES = 3
 HAVING = ("ful", "ed", "y")
 
 
-def _read_exceptions() -> dict[str, list[tuple[str, str]]]:
-    """Return (word, base) by kind, from ``exceptions.tsv``, whose comments say what a kind is."""
-    text = resources.files(__package__).joinpath("exceptions.tsv").read_text("utf-8")
-    lines = (line for line in text.splitlines() if not line.startswith("#"))
-    found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-    for row in csv.DictReader(lines, delimiter="\t"):
-        found[row["kind"]].append((row["word"], row["base"] or ""))
-    return found
-
-
-_EXCEPTIONS = _read_exceptions()
+_EXCEPTIONS = by_kind(__package__, "exceptions.tsv")
+"""(word, base) by kind; the comments of the file say what each is."""
 UNNEGATED_STEMS = tuple(word for word, _ in _EXCEPTIONS["stem"])
 UNOPPOSED_PAIRS = frozenset(_EXCEPTIONS["pair"])
 NEGATIVE_NOUNS = frozenset(word for word, _ in _EXCEPTIONS["noun"])

@@ -178,7 +178,8 @@ def _examples(artifact: Artifact) -> Iterator[Problem]:
 def _embedding_rows(artifact: Artifact) -> Iterator[Problem]:
     group = artifact.group("part.zarr")
     tokens, offsets, hashes = (get_array(group, n) for n in ("tokens", "offsets", "hashes"))
-    columns = ("states", "documents", "positions", "hashes")
+    scales = ("scales",) if group.attrs["dtype"] == "int8" else ()
+    columns = ("states", "documents", "positions", "hashes", *scales)
     yield from ascending("tokens", tokens)
     yield from same_length("part.zarr", {name: group[name].shape[0] for name in columns})
     yield from csr("offsets", offsets, len(tokens), group["states"].shape[0])

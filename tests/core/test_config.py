@@ -30,7 +30,7 @@ from dskd_core.errors import ConfigError
         ),
         ({"student": {"trainable_layers": "first"}}, r"trainable_layers.*'first'"),
         ({"corpus": {"heldout_share": 0}}, r"heldout_share 0\.0 leaves no text.*set it above 0"),
-        ({"evaluation": {"arms": ["dskd"]}}, r"lack 'kd'.*add it"),
+        ({"evaluation": {"arms": ["paper"]}}, r"lack 'kd'.*add it"),
         ({"evaluation": {"arms": ["kd", "mine"]}}, r"arms names .*mine.*add to training\.recipes"),
         *(
             ({"training": {"recipes": recipes}}, told)
@@ -184,3 +184,18 @@ def test_every_setting_has_a_help_text():
         if not field.description and stage is not PipelineConfig
     ]
     assert missing == []
+
+
+def test_the_recommended_recipe_is_listed_where_it_is_compared_and_cannot_be_another():
+    compared = PipelineConfig.model_validate({"evaluation": {"arms": ["kd", "recommended"]}})
+    assert [recipe.name for recipe in compared.training.recipes] == ["recommended"]
+    assert compared.training.bridges
+    assert compared.training.ranks
+    assert compared.training.other_temperatures == (1.0,)
+    again = PipelineConfig.model_validate(compared.model_dump(mode="json"))
+    assert again == compared
+    assert PipelineConfig().training.recipes == ()
+    with pytest.raises(ConfigError, match=r"name 'recommended' is taken by what is built in"):
+        parse_config(
+            {"training": {"recipes": [{"name": "recommended", "terms": [{"term": "ce"}]}]}}, "mine"
+        )

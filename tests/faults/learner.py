@@ -22,6 +22,6 @@ def learn(config: PipelineConfig, number: int | None = None, step: int = 0) -> N
 
     with interruption.on_sigterm():
         try:
-            Built(config).student("dskd", 0, progress=send)
+            Built(config).student("paper", 0, progress=send)
         except Interrupted:
             raise SystemExit(STOPPED) from None

@@ -170,7 +170,7 @@ def whole(tmp_path_factory) -> PipelineConfig:
     """A finished run with two students."""
     config = make(
         tmp_path_factory.mktemp("whole"),
-        evaluation={"arms": ["kd", "dskd"], "seeds": [0], "n_resamples": 20},
+        evaluation={"arms": ["kd", "paper"], "seeds": [0], "n_resamples": 20},
     )
     with lives(live, seconds=120) as life:
         assert life(config) == 0

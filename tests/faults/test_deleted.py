@@ -71,7 +71,7 @@ STAGES += ["relations", "dictionary", "untrained-student", "activations-shard", 
 
 @pytest.mark.slow
 def test_whatever_is_deleted_the_next_run_makes_it_again_with_the_same_bytes(copied):
-    evaluation = {"arms": ("kd", "dskd"), "seeds": (0,), "n_resamples": 20}
+    evaluation = {"arms": ("kd", "paper"), "seeds": (0,), "n_resamples": 20}
     changed = {"evaluation": copied.config.evaluation.model_copy(update=evaluation)}
     config, store = copied.config.model_copy(update=changed), copied.store
     shutil.rmtree(store.root_uri)  # other tests may have made what this run does not

@@ -93,7 +93,7 @@ def test_a_disk_that_is_full_when_the_record_is_due_publishes_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_a_pipeline_whose_disk_is_enlarged_again_and_again_ends_with_the_same_bytes(tmp_path):
-    evaluation = {"arms": ["kd", "dskd"], "seeds": [0], "n_resamples": 20}
+    evaluation = {"arms": ["kd", "paper"], "seeds": [0], "n_resamples": 20}
     calm = make(tmp_path, evaluation=evaluation)
     with lives(live, seconds=120) as life, mounted(tmp_path / "small", "100k") as resize:
         assert life(calm) == 0

@@ -67,7 +67,7 @@ def served(tmp_path_factory) -> Iterator[Served]:
 def calm(served, tmp_path_factory) -> Calm:
     config = make(
         tmp_path_factory.mktemp("kills"),
-        evaluation={"arms": ["kd", "dskd"], "seeds": [0], "n_resamples": 20},
+        evaluation={"arms": ["kd", "paper"], "seeds": [0], "n_resamples": 20},
     )
     run = served.start_run("pipeline", config)
     began = awaited(lambda: processes_of(run), 120)[0].create_time()

@@ -30,7 +30,7 @@ runpy.run_module("flows.cli", run_name="__main__")
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory) -> tuple[PipelineConfig, Contents]:
     """What an undisturbed run makes."""
-    evaluation = {"arms": ["kd", "dskd"], "seeds": [0], "n_resamples": 20}
+    evaluation = {"arms": ["kd", "paper"], "seeds": [0], "n_resamples": 20}
     config = make(tmp_path_factory.mktemp("limits"), evaluation=evaluation)
     with lives(live, seconds=150) as life:
         assert life(config) == 0

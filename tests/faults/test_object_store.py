@@ -320,7 +320,7 @@ def test_processes_that_download_one_artifact_at_once_share_one_copy(weed, work,
 
 @pytest.mark.slow
 def test_two_runs_of_one_build_in_one_bucket_both_end_well(weed, tmp_path):
-    calm = make(tmp_path, evaluation={"arms": ["kd", "dskd"], "seeds": [0], "n_resamples": 20})
+    calm = make(tmp_path, evaluation={"arms": ["kd", "paper"], "seeds": [0], "n_resamples": 20})
     twice = calm.model_copy(update={"root_uri": f"{weed.uri}/twice"})
     with lives(live, seconds=250) as life:
         assert life(calm) == 0

@@ -21,7 +21,7 @@ WEEK = 7 * 24 * 3600
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1], ids=["reverse", "random"])
 def test_shards_made_in_any_order_by_two_processes_give_the_same_bytes(tmp_path, seed):
-    calm = make(tmp_path, evaluation={"arms": ["kd", "dskd"], "seeds": [0], "n_resamples": 20})
+    calm = make(tmp_path, evaluation={"arms": ["kd", "paper"], "seeds": [0], "n_resamples": 20})
     other = calm.model_copy(update={"root_uri": str(tmp_path / "other")})
     with lives(live, seconds=200) as life:
         assert life(calm) == 0

@@ -82,7 +82,7 @@ def contents(root_uri: str) -> dict[tuple[str, str], str]:
 
 
 def test_a_pipeline_on_ray_makes_the_bytes_of_threads(tmp_path, head, monkeypatch):
-    config = make(tmp_path, evaluation={"arms": ["kd", "dskd"], "seeds": [0], "n_resamples": 20})
+    config = make(tmp_path, evaluation={"arms": ["kd", "paper"], "seeds": [0], "n_resamples": 20})
     pipeline(config)
     monkeypatch.setenv("DSKD_RUNNER", "ray")
     monkeypatch.setenv("DSKD_RAY_ADDRESS", head)

@@ -33,7 +33,7 @@ def settings(tmp_path_factory) -> PipelineConfig:
     return make(
         tmp_path_factory.mktemp("server"),
         embeddings={"shard_tokens": 120},
-        evaluation={"arms": ["kd", "dskd"], "seeds": [0], "n_resamples": 20},
+        evaluation={"arms": ["kd", "paper"], "seeds": [0], "n_resamples": 20},
         training={"n_epochs": 4.0, "checkpoint_steps": 10},
     )
 

@@ -57,7 +57,7 @@ def calm(tmp_path_factory, life) -> PipelineConfig:
     """An undisturbed run with two students."""
     config = make(
         tmp_path_factory.mktemp("faults"),
-        evaluation={"arms": ["kd", "dskd"], "seeds": [0], "n_resamples": 20},
+        evaluation={"arms": ["kd", "paper"], "seeds": [0], "n_resamples": 20},
     )
     assert life(config) == 0
     return config

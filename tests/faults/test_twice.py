@@ -38,7 +38,7 @@ def assert_whole(config: PipelineConfig) -> None:
 
 @pytest.mark.slow
 def test_two_runs_under_one_root_both_end_well_with_the_bytes_of_one(tmp_path):
-    calm = make(tmp_path, evaluation={"arms": ["kd", "dskd"], "seeds": [0], "n_resamples": 20})
+    calm = make(tmp_path, evaluation={"arms": ["kd", "paper"], "seeds": [0], "n_resamples": 20})
     twice = calm.model_copy(update={"root_uri": str(tmp_path / "twice")})
     with lives(live, seconds=200) as life:
         assert life(calm) == 0

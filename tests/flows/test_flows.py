@@ -33,7 +33,7 @@ def impatient(monkeypatch):
 
 @pytest.fixture
 def small(config):
-    evaluation = EvaluationConfig(arms=("kd", "dskd"), seeds=(0, 1))
+    evaluation = EvaluationConfig(arms=("kd", "paper"), seeds=(0, 1))
     return config.model_copy(update={"evaluation": evaluation})
 
 

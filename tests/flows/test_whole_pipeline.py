@@ -77,9 +77,9 @@ def test_the_pipeline_makes_every_stage_once(tmp_path, calls, one_thread, monkey
     assert sorted(calls) == ["0-of-3", "1-of-3", "1-of-3", "2-of-3"], "one shard retried, alone"
     first = records(made)
     subjects = [first[uri].report["arm"] for uri in made.students]
-    assert subjects == ["kd", "dskd", "kd_mse"]
+    assert subjects == ["kd", "paper", "kd_mse"]
     report = first[made.report].report
-    assert [row["arm"] for row in report["table"]] == ["teacher", "kd", "dskd", "kd_mse"]
+    assert [row["arm"] for row in report["table"]] == ["teacher", "kd", "paper", "kd_mse"]
     assert all(row["CE"] > 0 for row in report["table"])
     assert {row["arms"] for row in report["comparison"]} == {"dskd - kd", "kd_mse - kd"}
     assert {row["arms"] for row in report["control"]} == {"dskd - kd_mse"}
@@ -97,7 +97,7 @@ def test_the_pipeline_makes_every_stage_once(tmp_path, calls, one_thread, monkey
 def test_a_sweep_shares_one_cache_and_a_precomputed_run_needs_no_teacher(
     tmp_path, one_thread, monkeypatch
 ):
-    config = make(tmp_path, evaluation={"arms": ["kd", "dskd"], "seeds": [0], "n_resamples": 50})
+    config = make(tmp_path, evaluation={"arms": ["kd", "paper"], "seeds": [0], "n_resamples": 50})
     grid = {"training.n_candidates": [1], "senses.n_senses": [2]}
 
     made = sweep(config, grid)

@@ -4,50 +4,40 @@ import pytest
 from prefect.states import Failed
 
 from dskd_core.errors import ArtifactError, CapacityError, ConfigError, DataError
-from tasks import (
-    corpus,
-    dictionary,
-    evaluation,
-    lexicon,
-    prompts,
-    relations,
-    teacher,
-    training,
-    words,
-)
+from tasks import evaluation, training, whole
 from tasks.policy import RETRY_DELAYS_SECONDS, retry_condition
 from tasks.sharded import TASKS
 
 ALL = [
-    corpus.corpus,
-    dictionary.dictionary,
-    teacher.teacher,
+    whole.corpus,
+    whole.dictionary,
+    whole.teacher,
     evaluation.scores,
     evaluation.report,
-    lexicon.lexicon,
-    relations.relations,
+    whole.lexicon,
+    whole.relations,
     training.untrained,
     training.candidates,
     training.precomputed,
     training.student,
     training.push,
-    prompts.questions,
+    whole.questions,
     evaluation.sweep,
-    words.words,
+    whole.words,
     *(task for stage in TASKS.values() for task in (stage.make, stage.collect)),
 ]
 
 
 @pytest.mark.parametrize("refusal", [ArtifactError, CapacityError, ConfigError, DataError])
 def test_a_refusal_is_never_retried(refusal):
-    assert not retry_condition(corpus.corpus, None, Failed(data=refusal("k is 0; raise it.")))
+    assert not retry_condition(whole.corpus, None, Failed(data=refusal("k is 0; raise it.")))
 
 
 @pytest.mark.parametrize(
     "bug", [TypeError, AttributeError, ImportError, NameError, KeyError, ZeroDivisionError]
 )
 def test_a_bug_is_never_retried(bug):
-    assert not retry_condition(corpus.corpus, None, Failed(data=bug("oops")))
+    assert not retry_condition(whole.corpus, None, Failed(data=bug("oops")))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +45,7 @@ def test_a_bug_is_never_retried(bug):
     [OSError(28, "disk full"), ConnectionError(), TimeoutError(), RuntimeError("CUDA error")],
 )
 def test_what_the_world_does_is_retried(fault):
-    assert retry_condition(corpus.corpus, None, Failed(data=fault))
+    assert retry_condition(whole.corpus, None, Failed(data=fault))
 
 
 @pytest.mark.parametrize("task", ALL, ids=lambda task: task.fn.__module__ + "." + task.fn.__name__)

@@ -15,7 +15,7 @@ from dskd_core.config.size import MAX_POINTS
 from dskd_core.errors import ConfigError, shown
 from dskd_core.evaluation.comparison.arms import BASELINE
 
-ARM = "dskd"
+ARM = "paper"
 Design = Literal["one_at_a_time", "product"]
 
 

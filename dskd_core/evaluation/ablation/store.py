@@ -101,7 +101,7 @@ def shown_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for row in (row for row in rows if row["metric"] == metric.name):
             line = shown.setdefault(row["point"], {"point": row["point"], "student": _size(row)})
             line[f"{metric.title}, KD"] = round(row["kd"], metric.digits)
-            line[f"{metric.title}, DSKD"] = round(row["dskd"], metric.digits)
+            line[f"{metric.title}, DSKD"] = round(row["paper"], metric.digits)
             line[f"{metric.title}, DSKD − KD"] = _with_interval(row, "gain", "", metric)
             line[f"{metric.title}, verdict"] = row["verdict"]
     return list(shown.values())
@@ -134,7 +134,7 @@ def _row(
         "layers": heldout.summarise(ARM)["layers"],
         "parameters": heldout.summarise(ARM)["parameters"],
         "kd": heldout.summarise(BASELINE)[pair.metric.name],
-        "dskd": heldout.summarise(ARM)[pair.metric.name],
+        "paper": heldout.summarise(ARM)[pair.metric.name],
         "gain": gain.difference,
         "low": gain.low,
         "high": gain.high,
@@ -207,7 +207,7 @@ def _table_row(row: dict[str, Any], metric: Metric) -> tuple[str, ...]:
         row["point"],
         _size(row),
         f"{row['kd']:.{digits}f}",
-        f"{row['dskd']:.{digits}f}",
+        f"{row['paper']:.{digits}f}",
         signed(row["gain"], digits),
         interval(row["low"], row["high"], digits),
         interval(row["seed_low"], row["seed_high"], digits),

@@ -14,11 +14,12 @@ from dskd_core.training.loop.curve import running_mean
 
 COLOURS = {
     "kd": "#4477aa",
-    "dskd": "#cc3311",
+    "paper": "#cc3311",
+    "recommended": "#33bbee",
     "kd_mse": "#228833",
-    "dskd_own": "#ee7733",
-    "dskd_shuffled": "#aa3377",
-    "dskd_no_hinge": "#009988",
+    "paper_own": "#ee7733",
+    "paper_shuffled": "#aa3377",
+    "paper_no_hinge": "#009988",
 }
 _VERDICTS = {"better": "#1b7837", "worse": "#b2182b"}
 _PANELS = (("ce", "CE of the batch (nats)"), ("active_share", "hinge active share"))

@@ -12,18 +12,19 @@ NAMES = _Names(
     {
         "teacher": "teacher",
         "kd": "KD",
-        "dskd": "DSKD",
+        "paper": "DSKD",
+        "recommended": "Recommended",
         "kd_mse": "KD + state MSE",
-        "dskd_own": "DSKD, own senses",
-        "dskd_shuffled": "DSKD, shuffled",
-        "dskd_no_hinge": "DSKD, no hinge",
+        "paper_own": "DSKD, own senses",
+        "paper_shuffled": "DSKD, shuffled",
+        "paper_no_hinge": "DSKD, no hinge",
     }
 )
 CONTROLS = {
     "kd_mse": "What senses add to a plain pull towards the teacher's own state.",
-    "dskd_own": "What synonyms and antonyms add to a token's own senses.",
-    "dskd_shuffled": "What the right relations add, compared with relations of other tokens.",
-    "dskd_no_hinge": "What the push away from antonyms adds to the pull.",
+    "paper_own": "What synonyms and antonyms add to a token's own senses.",
+    "paper_shuffled": "What the right relations add, compared with relations of other tokens.",
+    "paper_no_hinge": "What the push away from antonyms adds to the pull.",
 }
 ARROWS = {"lower": "↓", "higher": "↑", "none": ""}
 

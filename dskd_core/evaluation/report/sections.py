@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dskd_core.config import EvaluationConfig
-from dskd_core.evaluation.comparison.arms import BASELINE
+from dskd_core.evaluation.comparison.arms import BASELINE, leading_arm
 from dskd_core.evaluation.comparison.heldout_scores import HeldoutScores, MetricPair
 from dskd_core.evaluation.comparison.item_scores import TaskPair
 from dskd_core.evaluation.report import text
@@ -34,7 +34,7 @@ class ReportContent:
     Attributes:
         heldout: all scores on held-out text.
         pairs: every arm minus KD.
-        control: DSKD minus each of its controls; empty without any.
+        control: the leading arm minus each other one; empty without any.
         groups: benchmarks and words with known senses, where there are any.
         excerpts: held-out text on which the first arm and KD differ most.
         question_text: the texts of benchmark questions.
@@ -50,12 +50,6 @@ class ReportContent:
     question_text: QuestionText
     curves: Sequence[Curve]
     students: Sequence[Artifact]
-
-
-def arm_to_show(heldout: HeldoutScores) -> str | None:
-    """Return the arm whose differences from KD are shown one by one: DSKD, if it is there."""
-    arms = [arm for arm in heldout.arms if arm not in ("teacher", BASELINE)]
-    return "dskd" if "dskd" in arms else arms[0] if arms else None
 
 
 def build_page(
@@ -127,7 +121,7 @@ def _metric_sections(
         name = f"forest-{arm}-{baseline}.png"
         draw_differences(bars, f"difference, % of {NAMES[baseline]}", picture_path(name))
         caption = describe_bars(arm, baseline, f"in percent of {NAMES[baseline]}'s mean", config)
-        words = CONTROLS.get(baseline)
+        words = CONTROLS.get(baseline) if arm == "paper" else None
         title = f"{NAMES[arm]} minus {NAMES[baseline]}"
         picture, table = Picture(name, caption), text.pair_table(of_arms, config)
         yield Section(title, (words,) if words else (), table, picture, level=3)
@@ -151,7 +145,7 @@ def _item_sections(
     content: ReportContent, config: EvaluationConfig, picture_path: Callable[[str], Path]
 ) -> Iterator[Section]:
     """Yield of every group the scores, the differences of each arm, and ten items."""
-    arm = arm_to_show(content.heldout)
+    arm = leading_arm(content.heldout.arms)
     for group in content.groups:
         yield score_section(group)
         by_arm: dict[str, list[TaskPair]] = {}
@@ -179,7 +173,7 @@ def _item_sections(
 
 
 def _excerpt_sections(content: ReportContent) -> Iterator[Section]:
-    arm = arm_to_show(content.heldout)
+    arm = leading_arm(content.heldout.arms)
     if arm is None or not content.excerpts:
         return
     words = (

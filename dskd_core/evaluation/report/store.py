@@ -22,7 +22,13 @@ from dskd_core import markdown
 from dskd_core.config import EvaluationConfig
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.evaluation.benchmarks.store import STAGE as BENCHMARK_SCORES
-from dskd_core.evaluation.comparison.arms import BASELINE, arm_and_seed, arm_order
+from dskd_core.evaluation.comparison.arms import (
+    BASELINE,
+    LEADING,
+    arm_and_seed,
+    arm_order,
+    leading_arm,
+)
 from dskd_core.evaluation.comparison.heldout_scores import HeldoutScores, MetricPair
 from dskd_core.evaluation.report.differing_text import differing_windows
 from dskd_core.evaluation.report.figures import Curve
@@ -30,7 +36,7 @@ from dskd_core.evaluation.report.item_text import QuestionText, group_items, pro
 from dskd_core.evaluation.report.labels import NAMES
 from dskd_core.evaluation.report.numbers import report_numbers
 from dskd_core.evaluation.report.page import Excerpt, to_html, to_markdown
-from dskd_core.evaluation.report.sections import ReportContent, arm_to_show, build_page
+from dskd_core.evaluation.report.sections import ReportContent, build_page
 from dskd_core.progress import Progress, silent
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.training.loop.loop import HISTORY
@@ -125,19 +131,22 @@ def _cost_row(cost: dict[str, Any]) -> tuple[str, ...]:
 def _compare(
     heldout: HeldoutScores, config: EvaluationConfig, progress: Progress
 ) -> tuple[list[MetricPair], list[MetricPair]]:
-    """Compare every arm with KD, and DSKD with its controls; return both."""
+    """Compare every arm with KD, and the leading arm with each other one; return both."""
     arms = [arm for arm in heldout.arms if arm not in ("teacher", BASELINE)]
     pairs: list[MetricPair] = []
     for done, arm in enumerate(arms):
         pairs += heldout.compare(arm, BASELINE, config)
         progress(done + 1, len(arms), "arms")
-    controls = [arm for arm in arms if arm != "dskd"] if "dskd" in arms else []
-    return pairs, [pair for arm in controls for pair in heldout.compare("dskd", arm, config)]
+    leading = leading_arm(arms)
+    if leading not in LEADING:
+        return pairs, []
+    others = [arm for arm in arms if arm != leading]
+    return pairs, [pair for arm in others for pair in heldout.compare(leading, arm, config)]
 
 
 def _differing_excerpts(store: ArtifactStore, heldout: HeldoutScores) -> tuple[Excerpt, ...]:
     """Return the held-out text on which an arm and KD differ most."""
-    arm = arm_to_show(heldout)
+    arm = leading_arm(heldout.arms)
     seeds = sorted(set(heldout.seeds(arm or "")) & set(heldout.seeds(BASELINE)))
     if arm is None or not seeds:
         return ()

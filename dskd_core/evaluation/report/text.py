@@ -55,9 +55,9 @@ def describe_findings(pairs: Sequence[MetricPair]) -> str:
 
 def describe_margin(curves: Sequence[Curve], students: Sequence[Artifact]) -> str:
     """Say how many negatives the margin let the hinge push away."""
-    logs = [curve.history["active_share"] for curve in curves if curve.arm == "dskd"]
+    logs = [curve.history["active_share"] for curve in curves if curve.arm == "paper"]
     shares = [share for log in logs if len(share := log[np.isfinite(log)])]
-    margins = {s.record.report["margin"] for s in students if s.record.report["arm"] == "dskd"}
+    margins = {s.record.report["margin"] for s in students if s.record.report["arm"] == "paper"}
     if not shares:
         return "There is no DSKD student here, so the margin was not used."
     margin = ", ".join(f"{value:g}" for value in sorted(margins))

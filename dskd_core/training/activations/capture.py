@@ -1,5 +1,6 @@
 """One pass of the teacher: what a student's training needs of it, window by window."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
@@ -53,10 +54,12 @@ class WindowActivations(WindowStates):
     """All that the teacher leaves in one window: with them, it is not needed in training.
 
     Attributes:
-        targets: e_t, entropy and argmax of every position.
+        targets: e_t, entropy and argmax of every position, at training.temperature.
+        other_targets: the same at each other temperature that a recipe has.
     """
 
     targets: TeacherTargets
+    other_targets: Mapping[float, TeacherTargets] = field(default_factory=dict, kw_only=True)
 
 
 def chosen_windows(windows: Windows, *, heldout: bool, budget: int | None) -> NDArray[np.int64]:
@@ -188,7 +191,13 @@ class Capturer:
 
     @torch.inference_mode()
     def run_with_targets(
-        self, windows: Windows, batch: NDArray[np.int64], *, temperature: float, compiled: bool
+        self,
+        windows: Windows,
+        batch: NDArray[np.int64],
+        *,
+        temperature: float,
+        compiled: bool,
+        others: Sequence[float] = (),
     ) -> list[WindowActivations]:
         """Run the teacher over one batch of windows, and form what it leaves behind.
 
@@ -197,17 +206,26 @@ class Capturer:
             batch: window numbers.
             temperature: T of the targets.
             compiled: whether their element-wise part is compiled.
+            others: temperatures besides T that targets are wanted at.
         """
         found = self.run(windows, batch)
-        targets = TeacherTargets.from_states(
-            torch.cat([window.teacher_states for window in found]),
-            self.teacher.output,
-            temperature=temperature,
-            compiled=compiled,
-            buffers=self.buffers,
-        )
-        each = targets.split([len(window.labels) for window in found])
+        lengths = [len(window.labels) for window in found]
+        states = torch.cat([window.teacher_states for window in found])
+        at = {
+            each: TeacherTargets.from_states(
+                states,
+                self.teacher.output,
+                temperature=each,
+                compiled=compiled,
+                buffers=self.buffers,
+            ).split(lengths)
+            for each in (temperature, *others)
+        }
         return [
-            WindowActivations(**vars(window), targets=left)
-            for window, left in zip(found, each, strict=True)
+            WindowActivations(
+                **vars(window),
+                targets=at[temperature][place],
+                other_targets={other: at[other][place] for other in others},
+            )
+            for place, window in enumerate(found)
         ]

@@ -15,12 +15,14 @@
     expected   [P, d]   float16  e_t = W^T softmax(W m_t / T), see losses/vocabulary.py
     entropy    [P]      float32  of the teacher at T, in nats
     predicted  [P]      int32    argmax of the teacher
+    expected_i, entropy_i        both again at the i-th of the attribute ``temperatures``, from 1:
+                                 those besides T that a recipe has
 
 The bits of ``entering``, ``teacher_states`` and ``bridge`` are those of the teacher's dtype, which
 is the attribute ``dtype``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,12 +47,13 @@ _WIDE = ("entering", "teacher_states", "expected", _BRIDGE)
 """The arrays that may be too large for memory."""
 
 
-def position_bytes(hidden_size: int, *, bridges: bool = False) -> int:
+def position_bytes(hidden_size: int, *, bridges: bool = False, n_others: int = 0) -> int:
     """Return the bytes of one position: h, m_t and e_t in 16 bits, and 13 of ids and entropy.
 
-    Where a recipe bridges the student's gap, one state more.
+    Where a recipe bridges the student's gap, one state more; for each temperature besides T that
+    recipes have, one e_t and one entropy more.
     """
-    return (4 if bridges else 3) * 2 * hidden_size + 13
+    return (4 if bridges else 3) * 2 * hidden_size + 13 + n_others * (2 * hidden_size + 4)
 
 
 def write_part(
@@ -79,19 +82,37 @@ def write_part(
     put_array(group, "documents", windows.document_keys[windows.documents[numbers]])
     put_array(group, "heldout", windows.heldout[numbers])
     put_array(group, "offsets", np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
-    targets = TeacherTargets.from_windows([window.targets for window in captured])
     bridges = bool(captured) and captured[0].bridge is not None
     kept = _STATES | ({_BRIDGE: None} if bridges else {})
     columns = {name: torch.cat([getattr(w, name) for w in captured]) for name in kept}
-    for name, stored in (kept | _TARGETS).items():
-        whole = columns[name] if name in columns else getattr(targets, name)
-        if stored:
+    for name, whole in columns.items():
+        if stored := kept[name]:
             values = whole.to(stored).cpu().numpy()
         else:
             values = encode_states(whole, dtype, shard_name, cure="set teacher.dtype to float32")
         put_array(group, name, values, chunk_bytes=_CHUNK_BYTES)
+    others = list(captured[0].other_targets) if captured else []
+    _put_targets(group, [window.targets for window in captured], _TARGETS)
+    for number, other in enumerate(others, start=1):
+        _put_targets(group, [window.other_targets[other] for window in captured], _others(number))
     group.attrs["dtype"] = dtype
+    if others:
+        group.attrs["temperatures"] = others
     return sum(lengths)
+
+
+def _others(number: int) -> dict[str, torch.dtype]:
+    """Return what is stored of the targets at another temperature; their argmax is the same."""
+    return {f"{name}_{number}": _TARGETS[name] for name in ("expected", "entropy")}
+
+
+def _put_targets(
+    group: zarr.Group, windows: Sequence[TeacherTargets], stored: Mapping[str, torch.dtype]
+) -> None:
+    whole = TeacherTargets.from_windows(windows)
+    for name, dtype in stored.items():
+        values = getattr(whole, name.split("_")[0]).to(dtype).cpu().numpy()
+        put_array(group, name, values, chunk_bytes=_CHUNK_BYTES)
 
 
 class Part:
@@ -112,9 +133,12 @@ class Part:
             in_memory: whether its states are read now, or window by window when asked for.
         """
         bridge = [_BRIDGE] if _BRIDGE in group else []
+        others: Any = group.attrs.get("temperatures", [])
+        self._others = {float(other): number for number, other in enumerate(others, start=1)}
+        more = [name for number in self._others.values() for name in _others(number)]
         self._arrays = {
-            name: group[name] if name in _WIDE and not in_memory else get_array(group, name)
-            for name in (*_STATES, *_TARGETS, *_BY_WINDOW, *bridge)
+            name: get_array(group, name) if in_memory or not name.startswith(_WIDE) else group[name]
+            for name in (*_STATES, *_TARGETS, *_BY_WINDOW, *bridge, *more)
         }
         self._states = ("entering", "teacher_states", *bridge)
         self.dtype = str(group.attrs["dtype"])
@@ -142,12 +166,26 @@ class Part:
             name: torch.from_numpy(self.rows(index, name).astype(np.int64))
             for name in ("labels", "roles", "predicted")
         }
-        targets = TeacherTargets(
-            torch.from_numpy(self.rows(index, "expected").astype(np.float32)),
-            torch.from_numpy(self.rows(index, "entropy")),
-            ids.pop("predicted"),
+        predicted = ids.pop("predicted")
+        return WindowActivations(
+            int(self.windows[index]),
+            **decoded,
+            **ids,
+            targets=self._targets(index, predicted, "expected", "entropy"),
+            other_targets={
+                other: self._targets(index, predicted, *_others(number))
+                for other, number in self._others.items()
+            },
         )
-        return WindowActivations(int(self.windows[index]), **decoded, **ids, targets=targets)
+
+    def _targets(
+        self, index: int, predicted: torch.Tensor, expected: str, entropy: str
+    ) -> TeacherTargets:
+        return TeacherTargets(
+            torch.from_numpy(self.rows(index, expected).astype(np.float32)),
+            torch.from_numpy(self.rows(index, entropy)),
+            predicted,
+        )
 
     def _span(self, index: int) -> tuple[int, int]:
         start, stop = self._arrays["offsets"][index : index + 2]

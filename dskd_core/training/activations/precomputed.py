@@ -60,6 +60,9 @@ def _differences(
     )
     if config.training.bridges and not record.config.get("bridge"):
         yield "captured without the states that the term bridge of a recipe needs"
+    kept = record.config.get("other_temperatures", [])
+    if lacking := [t for t in config.training.other_temperatures if t not in kept]:
+        yield f"captured without targets at the temperatures {lacking} that recipes have"
     if record.config["mode"] != "cached":
         yield "captured for mode online, so without the windows to train on"
 

@@ -64,7 +64,14 @@ def activation_bytes(
     """Return the bytes that cached activations take, and their number of positions."""
     n_positions = _cached_positions(text.uri, config)
     hidden_size = int(untrained.record.report["hidden_size"])
-    return n_positions * position_bytes(hidden_size, bridges=config.bridges), n_positions
+    return n_positions * captured_bytes(hidden_size, config), n_positions
+
+
+def captured_bytes(hidden_size: int, config: TrainingConfig) -> int:
+    """Return the bytes that one position takes, with all that recipes need of it."""
+    return position_bytes(
+        hidden_size, bridges=config.bridges, n_others=len(config.other_temperatures)
+    )
 
 
 @lru_cache(maxsize=1)
@@ -151,7 +158,11 @@ def _capture(
     n_total, n_done = sum(int(windows.lengths[batch].sum()) for batch in batches), 0
     for batch in batches:
         captured += capturer.run_with_targets(
-            windows, batch, temperature=config.temperature, compiled=config.compile_head
+            windows,
+            batch,
+            temperature=config.temperature,
+            compiled=config.compile_head,
+            others=config.other_temperatures,
         )
         n_done += int(windows.lengths[batch].sum())
         progress(n_done, n_total, "tokens")
@@ -203,7 +214,13 @@ def _captured(windows: Windows, config: TrainingConfig, mode: Mode) -> NDArray[n
 def _content_settings(config: TrainingConfig, mode: Mode) -> dict[str, object]:
     kept = {"temperature", "max_train_tokens", "max_heldout_tokens"}
     bridge = {"bridge": True} if config.bridges else {}
-    return config.model_dump(mode="json", include=kept) | bridge | {"mode": mode}
+    others = {"other_temperatures": list(config.other_temperatures)}
+    return (
+        config.model_dump(mode="json", include=kept)
+        | bridge
+        | (others if config.other_temperatures else {})
+        | {"mode": mode}
+    )
 
 
 def _inputs(untrained: Artifact, text: Artifact) -> dict[str, str]:

@@ -19,7 +19,7 @@ def relations_of(config: TrainingConfig, arm: Arm) -> Relations:
     """Return whose relations an arm is trained with."""
     if custom := find_recipe(config, arm):
         return custom.relations
-    controls: dict[str, Relations] = {"dskd_own": "own", "dskd_shuffled": "shuffled"}
+    controls: dict[str, Relations] = {"paper_own": "own", "paper_shuffled": "shuffled"}
     return controls.get(arm, "dictionary")
 
 

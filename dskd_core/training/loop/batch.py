@@ -21,6 +21,7 @@ def make_batch(
     device: torch.device,
     *,
     bridges: bool = False,
+    other_temperature: float | None = None,
 ) -> Batch:
     """Put the positions of windows one after the other, on a device that nobody waits for.
 
@@ -30,10 +31,11 @@ def make_batch(
         candidates: of all chosen positions.
         device: where the loss is computed.
         bridges: whether the teacher's states behind the student's gap are wanted.
+        other_temperature: of the targets wanted; training.temperature if None.
     """
     starts = np.cumsum([0, *(len(window.labels) for window in windows)])
     chosen = [start + within for start, within in zip(starts[:-1], share.chosen, strict=True)]
-    left = [window.targets for window in windows if isinstance(window, WindowActivations)]
+    left = _targets(windows, other_temperature)
     weights, labels = np.concatenate(share.weights), torch.cat([w.labels for w in windows])
     scored = np.flatnonzero((weights.astype(np.float32) != 0.0) & (labels.numpy() >= 0))
     bridge = [w.bridge for w in windows if w.bridge is not None] if bridges else []
@@ -53,6 +55,20 @@ def make_batch(
         bridge=onto(torch.cat(bridge).float(), device) if bridge else None,
         synonyms=None if candidates.synonyms is None else onto(candidates.synonyms, device),
     )
+
+
+def _targets(
+    windows: Sequence[WindowStates], other_temperature: float | None
+) -> list[TeacherTargets]:
+    """Return what the teacher's distribution left in each window; nothing where none was kept."""
+    kept = [window for window in windows if isinstance(window, WindowActivations)]
+    if other_temperature is None:
+        return [window.targets for window in kept]
+    return [
+        window.other_targets[other_temperature]
+        for window in kept
+        if other_temperature in window.other_targets
+    ]
 
 
 def padded_entering(windows: Sequence[WindowStates]) -> tuple[Tensor, Tensor | None]:

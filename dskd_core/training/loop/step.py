@@ -244,7 +244,14 @@ class Run:
         if self.candidates and share.n_chosen:
             candidates = self.candidates.select(windows, share.chosen)
         wanted = self.objective.bridged is not None
-        return make_batch(windows, share, candidates, self.student.device, bridges=wanted)
+        return make_batch(
+            windows,
+            share,
+            candidates,
+            self.student.device,
+            bridges=wanted,
+            other_temperature=self.objective.other_temperature,
+        )
 
 
 @dataclass(frozen=True)

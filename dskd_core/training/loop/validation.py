@@ -61,7 +61,13 @@ class Validation:
         none = Candidates.none(1)
         for share in self.windows.dealt(-(-len(self.windows.windows) // _BATCH_WINDOWS)):
             windows = self.activations.read(share.windows)
-            batch = make_batch(windows, share, none, objective.head.weight.device)
+            batch = make_batch(
+                windows,
+                share,
+                none,
+                objective.head.weight.device,
+                other_temperature=objective.other_temperature,
+            )
             _, terms = objective.loss(batch, total_weight=self.windows.total_weight, n_chosen=0)
             found.append(torch.stack([terms[name] for name in names]))
         columns = zip(*torch.stack(found).double().tolist(), strict=True)

@@ -39,7 +39,8 @@ class Batch:
         real: [n] int64, places of the n positions among all n_windows * length; None: they are all.
         labels: [n] int64, the next tokens, -1 where there is none.
         teacher_states: [n, d], m_t.
-        targets: what m_t left behind; None where the teacher runs beside the student.
+        targets: what m_t left behind at the recipe's T; None where the teacher runs beside the
+            student, or nothing was kept at that T.
         weights: [n] float32, of each position in CE and KL.
         scored: int64, the positions with a weight above 0, of the n.
         chosen: [s] int64, the positions with L_sem, of the n.
@@ -128,38 +129,61 @@ class Objective:
             scored=batch.scored,
             buffers=self.buffers,
         )
-        loss = kd.loss
         terms = {"ce": kd.ce, "kl": kd.kl, "kd_gradient": kd.gradient_norm}
-        for name in STATE_TERMS:
-            if name != "state_mse" and name not in self.recipe.logged:
-                continue
+        terms |= self._state_terms(batch, student_states, bridge, weights, total_weight)
+        if len(batch.chosen):
+            terms |= self._sense_terms(batch, student_states, weights, n_chosen, n_opposed)
+        loss = kd.loss
+        for name, weight in weights.items():
+            if weight and name in terms:
+                loss = loss + weight * terms[name]
+        terms["loss"] = loss
+        return loss, {name: value.detach() for name, value in terms.items()}
+
+    def _state_terms(
+        self,
+        batch: Batch,
+        student_states: Tensor,
+        bridge: Tensor | None,
+        weights: dict[str, float],
+        total_weight: float,
+    ) -> dict[str, Tensor]:
+        """Return the terms of the teacher's states, with a gradient where they have a weight."""
+        found = {}
+        for name in ("state_mse", *self.recipe.logged):
             states, taught = student_states, batch.teacher_states
             if name == "bridge":
                 if bridge is None or batch.bridge is None:
                     continue
                 states, taught = bridge, batch.bridge
+            elif name not in STATE_TERMS:
+                continue
             with torch.set_grad_enabled(bool(weights[name]) and torch.is_grad_enabled()):
                 gap = self._gap(name, states, taught)
-            terms[name] = (gap * batch.weights).sum() / total_weight
-            if weights[name]:
-                loss = loss + weights[name] * terms[name]
-        if len(batch.chosen):
-            senses = self._senses(student_states, batch, n_chosen)
-            pull, push = weights["positive"], weights["negative"]
-            loss = loss + pull * senses.positive + push * senses.negative
-            terms |= {
-                "positive": senses.positive,
-                "negative": senses.negative,
-                "n_active": senses.n_active,
-                "n_negatives": senses.n_negatives,
-                "positive_gradient": pull * senses.positive_norm,
-                "negative_gradient": push * senses.negative_norm,
-            }
-            if batch.synonyms is not None and "ranking" in self.recipe.by_name:
-                terms["ranking"] = self._ranking(student_states, batch) / max(1, n_opposed)
-                loss = loss + weights["ranking"] * terms["ranking"]
-        terms["loss"] = loss
-        return loss, {name: value.detach() for name, value in terms.items()}
+            found[name] = (gap * batch.weights).sum() / total_weight
+        return found
+
+    def _sense_terms(
+        self,
+        batch: Batch,
+        student_states: Tensor,
+        weights: dict[str, float],
+        n_chosen: int,
+        n_opposed: int,
+    ) -> dict[str, Tensor]:
+        """Return the terms of L_sem, and what is logged of them."""
+        senses = self._senses(student_states, batch, n_chosen)
+        found = {
+            "positive": senses.positive,
+            "negative": senses.negative,
+            "n_active": senses.n_active,
+            "n_negatives": senses.n_negatives,
+            "positive_gradient": weights["positive"] * senses.positive_norm,
+            "negative_gradient": weights["negative"] * senses.negative_norm,
+        }
+        if batch.synonyms is not None and "ranking" in self.recipe.by_name:
+            found["ranking"] = self._ranking(student_states, batch) / max(1, n_opposed)
+        return found
 
     def _run_tail(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Return the student's final states, [n, d], and those that enter the bridged layer."""
@@ -171,6 +195,12 @@ class Objective:
                 states = run_tail(*run)
         flat = caught[0].float().flatten(0, 1)
         return states, flat if batch.real is None else flat.index_select(0, batch.real)
+
+    @property
+    def other_temperature(self) -> float | None:
+        """T of the recipe where it is not that of the training."""
+        same = self.recipe.temperature == self.config.temperature
+        return None if same else self.recipe.temperature
 
     @property
     def _distillation(self) -> Distillation:
@@ -191,13 +221,8 @@ class Objective:
         return mse(student_states, teacher_states)
 
     def _teacher(self, batch: Batch) -> Tensor | TeacherTargets:
-        """Return the cheaper of what the teacher gave that is exact: targets at this T, or m_t."""
-        same = self.recipe.temperature == self.config.temperature
-        if (
-            same
-            and batch.targets is not None
-            and targets_suffice(self.head, self.config.divergence)
-        ):
+        """Return the cheaper of what the teacher gave that is exact: targets, or m_t."""
+        if batch.targets is not None and targets_suffice(self.head, self.config.divergence):
             return batch.targets
         return batch.teacher_states
 

@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import Any
 
 from dskd_core.config import BUILT_IN, Arm, RecipeConfig, TermConfig, TrainingConfig
-from dskd_core.config.recipes import SENSE_TERMS
+from dskd_core.config.recipes import RECOMMENDED, SENSE_TERMS
 from dskd_core.errors import ConfigError
 
 RANKING = 0.3
@@ -53,10 +53,10 @@ class Recipe:
                     for term in custom.terms
                 )
             )
-        has_senses = arm.startswith("dskd")
+        has_senses = arm.startswith("paper")
         return cls.paper(
             positive=config.positive_weight if has_senses else 0.0,
-            negative=config.negative_weight if has_senses and arm != "dskd_no_hinge" else 0.0,
+            negative=config.negative_weight if has_senses and arm != "paper_no_hinge" else 0.0,
             margin=own_margin,
             state=1.0 if arm == "kd_mse" else config.state_weight,
             kl=config.kl_weight,
@@ -113,12 +113,12 @@ class Recipe:
 
 
 def find_recipe(config: TrainingConfig, arm: Arm) -> RecipeConfig | None:
-    """Return the user's recipe of a name; None where it is a built-in one.
+    """Return the recipe of a name as a list of terms; None where the settings make it.
 
     Raises:
         ConfigError: if it is neither.
     """
-    for recipe in config.recipes:
+    for recipe in (*config.recipes, RECOMMENDED):
         if recipe.name == arm:
             return recipe
     if arm not in BUILT_IN:
@@ -131,7 +131,7 @@ def has_sense_terms(config: TrainingConfig, arm: Arm) -> bool:
     """Say whether an arm has L_sem; without it, a student depends on no dictionary."""
     if custom := find_recipe(config, arm):
         return any(term.term in SENSE_TERMS for term in custom.terms)
-    return arm.startswith("dskd")
+    return arm.startswith("paper")
 
 
 def ranks(config: TrainingConfig, arm: Arm) -> bool:

@@ -30,6 +30,17 @@ def test_text_survives_encoding_and_decoding_with_every_space(text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
+def test_many_texts_have_the_ids_of_each_alone_whatever_the_tokenizer_s_file_says():
+    hf = byte_level(bos=True, special=["<|im_start|>"])
+    hf.backend_tokenizer.enable_truncation(4)
+    hf.backend_tokenizer.enable_padding(length=9)
+    texts = [" bank , the  bank .", "<|im_start|> x <s>", "", "日本"]
+    tokenizer = Tokenizer(hf)
+    markers = tokenizer.encode_batch(texts)
+    assert tokenizer.encode_texts(texts) == [tokenizer.encode(text) for text in texts]
+    assert [len(ids) for ids in markers] == [19, 5, 0, 6]
+
+
 def test_the_prefix_is_what_the_model_expects_before_text_and_not_in_encoded_text():
     assert Tokenizer(byte_level(bos=True)).prefix == [256]
     assert Tokenizer(byte_level(bos=False)).prefix == []

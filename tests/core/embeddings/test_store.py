@@ -13,13 +13,19 @@ import torch
 from dskd_core.config import EmbeddingsConfig, PipelineConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.decoder.decoder import Decoder, load_teacher
-from dskd_core.decoder.states import decode_states, encode_states
+from dskd_core.decoder.states import (
+    decode_states,
+    dequantise_states,
+    encode_states,
+    quantise_states,
+)
 from dskd_core.embeddings import store as embeddings_store
 from dskd_core.embeddings.readers import load_embeddings
 from dskd_core.embeddings.sampling import occurrence_hashes
 from dskd_core.embeddings.store import collect_embeddings, extract_shard, plan_shards
 from dskd_core.errors import ArtifactError, DataError
 from dskd_core.store.artifacts import ArtifactStore
+from dskd_core.store.verification import verify
 
 ROOT = Path(__file__).parents[3]
 
@@ -214,6 +220,40 @@ def test_a_part_records_which_16_bits_its_states_are(miniature, tmp_path):
         group = part.group("part.zarr")
         assert group.attrs["dtype"] == "bfloat16"
         assert group["states"].dtype == np.uint16
+
+
+def test_states_of_8_bits_come_back_within_half_a_step_of_their_row(miniature, tmp_path):
+    _, exact, _ = _embeddings(miniature, tmp_path / "exact", state_dtype="float32")
+    artifact, embeddings, _ = _embeddings(miniature, tmp_path, state_dtype="int8")
+    rows, wanted = (e.read(0, len(e.tokens)) for e in (embeddings, exact))
+    assert np.array_equal(rows.positions, wanted.positions)
+    assert wanted.states.shape[1] <= 64, "one group"
+    steps = np.abs(wanted.states).max(axis=1, keepdims=True) / 127
+    assert (np.abs(rows.states - wanted.states) <= 0.57 * steps).all()  # scales are float16
+    assert np.abs(rows.states - wanted.states).max() > 0.0
+    for part in embeddings.parts:
+        assert part.group("part.zarr")["states"].dtype == np.int8
+        assert verify(part.uri, alone=True).problems == []
+    assert artifact.group("index.zarr").attrs["dtype"] == "int8"
+
+
+def test_a_row_of_zeros_is_kept_in_8_bits_and_one_with_a_nan_refused():
+    steps, scales = quantise_states(torch.tensor([[0.0, 0.0], [-127.0, 63.6]]))
+    assert (steps.tolist(), scales.tolist()) == ([[0, 0], [-127, 64]], [[0.0], [1.0]])
+    assert dequantise_states(steps, scales).tolist() == [[0.0, 0.0], [-127.0, 64.0]]
+    with pytest.raises(DataError, match=r"Shard '0-of-1' has a state that is nan"):
+        quantise_states(torch.tensor([[torch.nan]]), "0-of-1")
+
+
+def test_a_large_value_costs_the_other_groups_of_its_row_nothing():
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(5, 100, generator=generator)
+    states[:, 70] = 1000.0
+    found = dequantise_states(*quantise_states(states))
+    off = np.abs(found - states.numpy())
+    assert found.shape == (5, 100)
+    assert off[:, :64].max() <= 0.57 * states[:, :64].abs().max().item() / 127
+    assert off[:, 64:].max() > 1.0
 
 
 def test_heldout_documents_are_never_embedded(miniature, tmp_path):

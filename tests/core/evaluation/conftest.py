@@ -5,7 +5,7 @@ import pytest
 from dskd_core.store.artifacts import Artifact
 from tests.miniature import Built, make
 
-STUDENTS = [(arm, seed) for arm in ("kd", "dskd", "kd_mse") for seed in (0, 1)]
+STUDENTS = [(arm, seed) for arm in ("kd", "paper", "kd_mse") for seed in (0, 1)]
 
 
 class Scored(Built):

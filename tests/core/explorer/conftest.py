@@ -22,7 +22,7 @@ def explored(tmp_path_factory) -> Built:
     excluded.write_text("word_a\tword_b\trelation\nHeavy\tlight\tantonym\nkind\tfriendly\n")
     lexicon = first.config.lexicon.model_copy(update={"exclude_uri": str(excluded)})
     built = Built(first.config.model_copy(update={"lexicon": lexicon}))
-    for arm in ("kd", "dskd"):
+    for arm in ("kd", "paper"):
         built.scores(built.student(arm))
     return built
 

@@ -145,11 +145,11 @@ def test_what_training_did_comes_from_the_scores(client, explored):
     assert "10 of " in page
     assert page.count("Pulled to") == 10
     scores = {a.record.report["arm"]: a for a in explored.store.of_stage("scores")}
-    ce = {arm: scores[arm].table("positions.parquet")["ce"].to_numpy() for arm in ("kd", "dskd")}
-    largest = abs(ce["kd"] - ce["dskd"]).argmax()
+    ce = {arm: scores[arm].table("positions.parquet")["ce"].to_numpy() for arm in ("kd", "paper")}
+    largest = abs(ce["kd"] - ce["paper"]).argmax()
     first = page.split("<article")[1]
     assert f"KD {ce['kd'][largest]:.3g} nats" in first
-    assert f"DSKD {ce['dskd'][largest]:.3g} nats" in first
+    assert f"DSKD {ce['paper'][largest]:.3g} nats" in first
 
 
 def test_two_dictionaries_are_compared_and_a_words_senses_are_drawn(client):

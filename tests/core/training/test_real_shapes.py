@@ -96,7 +96,7 @@ def test_what_is_captured_of_a_position_takes_the_bytes_of_the_plan(sizes, captu
         assert n_bytes(written) == n * layout.position_bytes(d)
 
 
-@pytest.mark.parametrize(("arm", "divergence"), [("dskd", "forward_kl"), ("kd_mse", "jsd")])
+@pytest.mark.parametrize(("arm", "divergence"), [("paper", "forward_kl"), ("kd_mse", "jsd")])
 def test_a_step_of_the_student_asks_for_no_value(
     sizes, teacher, captured, arm, divergence, monkeypatch
 ):

@@ -14,10 +14,10 @@ dask = pytest.importorskip("dask")
 pytest.importorskip("prefect_dask")
 
 from flows.runners import dask as dask_runner  # noqa: E402
-from tasks import lexicon  # noqa: E402
+from tasks import whole  # noqa: E402
 from tasks.sharded import TASKS  # noqa: E402
 
-GPU_TASK, CPU_TASK = TASKS["embeddings"].make, lexicon.lexicon
+GPU_TASK, CPU_TASK = TASKS["embeddings"].make, whole.lexicon
 
 
 class Sent:

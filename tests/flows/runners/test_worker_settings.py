@@ -14,7 +14,7 @@ from prefect.settings import (
 
 from dskd_core.config import PipelineConfig
 from flows.runners.worker_settings import without_secrets
-from tasks import lexicon
+from tasks import whole
 
 OURS = "http://127.0.0.1:4999/api"
 SECRETS = {
@@ -52,7 +52,7 @@ def sent(monkeypatch):
 def test_a_task_is_sent_with_the_address_and_without_a_secret(sent):
     runner, pickles = sent
     with temporary_settings({PREFECT_API_URL: OURS} | SECRETS):
-        runner.submit(lexicon.lexicon, {"config": PipelineConfig(root_uri="/data")})
+        runner.submit(whole.lexicon, {"config": PipelineConfig(root_uri="/data")})
         plain = cloudpickle.dumps(serialize_context())
     assert OURS.encode() in pickles[0]
     assert b"of-the-flow" in plain, "Prefect by itself sends them; else this test shows nothing"

@@ -23,7 +23,7 @@ def test_no_control_is_trained_that_the_table_does_not_show():
     config = PipelineConfig()
     assert "kd_mse" in config.evaluation.arms
     points = expand_grid(config, {"senses.n_senses": [3]})
-    assert {point.config.evaluation.arms for point in points} == {("kd", "dskd")}
+    assert {point.config.evaluation.arms for point in points} == {("kd", "paper")}
     assert {point.config.evaluation.seeds for point in points} == {config.evaluation.seeds}
 
 

@@ -17,7 +17,7 @@ def test_the_table_says_what_dskd_gains_at_every_point(miniature):
     for point in expand_grid(config, grid):
         built = Built(point.config)
         scores[point.name] = [
-            built.scores(built.student(arm, seed)) for arm in ("kd", "dskd") for seed in (0, 1)
+            built.scores(built.student(arm, seed)) for arm in ("kd", "paper") for seed in (0, 1)
         ]
     sweep = build_sweep(miniature.store, config.evaluation, base_values(config, grid), scores)
     names = list(scores)
@@ -26,12 +26,12 @@ def test_the_table_says_what_dskd_gains_at_every_point(miniature):
         ce = [score.record.report["means"]["ce"] for score in of_point]
         row = rows[name, "ce"]
         assert row["kd"] == pytest.approx(np.mean(ce[:2]))
-        assert row["dskd"] == pytest.approx(np.mean(ce[2:]))
+        assert row["paper"] == pytest.approx(np.mean(ce[2:]))
         assert row["gain"] == pytest.approx(np.mean(ce[2:]) - np.mean(ce[:2]))
         assert row["low"] <= row["gain"] <= row["high"]
     assert rows["base", "ce"]["change"] is None
     base, other = (rows[name, "ce"] for name in names[:2])
-    assert other["change"] == pytest.approx(other["dskd"] - base["dskd"])
+    assert other["change"] == pytest.approx(other["paper"] - base["paper"])
     kd = {rows[name, "ce"]["kd"] for name in names[:2]}
     assert len(kd) == 1, "one KD student serves all points that change senses alone"
     page = (sweep.folder() / "sweep.md").read_text()

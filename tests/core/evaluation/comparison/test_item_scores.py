@@ -46,18 +46,18 @@ def test_the_order_of_rows_changes_nothing():
     rng = np.random.default_rng(0)
     kd, dskd = (rng.integers(0, 2, 40).astype(float) for _ in range(2))
     turned = table(dskd).take(rng.permutation(40))
-    one = board({("kd", 0): kd, ("dskd", 0): dskd})
-    two = ItemScores({("kd", 0): split_by_task(table(kd)), ("dskd", 0): split_by_task(turned)})
+    one = board({("kd", 0): kd, ("paper", 0): dskd})
+    two = ItemScores({("kd", 0): split_by_task(table(kd)), ("paper", 0): split_by_task(turned)})
     name = ("arc", "paper")
-    assert one.compare(name, "dskd", "kd", CONFIG) == two.compare(name, "dskd", "kd", CONFIG)
+    assert one.compare(name, "paper", "kd", CONFIG) == two.compare(name, "paper", "kd", CONFIG)
 
 
 def test_the_interval_of_one_seed_is_scipys_paired_bootstrap_over_items():
     rng = np.random.default_rng(1)
     kd = rng.integers(0, 2, 200).astype(float)
     dskd = np.where(rng.random(200) < 0.2, 1.0, kd)
-    found = board({("kd", 0): kd, ("dskd", 0): dskd}).compare(
-        ("arc", "paper"), "dskd", "kd", EvaluationConfig(n_resamples=20_000)
+    found = board({("kd", 0): kd, ("paper", 0): dskd}).compare(
+        ("arc", "paper"), "paper", "kd", EvaluationConfig(n_resamples=20_000)
     )
     theirs = stats.bootstrap(
         (dskd - kd,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(2)
@@ -93,8 +93,8 @@ def test_a_macro_averages_interval_is_that_of_a_bootstrap_within_subjects():
     low, high = naive_macro(dskd - kd, strata, 1500, rng)
     assert found.low == pytest.approx(low, abs=0.02)
     assert found.high == pytest.approx(high, abs=0.02)
-    plain = board({("kd", 0): kd[0], ("dskd", 0): dskd[0]}).compare(
-        ("arc", "paper"), "dskd", "kd", CONFIG
+    plain = board({("kd", 0): kd[0], ("paper", 0): dskd[0]}).compare(
+        ("arc", "paper"), "paper", "kd", CONFIG
     )
     assert plain.comparison.detectable < found.detectable, "five items of one subject weigh a third"
 
@@ -106,8 +106,8 @@ def test_questions_of_one_passage_are_drawn_together():
     kd, dskd = np.zeros(200), gaps
     widths = {}
     for task in ("squad", "arc"):
-        pair = board({("kd", 0): kd, ("dskd", 0): dskd}, task=task, groups=groups).compare(
-            (task, "paper"), "dskd", "kd", CONFIG
+        pair = board({("kd", 0): kd, ("paper", 0): dskd}, task=task, groups=groups).compare(
+            (task, "paper"), "paper", "kd", CONFIG
         )
         widths[task] = pair.comparison.high - pair.comparison.low
         assert pair.test is None, "F1 is no right or wrong"
@@ -158,28 +158,28 @@ def test_an_aucs_interval_is_that_of_a_bootstrap_that_forms_it_anew():
 def test_better_needs_both_intervals_and_the_teacher_stands_beside_every_seed():
     rng = np.random.default_rng(6)
     kd = {("kd", seed): rng.integers(0, 2, 300).astype(float) for seed in (0, 1, 2)}
-    better = {("dskd", s): np.where(rng.random(300) < 0.3, 1.0, kd["kd", s]) for s in (0, 1, 2)}
+    better = {("paper", s): np.where(rng.random(300) < 0.3, 1.0, kd["kd", s]) for s in (0, 1, 2)}
     teacher = {("teacher", None): np.ones(300)}
     found = board(kd | better | teacher)
     name = ("arc", "paper")
-    assert found.compare(name, "dskd", "kd", CONFIG).verdict == "better"
-    below = found.compare(name, "dskd", "teacher", CONFIG)
+    assert found.compare(name, "paper", "kd", CONFIG).verdict == "better"
+    below = found.compare(name, "paper", "teacher", CONFIG)
     assert below.seeds == (0, 1, 2)
     assert below.verdict == "worse"
     assert below.baseline_value == 1.0
-    same = board(kd | {("dskd", s): kd["kd", s] for s in (0, 1, 2)}).compare(
-        name, "dskd", "kd", CONFIG
+    same = board(kd | {("paper", s): kd["kd", s] for s in (0, 1, 2)}).compare(
+        name, "paper", "kd", CONFIG
     )
     assert (same.verdict, same.test.p_value) == ("no significant difference", 1.0)
 
 
 def test_models_that_were_asked_other_items_are_refused():
     with pytest.raises(ArtifactError, match="different items of arc"):
-        board({("kd", 0): [1.0, 0.0], ("dskd", 0): [1.0]})
+        board({("kd", 0): [1.0, 0.0], ("paper", 0): [1.0]})
     asked = table([1.0]).append_column("prompt_fingerprint", pa.array(["a"]))
     other = table([1.0]).append_column("prompt_fingerprint", pa.array(["b"]))
     with pytest.raises(ArtifactError, match="different items of arc"):
-        ItemScores({("kd", 0): split_by_task(asked), ("dskd", 0): split_by_task(other)})
+        ItemScores({("kd", 0): split_by_task(asked), ("paper", 0): split_by_task(other)})
 
 
 def test_an_item_that_comes_twice_is_refused():

@@ -80,7 +80,7 @@ def naive_window(miniature, model, teacher, window):
     return sums
 
 
-@pytest.mark.parametrize("arm", ["kd", "dskd"])
+@pytest.mark.parametrize("arm", ["kd", "paper"])
 def test_scores_equal_the_exported_checkpoint_run_by_transformers(miniature, arm):
     scores = miniature.score(arm)
     rows = scores.table("windows.parquet").to_pylist()
@@ -94,7 +94,7 @@ def test_scores_equal_the_exported_checkpoint_run_by_transformers(miniature, arm
 
 
 def test_the_tail_read_from_safetensors_gives_the_checkpoints_own_states(miniature):
-    student, untrained = miniature.student("dskd"), miniature.untrained()
+    student, untrained = miniature.student("paper"), miniature.untrained()
     cached = StoredActivations(miniature.activations(), miniature.store)
     windows = cached.read(cached.heldout[:3])
     decoder, shape = load_student(untrained, miniature.config.teacher), shape_of(untrained)
@@ -123,7 +123,7 @@ def test_the_teacher_agrees_with_itself_and_has_no_distance_to_itself(miniature)
 
 
 def test_kl_is_never_noticeably_negative(miniature):
-    for arm in ("teacher", "kd", "dskd", "kd_mse"):
+    for arm in ("teacher", "kd", "paper", "kd_mse"):
         table = miniature.score(arm).table("windows.parquet")
         kl = table["kl"].to_numpy() / table["n_positions"].to_numpy()
         assert kl.min() > -1e-3
@@ -150,9 +150,9 @@ def test_means_are_sums_over_sums_not_means_of_window_means(miniature):
 
 
 def test_scoring_again_gives_the_same_bytes(miniature):
-    first = miniature.score("dskd", 1)
+    first = miniature.score("paper", 1)
     miniature.store.discard(first)
-    assert miniature.score("dskd", 1).record.content == first.record.content
+    assert miniature.score("paper", 1).record.content == first.record.content
 
 
 def score_with(miniature, student=None, **changed):

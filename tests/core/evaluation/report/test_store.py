@@ -84,7 +84,7 @@ def real(miniature, students):
 
 def test_the_table_has_a_row_for_each_arm_in_the_papers_order(real):
     table = real.record.report["table"]
-    assert [row["arm"] for row in table] == ["teacher", "kd", "dskd", "kd_mse"]
+    assert [row["arm"] for row in table] == ["teacher", "kd", "paper", "kd_mse"]
     assert [row["seeds"] for row in table] == [0, 2, 2, 2]
     assert [row["layers"] for row in table] == [4, 3, 3, 3]
     for row in table:
@@ -92,7 +92,7 @@ def test_the_table_has_a_row_for_each_arm_in_the_papers_order(real):
 
 
 def test_means_and_deviations_over_seeds_are_those_of_the_scores(real, miniature):
-    means = [miniature.score("dskd", seed).record.report["means"]["ce"] for seed in (0, 1)]
+    means = [miniature.score("paper", seed).record.report["means"]["ce"] for seed in (0, 1)]
     row, spread = (real.record.report[name][2] for name in ("means", "sd"))
     assert row["ce"] == pytest.approx(sum(means) / 2, abs=1e-6)
     assert spread["ce"] == pytest.approx(abs(means[0] - means[1]) / math.sqrt(2), abs=1e-6)
@@ -143,11 +143,11 @@ def test_seconds_stand_in_the_record_and_not_in_the_page(real, students):
     costs = real.record.report["students"]
     assert costs[0]["seconds"] == students["kd", 0].record.seconds
     assert costs[0]["bytes"] == students["kd", 0].record.n_bytes
-    assert [(c["arm"], c["seed"]) for c in costs[:3]] == [("kd", 0), ("kd", 1), ("dskd", 0)]
+    assert [(c["arm"], c["seed"]) for c in costs[:3]] == [("kd", 0), ("kd", 1), ("paper", 0)]
 
 
 def test_a_clear_difference_is_bold_and_called_better(tmp_path):
-    report = report_of(tmp_path, {"kd": [3.0, 3.01, 3.02], "dskd": [2.9, 2.91, 2.925]})
+    report = report_of(tmp_path, {"kd": [3.0, 3.01, 3.02], "paper": [2.9, 2.91, 2.925]})
     first = report.record.report["comparison"][0]
     # Differences -0.1, -0.1, -0.095; every window alike.
     assert first["difference"] == pytest.approx(-0.295 / 3, abs=1e-6)
@@ -158,14 +158,14 @@ def test_a_clear_difference_is_bold_and_called_better(tmp_path):
 
 
 def test_nothing_is_bold_where_seeds_disagree(tmp_path):
-    report = report_of(tmp_path, {"kd": [3.0, 3.0], "dskd": [2.8, 3.1]})
+    report = report_of(tmp_path, {"kd": [3.0, 3.0], "paper": [2.8, 3.1]})
     text = (report.folder() / "report.md").read_text("utf-8")
     assert "**" not in text
     assert "There is no significant difference between any arm and KD" in text
 
 
 def test_one_seed_calls_nothing_better(tmp_path):
-    report = report_of(tmp_path, {"kd": [3.0], "dskd": [2.0]})
+    report = report_of(tmp_path, {"kd": [3.0], "paper": [2.0]})
     assert report.record.report["comparison"][0]["verdict"] == "one seed"
     text = (report.folder() / "report.md").read_text("utf-8")
     assert "**" not in text
@@ -178,19 +178,19 @@ def test_a_margin_that_did_nothing_is_said_so(tmp_path):
         (1.0, "always on"),
         (0.4, "40.0% of the negatives lay"),
     ):
-        report = report_of(tmp_path / str(active), {"kd": [3.0], "dskd": [2.0]}, active=active)
+        report = report_of(tmp_path / str(active), {"kd": [3.0], "paper": [2.0]}, active=active)
         assert words in (report.folder() / "report.md").read_text("utf-8")
         assert report.record.report["active_share"]["dskd seed 0"] == active
 
 
 def test_a_step_without_positions_of_l_sem_is_left_out_of_the_active_share(tmp_path):
-    report = report_of(tmp_path, {"kd": [3.0], "dskd": [2.0]}, active=[None, 0.5])
+    report = report_of(tmp_path, {"kd": [3.0], "paper": [2.0]}, active=[None, 0.5])
     assert report.record.report["active_share"]["dskd seed 0"] == 0.5
     assert "50.0% of the negatives lay inside" in (report.folder() / "report.md").read_text("utf-8")
 
 
 def test_text_documents_are_drawn_where_there_are_enough(tmp_path):
-    report = report_of(tmp_path, {"kd": [3.0], "dskd": [2.0]})
+    report = report_of(tmp_path, {"kd": [3.0], "paper": [2.0]})
     assert report.record.report["clusters"] == "documents"
     assert "draw documents and seeds" in (report.folder() / "report.md").read_text("utf-8")
 
@@ -198,7 +198,7 @@ def test_text_documents_are_drawn_where_there_are_enough(tmp_path):
 def test_scores_without_kd_are_refused(tmp_path):
     store = ArtifactStore(str(tmp_path))
     with pytest.raises(ArtifactError, match="none of arm 'kd'"):
-        HeldoutScores([write_scores(store, "dskd", 0)])
+        HeldoutScores([write_scores(store, "paper", 0)])
 
 
 def test_a_model_that_comes_twice_is_refused(tmp_path):
@@ -210,13 +210,13 @@ def test_a_model_that_comes_twice_is_refused(tmp_path):
 
 def test_scores_of_other_windows_are_refused(tmp_path):
     store = ArtifactStore(str(tmp_path))
-    others = [write_scores(store, "kd", 0), write_scores(store, "dskd", 0, window_shift=1)]
+    others = [write_scores(store, "kd", 0), write_scores(store, "paper", 0, window_shift=1)]
     with pytest.raises(ArtifactError, match="different held-out windows"):
         HeldoutScores(others)
 
 
 def test_only_seeds_of_both_arms_are_paired(tmp_path):
-    report = report_of(tmp_path, {"kd": [3.0, 3.0, 3.0], "dskd": [2.0, 2.5]})
+    report = report_of(tmp_path, {"kd": [3.0, 3.0, 3.0], "paper": [2.0, 2.5]})
     first = report.record.report["comparison"][0]
     assert first["seeds"] == 2
     assert first["difference"] == pytest.approx(-0.75)
@@ -282,5 +282,5 @@ def test_a_metric_that_no_position_has_is_not_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(
         HeldoutScores, "sum_clusters", without("n_with_negatives", HeldoutScores.sum_clusters)
     )
-    report = report_of(tmp_path, {"kd": [3.0], "dskd": [2.0]})
+    report = report_of(tmp_path, {"kd": [3.0], "paper": [2.0]})
     assert "antonym MSE" not in {row["metric"] for row in report.record.report["comparison"]}

@@ -43,7 +43,7 @@ def scored(miniature, source, subject):
 
 def test_every_subject_is_asked_the_same_items_and_found_again(miniature, students, tagged):
     teacher = scored(miniature, tagged, miniature.teacher())
-    student = scored(miniature, tagged, students["dskd", 0])
+    student = scored(miniature, tagged, students["paper", 0])
     tables = [scores.table("items.parquet") for scores in (teacher, student)]
     for column in ("measure", "item", "word", "gold", "text"):
         assert tables[0][column].equals(tables[1][column])
@@ -55,10 +55,10 @@ def test_every_subject_is_asked_the_same_items_and_found_again(miniature, studen
         assert means["nearest_mean"] == pytest.approx(np.mean(rows))
     assert (teacher.record.report["arm"], student.record.report["seed"]) == ("teacher", 0)
     content = student.record.content
-    assert scored(miniature, tagged, students["dskd", 0]).fingerprint == student.fingerprint
+    assert scored(miniature, tagged, students["paper", 0]).fingerprint == student.fingerprint
     miniature.store.discard(student)
     shutil.rmtree(student.uri, ignore_errors=True)
-    assert scored(miniature, tagged, students["dskd", 0]).record.content == content
+    assert scored(miniature, tagged, students["paper", 0]).record.content == content
 
 
 def test_states_are_those_the_dictionary_was_filed_by(miniature, tagged):

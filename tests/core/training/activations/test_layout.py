@@ -68,6 +68,32 @@ def test_the_state_behind_a_gap_comes_back_too_in_the_bytes_planned_for_it(tmp_p
     assert position_bytes(64, bridges=True) - position_bytes(64) == 2 * 64
 
 
+def test_targets_of_other_temperatures_come_back_in_the_bytes_planned_for_them(tmp_path):
+    group = zarr.create_group(str(tmp_path / "part.zarr"))
+    others = {0.5: 3, 1.0: 4}
+    windows = []
+    for number in (2, 0):
+        one = captured(number, d=64)
+        softer = {
+            t: TeacherTargets(
+                one.targets.expected + n, one.targets.entropy + n, one.targets.predicted
+            )
+            for t, n in others.items()
+        }
+        windows.append(replace(one, other_targets=softer))
+    n_positions = write_part(group, WINDOWS, windows, "bfloat16")
+    for in_memory in (True, False):
+        found = Part(group, in_memory=in_memory).read(1)
+        assert found.other_targets.keys() == others.keys()
+        assert torch.equal(found.targets.expected, windows[0].targets.expected)
+        for t, targets in windows[0].other_targets.items():
+            for name, value in vars(targets).items():
+                assert torch.equal(getattr(found.other_targets[t], name), value)
+    by_window = {"windows", "documents", "heldout", "offsets"}
+    stored = sum(array.nbytes for name, array in group.arrays() if name not in by_window)
+    assert stored == n_positions * position_bytes(64, n_others=2)
+
+
 def test_a_nan_is_refused_with_the_name_of_its_shard(tmp_path):
     bad = dataclasses.replace(captured(1), teacher_states=torch.full((2, 3), torch.nan))
     group = zarr.create_group(str(tmp_path / "part.zarr"))

@@ -43,13 +43,13 @@ def train(built: Built) -> Artifact:
         config.training,
         config.teacher,
         Inputs(found.untrained, found.activations, found.dictionary, candidates),
-        arm="dskd",
+        arm="paper",
         seed=0,
     )
 
 
 def test_a_student_is_trained_to_the_same_bytes_where_the_teacher_never_was(here, there):
-    assert train(there).record.content == here.student("dskd", 0).record.content
+    assert train(there).record.content == here.student("paper", 0).record.content
 
 
 @pytest.mark.parametrize(

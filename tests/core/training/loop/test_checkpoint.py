@@ -10,7 +10,7 @@ from dskd_core.store.artifacts import ArtifactStore, Work
 from dskd_core.training.loop import checkpoint
 from dskd_core.training.loop.checkpoint import Best, Resumed
 
-STUDENT = Work("student", {"arm": "dskd"}, {})
+STUDENT = Work("student", {"arm": "paper"}, {})
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def built(tmp_path_factory) -> Built:
     return built
 
 
-def _run(built: Built, arm: str = "dskd", seed: int = 0) -> Run:
+def _run(built: Built, arm: str = "paper", seed: int = 0) -> Run:
     config = built.config
     return Run.prepare(built.store, config.training, config.teacher, built.inputs(arm), arm, seed)
 
@@ -107,7 +108,7 @@ def test_the_loss_of_a_step_equals_the_paper_s_equations_computed_naively(built)
 
 def test_kd_differs_from_dskd_only_by_the_sense_terms(built):
     loss_kd, _ = _loss(_run(built, "kd"))
-    loss_dskd, terms = _loss(_run(built, "dskd"))
+    loss_dskd, terms = _loss(_run(built, "paper"))
     difference = terms["positive"] + terms["negative"]
     assert (loss_dskd - loss_kd).item() == pytest.approx(difference, rel=1e-5)
 
@@ -153,7 +154,29 @@ def test_a_recipe_of_the_user_s_is_its_terms_times_their_weights(built):
     work = mine.inputs("mine").work(training, "mine", 0)
     assert [term["term"] for term in work.config["recipe"]] == [term["term"] for term in terms]
     plain, beside = (b.inputs("kd").work(b.config.training, "kd", 0) for b in (built, mine))
-    assert plain.fingerprint == beside.fingerprint, "what other recipes say is not its content"
+    same = {name: work.config for name, work in (("plain", plain), ("beside", beside))}
+    assert same["plain"] == same["beside"], "what other recipes say is not its content"
+
+
+def test_a_recipe_with_a_temperature_of_its_own_reads_what_was_kept_at_it(built):
+    terms = [{"term": "kl", "temperature": 1.5}]
+    changes = {"recipes": [{"name": "mine", "terms": terms}]}
+    training = TrainingConfig.model_validate(built.config.training.model_dump() | changes)
+    assert (training.temperature, training.other_temperatures) == (2.0, (1.5,))
+    mine = Built(built.config.model_copy(update={"training": training}))
+    run = Run.prepare(mine.store, training, mine.config.teacher, mine.inputs("mine"), "mine", 0)
+    step = run.schedule.step(0)
+    batch = run.batch(step)
+    totals = {"total_weight": step.total_weight, "n_chosen": 0}
+    loss, _ = run.objective.loss(batch, **totals)
+    formed, _ = run.objective.loss(replace(batch, targets=None), **totals)
+    assert batch.targets is not None
+    assert loss.item() == pytest.approx(formed.item(), rel=2e-3)  # e_t is float16
+    kd = Run.prepare(mine.store, training, mine.config.teacher, mine.inputs("kd"), "kd", 0)
+    assert not torch.equal(kd.batch(step).targets.entropy, batch.targets.entropy)
+    plain = built.inputs("kd").work(built.config.training, "kd", 0)
+    captured = mine.inputs("kd").work(training, "kd", 0)
+    assert plain.inputs["activations"] != captured.inputs["activations"]
 
 
 @pytest.mark.parametrize("mode", ["cached", "online"])
@@ -214,7 +237,7 @@ def test_training_lowers_the_loss(built):
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(built):
-    undisturbed = built.student("dskd", 3)
+    undisturbed = built.student("paper", 3)
 
     class KilledError(Exception):
         pass
@@ -225,9 +248,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(built):
 
     built.store.discard(undisturbed)
     with pytest.raises(KilledError):
-        built.student("dskd", 3, progress=kill)
+        built.student("paper", 3, progress=kill)
     steps = []
-    resumed = built.student("dskd", 3, progress=lambda n, *_, **__: steps.append(n))
+    resumed = built.student("paper", 3, progress=lambda n, *_, **__: steps.append(n))
     assert steps[0] == 5  # the checkpoint of step 4 was found
     assert resumed.record.files == undisturbed.record.files
 
@@ -240,7 +263,7 @@ def test_a_student_s_record_says_its_peak_memory_and_its_files_do_not(built):
 
 
 def test_a_finished_run_leaves_no_checkpoints(built):
-    built.student("dskd", 4)
+    built.student("paper", 4)
     assert built.store.of_stage("checkpoint") == []
 
 
@@ -250,7 +273,7 @@ def test_another_seed_is_another_order(built):
 
 
 def test_arms_of_one_seed_see_the_same_windows_and_positions(built):
-    kd, *others = (_run(built, arm).schedule.step(3) for arm in ("kd", "dskd", "dskd_own"))
+    kd, *others = (_run(built, arm).schedule.step(3) for arm in ("kd", "paper", "paper_own"))
     assert all(step.windows == kd.windows for step in others)
     dskd, own = ([chosen.tolist() for chosen in step.chosen] for step in others)
     assert dskd == own
@@ -370,7 +393,7 @@ def test_kd_is_not_trained_again_where_only_senses_changed(built):
     inputs, training = built.inputs("kd"), built.config.training
     other = training.model_copy(update={"n_candidates": 1, "positive_weight": 0.3, "margin": 9.0})
     assert inputs.work(other, "kd", 0).fingerprint == first.fingerprint
-    works = {inputs.work(config, "dskd", 0).fingerprint for config in (training, other)}
+    works = {inputs.work(config, "paper", 0).fingerprint for config in (training, other)}
     assert len(works) == 2
 
 
@@ -381,12 +404,12 @@ def test_online_training_takes_the_steps_of_cached_training(built):
             update={"training": config.training.model_copy(update={"mode": "online"})}
         )
     )
-    here, there = (_run(one, "dskd") for one in (built, online))
+    here, there = (_run(one, "paper") for one in (built, online))
     for number in range(3):
         expected, found = here.step(number), there.step(number)
         for name, value in expected.items():
             assert found[name] == pytest.approx(value, rel=5e-3, abs=2e-3), name  # e_t is float16
-    assert online.student("dskd").fingerprint != built.student("dskd").fingerprint
+    assert online.student("paper").fingerprint != built.student("paper").fingerprint
 
 
 @pytest.mark.parametrize("mode", ["cached", "online"])
@@ -430,13 +453,13 @@ def test_accumulated_batches_add_up_to_the_step(built):
 
 
 def test_controls_change_the_candidates_and_nothing_else(built):
-    terms = {arm: _loss(_run(built, arm))[1] for arm in ("dskd", "dskd_own", "dskd_shuffled")}
-    assert terms["dskd_own"]["negative"] == 0.0
+    terms = {arm: _loss(_run(built, arm))[1] for arm in ("paper", "paper_own", "paper_shuffled")}
+    assert terms["paper_own"]["negative"] == 0.0
     assert len({round(term["positive"], 6) for term in terms.values()}) == 3
     assert len({term["ce"] for term in terms.values()}) == 1
-    unhinged = _loss(_run(built, "dskd_no_hinge"))[1]
+    unhinged = _loss(_run(built, "paper_no_hinge"))[1]
     assert unhinged["negative"] == 0.0
-    assert unhinged["positive"] == terms["dskd"]["positive"]
+    assert unhinged["positive"] == terms["paper"]["positive"]
 
 
 def test_the_margin_is_a_quantile_of_the_distances_to_antonyms(built):
@@ -445,7 +468,7 @@ def test_the_margin_is_a_quantile_of_the_distances_to_antonyms(built):
     calibrated = built.config.training.model_copy(
         update={"margin": "calibrated", "margin_quantile": 1.0}
     )
-    weights = Recipe.from_config(calibrated, "dskd", margins[2])
+    weights = Recipe.from_config(calibrated, "paper", margins[2])
     assert weights.margin == margins[2] > margins[0]
     told = margin_sentence(built.candidates(), calibrated)
     assert f"{margins[1]:.3g} in the median" in told

@@ -39,7 +39,7 @@ def changed(built: Built, **settings) -> Built:
     return Built(built.config.model_copy(update={"training": training}))
 
 
-def run_of(built: Built, arm: str = "dskd", seed: int = 0) -> Run:
+def run_of(built: Built, arm: str = "paper", seed: int = 0) -> Run:
     config = built.config
     return Run.prepare(built.store, config.training, config.teacher, built.inputs(arm), arm, seed)
 
@@ -164,7 +164,7 @@ def spoiled(run: Run, at: int) -> Run:
         return value, terms
 
     spoil.number = 0
-    run.objective = SimpleNamespace(**vars(run.objective), loss=spoil)
+    run.objective = SimpleNamespace(**vars(run.objective), loss=spoil, other_temperature=None)
     return run
 
 
@@ -259,7 +259,7 @@ def test_a_batch_is_being_read_before_the_one_before_it_is_computed_with(built):
         return loss(batch, **totals)
 
     run.activations.read = read_slowly
-    run.objective = SimpleNamespace(**vars(run.objective), loss=compute)
+    run.objective = SimpleNamespace(**vars(run.objective), loss=compute, other_temperature=None)
     with run.reading_ahead(0):
         assert [run.step(number) for number in range(run.n_steps)] == expected
     assert n_used == n_batches

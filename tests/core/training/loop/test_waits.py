@@ -24,7 +24,7 @@ def built(tmp_path_factory) -> Built:
     return built
 
 
-def run_of(built: Built, arm: str = "dskd", **settings) -> Run:
+def run_of(built: Built, arm: str = "paper", **settings) -> Run:
     training = TrainingConfig.model_validate(built.config.training.model_dump() | settings)
     changed = Built(built.config.model_copy(update={"training": training}))
     return Run.prepare(changed.store, training, changed.config.teacher, changed.inputs(arm), arm, 0)
@@ -46,11 +46,11 @@ def test_a_step_waits_for_its_device_once_however_many_windows_it_has(built, mod
 @pytest.mark.parametrize(
     ("arm", "settings"),
     [
-        ("dskd_no_hinge", {}),
+        ("paper_no_hinge", {}),
         ("kd_mse", {"divergence": "jsd"}),
         ("mine", {"recipes": [{"name": "mine", "terms": EVERY_TERM}]}),
         ("mine", {"recipes": [{"name": "mine", "terms": EVERY_TERM}], "mode": "online"}),
-        ("dskd", {"n_accumulated": 3, "semantic_positions": "all", "max_grad_norm": None}),
+        ("paper", {"n_accumulated": 3, "semantic_positions": "all", "max_grad_norm": None}),
     ],
 )
 def test_no_arm_waits_more_often_nor_do_accumulated_batches(built, arm, settings):

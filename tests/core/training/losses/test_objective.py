@@ -20,7 +20,7 @@ def test_kd_is_the_same_objective_with_both_sense_weights_zero():
     config = TrainingConfig(positive_weight=1.5, negative_weight=1.5)
     kd, dskd = (
         Recipe.from_config(config, "kd", 9.0),
-        Recipe.from_config(config, "dskd", 9.0),
+        Recipe.from_config(config, "paper", 9.0),
     )
     assert weights(kd) == (0.0, 0.0, 0.0)
     assert weights(dskd) == (1.5, 1.5, 0.0)
@@ -35,7 +35,7 @@ def test_the_control_arm_pulls_to_the_teacher_s_state_instead():
 
 
 def test_a_calibrated_margin_is_the_one_that_was_measured():
-    assert Recipe.from_config(TrainingConfig(margin="calibrated"), "dskd", 3.25).margin == 3.25
+    assert Recipe.from_config(TrainingConfig(margin="calibrated"), "paper", 3.25).margin == 3.25
 
 
 def test_a_recipe_of_the_user_s_has_the_terms_it_lists_and_no_others():
@@ -49,7 +49,7 @@ def test_a_recipe_of_the_user_s_has_the_terms_it_lists_and_no_others():
     assert Recipe.from_config(unsaid, "mine", 9.0).temperature == 2.0
     assert has_sense_terms(config, "mine")
     assert not has_sense_terms(config, "kd")
-    assert recipe_settings(config, "dskd") == {}
+    assert recipe_settings(config, "paper") == {}
     assert recipe_settings(config, "mine")["recipe"][0]["temperature"] == 1.0
 
 
@@ -67,7 +67,7 @@ def test_a_recipe_takes_the_relations_it_names_as_controls_do():
     mine = [{"name": "mine", "terms": terms}]
     other = [{"name": "other", "terms": terms, "relations": "shuffled"}]
     config = TrainingConfig(recipes=[*mine, *other])
-    arms = ("kd", "dskd", "dskd_own", "dskd_shuffled", "mine", "other")
+    arms = ("kd", "paper", "paper_own", "paper_shuffled", "mine", "other")
     found = [relations_of(config, arm) for arm in arms]
     assert found == ["dictionary", "dictionary", "own", "shuffled", "dictionary", "shuffled"]
 

@@ -54,7 +54,7 @@ def test_a_student_goes_to_a_branch_of_a_private_repository_with_its_scores_in_i
 def test_scores_of_another_student_are_refused_before_anything_is_pushed(built, student):
     hub = Hub()
     with pytest.raises(ArtifactError, match="not of"):
-        push_student(student, built.scores(built.student("dskd", 0)), "us/small", hub=hub)
+        push_student(student, built.scores(built.student("paper", 0)), "us/small", hub=hub)
     assert not hub.asked
 
 
@@ -74,8 +74,8 @@ def test_the_real_client_takes_what_it_is_asked():
 
 def test_the_card_says_data_licences_scores_and_how_to_cite(student, tmp_path):
     built = Built(make(tmp_path))
-    card = (built.student("dskd", 0).folder() / "model" / "README.md").read_text()
-    student_of = built.student("dskd", 0).record
+    card = (built.student("paper", 0).folder() / "model" / "README.md").read_text()
+    student_of = built.student("paper", 0).record
     assert f"products in float32 on {student_of.processor}" in card
     assert "morphynet (derivations.tsv)" in card
     assert built.dictionary().fingerprint in card
