@@ -49,8 +49,8 @@ def make_untrained(config: PipelineConfig) -> None:
 
 def models(config: PipelineConfig, uris: StageUris) -> dict[str, str]:
     """Return the URIs of the students by name, and of the teacher where the run has one."""
-    whole = {"teacher": uris.teacher} if uris.teacher else {}
-    return whole | dict(zip(_students(config), uris.students, strict=True))
+    teacher = {"teacher": uris.teacher} if uris.teacher else {}
+    return teacher | dict(zip(_students(config), uris.students, strict=True))
 
 
 def _students(config: PipelineConfig) -> dict[str, tuple[Arm, int]]:

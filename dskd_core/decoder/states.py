@@ -111,6 +111,16 @@ def _in_groups(states: Tensor) -> Tensor:
     return padded.view(len(states), -1, GROUP_WIDTH)
 
 
+def stored_states(bits: np.ndarray, state_dtype: str) -> Tensor:
+    """Return stored states as a tensor of the dtype they are stored in, without a copy.
+
+    To be widened where they are computed with: on a GPU that takes no time, and half of the bytes
+    travel there.
+    """
+    found = torch.from_numpy(bits)
+    return found.view(torch.bfloat16) if state_dtype == "bfloat16" else found
+
+
 def decode_states(bits: np.ndarray, state_dtype: str) -> NDArray[np.float32]:
     """Return stored states as float32, exactly."""
     if state_dtype == "bfloat16":

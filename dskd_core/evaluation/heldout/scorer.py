@@ -68,7 +68,7 @@ class HeldoutScorer:
         device = self.senses.device
         scored = torch.nonzero(window.labels >= 0)[:, 0]
         n, labels = states.to(device)[scored.to(device)], window.labels[scored].to(device)
-        m = window.teacher_states[scored].to(device)
+        m = window.teacher_states[scored].to(device).float()
         targets = window.targets.at(scored).to(device)
         exact = targets_suffice(self.head, "forward_kl")
         teacher = targets if exact else TeacherStates(m, "forward_kl")

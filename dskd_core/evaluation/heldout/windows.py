@@ -59,7 +59,7 @@ def _states(
 ) -> list[Tensor]:
     """Return the model's final states of each window, [n, d] float32; without a tail m_t."""
     if tail is None:
-        return [window.teacher_states for window in windows]
+        return [window.teacher_states.float() for window in windows]
     flat = run_tail(tail, *padded_entering(windows), compute_dtype)
     return list(torch.split(flat, [len(window.labels) for window in windows]))
 

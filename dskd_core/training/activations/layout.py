@@ -31,7 +31,7 @@ import zarr
 from numpy.typing import NDArray
 
 from dskd_core.corpus.store import Windows
-from dskd_core.decoder.states import decode_states, encode_states
+from dskd_core.decoder.states import encode_states, stored_states
 from dskd_core.store.arrays import get_array, put_array
 from dskd_core.training.activations.capture import WindowActivations
 from dskd_core.training.losses.targets import TeacherTargets
@@ -157,10 +157,9 @@ class Part:
         return np.asarray(self._arrays[name][start:stop])
 
     def read(self, index: int) -> WindowActivations:
-        """Return the activations of the window ``windows[index]``, states as float32."""
-        decoded = {
-            name: torch.from_numpy(decode_states(self.rows(index, name), self.dtype))
-            for name in self._states
+        """Return the activations of the window ``windows[index]``, in the dtypes they are stored."""
+        states = {
+            name: stored_states(self.rows(index, name), self.dtype) for name in self._states
         }
         ids = {
             name: torch.from_numpy(self.rows(index, name).astype(np.int64))
@@ -169,7 +168,7 @@ class Part:
         predicted = ids.pop("predicted")
         return WindowActivations(
             int(self.windows[index]),
-            **decoded,
+            **states,
             **ids,
             targets=self._targets(index, predicted, "expected", "entropy"),
             other_targets={
@@ -182,7 +181,7 @@ class Part:
         self, index: int, predicted: torch.Tensor, expected: str, entropy: str
     ) -> TeacherTargets:
         return TeacherTargets(
-            torch.from_numpy(self.rows(index, expected).astype(np.float32)),
+            torch.from_numpy(self.rows(index, expected)),
             torch.from_numpy(self.rows(index, entropy)),
             predicted,
         )

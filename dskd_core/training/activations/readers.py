@@ -97,7 +97,7 @@ class StoredActivations:
         return self._rows(window, "roles").astype(np.int64)
 
     def read(self, windows: Sequence[int]) -> list[WindowActivations]:
-        """Return the activations of windows, states as float32."""
+        """Return the activations of windows, states in the dtype they are stored in."""
         places = [self._places[window] for window in windows]
         return [part.read(index) for part, index in places]
 

@@ -41,10 +41,10 @@ def make_batch(
     bridge = [w.bridge for w in windows if w.bridge is not None] if bridges else []
     entering, real = padded_entering(windows)
     return Batch(
-        entering=onto(entering, device),
+        entering=onto(entering, device).float(),
         real=None if real is None else onto(real, device),
         labels=onto(labels, device),
-        teacher_states=onto(torch.cat([window.teacher_states for window in windows]), device),
+        teacher_states=onto(torch.cat([w.teacher_states for w in windows]), device).float(),
         targets=TeacherTargets.from_windows(left).to(device) if left else None,
         weights=onto(torch.from_numpy(weights).float(), device),
         scored=onto(torch.from_numpy(scored), device),
@@ -52,7 +52,7 @@ def make_batch(
         positives=onto(candidates.positives, device),
         negatives=onto(candidates.negatives, device),
         pushed=onto(candidates.pushed, device),
-        bridge=onto(torch.cat(bridge).float(), device) if bridge else None,
+        bridge=onto(torch.cat(bridge), device).float() if bridge else None,
         synonyms=None if candidates.synonyms is None else onto(candidates.synonyms, device),
     )
 
