@@ -42,6 +42,11 @@ class RowReader:
         return int(self.own_offsets[-1])
 
     @cached_property
+    def wants_index(self) -> bool:
+        """Whether rows are not in memory, and single ones can be read: they lie on a local disk."""
+        return not self.fits and peek_rows(self._group, "rows", np.empty(0, int)) is not None
+
+    @cached_property
     def _all(self) -> NDArray[np.floating]:
         return np.asarray(get_array(self._group, "rows"))
 

@@ -159,7 +159,7 @@ def _add_words(app: FastAPI, shelf: Shelf, show: Show, refused: Show) -> None:
         opened = shelf.dictionary()
         for one in row:
             opened.owner(one)  # refuses a row that is not there
-        job = None if opened.rows.fits else shelf.index()
+        job = shelf.index() if opened.rows.wants_index else None
         if job and not job.is_done(PATIENCE_SECONDS):
             return show("nearest", job=job, found={}, is_likely=True)
         found = nearest_senses(opened, row, index=job.result() if job else None)

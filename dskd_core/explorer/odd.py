@@ -86,9 +86,11 @@ def odd_ones(
         if relatives.get(word) and len(senses) + len(rows) <= _MAX_SENSES:
             senses += [(word, row) for row in rows]
     found, where = [], index()
-    for start in range(0, len(senses), _SENSES_A_TIME):
+    every_row_is_fetched = where is None and not opened.rows.fits
+    step = max(1, len(senses)) if every_row_is_fetched else _SENSES_A_TIME
+    for start in range(0, len(senses), step):
         progress(start, len(senses), "senses")
-        some = senses[start : start + _SENSES_A_TIME]
+        some = senses[start : start + step]
         near = nearest_senses(opened, [row for _, row in some], N_NEAREST, where)
         for (word, row), neighbours in zip(some, near, strict=True):
             names = {n.owner.word or n.owner.text for n in neighbours}

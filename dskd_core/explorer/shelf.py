@@ -97,14 +97,14 @@ class Shelf:
         return self._searching.ask("difference", (before.fingerprint, after.fingerprint), compared)
 
     def index(self) -> Job:
-        """Return the index of a dictionary whose rows are not in memory: a :class:`SenseIndex`."""
+        """Return the index of a dictionary whose rows want one: a :class:`SenseIndex`."""
         opened = self.dictionary()
         return self._searching.ask("index", (), lambda report: SenseIndex(opened.rows, report))
 
     def odd_ones(self) -> Job:
         """Return the odd ones out: :class:`OddOnes`."""
         opened = self.dictionary()
-        index = None if opened.rows.fits else self.index()  # stands before it in the queue
+        index = self.index() if opened.rows.wants_index else None  # stands before it in the queue
         return self._searching.ask(
             "odd ones", (), lambda report: odd_ones(opened, index.wait if index else _none, report)
         )

@@ -5,6 +5,7 @@ with as many bytes as zarr itself would write and four threads: zarr copies each
 on the way, which costs two thirds of the disk's speed. Anything else goes through zarr.
 """
 
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -128,7 +129,7 @@ def peek_rows(group: zarr.Group, name: str, rows: NDArray[np.integer]) -> np.nda
     if (chunk := _chunk_path(array)) is None:
         return None
     values = np.empty((len(rows), *array.shape[1:]), array.dtype)
-    content = values.reshape(len(rows), -1).view(np.uint8)
+    content = values.reshape(len(rows), math.prod(array.shape[1:])).view(np.uint8)
     row_bytes = content.shape[1]
     numbers, places = np.divmod(np.asarray(rows), array.chunks[0])
     for number in np.unique(numbers):

@@ -5,6 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 
+from dskd_core.dictionary.rows import RowReader
 from dskd_core.explorer.nearest import N_LIKELY, SenseIndex, nearest_rows, nearest_senses
 from dskd_core.explorer.odd import odd_ones
 from dskd_core.explorer.opened import OpenDictionary, choose
@@ -64,6 +65,13 @@ def test_where_all_rows_are_likely_an_index_is_exact(sliced):
     exact = nearest_senses(sliced, rows)
     for one, other in zip(by_index, exact, strict=True):
         assert [n.mse for n in one] == pytest.approx([n.mse for n in other], rel=1e-3, abs=1e-4)
+
+
+def test_rows_that_cannot_be_read_alone_want_no_index(sliced, explored, monkeypatch):
+    assert sliced.rows.wants_index
+    assert not RowReader(explored.dictionary()).wants_index, "they are in memory"
+    monkeypatch.setattr("dskd_core.dictionary.rows.peek_rows", lambda *asked: None)
+    assert not RowReader(explored.dictionary(), in_memory_bytes=0).wants_index
 
 
 def test_an_odd_sense_has_no_relative_among_its_three_nearest_words(sliced):
