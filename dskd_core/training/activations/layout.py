@@ -158,9 +158,7 @@ class Part:
 
     def read(self, index: int) -> WindowActivations:
         """Return the activations of the window ``windows[index]``, in the dtypes they are stored."""
-        states = {
-            name: stored_states(self.rows(index, name), self.dtype) for name in self._states
-        }
+        states = {name: stored_states(self.rows(index, name), self.dtype) for name in self._states}
         ids = {
             name: torch.from_numpy(self.rows(index, name).astype(np.int64))
             for name in ("labels", "roles", "predicted")
