@@ -157,7 +157,7 @@ class Part:
         return np.asarray(self._arrays[name][start:stop])
 
     def read(self, index: int) -> WindowActivations:
-        """Return the activations of the window ``windows[index]``, in the dtypes they are stored."""
+        """Return the activations of the window ``windows[index]``, in the dtypes of the store."""
         states = {name: stored_states(self.rows(index, name), self.dtype) for name in self._states}
         ids = {
             name: torch.from_numpy(self.rows(index, name).astype(np.int64))
