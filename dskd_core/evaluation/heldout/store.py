@@ -149,7 +149,9 @@ def score_other_text(
     work = Work(OTHER, settings, {stage: a.fingerprint for stage, a in read.items()})
     if found := store.find(work):
         return found
-    scored = Scored(inputs, student, StoredActivations(other, store), name)
+    text = store.get(other.record.report["text"]["stage"], other.record.inputs["text"])
+    n_known = text.record.counts["n_documents_left_out_as_known"]
+    scored = Scored(inputs, student, StoredActivations(other, store), name, n_known)
     return _publish(store, work, config, teacher_config, scored, progress)
 
 
@@ -162,12 +164,14 @@ class Scored:
         student: None where the teacher itself is scored.
         activations: the teacher's, of the text that is scored on.
         name: of another text; None for held-out text.
+        n_known: documents that were left out of another text.
     """
 
     inputs: Inputs
     student: Artifact | None
     activations: StoredActivations
     name: str | None = None
+    n_known: int = 0
 
 
 def _publish(
@@ -202,6 +206,7 @@ def _publish(
         _summarise(draft, windows, inputs.untrained, student)
         if scored.name is not None:
             draft.report["text"] = scored.name
+            draft.counts["documents_left_out_as_known"] = scored.n_known
     return store.get(work.stage, work.fingerprint)
 
 

@@ -64,7 +64,8 @@ def other_text_sections(texts: Sequence[OtherText], config: EvaluationConfig) ->
             f"The same models on {count(counts['positions'], 'position')} in "
             f"{count(counts['windows'], 'window')} of {count(counts['documents'], 'document')} of "
             f"{other.name}, text of another source than the corpus. Nothing of it is trained on; "
-            "documents that stand in the corpus, too, are left out. The bootstrap draws "
+            "documents that stand in the corpus, too, are left out "
+            f"({counts['documents_left_out_as_known']:,}). The bootstrap draws "
             f"{other.heldout.cluster_word} and seeds."
         )
         titles = {

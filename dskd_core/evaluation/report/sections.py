@@ -112,9 +112,8 @@ def _summarise(content: ReportContent) -> tuple[str, ...]:
     if by_frequency := text.describe_decided(content.by_frequency):
         lines.append(f"By how often training showed the next token: {by_frequency}")
     for other in content.other_texts:
-        found = text.describe_decided(other.pairs)
-        none = "There is no significant difference between any arm and KD."
-        lines.append(f"On the other text {other.name}: {found or none}")
+        found = text.describe_findings(other.pairs)
+        lines.append(f"On the other text {other.name}: {found}")
     for group in content.groups:
         decided = [
             f"{NAMES[p.arm]} is {p.verdict} than KD in {task_title(p.task, p.protocol)} "

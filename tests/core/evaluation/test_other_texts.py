@@ -139,6 +139,7 @@ def test_scores_on_another_text_are_those_of_a_naive_pass(miniature, source, cap
             n += 1
     found = scored(miniature, captured, "kd").record
     assert found.counts["positions"] == n
+    assert found.counts["documents_left_out_as_known"] == 2
     assert found.report["means"]["ce"] == pytest.approx(ce / n, rel=1e-4)
     assert found.report["means"]["kl"] == pytest.approx(kl / n, abs=2e-3)
     assert found.report["means"]["top1_agreement"] == pytest.approx(n_agree / n)
