@@ -3,7 +3,7 @@
     python3 infra/gpu_environment.py .venv-gpu [wheels]
 
 The interpreter that runs this has torch, and keeps it: the environment sees all of its packages,
-and gets what requirements-gpu.txt names and they lack. Where the folder of wheels is there, only
+and gets what infra/requirements-gpu.txt names and they lack. Where the folder of wheels is there, only
 from it, and no network is asked. Nothing but the standard library is used.
 """
 
@@ -31,7 +31,7 @@ def main() -> None:
     command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if wheels.is_dir():
         command += ["--no-index", "--find-links", str(wheels)]
-    subprocess.run([*command, "-r", str(ROOT / "requirements-gpu.txt")], check=True)
+    subprocess.run([*command, "-r", str(ROOT / "infra" / "requirements-gpu.txt")], check=True)
     lacks = "import torch, transformers, numpy"
     if subprocess.run([python, "-c", lacks], check=False).returncode:
         sys.exit(

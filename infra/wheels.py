@@ -35,8 +35,8 @@ _GLIBC = (28, 27, 17)
 
 
 def wanted() -> list[str]:
-    """Return the names of requirements-gpu.txt."""
-    lines = (ROOT / "requirements-gpu.txt").read_text("utf-8").splitlines()
+    """Return the names of infra/requirements-gpu.txt."""
+    lines = (ROOT / "infra" / "requirements-gpu.txt").read_text("utf-8").splitlines()
     return [re.split(r"[<>=!~ ]", line)[0] for line in lines if line and not line.startswith("#")]
 
 
@@ -101,7 +101,7 @@ def main() -> None:
     if total > LIMIT:
         sys.exit(
             f"The wheels take {total / 2**20:.1f} MiB, more than {LIMIT >> 20} MiB; take a package "
-            "out of requirements-gpu.txt, or what nothing imports out of one (UNUSED)."
+            "out of infra/requirements-gpu.txt, or what nothing imports out of one (UNUSED)."
         )
 
 

@@ -150,7 +150,7 @@ def test_a_run_in_which_nothing_was_measured_fails(monkeypatch):
 
 
 def wanted() -> dict[str, Requirement]:
-    lines = (ROOT / "requirements-gpu.txt").read_text().splitlines()
+    lines = (ROOT / "infra" / "requirements-gpu.txt").read_text().splitlines()
     found = [Requirement(line) for line in lines if line and not line.startswith("#")]
     return {one.name.lower(): one for one in found}
 
