@@ -3,8 +3,8 @@
     python3 infra/gpu_environment.py .venv-gpu [wheels]
 
 The interpreter that runs this has torch, and keeps it: the environment sees all of its packages,
-and gets what infra/requirements-gpu.txt names and they lack. Where the folder of wheels is there, only
-from it, and no network is asked. Nothing but the standard library is used.
+and gets what infra/requirements-gpu.txt names and they lack: from the folder of wheels alone, and
+no network is asked, where there is one. Nothing but the standard library is used.
 """
 
 import site

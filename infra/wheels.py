@@ -101,7 +101,7 @@ def main() -> None:
     if total > LIMIT:
         sys.exit(
             f"The wheels take {total / 2**20:.1f} MiB, more than {LIMIT >> 20} MiB; take a package "
-            "out of infra/requirements-gpu.txt, or what nothing imports out of one (UNUSED)."
+            "out of infra/requirements-gpu.txt, or what nothing imports of one (UNUSED)."
         )
 
 
