@@ -61,7 +61,7 @@ def test_every_stage_runs_once_and_after_what_it_reads(core, small):
         ("untrained-student", "activations 0-of-3"),
         ("activations", "candidates"),
         ("candidates", "student kd 0"),
-        ("student dskd 1", "report"),
+        ("student paper 1", "report"),
     ]:
         assert order[before] < order[after]
 

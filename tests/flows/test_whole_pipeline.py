@@ -83,8 +83,8 @@ def test_the_pipeline_makes_every_stage_once(tmp_path, calls, one_thread, monkey
     report = first[made.report].report
     assert [row["arm"] for row in report["table"]] == ["teacher", "kd", "paper", "kd_mse"]
     assert all(row["CE"] > 0 for row in report["table"])
-    assert {row["arms"] for row in report["comparison"]} == {"dskd - kd", "kd_mse - kd"}
-    assert {row["arms"] for row in report["control"]} == {"dskd - kd_mse"}
+    assert {row["arms"] for row in report["comparison"]} == {"paper - kd", "kd_mse - kd"}
+    assert {row["arms"] for row in report["control"]} == {"paper - kd_mse"}
 
     monkeypatch.setattr(Run, "step", lambda run, step: pytest.fail("a found student was trained"))
     assert pipeline(config) == made

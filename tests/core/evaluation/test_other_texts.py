@@ -160,7 +160,7 @@ def test_a_report_compares_on_another_text_as_on_held_out_text(miniature, captur
     ce = [s.record.report["means"]["ce"] for s in beside[1:]]
     assert means["kd"] == pytest.approx((ce[0] + ce[1]) / 2, abs=1e-6)
     first = other["comparison"][0]
-    assert (other["text"], first["metric"], first["arms"]) == ("news", "ce", "dskd - kd")
+    assert (other["text"], first["metric"], first["arms"]) == ("news", "ce", "paper - kd")
     assert first["by_seed"] == pytest.approx({"0": ce[2] - ce[0], "1": ce[3] - ce[1]}, abs=2e-6)
     assert first["t_low"] < first["difference"] < first["t_high"]
     text = (report.folder() / "report.md").read_text("utf-8")

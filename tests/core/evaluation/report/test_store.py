@@ -101,8 +101,8 @@ def test_means_and_deviations_over_seeds_are_those_of_the_scores(real, miniature
 def test_every_arm_is_compared_with_kd_in_every_metric(real):
     report = real.record.report
     arms = [row["arms"] for row in report["comparison"]]
-    assert arms == ["dskd - kd"] * len(METRICS) + ["kd_mse - kd"] * len(METRICS)
-    assert {row["arms"] for row in report["control"]} == {"dskd - kd_mse"}
+    assert arms == ["paper - kd"] * len(METRICS) + ["kd_mse - kd"] * len(METRICS)
+    assert {row["arms"] for row in report["control"]} == {"paper - kd_mse"}
     kd, dskd = report["means"][1], report["means"][2]
     first = report["comparison"][0]
     assert first["metric"] == "CE"
@@ -119,11 +119,11 @@ def test_ce_by_frequency_is_compared_band_by_band(real, miniature):
     assert bands["11_to_100"]["positions"] == n > 0
     ce = {a: [sum(t["ce_11_to_100"].to_pylist()) / n for t in of] for a, of in tables.items()}
     found = {row["arms"]: row for row in bands["11_to_100"]["comparison"]}
-    assert set(found) == {"dskd - kd", "kd_mse - kd", "dskd - kd_mse"}
+    assert set(found) == {"paper - kd", "kd_mse - kd", "paper - kd_mse"}
     gaps = [a - b for a, b in zip(ce["paper"], ce["kd"], strict=True)]
-    assert list(found["dskd - kd"]["by_seed"].values()) == pytest.approx(gaps, abs=2e-6)
-    assert found["dskd - kd"]["difference"] == pytest.approx(sum(gaps) / 2, abs=2e-6)
-    assert found["dskd - kd"]["bootstrap_low"] <= found["dskd - kd"]["difference"]
+    assert list(found["paper - kd"]["by_seed"].values()) == pytest.approx(gaps, abs=2e-6)
+    assert found["paper - kd"]["difference"] == pytest.approx(sum(gaps) / 2, abs=2e-6)
+    assert found["paper - kd"]["bootstrap_low"] <= found["paper - kd"]["difference"]
     assert bands["11_to_100"]["ce"]["kd"] == pytest.approx(sum(ce["kd"]) / 2, abs=2e-6)
     for name in ("report.md", "report.html"):
         text = (real.folder() / name).read_text("utf-8")
@@ -149,7 +149,7 @@ def test_both_pages_show_the_same_figures(real):
     for name in ("report.md", "report.html"):
         text = (real.folder() / name).read_text("utf-8")
         assert all(figure in text for figure in figures)
-        assert real.record.inputs["student dskd 0"] in text
+        assert real.record.inputs["student paper 0"] in text
 
 
 def test_a_report_made_again_in_another_order_has_the_same_bytes(real, miniature, students):
@@ -206,12 +206,12 @@ def test_a_margin_that_did_nothing_is_said_so(tmp_path):
     ):
         report = report_of(tmp_path / str(active), {"kd": [3.0], "paper": [2.0]}, active=active)
         assert words in (report.folder() / "report.md").read_text("utf-8")
-        assert report.record.report["active_share"]["dskd seed 0"] == active
+        assert report.record.report["active_share"]["paper seed 0"] == active
 
 
 def test_a_step_without_positions_of_l_sem_is_left_out_of_the_active_share(tmp_path):
     report = report_of(tmp_path, {"kd": [3.0], "paper": [2.0]}, active=[None, 0.5])
-    assert report.record.report["active_share"]["dskd seed 0"] == 0.5
+    assert report.record.report["active_share"]["paper seed 0"] == 0.5
     assert "50.0% of the negatives lay inside" in (report.folder() / "report.md").read_text("utf-8")
 
 
