@@ -32,7 +32,6 @@ STAGES = [
     "candidates",
     "students",
     "scores",
-    "other_scores",
     "continuations",
     "report",
 ]

@@ -36,7 +36,9 @@ def sample(monkeypatch, tmp_path) -> Plan:
     values["teacher"]["dtype"] = values["training"]["compute_dtype"] = "bfloat16"
     values["corpus"] |= {"max_tokens": 210_000}
     values["embeddings"] |= {"shard_tokens": 65_536}
-    values["training"] |= {"batch_windows": 4}
+    values["student"] = {"n_trainable_layers": 2}
+    values["evaluation"]["arms"] = ["kd", "paper", "kd_mse"]
+    values["training"] |= {"batch_windows": 4, "n_epochs": 1.1, "recipes": []}
     values["training"] |= {"max_train_tokens": 30_000, "max_heldout_tokens": 10_000}
     return make_plan(PipelineConfig.model_validate(values))
 
