@@ -127,6 +127,7 @@ def test_pods_of_runs_see_their_data_apart_from_their_cache_and_no_token_of_the_
     assert pod["automountServiceAccountToken"] is False
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("prefect")
 def test_a_run_that_names_the_servers_database_as_its_corpus_is_refused(prefect_server):
     home = prefect_server.work.with_name(f"{prefect_server.work.name}-prefect")

@@ -58,6 +58,7 @@ def holder(environment: dict[str, str]):
         process.wait()
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_slot_take_turns_and_both_complete():
     turns: list[tuple[float, float]] = []
     with ThreadPoolExecutor(2) as pool:

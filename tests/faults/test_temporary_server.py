@@ -119,6 +119,7 @@ WAYS = [
 ]
 
 
+@pytest.mark.slow
 def test_a_deaf_server_is_gone_within_ten_seconds_however_its_process_ended(tmp_path):
     with ThreadPoolExecutor(len(WAYS)) as threads:
         ends = [

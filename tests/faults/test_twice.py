@@ -47,6 +47,7 @@ def test_two_runs_under_one_root_both_end_well_with_the_bytes_of_one(tmp_path):
     assert_whole(twice)
 
 
+@pytest.mark.slow
 def test_two_processes_in_the_same_shards_both_end_well_with_the_same_bytes(miniature, tmp_path):
     config = miniature.config.model_copy(update={"root_uri": str(tmp_path / "root")})
     calm = miniature.embeddings().record

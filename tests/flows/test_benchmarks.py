@@ -38,6 +38,7 @@ def asked(tmp_path):
     return config, StageUris(teacher=uri, students=[uri])
 
 
+@pytest.mark.slow
 def test_every_model_has_scores_on_every_benchmark_and_a_second_run_finds_them(asked):
     config, made = asked
 

@@ -66,6 +66,7 @@ def test_every_stage_runs_once_and_after_what_it_reads(core, small):
         assert order[before] < order[after]
 
 
+@pytest.mark.slow
 def test_another_text_is_captured_like_the_corpus_and_every_subject_is_scored_on_it(core, small):
     news = OtherTextConfig(name="news", source="news.txt")
     evaluation = small.evaluation.model_copy(update={"other_texts": (news,), "seeds": (0,)})

@@ -24,6 +24,7 @@ def states(rows) -> dict[str, str]:
     return {row["stage"]: row["state"] for row in rows}
 
 
+@pytest.mark.slow
 def test_only_the_missing_shard_is_made_and_what_waits_is_not_started(core, config, impatient):
     core.broken["embeddings 1-of-3"] = [OSError("bad sector")] * 4
     with pytest.raises(ShardError):

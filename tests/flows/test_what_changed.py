@@ -40,6 +40,7 @@ def table(run_id, key: str) -> list[dict]:
     return json.loads(found[0].data)
 
 
+@pytest.mark.slow
 def test_a_changed_lexicon_rebuilds_the_right_branch_and_the_join_alone(core, config):
     build_dictionary(config)
     core.made.clear()

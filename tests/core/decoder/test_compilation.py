@@ -37,6 +37,7 @@ def run(layers, states):
     return states
 
 
+@pytest.mark.slow
 @needs_a_compiler
 def test_layers_run_compiled_at_their_length_and_as_written_at_any_other():
     torch.manual_seed(0)

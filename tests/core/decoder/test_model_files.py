@@ -110,6 +110,7 @@ def assert_nothing_elsewhere(found):
         assert not case["leaks"], case
 
 
+@pytest.mark.slow
 def test_no_tokenizer_class_opens_what_a_key_names(miniature, secret, tmp_path):
     """Every parameter of every class, each on its own and all at once."""
     source, cases = miniature.config.teacher.source, []

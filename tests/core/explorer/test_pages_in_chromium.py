@@ -44,6 +44,7 @@ def browsed():
         yield page, asked, said
 
 
+@pytest.mark.slow
 def test_pages_work_by_keyboard_in_any_width_and_ask_nobody(address, browsed):
     page, asked, said = browsed
     page.goto(address)
