@@ -123,8 +123,8 @@ def test_a_sweep_shares_one_cache_and_a_precomputed_run_needs_no_teacher(
     monkeypatch.setattr(preparation, "prepare_teacher", lambda *_, **__: pytest.fail("a teacher"))
     training = config.training.model_copy(update={"mode": "precomputed"})
     alone = evaluate(config.model_copy(update={"root_uri": str(elsewhere), "training": training}))
-    contents = [ArtifactStore.open(uri).record.content for uri in alone["students"]]
+    contents = [ArtifactStore.open(uri).record.content for uri in alone.students]
     known = {a.record.content for a in root.of_stage("student")}
     assert set(contents) <= known
-    assert len(alone["scores"]) == 3
-    assert ArtifactStore.open(alone["report"]).record.counts["students"] == 2
+    assert len(alone.scores) == 3
+    assert ArtifactStore.open(alone.report).record.counts["students"] == 2
