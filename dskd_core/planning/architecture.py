@@ -25,6 +25,8 @@ from dskd_core.store import access
 
 _HUB_SECONDS = 5
 _FILE = "config.json"
+_LAYERS_ARE = {"num_layers", "layers_block_type"}
+"""How families that compute the number of their layers state it."""
 _STATED = (
     "hidden_size",
     "num_hidden_layers",
@@ -218,6 +220,7 @@ def _config_of(values: Mapping[str, Any], origin: str) -> Any:
     for name in _STATED:
         names = {name, *(alias for alias, own in kind.attribute_map.items() if own == name)}
         names |= {kind.attribute_map[name]} if name in kind.attribute_map else set()
+        names |= _LAYERS_ARE if name == "num_hidden_layers" else set()
         if names & vars(kind).keys() and not any(stated.get(each) for each in names):
             raise ConfigError(
                 f"{origin} states no {name}; give another file with --config-json, with "
@@ -240,13 +243,22 @@ def _makes_no_model(origin: str, error: Exception) -> ConfigError:
 
 def _number(config: Any, names: Iterable[str]) -> int:
     """Return the first whole number that a configuration has under some names; 0 if none."""
-    found = (getattr(config, name, None) for name in names)
+    found = (_value(config, name) for name in names)
     return next((value for value in found if isinstance(value, int) and value > 0), 0)
+
+
+def _value(config: Any, name: str) -> Any:
+    """Return what a configuration has under a name; the largest where layers have one each."""
+    try:
+        return getattr(config, name, None)
+    except Exception:  # transformers': of a family whose layers differ, it names none for all
+        each = [getattr(layer, name, None) for layer in config.per_layer_config]
+        return max((value for value in each if isinstance(value, int)), default=None)
 
 
 def _intermediate(config: Any, chosen: int) -> int:
     """Return the values of a token within the feed-forward block; 4 d where nothing is said."""
-    inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
+    inner = _value(config, "intermediate_size") or _value(config, "n_inner")
     inner = max(inner) if isinstance(inner, list | tuple) else inner
     of_expert = _number(config, ("moe_intermediate_size",)) or inner
     if not isinstance(inner, int) or not isinstance(of_expert, int):

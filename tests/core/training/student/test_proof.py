@@ -46,7 +46,7 @@ def _outputs(model, ids, given=None):
             layer.register_forward_hook(after),
         ]
     with torch.no_grad():
-        model(ids)
+        model(ids, use_cache=False)  # a cache of a student without attention has no length
     for hook in hooks:
         hook.remove()
     return entered, left
