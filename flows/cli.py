@@ -98,10 +98,15 @@ def plan(
     ] = None,
 ) -> None:
     """Say what every stage stores, holds, computes, and takes on GPUs and here; nothing runs."""
-    from dskd_core.planning.cluster import scaling_rows
     from dskd_core.planning.hours.hardware import SHOWN, named_gpu
     from dskd_core.planning.hours.probe import this_machine
-    from dskd_core.planning.page import hour_rows, sentences, size_rows, stage_rows
+    from dskd_core.planning.page import (
+        hour_rows,
+        scaling_rows,
+        sentences,
+        size_rows,
+        stage_rows,
+    )
     from dskd_core.planning.plan import check, make_plan, misfits
 
     with refusals():

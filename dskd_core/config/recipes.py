@@ -122,10 +122,11 @@ class RecipeConfig(Settings):
 
     @model_validator(mode="after")
     def _recommended_is_what_is_recommended(self) -> Self:
-        if self.name == "recommended" and self.terms != _RECOMMENDED:
+        is_it = (self.terms, self.relations) == (_RECOMMENDED, "dictionary")
+        if self.name == "recommended" and not is_it:
             raise ValueError(
-                "name 'recommended' is taken by what is built in, whose terms are others; choose "
-                "another"
+                "name 'recommended' is taken by what is built in, whose terms or relations are "
+                "others; choose another"
             )
         return self
 

@@ -111,6 +111,26 @@ def _in_groups(states: Tensor) -> Tensor:
     return padded.view(len(states), -1, GROUP_WIDTH)
 
 
+def encode_rows(
+    states: Tensor, state_dtype: str, shard_name: str = ""
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return rows as they are stored, [n, d], and their scales where they are int8.
+
+    Raises:
+        DataError: as :func:`quantise_states`, or :func:`encode_states`.
+    """
+    if state_dtype == "int8":
+        return quantise_states(states, shard_name)
+    return encode_states(states, state_dtype, shard_name), None
+
+
+def decode_rows(
+    bits: np.ndarray, scales: np.ndarray | None, state_dtype: str
+) -> NDArray[np.float32]:
+    """Return what :func:`encode_rows` kept of rows, [n, d]."""
+    return decode_states(bits, state_dtype) if scales is None else dequantise_states(bits, scales)
+
+
 def stored_states(bits: np.ndarray, state_dtype: str) -> Tensor:
     """Return stored states as a tensor of the dtype they are stored in, without a copy.
 

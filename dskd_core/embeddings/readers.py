@@ -7,7 +7,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from dskd_core.decoder.states import decode_states, dequantise_states
+from dskd_core.decoder.states import decode_rows
 from dskd_core.embeddings.layout import PART
 from dskd_core.embeddings.store import INDEX
 from dskd_core.errors import DataError
@@ -99,11 +99,9 @@ class Embeddings:
         group, tokens, offsets = self._groups[part]
         low, high = np.searchsorted(tokens, [wanted[0], wanted[-1] + 1]) if len(wanted) else (0, 0)
         rows = slice(int(offsets[low]), int(offsets[high]))
-        bits, dtype = get_array(group, "states", rows), str(group.attrs["dtype"])
-        if dtype == "int8":
-            states = dequantise_states(bits, get_array(group, "scales", rows))
-        else:
-            states = decode_states(bits, dtype)
+        scales = get_array(group, "scales", rows) if "scales" in group else None
+        bits = get_array(group, "states", rows)
+        states = decode_rows(bits, scales, str(group.attrs["dtype"]))
         if not np.isfinite(states).all():
             raise DataError(
                 f"The part {self.parts[part].uri} holds NaN or infinite states; "

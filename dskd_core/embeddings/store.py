@@ -24,7 +24,7 @@ from dskd_core.corpus.store import Windows, load_windows
 from dskd_core.decoder.decoder import device_lock, load_teacher
 from dskd_core.decoder.fitting import Fitting, halved
 from dskd_core.decoder.precision import processor_of
-from dskd_core.decoder.states import encode_states, quantise_states
+from dskd_core.decoder.states import encode_rows
 from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.embeddings.census import Census, take_census
 from dskd_core.embeddings.extraction import extract, training_batches
@@ -101,11 +101,7 @@ def extract_shard(
                     shard.name,
                 )
         kept = smallest_per_token(occurrences.tokens, occurrences.hashes, config.max_occurrences)
-        chosen, scales = states[torch.from_numpy(kept)], None
-        if config.state_dtype == "int8":
-            bits, scales = quantise_states(chosen, shard.name)
-        else:
-            bits = encode_states(chosen, config.state_dtype, shard.name)
+        bits, scales = encode_rows(states[torch.from_numpy(kept)], config.state_dtype, shard.name)
         group = draft.write_group(PART)
         write_part(group, bits, occurrences[kept], met, config.state_dtype, scales)
         draft.counts |= {

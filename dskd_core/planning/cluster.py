@@ -7,7 +7,7 @@ however many GPUs there are. Nothing here was run on a cluster: it is arithmetic
 from constants that were measured on two cores, where the text of each says so.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ from dskd_core.planning.hours.hardware import Device
 from dskd_core.planning.hours.reading import corpus_seconds
 from dskd_core.planning.plan import HOUR, STORE_BYTES_PER_SECOND, Plan
 from dskd_core.planning.quantities import StagePlan, stored_embedding_rows
+from dskd_core.sharded_stages import SHARDED_STAGES
 
 Bound = Literal["GPUs", "shards", "store", "server", "one process"]
 
@@ -31,7 +32,7 @@ INDEXED_ROWS_A_SECOND = 1.5e6
 5.6 s of one busy core (AVX2)."""
 JOINED_BYTES_A_SECOND = 115e6
 """Centroids that one process joins: 69,832 tokens of width 4,096, two each, in 20 s."""
-_SHARDED = ("embeddings", "senses", "activations", "students")
+_SHARDED = {stage.name for stage in SHARDED_STAGES} | {"students"}
 
 
 @dataclass(frozen=True)
@@ -125,33 +126,3 @@ def _alone(plan: Plan, stage: StagePlan, cluster: Cluster) -> float:
         config, corpus = plan.quantities.config.corpus, plan.quantities.corpus
         return seconds + corpus_seconds(config, corpus.n_tokens)
     return seconds
-
-
-def scaling_rows(
-    plan: Plan, device: Device, counts: Sequence[int], **constants: float
-) -> list[dict[str, str]]:
-    """Return one row a stage, one column a number of GPUs, and the sums.
-
-    Args:
-        plan: the plan.
-        device: each GPU.
-        counts: how many there are.
-        constants: of :class:`Cluster`, where they are known.
-    """
-    from dskd_core.planning.page import in_time
-
-    by_count = {
-        n: {time.stage: time for time in stage_times(plan, Cluster(device, n, **constants))}
-        for n in counts
-    }
-    rows = [
-        {"time of": stage}
-        | {_gpus(n): f"{in_time(t[stage].seconds)} ({t[stage].bound})" for n, t in by_count.items()}
-        for stage in by_count[counts[0]]
-    ]
-    sums = {n: sum(time.seconds for time in times.values()) for n, times in by_count.items()}
-    return [*rows, {"time of": "all"} | {_gpus(n): in_time(s) for n, s in sums.items()}]
-
-
-def _gpus(n: int) -> str:
-    return f"{n:,} GPU" if n == 1 else f"{n:,} GPUs"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from dskd_core.planning.cluster import Cluster, stage_times
 from dskd_core.planning.hours.forecast import forecast
 from dskd_core.planning.hours.hardware import Device
 from dskd_core.planning.hours.probe import Host
@@ -99,6 +100,34 @@ def _precision_sentence(plan: Plan) -> str:
         f"{config.senses.coarse_dtype}; bytes are those of these, and on each device auto is what "
         "it multiplies natively."
     )
+
+
+def scaling_rows(
+    plan: Plan, device: Device, counts: Sequence[int], **constants: float
+) -> list[dict[str, str]]:
+    """Return one row a stage, one column a number of GPUs, and the sums.
+
+    Args:
+        plan: the plan.
+        device: each GPU.
+        counts: how many there are.
+        constants: of :class:`Cluster`, where they are known.
+    """
+    by_count = {
+        n: {time.stage: time for time in stage_times(plan, Cluster(device, n, **constants))}
+        for n in counts
+    }
+    rows = [
+        {"time of": stage}
+        | {_gpus(n): f"{in_time(t[stage].seconds)} ({t[stage].bound})" for n, t in by_count.items()}
+        for stage in by_count[counts[0]]
+    ]
+    sums = {n: sum(time.seconds for time in times.values()) for n, times in by_count.items()}
+    return [*rows, {"time of": "all"} | {_gpus(n): in_time(s) for n, s in sums.items()}]
+
+
+def _gpus(n: int) -> str:
+    return f"{n:,} GPU" if n == 1 else f"{n:,} GPUs"
 
 
 def size_rows(plan: Plan) -> list[dict[str, str]]:

@@ -4,6 +4,8 @@ Neither is a mean over items, so both are formed anew in every resample of the b
 ``statistics.py`` describes.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,9 @@ from dskd_core.evaluation.comparison.statistics import (
     summarise_resamples,
 )
 from dskd_core.evaluation.word_senses.graded import spearman
+
+Measure = Callable[[FloatArray, FloatArray], FloatArray]
+"""Similarities, [n_items], and how often each item counts, [n_lines, n_items] -> [n_lines]."""
 
 
 def compare_auc(
@@ -38,22 +43,11 @@ def compare_auc(
         n_resamples: of the bootstrap: clusters and seeds.
         seed: of the bootstrap.
     """
-    once = np.ones((1, len(is_more)))
-    by_seed = np.array(
-        [
-            (weighted_auc(a, is_more, once) - weighted_auc(b, is_more, once))[0]
-            for a, b in zip(arm, baseline, strict=True)
-        ]
-    )
-    rng = np.random.default_rng(seed)
-    gaps = []
-    for drawn in draw_resamples(rng, int(clusters.max()) + 1, n_resamples):
-        weights = drawn[:, clusters]
-        pairs = zip(arm, baseline, strict=True)
-        both = [[weighted_auc(s, is_more, weights) for s in pair] for pair in pairs]
-        gaps.append(np.stack([a - b for a, b in both], axis=1))
-    draws = (np.concatenate(gaps) * draw_seed_weights(rng, len(arm), n_resamples)).sum(axis=1)
-    return summarise_resamples(by_seed, draws[~np.isnan(draws)], confidence)
+
+    def measure(similarity: FloatArray, weights: FloatArray) -> FloatArray:
+        return weighted_auc(similarity, is_more, weights)
+
+    return _compare(arm, baseline, measure, clusters, confidence, n_resamples, seed)
 
 
 def compare_spearman(
@@ -75,17 +69,38 @@ def compare_spearman(
         n_resamples: of the bootstrap: items and seeds.
         seed: of the bootstrap.
     """
+
+    def measure(similarity: FloatArray, weights: FloatArray) -> FloatArray:
+        drawn = (np.repeat(items, counts) for counts in weights.astype(np.int64))
+        return np.array([spearman(similarity[some], ratings[some]) for some in drawn])
+
+    items = np.arange(len(ratings))
+    return _compare(arm, baseline, measure, items, confidence, n_resamples, seed)
+
+
+def _compare(
+    arm: FloatArray,
+    baseline: FloatArray,
+    measure: Measure,
+    clusters: NDArray[np.integer],
+    confidence: float,
+    n_resamples: int,
+    seed: int,
+) -> Comparison:
+    """Compare two arms in a measure of all their similarities; a draw without a value is left out.
+
+    The other arguments are those of :func:`compare_auc`.
+    """
     pairs = list(zip(arm, baseline, strict=True))
-    by_seed = np.array([spearman(a, ratings) - spearman(b, ratings) for a, b in pairs])
+    once = np.ones((1, len(clusters)))
+    by_seed = np.array([(measure(a, once) - measure(b, once))[0] for a, b in pairs])
     rng = np.random.default_rng(seed)
     gaps = []
-    for drawn in draw_resamples(rng, len(ratings), n_resamples):
-        for counts in drawn.astype(np.int64):
-            items = np.repeat(np.arange(len(ratings)), counts)
-            gold = ratings[items]
-            gaps.append([spearman(a[items], gold) - spearman(b[items], gold) for a, b in pairs])
-    weights = draw_seed_weights(rng, len(arm), n_resamples)
-    return summarise_resamples(by_seed, (np.array(gaps) * weights).sum(axis=1), confidence)
+    for drawn in draw_resamples(rng, int(clusters.max()) + 1, n_resamples):
+        weights = drawn[:, clusters]
+        gaps.append(np.stack([measure(a, weights) - measure(b, weights) for a, b in pairs], axis=1))
+    draws = (np.concatenate(gaps) * draw_seed_weights(rng, len(arm), n_resamples)).sum(axis=1)
+    return summarise_resamples(by_seed, draws[~np.isnan(draws)], confidence)
 
 
 def weighted_auc(

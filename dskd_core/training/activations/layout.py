@@ -22,7 +22,7 @@ The bits of ``entering``, ``teacher_states`` and ``bridge`` are those of the tea
 is the attribute ``dtype``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,7 @@ def write_part(
             values = encode_states(whole, dtype, shard_name, cure="set teacher.dtype to float32")
         put_array(group, name, values, chunk_bytes=_CHUNK_BYTES)
     others = list(captured[0].other_targets) if captured else []
-    _put_targets(group, [window.targets for window in captured], _TARGETS)
+    _put_targets(group, [window.targets for window in captured], {name: name for name in _TARGETS})
     for number, other in enumerate(others, start=1):
         _put_targets(group, [window.other_targets[other] for window in captured], _others(number))
     group.attrs["dtype"] = dtype
@@ -101,18 +101,18 @@ def write_part(
     return sum(lengths)
 
 
-def _others(number: int) -> dict[str, torch.dtype]:
-    """Return what is stored of the targets at another temperature; their argmax is the same."""
-    return {f"{name}_{number}": _TARGETS[name] for name in ("expected", "entropy")}
+def _others(number: int) -> dict[str, str]:
+    """Return the arrays of the targets at another temperature; their argmax is the same."""
+    return {name: f"{name}_{number}" for name in ("expected", "entropy")}
 
 
 def _put_targets(
-    group: zarr.Group, windows: Sequence[TeacherTargets], stored: Mapping[str, torch.dtype]
+    group: zarr.Group, windows: Sequence[TeacherTargets], arrays: Mapping[str, str]
 ) -> None:
     whole = TeacherTargets.from_windows(windows)
-    for name, dtype in stored.items():
-        values = getattr(whole, name.split("_")[0]).to(dtype).cpu().numpy()
-        put_array(group, name, values, chunk_bytes=_CHUNK_BYTES)
+    for name, array in arrays.items():
+        values = getattr(whole, name).to(_TARGETS[name]).cpu().numpy()
+        put_array(group, array, values, chunk_bytes=_CHUNK_BYTES)
 
 
 class Part:
@@ -125,17 +125,28 @@ class Part:
         dtype: the teacher's, whose bits ``entering`` and ``teacher_states`` are.
     """
 
-    def __init__(self, group: zarr.Group, *, in_memory: bool) -> None:
+    def __init__(
+        self,
+        group: zarr.Group,
+        *,
+        in_memory: bool,
+        bridges: bool = True,
+        temperatures: Collection[float] | None = None,
+    ) -> None:
         """Open a part.
 
         Args:
             group: written by :func:`write_part`.
             in_memory: whether its states are read now, or window by window when asked for.
+            bridges: whether the states behind the student's gap are read, where it has them.
+            temperatures: whose targets are read besides those at T, where it has them; all if None.
         """
-        bridge = [_BRIDGE] if _BRIDGE in group else []
-        others: Any = group.attrs.get("temperatures", [])
-        self._others = {float(other): number for number, other in enumerate(others, start=1)}
-        more = [name for number in self._others.values() for name in _others(number)]
+        bridge = [_BRIDGE] if bridges and _BRIDGE in group else []
+        kept: Any = group.attrs.get("temperatures", [])
+        numbers = {float(other): number for number, other in enumerate(kept, start=1)}
+        wanted = numbers if temperatures is None else temperatures
+        self._others = {other: n for other, n in numbers.items() if other in wanted}
+        more = [name for number in self._others.values() for name in _others(number).values()]
         self._arrays = {
             name: get_array(group, name) if in_memory or not name.startswith(_WIDE) else group[name]
             for name in (*_STATES, *_TARGETS, *_BY_WINDOW, *bridge, *more)
@@ -168,15 +179,15 @@ class Part:
             int(self.windows[index]),
             **states,
             **ids,
-            targets=self._targets(index, predicted, "expected", "entropy"),
+            targets=self._targets(index, predicted, expected="expected", entropy="entropy"),
             other_targets={
-                other: self._targets(index, predicted, *_others(number))
+                other: self._targets(index, predicted, **_others(number))
                 for other, number in self._others.items()
             },
         )
 
     def _targets(
-        self, index: int, predicted: torch.Tensor, expected: str, entropy: str
+        self, index: int, predicted: torch.Tensor, *, expected: str, entropy: str
     ) -> TeacherTargets:
         return TeacherTargets(
             torch.from_numpy(self.rows(index, expected)),

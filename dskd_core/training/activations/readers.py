@@ -1,6 +1,6 @@
 """Where a run gets the activations of a window from: the store, or the teacher beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -50,7 +50,13 @@ class StoredActivations:
     """All captured windows; the states in memory where they take less than a quarter of it."""
 
     def __init__(
-        self, artifact: Artifact, store: ArtifactStore, *, validation_share: float = 0.0
+        self,
+        artifact: Artifact,
+        store: ArtifactStore,
+        *,
+        validation_share: float = 0.0,
+        bridges: bool = False,
+        temperatures: Collection[float] = (),
     ) -> None:
         """Open the parts of an ``activations`` artifact.
 
@@ -58,6 +64,8 @@ class StoredActivations:
             artifact: the activations.
             store: with their parts.
             validation_share: share of the held-out documents that is for validation.
+            bridges: whether the states behind the student's gap are read.
+            temperatures: whose targets are read besides those at training.temperature.
 
         Raises:
             ArtifactError: if a part is gone.
@@ -67,7 +75,10 @@ class StoredActivations:
         shards = [store.get("activations-shard", name) for name in names]
         n_bytes = sum(shard.record.n_bytes for shard in shards)
         in_memory = n_bytes < _MEMORY_SHARE * psutil.virtual_memory().total
-        parts = [Part(shard.group(PART), in_memory=in_memory) for shard in shards]
+        parts = [
+            Part(shard.group(PART), in_memory=in_memory, bridges=bridges, temperatures=temperatures)
+            for shard in shards
+        ]
         places = places_of(parts)
         self._places = {window: places[window] for window in sorted(places)}
         is_kept = {window: part.heldout[index] for window, (part, index) in self._places.items()}

@@ -18,7 +18,13 @@ from dskd_core.training.candidates.readers import (
     LiveCandidates,
     StoredCandidates,
 )
-from dskd_core.training.losses.recipes import has_sense_terms, ranks, recipe_settings
+from dskd_core.training.losses.recipes import (
+    Recipe,
+    bridges,
+    has_sense_terms,
+    ranks,
+    recipe_settings,
+)
 
 _NOT_CONTENT = {
     "seed",
@@ -85,12 +91,16 @@ class Inputs:
         )
 
     def activation_reader(
-        self, store: ArtifactStore, config: TrainingConfig, teacher_config: TeacherConfig
+        self, store: ArtifactStore, config: TrainingConfig, teacher_config: TeacherConfig, arm: Arm
     ) -> ActivationReader:
-        """Return where activations come from: the store, or the teacher."""
+        """Return where activations come from, with what an arm needs: the store, or the teacher."""
         if self.teacher is None or self.text is None:
             return StoredActivations(
-                self.activations, store, validation_share=config.validated_share
+                self.activations,
+                store,
+                validation_share=config.validated_share,
+                bridges=bridges(config, arm),
+                temperatures=(Recipe.from_config(config, arm, 0.0).temperature,),
             )
         return LiveActivations.load(config, teacher_config, self.teacher, self.untrained, self.text)
 

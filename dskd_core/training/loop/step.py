@@ -89,7 +89,7 @@ class Run:
         if ranks.n_ranks > 1:
             teacher_config = teacher_config.model_copy(update={"device": ranks.device})
         student = load_student(inputs.untrained, teacher_config)
-        activations = inputs.activation_reader(store, config, teacher_config)
+        activations = inputs.activation_reader(store, config, teacher_config, arm)
         has_senses = has_sense_terms(config, arm)
         return cls.assemble(
             config,

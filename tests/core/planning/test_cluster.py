@@ -10,10 +10,10 @@ from dskd_core.planning.cluster import (
     JOINED_BYTES_A_SECOND,
     Cluster,
     StageTime,
-    scaling_rows,
     stage_times,
 )
 from dskd_core.planning.hours.hardware import Device
+from dskd_core.planning.page import scaling_rows
 from dskd_core.planning.plan import STORE_BYTES_PER_SECOND
 from dskd_core.planning.quantities import StagePlan
 
