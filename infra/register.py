@@ -2,7 +2,8 @@
 
 ``python infra/register.py`` from the root of the clone; ``make serve`` and the ``register`` service
 of docker-compose.yml do so. Doing it twice leaves one of each. What a person changed by hand stays:
-work pools that exist are left alone, and automations keep being on or off.
+work pools that exist are left alone, and automations keep being on or off. With ``--limit-pools``,
+as ``make serve`` calls it, a pool without a limit of its own gets that of its one worker.
 """
 
 import os
@@ -14,7 +15,7 @@ from typing import Any
 import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.events.schemas.automations import AutomationCore
 from prefect.types import SecretDict
 from serve import POOLS
@@ -34,6 +35,20 @@ def make_pools(client: SyncPrefectClient) -> None:
         if name not in known:
             client.create_work_pool(WorkPoolCreate(name=name, type="process"))
         print(f"work pool {name}: {'stands' if name in known else 'made'}")
+
+
+def limit_pools(client: SyncPrefectClient) -> None:
+    """Let a pool that has no limit hand out as many runs at once as its worker is to take.
+
+    A worker's own limit (``--limit``) would do the same, but Prefect 3.8 ends a limited worker
+    that is handed a run again before it has put its last try away, as after a quick *Retry*.
+    """
+    told = {"dskd-gpu"} if "DSKD_GPU_SLOTS" in os.environ else set()
+    for pool in client.read_work_pools():
+        if pool.name in POOLS and (pool.concurrency_limit is None or pool.name in told):
+            limit = WorkPoolUpdate(concurrency_limit=POOLS[pool.name])
+            client.update_work_pool(pool.name, limit)
+            print(f"work pool {pool.name}: {POOLS[pool.name]} runs at once")
 
 
 def limit_gpus(client: SyncPrefectClient) -> None:
@@ -113,6 +128,8 @@ def main() -> None:
     """Register everything."""
     with get_client(sync_client=True) as client:
         make_pools(client)
+        if "--limit-pools" in sys.argv[1:]:
+            limit_pools(client)
         limit_gpus(client)
         install_automations(client)
     deploy()

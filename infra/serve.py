@@ -33,8 +33,8 @@ OLD_PREFECT = WORK / "prefect"
 
 PORT = int(os.environ.get("DSKD_PORT", "4200"))
 URL = f"http://127.0.0.1:{PORT}/api"
-POOLS = {"dskd-cpu": "2", "dskd-gpu": os.environ.get("DSKD_GPU_SLOTS", "1")}
-"""Work pool -> runs a worker takes at once; one GPU runs one flow."""
+POOLS = {"dskd-cpu": 2, "dskd-gpu": int(os.environ.get("DSKD_GPU_SLOTS", "1"))}
+"""Work pool -> runs of it at once; one GPU runs one flow."""
 
 PLACES = {"DSKD_ROOTS": str(WORK), "DSKD_READ_ROOTS": f"{HOME / 'data'},{HOME / 'models'}"}
 """Where parameters may make a worker write, and read, unless the environment says otherwise."""
@@ -140,8 +140,8 @@ def start() -> None:
     launch("server", prefect("server", "start", "--host", "127.0.0.1", "--port", str(PORT)))
     await_health()
     register()
-    for pool, limit in POOLS.items():
-        worker = ("worker", "start", "--pool", pool, "--name", f"{pool}-here", "--limit", limit)
+    for pool in POOLS:
+        worker = ("worker", "start", "--pool", pool, "--name", f"{pool}-here")
         launch(f"worker-{pool}", prefect(*worker))
     (STATE / "api_url").write_text(URL + "\n", "utf-8")
     print(f"\nPrefect UI: http://127.0.0.1:{PORT}")
@@ -198,7 +198,7 @@ def register() -> None:
     Raises:
         SystemExit: if the server refuses one; what was printed is shown.
     """
-    command = [sys.executable, str(HOME / "infra/register.py")]
+    command = [sys.executable, str(HOME / "infra/register.py"), "--limit-pools"]
     done = subprocess.run(
         command, cwd=HOME, env=environment(), capture_output=True, text=True, check=False
     )

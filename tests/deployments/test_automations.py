@@ -87,7 +87,8 @@ def test_starting_twice_leaves_one_of_each_and_what_a_person_switched(client, pr
     assert processes == [prefect_server.process(name) for name in PROCESSES]
     limits = {limit.name: limit.limit for limit in client.read_global_concurrency_limits(limit=50)}
     assert limits["dskd-gpu"] == 1
-    assert sorted(pool.name for pool in client.read_work_pools()) == ["dskd-cpu", "dskd-gpu"]
+    pools = {pool.name: pool.concurrency_limit for pool in client.read_work_pools()}
+    assert pools == {"dskd-cpu": 2, "dskd-gpu": 1}
 
 
 @pytest.mark.xdist_group("prefect")
