@@ -92,7 +92,8 @@ def is_there(process: psutil.Process) -> bool:
 
 def killed_until_it_ends(run, calm: Calm, moments: random.Random, n_kills: int) -> int:
     """Kill a run at random moments of its life and retry it; return how many kills came in time."""
-    for n_done in range(n_kills):
+    n_done = 0
+    while n_done < n_kills:
         found = awaited(lambda: processes_of(run), 120)
         # A later run may be quicker than the calm one, which may have met a busy machine.
         moment = moments.uniform(0.0, 0.6 * calm.seconds) + (
@@ -100,15 +101,16 @@ def killed_until_it_ends(run, calm: Calm, moments: random.Random, n_kills: int) 
         )
         while time.time() < moment and is_alive(run):
             time.sleep(0.02)
-        if not is_alive(run):
-            return n_done
-        kill(run)
+        if is_alive(run):
+            kill(run)
+            n_done += 1
+        # It ended by itself, or the worker's late report of the last kill ended it.
         state = state_of(run, *ENDS, seconds=200)
-        if state == "COMPLETED":  # it had said so, and was about to go
-            return n_done + 1
+        if state == "COMPLETED":
+            return n_done
         assert state in ENDS, "the server never heard of the kill"
         retry(run)
-    return n_kills
+    return n_done
 
 
 def end_of(run) -> str:
