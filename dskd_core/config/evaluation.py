@@ -80,10 +80,10 @@ class EvaluationConfig(Settings):
 
     arms: Annotated[tuple[Arm, ...], Field(max_length=16)] = ("kd", "paper", "kd_mse")
     """Recipes to compare: built-in ones or names of training.recipes. kd: both sense weights 0.
-    paper: Eq. 3-5 with the training settings as they are. recommended: KD and a bridge, see
-    docs/results.md; it needs a gap between the layers copied. Controls: kd_mse, KD plus plain MSE
-    to the teacher's state; paper_own, the next token's own senses only; paper_shuffled, every token
-    given another's relations; paper_no_hinge, no push from antonyms."""
+    paper: Eq. 3-5 with the training settings as they are. recommended: KD from a fitted
+    start, see docs/results.md; it needs a gap between the layers copied. Controls: kd_mse, KD plus
+    plain MSE to the teacher's state; paper_own, the next token's own senses only; paper_shuffled,
+    every token given another's relations; paper_no_hinge, no push from antonyms."""
     seeds: Annotated[tuple[Seed, ...], Field(max_length=1000)] = (0, 1, 2)
     """Every arm is trained once with each; at most 1,000."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95

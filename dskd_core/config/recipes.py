@@ -94,7 +94,6 @@ class TermConfig(Settings):
 _RECOMMENDED = (
     TermConfig(term="ce"),
     TermConfig(term="kl", weight=0.7, temperature=2.0),
-    TermConfig(term="bridge"),
 )
 
 
@@ -106,9 +105,18 @@ class RecipeConfig(Settings):
     terms: Annotated[tuple[TermConfig, ...], Field(max_length=16)]
     """What is added up, each term once; the terms that are not listed are not minimised."""
 
+    start: Literal["copied", "fitted"] = "copied"
+    """Where training starts. copied: from the teacher's layers as they are. fitted: with the last
+    projection before the gap between them fitted by least squares, so that what leaves it is what
+    enters the teacher's layer behind the gap; seconds, once a student."""
     relations: Literal["dictionary", "own", "shuffled"] = "dictionary"
     """Whose relations sense terms are made with: the dictionary's, none (own senses alone), or, as
     a control, those of another token."""
+
+    @property
+    def reads_gap(self) -> bool:
+        """Whether it needs the teacher's state behind the gap between the layers copied."""
+        return self.start == "fitted" or any(term.term == "bridge" for term in self.terms)
 
     @field_validator("name")
     @classmethod
@@ -122,11 +130,11 @@ class RecipeConfig(Settings):
 
     @model_validator(mode="after")
     def _recommended_is_what_is_recommended(self) -> Self:
-        is_it = (self.terms, self.relations) == (_RECOMMENDED, "dictionary")
+        is_it = (self.terms, self.relations, self.start) == (_RECOMMENDED, "dictionary", "fitted")
         if self.name == "recommended" and not is_it:
             raise ValueError(
-                "name 'recommended' is taken by what is built in, whose terms or relations are "
-                "others; choose another"
+                "name 'recommended' is taken by what is built in, whose terms, relations or start "
+                "are others; choose another"
             )
         return self
 
@@ -142,5 +150,5 @@ class RecipeConfig(Settings):
         return terms
 
 
-RECOMMENDED = RecipeConfig(name="recommended", terms=_RECOMMENDED)
-"""KD with a bridge over the gap; docs/results.md says why no term of a lexicon is in it."""
+RECOMMENDED = RecipeConfig(name="recommended", terms=_RECOMMENDED, start="fitted")
+"""KD from a fitted start; docs/results.md says why no term of a lexicon is in it."""

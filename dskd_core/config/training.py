@@ -124,7 +124,7 @@ class TrainingConfig(Settings):
     @property
     def bridges(self) -> bool:
         """Whether a recipe needs the teacher's state behind the gap between the layers copied."""
-        return any(term.term == "bridge" for one in self.recipes for term in one.terms)
+        return any(one.reads_gap for one in self.recipes)
 
     @property
     def other_temperatures(self) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ from dskd_core.planning.architecture import Architecture, count
 from dskd_core.planning.quantities import STATE_BYTES, kept_bytes, optimizer_bytes
 from dskd_core.store.artifacts import Artifact
 from dskd_core.training.activations.capture import chosen_windows
+from dskd_core.training.student.gap_fit import unfittable
 from dskd_core.training.student.shape import MODEL, Shape, shape_of
 
 _CERTAIN = 0.5
@@ -25,7 +26,7 @@ def check_step(
     untrained: Artifact,
     text: Artifact | None = None,
 ) -> None:
-    """Refuse a step of training that is larger than the whole memory of the device it runs on.
+    """Refuse a step that is larger than the memory of the device, or that a recipe cannot take.
 
     Only what a step cannot do without is counted, so what is refused does not fit; what is let
     pass may still be too much beside all else. Nothing is said of a model that cannot be counted.
@@ -39,7 +40,9 @@ def check_step(
 
     Raises:
         CapacityError: if the memory does not suffice.
+        ConfigError: if a recipe speaks of a gap, or of a start, that these layers do not have.
     """
+    _check_gap(config, untrained)
     try:
         file = untrained.folder() / MODEL / CONFIG
         student = count(json.loads(file.read_text("utf-8")), str(file))
@@ -61,6 +64,17 @@ def check_step(
             f"{_gibi(there)} of {device}; "
             f"{_cure(config, there - fixed, n_beside * window, device.type)}."
         )
+
+
+def _check_gap(config: TrainingConfig, untrained: Artifact) -> None:
+    shape, report = shape_of(untrained), untrained.record.report
+    if config.bridges:
+        _ = shape.behind_gap
+    if any(recipe.start == "fitted" for recipe in config.recipes):
+        _ = shape.fitted
+        # Students made before starts could be fitted do not say; training finds out.
+        if report.get("gap_projection", "unknown") is None:
+            raise ConfigError(unfittable(str(report["source"])))
 
 
 def _cure(config: TrainingConfig, room: float, window: float, device: str) -> str:

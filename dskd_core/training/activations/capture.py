@@ -172,7 +172,7 @@ class Capturer:
             caught = stack.enter_context(capturing(entered))
             bridge: list[Tensor] = []
             if self.bridges:
-                behind = self.teacher.layers[self.shape.layers[self.shape.bridged]]
+                behind = self.teacher.layers[self.shape.layers[self.shape.behind_gap]]
                 bridge = stack.enter_context(capturing(behind))
             states = self.teacher.states(ids)
         entering = self.middle.before_norm(caught[0]) if self.middle else caught[0]

@@ -20,9 +20,9 @@ from dskd_core.training.candidates.readers import (
 )
 from dskd_core.training.losses.recipes import (
     Recipe,
-    bridges,
     has_sense_terms,
     ranks,
+    reads_gap,
     recipe_settings,
 )
 
@@ -99,7 +99,7 @@ class Inputs:
                 self.activations,
                 store,
                 validation_share=config.validated_share,
-                bridges=bridges(config, arm),
+                bridges=reads_gap(config, arm),
                 temperatures=(Recipe.from_config(config, arm, 0.0).temperature,),
             )
         return LiveActivations.load(config, teacher_config, self.teacher, self.untrained, self.text)

@@ -116,6 +116,8 @@ def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Tra
     config, n_steps = run.config, run.n_steps
     resumed = checkpoint.resume(store, work, run.tail, run.optimizer)
     history, best = resumed.history, resumed.best
+    if not resumed.step:
+        run.fit_start()
     with run.reading_ahead(resumed.step):
         for number in range(resumed.step, n_steps):
             n_done = number + 1
@@ -184,7 +186,7 @@ def _export(run: Run, work: Work, draft: Draft, inputs: Inputs, trained: Trained
     folder.mkdir()
     if best:
         run.tail.load(best.weights)
-    n_parameters = export(run.student, run.entry, run.tail.weights(), folder)
+    n_parameters = export(run.student, run.shape.entry, run.tail.weights(), folder)
     load_tokenizer(untrained.folder() / MODEL).hf.save_pretrained(folder)
     draft.write_table(HISTORY, _table(history))
     last: dict[str, Any] = {name: round(value, 6) for name, value in history[-1].items()}

@@ -28,10 +28,11 @@ from dskd_core.training.loop.batch import make_batch
 from dskd_core.training.loop.inputs import Inputs
 from dskd_core.training.loop.ranks import Ranks
 from dskd_core.training.loop.schedule import Schedule, Step
+from dskd_core.training.loop.start import fit_start
 from dskd_core.training.loop.terms import Row, Taken, check_terms
 from dskd_core.training.loop.validation import Validation
 from dskd_core.training.losses.objective import Batch, Objective
-from dskd_core.training.losses.recipes import Recipe, bridges, has_sense_terms, ranks
+from dskd_core.training.losses.recipes import Recipe, has_sense_terms, ranks
 from dskd_core.training.losses.states import head_metric
 from dskd_core.training.student.shape import Shape, copy_tail, load_student, shape_of
 from dskd_core.training.student.tail import Tail
@@ -46,7 +47,7 @@ class Run:
     Attributes:
         config: of the training.
         student: before training.
-        entry: its first trainable layer.
+        shape: which of its layers train.
         tail: what trains.
         optimizer: of the tail, whose weights are float32 whatever the teacher's are.
         objective: what is minimised.
@@ -59,7 +60,7 @@ class Run:
 
     config: TrainingConfig
     student: Decoder
-    entry: int
+    shape: Shape
     tail: Tail
     optimizer: torch.optim.AdamW
     objective: Objective
@@ -137,11 +138,11 @@ class Run:
         """
         tail, recipe = copy_tail(student, shape), Recipe.from_config(config, arm, margin)
         length = int(activations.lengths.max())
-        bridged = shape.bridged - shape.entry if bridges(config, arm) else None
+        bridged = shape.behind_gap - shape.entry if "bridge" in recipe.by_name else None
         return cls(
             config=config,
             student=student,
-            entry=shape.entry,
+            shape=shape,
             tail=tail,
             optimizer=_optimizer(tail, config),
             objective=_objective(student, tail, config, recipe, senses.rows, length, bridged),
@@ -158,6 +159,11 @@ class Run:
     def n_steps(self) -> int:
         """Steps of the whole run."""
         return self.schedule.n_steps
+
+    def fit_start(self) -> None:
+        """Close the gap between the student's layers first, where the recipe starts so."""
+        if self.objective.recipe.is_fitted:
+            fit_start(self.student, self.shape, self.tail, self.activations)
 
     def step(self, number: int, history: Sequence[Row] = ()) -> Row:
         """Take one step of AdamW and read it; return the terms of the loss as logged.

@@ -30,9 +30,15 @@ STATE_TERMS = ("state_mse", "state_cosine", "state_head_mse", "bridge")
 
 @dataclass(frozen=True)
 class Recipe:
-    """The terms of an objective, every temperature and margin resolved to a number."""
+    """The terms of an objective, every temperature and margin resolved to a number.
+
+    Attributes:
+        terms: what is added up.
+        is_fitted: whether training starts with the gap closed by least squares.
+    """
 
     terms: tuple[TermConfig, ...]
+    is_fitted: bool = False
 
     @classmethod
     def from_config(cls, config: TrainingConfig, arm: Arm, calibrated_margin: float) -> "Recipe":
@@ -51,7 +57,8 @@ class Recipe:
                         }
                     )
                     for term in custom.terms
-                )
+                ),
+                is_fitted=custom.start == "fitted",
             )
         has_senses = arm.startswith("paper")
         return cls.paper(
@@ -140,13 +147,16 @@ def ranks(config: TrainingConfig, arm: Arm) -> bool:
     return custom is not None and any(term.term == "ranking" for term in custom.terms)
 
 
-def bridges(config: TrainingConfig, arm: Arm) -> bool:
-    """Say whether an arm builds a bridge over the gap between the student's layers."""
+def reads_gap(config: TrainingConfig, arm: Arm) -> bool:
+    """Say whether an arm needs the teacher's state behind the gap between the student's layers."""
     custom = find_recipe(config, arm)
-    return custom is not None and any(term.term == "bridge" for term in custom.terms)
+    return custom is not None and custom.reads_gap
 
 
 def recipe_settings(config: TrainingConfig, arm: Arm) -> dict[str, Any]:
     """Return what a student's record says of its recipe: nothing where it is a built-in one."""
     custom = find_recipe(config, arm)
-    return {"recipe": custom.model_dump(mode="json")["terms"]} if custom else {}
+    if custom is None:
+        return {}
+    start = {"start": custom.start} if custom.start != "copied" else {}
+    return {"recipe": custom.model_dump(mode="json")["terms"]} | start

@@ -36,12 +36,14 @@ from dskd_core.decoder.precision import processor_of, resolved_teacher
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.errors import ConfigError
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.training.student.gap_fit import find_projection
 from dskd_core.training.student.layer_settings import config_of_layers
 from dskd_core.training.student.proof import check_layers, layers_prefix, stored, weights_of_layers
 from dskd_core.training.student.tail import NORM, Tail, final_norm
 
 STAGE = "untrained-student"
 MODEL = "model"
+_TRIED_TOKENS = 24
 _FINAL_NORM = re.compile(r"^(\w+\.)?(norm|ln_f|final_\w*norm)\.(\w+)$")
 _LAYER_NAME = re.compile(r"(^|\.)(layers|h|blocks)\.(\d+)\.")
 
@@ -119,8 +121,8 @@ class Shape:
         return tuple(n for n in range(self.entry, self.n_layers) if n not in self.frozen)
 
     @property
-    def bridged(self) -> int:
-        """The student's first layer behind the widest gap, whose input a bridge is built to.
+    def behind_gap(self) -> int:
+        """The student's first layer behind the widest gap, whose input a recipe may speak of.
 
         Raises:
             ConfigError: if there is no gap, or nothing before it trains.
@@ -129,12 +131,26 @@ class Shape:
         if cut is None or not any(number <= cut for number in self.trained):
             why = "skip none in between" if cut is None else "train only behind their widest gap"
             raise ConfigError(
-                f"A recipe has the term bridge, but the student's layers {list(self.layers)} "
-                f"{why}; "
-                "set student.layers first_last and student.trainable_layers beside_cut, or leave "
-                "the term out."
+                f"A recipe has the term bridge or the start fitted, but the student's layers "
+                f"{list(self.layers)} {why}; set student.layers first_last and "
+                "student.trainable_layers beside_cut, or leave both out of the recipe."
             )
         return cut + 1
+
+    @property
+    def fitted(self) -> int:
+        """The student's layer that a recipe's start is fitted in: the last before the gap.
+
+        Raises:
+            ConfigError: if there is no gap, or that layer does not train.
+        """
+        if (layer := self.behind_gap - 1) not in self.trained:
+            raise ConfigError(
+                f"A recipe has the start fitted, but the student's layer {layer}, the last before "
+                "its gap, does not train; set student.trainable_layers beside_cut, or the recipe's "
+                "start to copied."
+            )
+        return layer
 
     @property
     def shared(self) -> int:
@@ -217,11 +233,21 @@ def prepare_student(
             "frozen": list(shape.frozen),
             "trains_norm": shape.trains_norm,
             "shared_layers": shape.shared,
+            "gap_projection": _gap_projection(decoder, shape),
             "hidden_size": decoder.head.shape[1],
             "teacher_layers": len(decoder.layers),
             "teacher_parameters": int(decoder.model.num_parameters()),
         }
     return store.get(work.stage, work.fingerprint)
+
+
+def _gap_projection(teacher: Decoder, shape: Shape) -> str | None:
+    """Return the projection that a start can be fitted in; None where there is none."""
+    if (cut := cut_of(shape.layers)) is None or cut not in shape.trained:
+        return None
+    ids = torch.arange(_TRIED_TOKENS, device=teacher.device)[None] % teacher.n_tokens
+    found = find_projection(teacher.layers[shape.layers[cut]], lambda: teacher.states(ids))
+    return found.name if found else None
 
 
 def _as_usual(config: StudentConfig) -> set[str]:

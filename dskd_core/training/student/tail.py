@@ -61,16 +61,8 @@ class Span(nn.Module):
 
     def before_norm(self, entering: Tensor) -> Tensor:
         """Return the states after the last layer, as the next one would be fed."""
-        left: list[Tensor] = []
-
-        def hook(module: nn.Module, args: Any, out: Any) -> None:
-            left.append(out[0] if isinstance(out, tuple) else out)
-
-        handle = self.layers[-1].register_forward_hook(hook)
-        try:
+        with leaving(self.layers[-1]) as left:
             self(entering)
-        finally:
-            handle.remove()
         return left[0]
 
 
@@ -186,6 +178,21 @@ def capturing(layer: nn.Module) -> Iterator[list[Tensor]]:
     handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
     try:
         yield caught
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def leaving(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect the hidden state that leaves a layer while a model runs."""
+    left: list[Tensor] = []
+
+    def hook(module: nn.Module, args: Any, out: Any) -> None:
+        left.append(out[0] if isinstance(out, tuple) else out)
+
+    handle = layer.register_forward_hook(hook)
+    try:
+        yield left
     finally:
         handle.remove()
 

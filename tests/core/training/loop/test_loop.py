@@ -16,17 +16,20 @@ from dskd_core.config import TrainingConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.decoder.decoder import load_teacher
 from dskd_core.dictionary.store import load_dictionary
-from dskd_core.errors import ArtifactError, CapacityError, DataError
+from dskd_core.errors import ArtifactError, CapacityError, ConfigError, DataError
 from dskd_core.evaluation.heldout.store import student_tail
+from dskd_core.planning.capacity import check_step
 from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.activations.store import resolve_mode
 from dskd_core.training.candidates.margin import calibrated_margin, margin_sentence
 from dskd_core.training.candidates.store import select_candidates
+from dskd_core.training.loop import step
 from dskd_core.training.loop.batch import padded_entering
 from dskd_core.training.loop.loop import Run, train_student
 from dskd_core.training.losses.objective import run_tail
 from dskd_core.training.losses.recipes import Recipe
 from dskd_core.training.student.shape import load_student, shape_of
+from dskd_core.training.student.tail import capturing
 from tests.miniature import Built, make
 from tests.reference import objective_terms, ranking, state_term
 from tests.waits import counted_waits
@@ -65,7 +68,7 @@ def _naive_loss(run: Run, built: Built) -> float:
         with torch.no_grad():
             out = teacher.model(ids, output_hidden_states=True)
         m = out.hidden_states[-1][0].double()
-        n = run.tail(out.hidden_states[run.entry]).detach()[0].double()
+        n = run.tail(out.hidden_states[run.shape.entry]).detach()[0].double()
         for t in range(ids.shape[1]):
             document = windows.document(int(windows.documents[window]))
             place = int(windows.starts[window]) + t + 1
@@ -210,6 +213,92 @@ def test_a_bridge_teaches_the_layer_before_the_gap_what_the_one_behind_it_is_fed
     with counted_waits() as waits:
         assert run.step(1)["bridge"] > 0.0
     assert +waits == {"tolist": 1}
+
+
+def _fitted(built: Built, **training) -> Built:
+    recipe = {"name": "mine", "terms": [{"term": "ce"}], "start": "fitted"}
+    changes = {"recipes": [recipe, recipe | {"name": "plain", "start": "copied"}], **training}
+    student = {"layers": "first_last", "trainable_layers": "beside_cut"}
+    return Built(
+        built.config.model_copy(
+            update={
+                "training": TrainingConfig.model_validate(
+                    built.config.training.model_dump() | changes
+                ),
+                "student": built.config.student.model_copy(update=student),
+            }
+        )
+    )
+
+
+@pytest.mark.parametrize("mode", ["cached", "online"])
+def test_a_fitted_start_hands_on_what_the_layer_behind_the_gap_was_fed(built, mode):
+    mine = _fitted(built, mode=mode)
+
+    def run_of(arm: str) -> Run:
+        config = mine.config
+        return Run.prepare(mine.store, config.training, config.teacher, mine.inputs(arm), arm, 0)
+
+    read = run_of("mine").activations
+
+    def missed(arm: str) -> tuple[float, set[str]]:
+        run = run_of(arm)
+        before = {name: value.clone() for name, value in run.tail.weights().items()}
+        run.fit_start()
+        after = run.tail.weights()
+        errors = []
+        for window in read.read(read.training):
+            with torch.no_grad(), capturing(run.tail.layers[1]) as left:
+                run.tail(window.entering[None].float())
+            behind = window.bridge.float()
+            errors.append((left[0][0] - behind).norm(dim=1) / behind.norm(dim=1))
+        moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+        return float(torch.cat(errors).mean()), moved
+
+    copied, fitted = missed("plain"), missed("mine")
+    assert copied[1] == set()
+    assert fitted[1] == {"0.mlp.down_proj.weight"}
+    assert fitted[0] < copied[0] - 0.1  # 0.58 and 0.71: weights drawn at random hand on little
+
+
+def test_a_run_that_goes_on_is_not_fitted_again(built, monkeypatch):
+    mine, fits = _fitted(built), []
+    fit = step.fit_start
+    monkeypatch.setattr(step, "fit_start", lambda *given: fits.append(1) or fit(*given))
+    undisturbed = mine.student("mine", 1)
+    assert undisturbed.record.config["start"] == "fitted"
+    assert fits == [1]
+
+    class KilledError(Exception):
+        pass
+
+    def kill(n_done, n_total, unit, **measures):
+        if n_done == 6:
+            raise KilledError
+
+    mine.store.discard(undisturbed)
+    with pytest.raises(KilledError):
+        mine.student("mine", 1, progress=kill)
+    assert mine.student("mine", 1).record.files == undisturbed.record.files
+    assert fits == [1, 1]
+    plain = mine.student("plain", 1)
+    assert (
+        plain.record.files["model/model.safetensors"]
+        != undisturbed.record.files["model/model.safetensors"]
+    )
+    assert fits == [1, 1]
+
+
+def test_a_start_that_cannot_be_fitted_is_refused_before_there_is_a_dictionary(built):
+    mine = _fitted(built)
+    training, teacher, untrained = mine.config.training, mine.config.teacher, mine.untrained()
+    check_step(training, teacher, untrained)
+    assert untrained.record.report["gap_projection"] == "mlp.down_proj"
+    untrained.record.report["gap_projection"] = None
+    with pytest.raises(ConfigError, match=r"start fitted, but the layers of .*start to copied"):
+        check_step(training, teacher, untrained)
+    with pytest.raises(ConfigError, match=r"skip none in between; set student\.layers first_last"):
+        check_step(training, teacher, built.untrained())
 
 
 def _naive_ranking(built: Built, batch, states) -> torch.Tensor:

@@ -88,7 +88,7 @@ def test_validation_is_the_mean_over_the_validation_documents(built):
         ids = torch.tensor(windows.window(window).tolist())[None]
         with torch.no_grad():
             out = teacher.model(ids, output_hidden_states=True)
-            n = run.tail(out.hidden_states[run.entry])[0].double()
+            n = run.tail(out.hidden_states[run.shape.entry])[0].double()
         labels = torch.from_numpy(run.activations.labels(window))
         z, taught = n @ head.T, out.hidden_states[-1][0].double() @ head.T
         ces.append(functional.cross_entropy(z, labels, reduction="none", ignore_index=-1))
@@ -134,7 +134,9 @@ def test_the_best_weights_are_those_of_the_lowest_validation_ce(built):
     exported = load_file(student.folder() / "model" / "model.safetensors")
     for name, value in run.tail.layers.state_dict().items():
         layer, rest = name.split(".", 1)
-        assert torch.equal(exported[f"model.layers.{int(layer) + run.entry}.{rest}"], value), name
+        assert torch.equal(
+            exported[f"model.layers.{int(layer) + run.shape.entry}.{rest}"], value
+        ), name
 
 
 @pytest.mark.slow

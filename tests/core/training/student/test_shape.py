@@ -314,13 +314,19 @@ def test_trainable_layers_that_are_not_there_are_refused(config, told):
 
 
 def test_a_bridge_leads_to_the_layer_behind_the_widest_gap_if_one_before_it_trains():
-    assert Shape((0, 1, 2, 10, 11), entry=2).bridged == 3
+    assert Shape((0, 1, 2, 10, 11), entry=2).behind_gap == 3
     for shape, told in (
         (Shape((0, 1, 2), entry=1), "skip none in between"),
         (Shape((0, 1, 10, 11), entry=2), "train only behind their widest gap"),
     ):
         with pytest.raises(ConfigError, match=rf"{told}; set student\.layers first_last"):
-            _ = shape.bridged
+            _ = shape.behind_gap
+
+
+def test_a_start_is_fitted_in_the_last_layer_before_the_gap_if_that_trains():
+    assert Shape((0, 1, 2, 10, 11), entry=2).fitted == 2
+    with pytest.raises(ConfigError, match="layer 2, the last before its gap, does not train"):
+        _ = Shape((0, 1, 2, 10, 11), entry=1, frozen=(2,)).fitted
 
 
 def test_a_norm_without_weights_does_not_train():
