@@ -127,6 +127,11 @@ class TrainingConfig(Settings):
         return any(one.reads_gap for one in self.recipes)
 
     @property
+    def fits_starts(self) -> bool:
+        """Whether a recipe starts with the gap between the layers copied closed."""
+        return any(one.start == "fitted" for one in self.recipes)
+
+    @property
     def other_temperatures(self) -> tuple[float, ...]:
         """Temperatures of recipes besides temperature, ascending; targets are kept for each."""
         terms = [term for one in self.recipes for term in one.terms if term.term == "kl"]

@@ -42,7 +42,11 @@ def check_step(
         CapacityError: if the memory does not suffice.
         ConfigError: if a recipe speaks of a gap, or of a start, that these layers do not have.
     """
-    _check_gap(config, untrained)
+    check_gap(config, shape_of(untrained))
+    report = untrained.record.report
+    # Students made before starts could be fitted do not say; training finds out.
+    if config.fits_starts and report.get("gap_projection", "unknown") is None:
+        raise ConfigError(unfittable(str(report["source"])))
     try:
         file = untrained.folder() / MODEL / CONFIG
         student = count(json.loads(file.read_text("utf-8")), str(file))
@@ -66,15 +70,16 @@ def check_step(
         )
 
 
-def _check_gap(config: TrainingConfig, untrained: Artifact) -> None:
-    shape, report = shape_of(untrained), untrained.record.report
+def check_gap(config: TrainingConfig, shape: Shape) -> None:
+    """Refuse a recipe that needs a gap between the student's layers where these have none.
+
+    Raises:
+        ConfigError: if one does.
+    """
     if config.bridges:
         _ = shape.behind_gap
-    if any(recipe.start == "fitted" for recipe in config.recipes):
+    if config.fits_starts:
         _ = shape.fitted
-        # Students made before starts could be fitted do not say; training finds out.
-        if report.get("gap_projection", "unknown") is None:
-            raise ConfigError(unfittable(str(report["source"])))
 
 
 def _cure(config: TrainingConfig, room: float, window: float, device: str) -> str:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from dskd_core.errors import ConfigError
+from dskd_core.planning.capacity import check_gap
 from dskd_core.planning.cluster import Cluster, stage_times
 from dskd_core.planning.hours.forecast import forecast
 from dskd_core.planning.hours.hardware import Device
@@ -170,6 +172,7 @@ def sentences(plan: Plan, devices: Sequence[Device]) -> list[str]:
         saving,
         *_unplanned(plan),
         *_refused_layers(plan),
+        *_refused_recipes(plan),
         *_shard_sentences(plan, devices),
         "Times: " + "; ".join(_rate(device) for device in devices) + "; writing at "
         f"{STORE_BYTES_PER_SECOND / 1e6:.0f} MB/s. K-means is taken to need "
@@ -197,6 +200,15 @@ def _refused_layers(plan: Plan) -> list[str]:
         f"A run is expected to refuse the student's layers {list(layers)}, since they would not "
         f"compute what the teacher's do: {why}; choose other student.layers, or another teacher."
     ]
+
+
+def _refused_recipes(plan: Plan) -> list[str]:
+    """Say where a run would refuse a recipe, since it needs a gap between the student's layers."""
+    try:
+        check_gap(plan.quantities.config.training, plan.quantities.shape)
+    except ConfigError as error:
+        return [f"A run is expected to refuse a recipe. {error}"]
+    return []
 
 
 def _shard_sentences(plan: Plan, devices: Sequence[Device]) -> list[str]:

@@ -2,9 +2,11 @@
 
 import pytest
 
-from dskd_core.errors import CapacityError
+from dskd_core.config import PipelineConfig
+from dskd_core.errors import CapacityError, ConfigError
 from dskd_core.planning import capacity
-from dskd_core.planning.capacity import check_step
+from dskd_core.planning.capacity import check_gap, check_step
+from dskd_core.training.student.shape import Shape
 from tests.miniature import Built, make
 
 LAYER = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64 + 2 * 32
@@ -55,3 +57,24 @@ def test_a_step_on_a_text_that_is_not_there_yet_is_let_pass_unless_no_window_cou
     check(2 * LAYER * 16 + 4 * POSITION)
     with pytest.raises(CapacityError, match="windows at a time of 1 tokens"):
         check(2 * LAYER * 16 + 4 * POSITION - 1)
+
+
+@pytest.mark.parametrize(
+    ("student", "told"),
+    [
+        ({}, "skip none in between"),
+        ({"layers": "first_last", "trainable_layers": "beside_cut"}, None),
+        ({"layers": "first_last"}, "train only behind their widest gap"),
+    ],
+)
+def test_a_plan_says_that_a_recipe_needs_a_gap_which_the_students_layers_do_not_have(student, told):
+    config = PipelineConfig.model_validate(
+        {"student": student, "evaluation": {"arms": ["kd", "recommended"]}}
+    )
+    shape = Shape.from_config(config.student, 8)
+    if told is None:
+        check_gap(config.training, shape)
+        return
+    with pytest.raises(ConfigError, match=told):
+        check_gap(config.training, shape)
+    check_gap(PipelineConfig().training, shape)
