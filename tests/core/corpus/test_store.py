@@ -159,6 +159,27 @@ def test_a_corpus_without_usable_documents_is_refused_and_leaves_nothing(store, 
     assert store.of_stage("corpus") == []
 
 
+def test_windows_longer_than_the_teacher_reads_are_refused(store, tmp_path):
+    config, teacher = write_corpus(tmp_path / "c", [30, 5]), make_teacher(store, bos=False)
+    rope = {"rope_type": "dynamic", "factor": 2.0}
+    for settings in (
+        {"max_position_embeddings": 7},
+        {"n_positions": 7},
+        {"model_type": "gemma3", "text_config": {"max_position_embeddings": 7}},
+        {"max_position_embeddings": 7, "rope_parameters": {"rope_type": "linear"}},
+    ):
+        (teacher.folder() / "config.json").write_text(json.dumps(settings))
+        with pytest.raises(ConfigError, match=r"window_tokens 8 is more than the 7 tokens"):
+            build_corpus(store, config, teacher)
+    for settings in (
+        {"max_position_embeddings": 8},
+        {"max_position_embeddings": 4, "rope_parameters": rope},
+        {"max_position_embeddings": 4, "alibi": True},
+    ):
+        (teacher.folder() / "config.json").write_text(json.dumps(settings))
+        assert build_corpus(store, config, teacher).record.counts["n_tokens"] == 35
+
+
 def test_a_window_without_room_is_refused(store, tmp_path, monkeypatch):
     teacher = make_teacher(store, bos=True)
     monkeypatch.setattr("dskd_core.decoder.tokenizer.Tokenizer.prefix", list(range(7)))
