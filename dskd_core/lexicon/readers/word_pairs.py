@@ -23,7 +23,16 @@ from dskd_core.lexicon.rows import PAIR_SCHEMA, PairRow, Relation, Source
 from dskd_core.store import input_files, parquet_rows
 
 _LICENCE = "unstated"
-_NAMES = (("word_a", "word_b"), ("word1", "word2"))
+_NAMES = (
+    ("word_a", "word_b"),
+    ("word1", "word2"),
+    ("word_1", "word_2"),
+    ("word 1", "word 2"),
+    ("term1", "term2"),
+    *((word, other) for word in ("word", "term", "lemma") for other in ("synonym", "synonyms")),
+    *((word, other) for word in ("word", "term", "lemma") for other in ("antonym", "antonyms")),
+)
+"""What files call their two columns of words; the first row is no pair then."""
 _UNNAMED = ("word_a", "word_b", "relation")
 _READ = (*_UNNAMED, "weight", "pos", "sense", "tags")
 _BATCH_ROWS = 65536

@@ -18,6 +18,15 @@ def test_named_columns_may_stand_in_any_order(read):
     assert rows[0].source == "word_pairs:a.csv"
 
 
+@pytest.mark.parametrize(
+    "names", ["word,synonym", "Word_1,Word_2", "term,synonyms", "id,lemma,synonym"]
+)
+def test_a_row_of_names_is_no_pair_of_words(read, names):
+    row = "7,big,large" if names.startswith("id") else "big,large"
+    rows, _ = read("synonym_pairs", f"{names}\n{row}\n")
+    assert said(rows) == [("big", "large", "synonym")]
+
+
 @pytest.mark.parametrize("line", ["big\tlarge\tsynonym", "big,large,synonym", "big large synonym"])
 def test_three_fields_without_a_header_are_two_words_and_their_relation(read, line):
     assert said(read("word_pairs", line + "\n")[0]) == [("big", "large", "synonym")]
