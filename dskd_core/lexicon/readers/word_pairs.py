@@ -180,6 +180,12 @@ def _from_parquet(source: Source) -> Iterator[pa.Table]:
                 "name two of them word_a and word_b."
             )
         ours = {own: name for own, name in zip(theirs, names, strict=True) if name in _READ}
+        for own, name in ours.items():
+            if name in _UNNAMED and not _is_text(kind := table.schema_arrow.field(own).type):
+                raise DataError(
+                    f"The column {own} of {source.path} is no text but {kind}; write a row with "
+                    "two words for each pair."
+                )
         with input_files.damage_told(source.path):
             for number, batch in _batches(table, file, list(ours), source):
                 read = {ours[n]: _texts(batch[n]) for n in batch.schema.names}
@@ -212,6 +218,14 @@ def _batches(
             yield block()
     if held:
         yield block()
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Say whether a type is text; a list of words would be read as one word."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(is_kind(kind) for is_kind in (*kinds, pa.types.is_null))
 
 
 def _texts(column: pa.Array) -> pa.Array:

@@ -17,7 +17,7 @@ from dskd_core.store.artifacts import ArtifactStore, Work
 WORDS = [f"w{i}" for i in range(50)]
 
 
-def make_teacher(store, *, bos):
+def make_teacher(store, *, bos, **settings):
     """A teacher artifact that is a tokenizer only: word wI has id I + 2, and <s> has id 1."""
     vocabulary = {"<unk>": 0, "<s>": 1} | {word: i + 2 for i, word in enumerate(WORDS)}
     backend = Backend(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -27,9 +27,11 @@ def make_teacher(store, *, bos):
             single="<s> $A", special_tokens=[("<s>", 1)]
         )
     fast = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", unk_token="<unk>")
-    work = Work("teacher", {"bos": bos}, {})
+    work = Work("teacher", {"bos": bos} | settings, {})
     with store.publish(work) as draft:
         fast.save_pretrained(draft.folder)
+        if settings:
+            draft.write_json("config.json", settings)
     return store.find(work)
 
 
@@ -159,25 +161,33 @@ def test_a_corpus_without_usable_documents_is_refused_and_leaves_nothing(store, 
     assert store.of_stage("corpus") == []
 
 
-def test_windows_longer_than_the_teacher_reads_are_refused(store, tmp_path):
-    config, teacher = write_corpus(tmp_path / "c", [30, 5]), make_teacher(store, bos=False)
-    rope = {"rope_type": "dynamic", "factor": 2.0}
-    for settings in (
+@pytest.mark.parametrize(
+    "settings",
+    [
         {"max_position_embeddings": 7},
         {"n_positions": 7},
         {"model_type": "gemma3", "text_config": {"max_position_embeddings": 7}},
         {"max_position_embeddings": 7, "rope_parameters": {"rope_type": "linear"}},
-    ):
-        (teacher.folder() / "config.json").write_text(json.dumps(settings))
-        with pytest.raises(ConfigError, match=r"window_tokens 8 is more than the 7 tokens"):
-            build_corpus(store, config, teacher)
-    for settings in (
+    ],
+)
+def test_windows_longer_than_the_teacher_reads_are_refused(store, tmp_path, settings):
+    config = write_corpus(tmp_path / "c", [30, 5])
+    with pytest.raises(ConfigError, match=r"window_tokens 8 is more than the 7 tokens"):
+        build_corpus(store, config, make_teacher(store, bos=False, **settings))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
         {"max_position_embeddings": 8},
-        {"max_position_embeddings": 4, "rope_parameters": rope},
+        {"max_position_embeddings": 4, "rope_parameters": {"rope_type": "dynamic"}},
         {"max_position_embeddings": 4, "alibi": True},
-    ):
-        (teacher.folder() / "config.json").write_text(json.dumps(settings))
-        assert build_corpus(store, config, teacher).record.counts["n_tokens"] == 35
+    ],
+)
+def test_windows_that_the_teacher_reads_are_made(store, tmp_path, settings):
+    config = write_corpus(tmp_path / "c", [30, 5])
+    corpus = build_corpus(store, config, make_teacher(store, bos=False, **settings))
+    assert corpus.record.counts["n_tokens"] == 35
 
 
 def test_a_window_without_room_is_refused(store, tmp_path, monkeypatch):

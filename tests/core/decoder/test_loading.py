@@ -218,7 +218,9 @@ def test_a_tensor_left_over_in_another_shard_than_its_own_is_refused(folder, kee
     shards = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
     (folder / "model.safetensors").unlink()
     places = {n: shards[keeper if n == name else n.startswith("model.layers.1")] for n in own}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": places})
+    )
 
     def write(left_over):
         for shard in shards:

@@ -86,6 +86,17 @@ def test_parquet_without_the_columns_is_refused(tmp_path, read_file):
         read_file("word_pairs", tmp_path / "p.parquet")
 
 
+@pytest.mark.parametrize("values", [[["large", "great"]], [b"large"], [{"word": "large"}]])
+def test_parquet_whose_words_are_no_texts_is_refused(tmp_path, read_file, values):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"word1": ["big"], "word2": values}), path)
+    with pytest.raises(DataError, match=r"The column word2 of .* is no text but"):
+        read_file("synonym_pairs", path)
+    words = pa.array(["large"], pa.large_string()).dictionary_encode()
+    pq.write_table(pa.table({"word1": ["big"], "word2": words}), path)
+    assert said(read_file("synonym_pairs", path)[0]) == [("big", "large", "synonym")]
+
+
 def test_a_third_word_is_no_relation_and_is_counted_with_its_line(read):
     rows, report = read("synonym_pairs", "big large\nbig large huge\nwet damp\n")
     assert said(rows) == [("big", "large", "synonym"), ("wet", "damp", "synonym")]
