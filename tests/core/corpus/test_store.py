@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from dskd_core.config import CorpusConfig
 from dskd_core.corpus import build_corpus, load_windows, windows
 from dskd_core.corpus import store as corpus_store
+from dskd_core.decoder.pretrained import most_positions
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.store.arrays import put_array
 from dskd_core.store.artifacts import ArtifactStore, Work
@@ -167,7 +168,6 @@ def test_a_corpus_without_usable_documents_is_refused_and_leaves_nothing(store, 
         {"max_position_embeddings": 7},
         {"n_positions": 7},
         {"model_type": "gemma3", "text_config": {"max_position_embeddings": 7}},
-        {"max_position_embeddings": 7, "rope_parameters": {"rope_type": "linear"}},
     ],
 )
 def test_windows_longer_than_the_teacher_reads_are_refused(store, tmp_path, settings):
@@ -176,18 +176,25 @@ def test_windows_longer_than_the_teacher_reads_are_refused(store, tmp_path, sett
         build_corpus(store, config, make_teacher(store, bos=False, **settings))
 
 
+def test_windows_that_the_teacher_reads_are_made(store, tmp_path):
+    config = write_corpus(tmp_path / "c", [30, 5])
+    teacher = make_teacher(store, bos=False, max_position_embeddings=8)
+    assert build_corpus(store, config, teacher).record.counts["n_tokens"] == 35
+
+
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "most"),
     [
-        {"max_position_embeddings": 8},
-        {"max_position_embeddings": 4, "rope_parameters": {"rope_type": "dynamic"}},
-        {"max_position_embeddings": 4, "alibi": True},
+        ({"rope_parameters": {"rope_type": "linear"}}, 7),
+        ({"rope_scaling": {"type": "dynamic"}}, None),
+        ({"rope_parameters": {"rope_type": "dynamic"}}, None),
+        ({"alibi": True}, None),
     ],
 )
-def test_windows_that_the_teacher_reads_are_made(store, tmp_path, settings):
-    config = write_corpus(tmp_path / "c", [30, 5])
-    corpus = build_corpus(store, config, make_teacher(store, bos=False, **settings))
-    assert corpus.record.counts["n_tokens"] == 35
+def test_what_stretches_itself_bounds_no_window(tmp_path, settings, most):
+    values = {"max_position_embeddings": 7} | settings
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert most_positions(tmp_path) == most
 
 
 def test_a_window_without_room_is_refused(store, tmp_path, monkeypatch):
