@@ -6,11 +6,12 @@ it has.
 """
 
 import math
+from collections.abc import Hashable
 from typing import Any
 
 import yaml
 
-from dskd_core.errors import ConfigError
+from dskd_core.errors import ConfigError, shown
 
 FILE_BYTES = 1 << 18
 """Of a parameter file; the largest of the project's own has a hundredth of it."""
@@ -73,13 +74,33 @@ def read_yaml(data: bytes) -> Any:
         )
     try:
         _check_written_out(data)
-        return yaml.safe_load(data)
+        return yaml.load(data, _OnceLoader)
     except (ValueError, ArithmeticError) as error:  # of int(), float(), a date or the encoding
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(
             f"holds a value that cannot be read ({str(error)[:200]}); correct it."
         ) from error
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML's loaders take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
+        seen: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if isinstance(key, Hashable) and key in seen:
+                raise ConfigError(
+                    f"has {shown(key)} twice, in lines {seen[key]} and {line}, of which one would "
+                    "be lost; put together what they say."
+                )
+            if isinstance(key, Hashable):
+                seen[key] = line
+        return super().construct_mapping(node, deep)
 
 
 def _check_written_out(data: bytes) -> None:

@@ -24,6 +24,13 @@ _BY_NAME = (
     ("parquet", re.compile(r"\.(parquet|pq)$")),
     ("text", re.compile(r"\.(txt|text|md)" + _COMPRESSION)),
 )
+_OTHER_NAMES = re.compile(
+    r"\.(json|csv|tsv|tab|x?html?|pdf|ps|rtf|arrow|feather|avro|orc|warc|ya?ml|toml)" + _COMPRESSION
+)
+_OTHER_STARTS = re.compile(
+    rb"(%PDF|%!PS|\{\\rtf|\[\s*[\[{\"]|<!doctype\s+html|<html|WARC/\d)", re.IGNORECASE
+)
+_WIDE = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 _MARKER = re.compile(r"(.*/)?_(SUCCESS|metadata|common_metadata|(committed|started)_\d+)")
 _BATCH_ROWS = 256
 _SNIFFED_BYTES = 4096
@@ -100,13 +107,20 @@ def source_fingerprint(config: CorpusConfig) -> str:
 def format_of(name: str, head: bytes) -> str | None:
     """Return the format of a file by its name, else by its first (decompressed) bytes.
 
+    None where it is in another: data of other formats would make text of their markup.
+
     >>> format_of("enwiki-pages.xml.bz2", b""), format_of("dump", b"<mediawiki xmlns=")
     ('mediawiki', 'mediawiki')
+    >>> format_of("data.csv", b"id,text"), format_of("data", b'[{"text": "a"}]')
+    (None, None)
     """
     for form, pattern in _BY_NAME:
         if pattern.search(name.lower()):
             return form
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    named = _OTHER_NAMES.search(name.lower())
+    if _OTHER_STARTS.match(start) or (named and not (named[1] == "json" and start[:1] == b"{")):
+        return None
     if start.startswith(b"PAR1"):
         return "parquet"
     if start.startswith((b"<mediawiki", b"<?xml")):
@@ -114,6 +128,34 @@ def format_of(name: str, head: bytes) -> str | None:
     if start.startswith(b"{"):
         return "jsonl"
     return "text" if start and b"\0" not in start else None
+
+
+def _is_wide(head: bytes) -> bool:
+    """Say whether letters take two bytes or four: half of all bytes are zero then in Latin text."""
+    return head.startswith(_WIDE) or head.count(0) * 4 > len(head)
+
+
+def _known_form(name: str, head: bytes, alone: bool, config: CorpusConfig) -> str | None:
+    """Return how a file is read, None for one of a folder that is not.
+
+    Raises:
+        ConfigError: if it is alone and in another format.
+        DataError: if it is alone and no UTF-8.
+    """
+    form = format_of(name, head) if config.format == "auto" else config.format
+    if form == "mediawiki" and config.format == "auto" and b"<mediawiki" not in head:
+        form = None  # XML of another kind has no page
+    if form not in {None, "parquet"} and _is_wide(head):
+        if alone:
+            raise DataError(f"{name!r} is UTF-16 or UTF-32 by its first bytes; save it as UTF-8.")
+        form = None
+    if form is None and alone and head:
+        raise ConfigError(
+            f"{name!r} is in no format that is read, by its name and its first bytes; write its "
+            "texts as JSON lines, Parquet or plain text, or set corpus.format to one of these if "
+            "it is that."
+        )
+    return form
 
 
 def _read_file(
@@ -135,12 +177,7 @@ def _read_file(
         reading.note("unsupported_file", name)
         return
     head = plain.peek(_SNIFFED_BYTES)[:_SNIFFED_BYTES]
-    form = format_of(name, head) if config.format == "auto" else config.format
-    if form is None and alone and head:
-        raise ConfigError(
-            f"The format of {name!r} is clear neither from its name nor from its first bytes; "
-            "set corpus.format."
-        )
+    form = _known_form(name, head, alone, config)
     if form is None:
         reading.note("unknown_file" if head else "empty_document", name)
     elif form == "parquet":

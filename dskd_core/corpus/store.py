@@ -25,6 +25,7 @@ from dskd_core.corpus import windows
 from dskd_core.corpus.documents import Reading
 from dskd_core.corpus.readers import source_fingerprint
 from dskd_core.corpus.tokenized import Tokenized, take_documents
+from dskd_core.decoder.pretrained import most_positions
 from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.progress import Progress, silent
@@ -130,7 +131,8 @@ def build_corpus(
         progress: told bytes of the source read, documents and tokens.
 
     Raises:
-        ConfigError: if the source is unknown, or ``window_tokens`` leaves no room after the prefix.
+        ConfigError: if the source is unknown, or ``window_tokens`` leaves no room after the prefix
+            or is more than the teacher reads.
         DataError: if the source is damaged or no document is left.
     """
     tokenizer = load_tokenizer(teacher.folder())
@@ -139,6 +141,12 @@ def build_corpus(
         raise ConfigError(
             f"corpus.window_tokens {config.window_tokens} leaves {room} tokens of text after the "
             f"tokenizer's prefix of {len(tokenizer.prefix)}; raise it."
+        )
+    most = most_positions(teacher.folder())
+    if most is not None and config.window_tokens > most:
+        raise ConfigError(
+            f"corpus.window_tokens {config.window_tokens} is more than the {most} tokens that the "
+            "teacher reads at once (max_position_embeddings); lower it."
         )
     work = Work(
         STAGE,

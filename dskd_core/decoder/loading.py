@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from dskd_core.decoder.gguf_header import Header, read_header
-from dskd_core.decoder.model_files import CONFIG
+from dskd_core.decoder.model_files import CONFIG, INDEX, weight_map
 from dskd_core.errors import ArtifactError
 
 _SHOWN = 10
@@ -70,6 +70,7 @@ def load_model(
     try:
         if not gguf:
             check_not_quantised(view, shown)
+            _check_shards(view, shown)
         model, info = AutoModelForCausalLM.from_pretrained(
             str(view),
             dtype=dtype,
@@ -113,6 +114,38 @@ def check_not_quantised(view: Path, shown: str | Path) -> None:
             if found := part.get(key):
                 method = found.get("quant_method", key) if isinstance(found, dict) else found
                 raise _is_quantised(shown, f"its config.json says {method}")
+
+
+def _check_shards(view: Path, shown: str | Path) -> None:
+    """Refuse a tensor that lies in two files with other values: which is read is up to their order.
+
+    An index gives each tensor one file, but transformers reads all that is in the files it names.
+
+    Raises:
+        ArtifactError: if there is one.
+    """
+    from safetensors import safe_open
+
+    if not (view / INDEX).exists():
+        return
+    places = weight_map(view / INDEX)
+    found = []
+    for file_name in sorted(set(places.values())):
+        with safe_open(view / file_name, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                if places.get(name, file_name) == file_name:
+                    continue
+                with safe_open(view / places[name], framework="pt") as other:
+                    if name not in other.keys() or not torch.equal(  # noqa: SIM118
+                        file.get_tensor(name), other.get_tensor(name)
+                    ):
+                        found.append(f"{name} of {file_name}, which belongs to {places[name]}")
+    if found:
+        raise ArtifactError(
+            f"The files of {shown} hold {len(found)} tensors that their index gives another file, "
+            f"with other values ({_named(found)}); take them out of the files they are left over "
+            "in, or write the checkpoint again without them."
+        )
 
 
 def _is_quantised(shown: str | Path, how: str) -> ArtifactError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dskd_core.decoder.model_files import (
+    CONFIG,
     INDEX,
     INDEX_ENDING,
     SMALL,
@@ -80,6 +81,25 @@ def check_names(names: list[str], what: str) -> None:
             f"config.json or *.safetensors; {_CURE}."
         )
     raise ConfigError(f"{what} lacks config.json or *.safetensors; {_CURE}.")
+
+
+def most_positions(folder: Path) -> int | None:
+    """Return how many tokens a model was made to read at once, as its config.json says.
+
+    None where nothing bounds them: biases by distance (ALiBi), recurrences, and ``dynamic`` RoPE,
+    which stretches itself. RoPE of other kinds computes beyond its bound without a word, and its
+    states mean nothing there.
+    """
+    path = folder / CONFIG
+    settings = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    text = settings.get("text_config")
+    settings = settings | text if isinstance(text, dict) else settings
+    scaling = settings.get("rope_parameters") or settings.get("rope_scaling") or {}
+    kinds = {scaling.get(n) for n in ("rope_type", "type")} if isinstance(scaling, dict) else set()
+    if "dynamic" in kinds or settings.get("alibi"):
+        return None
+    stated = (settings.get(name) for name in ("max_position_embeddings", "n_positions"))
+    return next((n for n in stated if isinstance(n, int) and n > 0), None)
 
 
 def check_token_ids(vocabulary: Mapping[str, int], n_rows: int, what: str | Path) -> None:

@@ -1,5 +1,6 @@
 """Which questions are asked, and how: the sample, what is held out, and the written prompts."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -76,6 +77,7 @@ def write_prompts(
     config: PromptsConfig,
     chat: ChatFormat,
     tally: Tally,
+    most_positions: int | None = None,
     *,
     progress: Progress = silent,
 ) -> Iterator[Prompt]:
@@ -89,6 +91,7 @@ def write_prompts(
         config: shares, exemplars, lengths and the seed.
         chat: how prompts are written.
         tally: told what is taken and what is left out.
+        most_positions: tokens the teacher reads at once, its answer among them, if bounded.
         progress: told prompts.
     """
     taken = [
@@ -110,7 +113,8 @@ def write_prompts(
         encoded = chat.encode(chats)
         for (question, source, exemplars), turns, ids in zip(block, chats, encoded, strict=True):
             tally.add(question.task, "taken")
-            if reason := _why_not(turns, ids, chat, config):
+            room = (most_positions or math.inf) - source.answer_tokens
+            if reason := _why_not(turns, ids, chat, min(room, config.max_prompt_tokens)):
                 tally.add(question.task, reason)
                 continue
             tally.add(question.task, "exemplars", len(exemplars))
@@ -126,8 +130,8 @@ def write_prompts(
 
 
 def _why_not(
-    turns: Sequence[Message], ids: Sequence[int], chat: ChatFormat, config: PromptsConfig
+    turns: Sequence[Message], ids: Sequence[int], chat: ChatFormat, most_tokens: float
 ) -> str | None:
     if chat.holds_marker(turns):
         return "holds_marker"
-    return "too_long" if len(chat.prefix) + len(ids) > config.max_prompt_tokens else None
+    return "too_long" if len(chat.prefix) + len(ids) > most_tokens else None

@@ -28,6 +28,7 @@ from dskd_core.decoder.batches import plan_batches
 from dskd_core.decoder.decoder import device_lock, load_teacher
 from dskd_core.decoder.fitting import Fitting, halved
 from dskd_core.decoder.precision import processor_of
+from dskd_core.decoder.pretrained import most_positions
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.errors import ArtifactError, ConfigError, DataError
 from dskd_core.progress import Progress, silent
@@ -75,16 +76,19 @@ def build_questions(
         for number, source in enumerate(config.sources)
     }
     own = {"tokenizer": tokenizer.fingerprint, "chat_format": chat.fingerprint}
+    most, answers = most_positions(teacher.folder()), [s.answer_tokens for s in config.sources]
+    if most is not None and most < config.max_prompt_tokens + max(answers):
+        own["positions"] = str(most)
     work = Work("questions", settings, own | contents)
     if found := store.find(work):
         return found
     with store.publish(work) as draft:
-        _fill_questions(draft, config, chat, progress)
+        _fill_questions(draft, config, chat, most, progress)
     return store.get(work.stage, work.fingerprint)
 
 
 def _fill_questions(
-    draft: Draft, config: PromptsConfig, chat: ChatFormat, progress: Progress
+    draft: Draft, config: PromptsConfig, chat: ChatFormat, most: int | None, progress: Progress
 ) -> None:
     accounts = [Account() for _ in config.sources]
     questions = [
@@ -95,7 +99,7 @@ def _fill_questions(
     for source, members in zip(config.sources, questions, strict=True):
         tally.add(source.task, "read", len(members))
         tally.add(source.task, "without_answer", sum(q.answer is None for q in members))
-    prompts = list(write_prompts(questions, config, chat, tally, progress=progress))
+    prompts = list(write_prompts(questions, config, chat, tally, most, progress=progress))
     if len({p.question.id for p in prompts}) < len(prompts):
         raise ConfigError("prompts.sources name the same questions twice; name each once.")
     if not prompts:

@@ -165,6 +165,26 @@ def test_a_parameter_file_is_read(tmp_path):
         load_config(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "senses: {n_senses: 10}\nseed: 1\nsenses: {seed: 1}\n",
+            "'senses' twice, in lines 1 and 3",
+        ),
+        ("senses: {n_senses: 10, n_senses: 2}\n", "'n_senses' twice, in lines 1 and 1"),
+    ],
+)
+def test_a_key_given_twice_is_refused_and_none_is_lost(tmp_path, text, told):
+    path = tmp_path / "p.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        load_config(path)
+    path.write_text("a: &a {n_senses: 10, seed: 3}\nsenses: {<<: *a, n_senses: 2}\n")
+    with pytest.raises(ConfigError, match=r"a=.*Extra"):  # merging is no second key
+        load_config(path)
+
+
 def test_settings_cannot_be_changed_after_they_were_checked():
     with pytest.raises(ValidationError, match="frozen"):
         PipelineConfig().senses.n_senses = 3

@@ -114,7 +114,11 @@ def _mended(line: bytes, number: int, source: Source) -> Entry | None:
     def related(holder: dict[str, Any]) -> dict[str, Any]:
         return {key: fitting(holder[key], Item) for key in _HOLD_ITEMS if holder.get(key)}
 
-    raw = msgspec.json.decode(line)
+    try:
+        raw = msgspec.json.decode(line)
+    except msgspec.DecodeError:  # the wrong shape came before what is no JSON
+        source.report.count("broken_json", number)
+        return None
     if isinstance(raw, dict):
         raw |= related(raw) | {"senses": fitting(raw.get("senses"), Sense)}
     try:

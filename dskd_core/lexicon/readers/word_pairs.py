@@ -23,7 +23,16 @@ from dskd_core.lexicon.rows import PAIR_SCHEMA, PairRow, Relation, Source
 from dskd_core.store import input_files, parquet_rows
 
 _LICENCE = "unstated"
-_NAMES = (("word_a", "word_b"), ("word1", "word2"))
+_NAMES = (
+    ("word_a", "word_b"),
+    ("word1", "word2"),
+    ("word_1", "word_2"),
+    ("word 1", "word 2"),
+    ("term1", "term2"),
+    *((word, other) for word in ("word", "term", "lemma") for other in ("synonym", "synonyms")),
+    *((word, other) for word in ("word", "term", "lemma") for other in ("antonym", "antonyms")),
+)
+"""What files call their two columns of words; the first row is no pair then."""
 _UNNAMED = ("word_a", "word_b", "relation")
 _READ = (*_UNNAMED, "weight", "pos", "sense", "tags")
 _BATCH_ROWS = 65536
@@ -171,6 +180,12 @@ def _from_parquet(source: Source) -> Iterator[pa.Table]:
                 "name two of them word_a and word_b."
             )
         ours = {own: name for own, name in zip(theirs, names, strict=True) if name in _READ}
+        for own, name in ours.items():
+            if name in _UNNAMED and not _is_text(kind := table.schema_arrow.field(own).type):
+                raise DataError(
+                    f"The column {own} of {source.path} is no text but {kind}; write a row with "
+                    "two words for each pair."
+                )
         with input_files.damage_told(source.path):
             for number, batch in _batches(table, file, list(ours), source):
                 read = {ours[n]: _texts(batch[n]) for n in batch.schema.names}
@@ -203,6 +218,14 @@ def _batches(
             yield block()
     if held:
         yield block()
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Say whether a type is text; a list of words would be read as one word."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(is_kind(kind) for is_kind in (*kinds, pa.types.is_null))
 
 
 def _texts(column: pa.Array) -> pa.Array:

@@ -118,6 +118,42 @@ def test_a_folder_of_texts_is_one_document_each_named_by_path(tmp_path):
     assert report["skipped"] == {"unknown_file": 1}
 
 
+OTHERS = {
+    "rows.csv": b"id,text\n1,the river\n",
+    "rows.tsv": b"id\ttext\n1\tthe river\n",
+    "array.json": b'[{"text": "the river"}]',
+    "array": b'[\n  {"text": "the river"}]',
+    "page.html": b"<p>the river</p>",
+    "page": b"<!DOCTYPE html><p>the river",
+    "book.xml": b'<?xml version="1.0"?><TEI><p>the river</p></TEI>',
+    "paper.pdf": b"%PDF-1.4\nthe river",
+    "paper": b"%PDF-1.4\nthe river",
+    "letter.rtf": b"{\\rtf1 the river}",
+    "settings.yaml": b"text: the river\n",
+    "crawl": b"WARC/1.0\r\nthe river",
+    "utf16.txt": "the river".encode("utf-16"),
+    "utf16be.jsonl": '{"text": "the river"}'.encode("utf-16-be"),
+    "utf32.txt": "the river".encode("utf-32"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_markup_and_data_of_other_formats_never_become_text(tmp_path, name):
+    (tmp_path / name).write_bytes(OTHERS[name])
+    with pytest.raises((ConfigError, DataError), match=r"in no format that is read|UTF-16 or"):
+        read(tmp_path / name)
+    (tmp_path / "a.txt").write_text("a letter\0 more")  # a stray zero is repaired
+    documents, report = read(tmp_path)
+    assert [d.text for d in documents] == ["a letter\ufffd more"]
+    assert report["skipped"] == {"unknown_file": 1}
+    assert report["places"]["unknown_file"] == [name]
+
+
+def test_json_lines_may_be_called_json(tmp_path):
+    (tmp_path / "rows.json").write_text('{"text": "a"}\n{"text": "b"}\n')
+    assert [d.text for d in read(tmp_path / "rows.json")[0]] == ["a", "b"]
+
+
 def test_a_name_that_says_nothing_is_read_by_its_first_bytes(tmp_path):
     (tmp_path / "dump").write_bytes(bz2.compress((export(page(1, "T", "text")) + END).encode()))
     (tmp_path / "rows").write_text(json.dumps({"text": "row"}))

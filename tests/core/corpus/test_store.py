@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from dskd_core.config import CorpusConfig
 from dskd_core.corpus import build_corpus, load_windows, windows
 from dskd_core.corpus import store as corpus_store
+from dskd_core.decoder.pretrained import most_positions
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.store.arrays import put_array
 from dskd_core.store.artifacts import ArtifactStore, Work
@@ -17,7 +18,7 @@ from dskd_core.store.artifacts import ArtifactStore, Work
 WORDS = [f"w{i}" for i in range(50)]
 
 
-def make_teacher(store, *, bos):
+def make_teacher(store, *, bos, **settings):
     """A teacher artifact that is a tokenizer only: word wI has id I + 2, and <s> has id 1."""
     vocabulary = {"<unk>": 0, "<s>": 1} | {word: i + 2 for i, word in enumerate(WORDS)}
     backend = Backend(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -27,9 +28,11 @@ def make_teacher(store, *, bos):
             single="<s> $A", special_tokens=[("<s>", 1)]
         )
     fast = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", unk_token="<unk>")
-    work = Work("teacher", {"bos": bos}, {})
+    work = Work("teacher", {"bos": bos} | settings, {})
     with store.publish(work) as draft:
         fast.save_pretrained(draft.folder)
+        if settings:
+            draft.write_json("config.json", settings)
     return store.find(work)
 
 
@@ -157,6 +160,41 @@ def test_a_corpus_without_usable_documents_is_refused_and_leaves_nothing(store, 
     with pytest.raises(DataError, match="'short_document': 1"):
         build_corpus(store, config, make_teacher(store, bos=False))
     assert store.of_stage("corpus") == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_position_embeddings": 7},
+        {"n_positions": 7},
+        {"model_type": "gemma3", "text_config": {"max_position_embeddings": 7}},
+    ],
+)
+def test_windows_longer_than_the_teacher_reads_are_refused(store, tmp_path, settings):
+    config = write_corpus(tmp_path / "c", [30, 5])
+    with pytest.raises(ConfigError, match=r"window_tokens 8 is more than the 7 tokens"):
+        build_corpus(store, config, make_teacher(store, bos=False, **settings))
+
+
+def test_windows_that_the_teacher_reads_are_made(store, tmp_path):
+    config = write_corpus(tmp_path / "c", [30, 5])
+    teacher = make_teacher(store, bos=False, max_position_embeddings=8)
+    assert build_corpus(store, config, teacher).record.counts["n_tokens"] == 35
+
+
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [
+        ({"rope_parameters": {"rope_type": "linear"}}, 7),
+        ({"rope_scaling": {"type": "dynamic"}}, None),
+        ({"rope_parameters": {"rope_type": "dynamic"}}, None),
+        ({"alibi": True}, None),
+    ],
+)
+def test_what_stretches_itself_bounds_no_window(tmp_path, settings, most):
+    values = {"max_position_embeddings": 7} | settings
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert most_positions(tmp_path) == most
 
 
 def test_a_window_without_room_is_refused(store, tmp_path, monkeypatch):

@@ -212,6 +212,28 @@ def test_a_shard_that_the_index_leaves_out_is_missed(folder):
     assert all(name in message for name in sorted(gone)[:10])
 
 
+@pytest.mark.parametrize("keeper", [0, 1])
+def test_a_tensor_left_over_in_another_shard_than_its_own_is_refused(folder, keeper):
+    own, name = load_file(folder / "model.safetensors"), "model.norm.weight"
+    shards = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    (folder / "model.safetensors").unlink()
+    places = {n: shards[keeper if n == name else n.startswith("model.layers.1")] for n in own}
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": places})
+    )
+
+    def write(left_over):
+        for shard in shards:
+            tensors = {n: own[n] for n, place in places.items() if place == shard}
+            save_file({name: left_over} | tensors, folder / shard, metadata={"format": "pt"})
+
+    write(own[name].clone())
+    assert torch.equal(load(folder).model.norm.weight, own[name])
+    write(own[name] + 1)
+    other, mine = shards[1 - keeper], shards[keeper]
+    assert f"{name} of {other}, which belongs to {mine}" in refused(folder)
+
+
 def test_a_head_that_is_not_the_embeddings_reaches_the_student_whatever_the_config_says(
     folder, tmp_path
 ):

@@ -122,6 +122,23 @@ def test_long_prompts_are_left_out_and_counted(asked, prompts, tmp_path):
         build_questions(store, nothing, teacher)
 
 
+def test_prompts_whose_answers_end_beyond_what_the_teacher_reads_are_left_out(
+    asked, prompts, tmp_path, monkeypatch
+):
+    config, _, teacher = asked
+    loaded, store = load_windows(prompts), ArtifactStore(str(tmp_path))
+    answers = prompts.table("questions.parquet")["answer_tokens"].to_pylist()
+    ends = [1 + int((~loaded.answer(i)).sum()) + n for i, n in enumerate(answers)]
+    most = sorted(ends)[13]
+    monkeypatch.setattr("dskd_core.prompts.store.most_positions", lambda folder: most)
+    record = build_questions(store, config, teacher).record
+    n_long = sum(end > most for end in ends)
+    assert n_long > 0
+    assert sum(t.get("too_long", 0) for t in record.report["tasks"].values()) == n_long
+    monkeypatch.setattr("dskd_core.prompts.store.most_positions", lambda folder: None)
+    assert build_questions(store, config, teacher).record.counts["n_prompts"] == 27
+
+
 def test_embeddings_are_read_from_prompts_as_from_a_corpus(asked, prompts, tmp_path):
     _, teacher_config, teacher = asked
     config = EmbeddingsConfig(key="next", batch_tokens=2000)

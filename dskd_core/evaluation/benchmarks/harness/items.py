@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dskd_core.decoder.tokenizer import Tokenizer
 from dskd_core.evaluation.benchmarks.harness.tasks import (
     N_CHOICES,
     Row,
@@ -41,12 +42,26 @@ class Encoder:
         model = SimpleNamespace(config=config, device="cpu")
         hflm = import_module("lm_eval.models.huggingface").HFLM
         self._model = hflm(pretrained=model, tokenizer=hf, backend="causal")
+        encode, suffix = self._model.tok_encode, Tokenizer(hf).suffix
+
+        def without_end(text: str, **settings: Any) -> list[int]:
+            """Leave out an EOS after the text: it would stand between context and continuation."""
+            ids = list(encode(text, **settings))
+            return ids[: -len(suffix)] if suffix and ids[-len(suffix) :] == suffix else ids
+
         # Each choice of an item encodes the same context.
-        self._model.tok_encode = lru_cache(maxsize=16)(self._model.tok_encode)
+        self._model.tok_encode = lru_cache(maxsize=16)(without_end)
 
     def encode_pair(self, context: str, continuation: str) -> tuple[NDArray[np.int32], int]:
-        """Return the tokens of both, and how many are the continuation's."""
+        """Return the tokens of both, and how many are the continuation's.
+
+        Where a token reaches from one into the other, the library may leave the continuation none;
+        it then fails. Here each is written alone, since no tokens have the best likelihood.
+        """
         first, second = self._model._encode_pair(context, continuation)
+        if not second:
+            first = self._model.tok_encode(context)
+            second = self._model.tok_encode(continuation, add_special_tokens=False)
         return np.array([*first, *second], dtype=np.int32), len(second)
 
 

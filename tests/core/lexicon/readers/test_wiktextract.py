@@ -170,3 +170,11 @@ def test_an_item_of_a_wrong_shape_is_counted_and_the_others_are_kept(read):
     assert [(row.relation, row.word_b) for row in rows] == [("synonym", "glad"), ("antonym", "sad")]
     assert report.counts["wrong_shape"] == 5
     assert report.lines["wrong_shape"] == [2, 2, 2, 2, 3]
+
+
+def test_json_that_is_spread_over_lines_is_counted_and_ends_no_run(read):
+    entry = {"word": "big", "lang_code": "en", "synonyms": [{"word": "large"}]}
+    whole = json.dumps(entry)
+    rows, report = read("wiktextract", json.dumps([entry], indent=1) + "\n" + whole + "\n")
+    assert [(row.word_a, row.word_b) for row in rows] == [("big", "large")]
+    assert report.counts["broken_json"] == 11

@@ -18,6 +18,15 @@ def test_named_columns_may_stand_in_any_order(read):
     assert rows[0].source == "word_pairs:a.csv"
 
 
+@pytest.mark.parametrize(
+    "names", ["word,synonym", "Word_1,Word_2", "term,synonyms", "id,lemma,synonym"]
+)
+def test_a_row_of_names_is_no_pair_of_words(read, names):
+    row = "7,big,large" if names.startswith("id") else "big,large"
+    rows, _ = read("synonym_pairs", f"{names}\n{row}\n")
+    assert said(rows) == [("big", "large", "synonym")]
+
+
 @pytest.mark.parametrize("line", ["big\tlarge\tsynonym", "big,large,synonym", "big large synonym"])
 def test_three_fields_without_a_header_are_two_words_and_their_relation(read, line):
     assert said(read("word_pairs", line + "\n")[0]) == [("big", "large", "synonym")]
@@ -75,6 +84,17 @@ def test_parquet_without_the_columns_is_refused(tmp_path, read_file):
     pq.write_table(pa.table({"left": ["a"]}), tmp_path / "p.parquet")
     with pytest.raises(DataError, match="has the columns left"):
         read_file("word_pairs", tmp_path / "p.parquet")
+
+
+@pytest.mark.parametrize("values", [[["large", "great"]], [b"large"], [{"word": "large"}]])
+def test_parquet_whose_words_are_no_texts_is_refused(tmp_path, read_file, values):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"word1": ["big"], "word2": values}), path)
+    with pytest.raises(DataError, match=r"The column word2 of .* is no text but"):
+        read_file("synonym_pairs", path)
+    words = pa.array(["large"], pa.large_string()).dictionary_encode()
+    pq.write_table(pa.table({"word1": ["big"], "word2": words}), path)
+    assert said(read_file("synonym_pairs", path)[0]) == [("big", "large", "synonym")]
 
 
 def test_a_third_word_is_no_relation_and_is_counted_with_its_line(read):

@@ -160,3 +160,42 @@ def direct_samples(bench, task):
         text = model.generate_until([written], disable_tqdm=True)[0]
         found.append((text, model.loglikelihood([none], disable_tqdm=True)[0]))
     return found, None
+
+
+def test_an_end_that_a_tokenizer_adds_stands_in_no_request(bench):
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoConfig
+
+    from dskd_core.decoder.tokenizer import load_tokenizer
+    from dskd_core.evaluation.benchmarks.harness.items import Encoder
+
+    folder = bench.folder / "teacher"
+    hf = load_tokenizer(folder).hf
+    config = AutoConfig.from_pretrained(folder)
+    plain = Encoder(hf, config).encode_pair("The river", " bank")
+    end = hf.eos_token
+    hf.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"$A {end}", special_tokens=[(end, hf.eos_token_id)]
+    )
+    ids, n = Encoder(hf, config).encode_pair("The river", " bank")
+    assert (ids.tolist(), n) == (plain[0].tolist(), plain[1])
+
+
+def test_a_continuation_that_is_joined_with_its_context_keeps_tokens_of_its_own(bench):
+    from transformers import AutoConfig
+
+    from dskd_core.decoder.tokenizer import load_tokenizer
+    from dskd_core.evaluation.benchmarks.harness.items import Encoder
+
+    folder = bench.folder / "teacher"
+    tokenizer = load_tokenizer(folder)
+    whole = next(
+        text
+        for text, number in sorted(tokenizer.hf.get_vocab().items())
+        if text.isalpha() and text.isascii() and len(text) > 3
+    )
+    start, rest = whole[:-1], whole[-1]
+    assert len(tokenizer.encode(whole)) == 1
+    ids, n = Encoder(tokenizer.hf, AutoConfig.from_pretrained(folder)).encode_pair(start, rest)
+    assert ids.tolist() == tokenizer.encode(start) + tokenizer.encode(rest)
+    assert n == len(tokenizer.encode(rest)) > 0
