@@ -6,11 +6,13 @@ it has.
 """
 
 import math
+import re
+from collections import Counter
 from typing import Any
 
 import yaml
 
-from dskd_core.errors import ConfigError
+from dskd_core.errors import ConfigError, shown
 
 FILE_BYTES = 1 << 18
 """Of a parameter file; the largest of the project's own has a hundredth of it."""
@@ -59,6 +61,31 @@ def check_size(values: Any) -> Any:
     return values
 
 
+class _Loader(yaml.SafeLoader):
+    """A safe loader that refuses what it would read as something else than what stands there."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """Return a mapping, if no key stands in it twice: YAML would take the last one."""
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := next((key for key, n in Counter(keys).items() if n > 1), None):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {shown(twice)} stands there twice", node.start_mark
+            )
+        return node
+
+    def compose_scalar_node(self, anchor: Any) -> Any:
+        """Return a scalar, if it is no number to base 60 or 8, as 1:30 and 010 would be."""
+        node = super().compose_scalar_node(anchor)
+        is_number = node.tag in {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+        if is_number and (":" in node.value or re.match(r"[-+]?0[0-9_]", node.value)):
+            raise ValueError(
+                f"{shown(node.value)} in line {node.start_mark.line + 1} is a number to another "
+                "base than ten: write it out, or put it in quotation marks"
+            )
+        return node
+
+
 def read_yaml(data: bytes) -> Any:
     """Return what a YAML document stands for, if it is of a size that settings have.
 
@@ -73,7 +100,7 @@ def read_yaml(data: bytes) -> Any:
         )
     try:
         _check_written_out(data)
-        return yaml.safe_load(data)
+        return yaml.load(data, Loader=_Loader)
     except (ValueError, ArithmeticError) as error:  # of int(), float(), a date or the encoding
         if isinstance(error, ConfigError):
             raise
