@@ -320,7 +320,7 @@ def _check_sizes(key: str, value: Any, file: Path) -> None:
     for number in value if isinstance(value, list) else [value]:
         if not _is_number(number):
             continue
-        if isnan(number):
+        if isinstance(number, float) and isnan(number):
             raise ConfigError(
                 f"{file} sets {shown(key)} to {shown(number)}, which is no number; correct it, or "
                 "copy the file again."
