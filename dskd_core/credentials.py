@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from dskd_core.redaction import TOKEN
+from dskd_core.redaction import SIGNED, TOKEN
 
-NO_CREDENTIALS = rf"^(?![\s\S]*(?:{TOKEN}|://\S{{0,500}}@))"
-"""What no text of the settings may hold: a login in an address, a token that is known by its form.
-It stands in the form of every text, in the words that Python and JavaScript share."""
+NO_CREDENTIALS = rf"^(?![\s\S]*(?:{TOKEN}|{SIGNED}|://\S{{0,500}}@))"
+"""What no text of the settings may hold: a login or a signature in an address, a token that is
+known by its form. It stands in the form of every text, in the words that Python and JavaScript
+share."""
 
 
 def refuse_in_form(schema: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from functools import lru_cache, wraps
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote, quote_plus, unquote
 
+from dskd_core.control_characters import visible
 from dskd_core.errors import DskdError
 from dskd_core.unsecret import without_secrets
 
@@ -28,25 +29,56 @@ R = TypeVar("R")
 MIN_CHARACTERS = 6
 _MIN_INSIDE_BASE64 = 8
 _SECRET = re.compile(
-    r"(?:^|_)(?:TOKEN|SECRET|API_?KEY|ACCESS_?KEY|ACCESS_KEY_ID|SECRET_?KEY|ACCOUNT_KEY|"
-    r"AUTH_STRING|CREDENTIALS|PRIVATE_KEY|ENCRYPTION_KEY|PASSPHRASE|PAT|CUSTOM_HEADERS|"
-    r"NOTIFY_URL|WEBHOOK|WEBHOOK_URL)(?:_|$)"
-    r"|(?:PASSWORD|PASSWD)(?:_|$)|_PWD$|(?:^|_|SSH)PASS$|^REDISCLI_AUTH$"
+    r"(?:^|_)(?:TOKEN|SECRET|API_?KEY|ACCESS_?KEY|ACCESS_KEY_ID|SECRET_?KEY|ACCOUNT_KEY|JWT|COOKIE|"
+    r"AUTH_STRING|AUTHORIZATION|CREDENTIALS?|PRIVATE_?KEY|ENCRYPTION_KEY|PASSPHRASE|PASSCODE|PAT|"
+    r"CUSTOM_HEADERS|CONNECTION_STRING|SAS|NOTIFY_URL|WEBHOOK|WEBHOOK_URL)\d*(?:_|$)"
+    r"|(?:PASSWORD|PASSWD|TOKEN|SECRET)\d*(?:_|$)|_PWD$|(?:^|_|SSH|DB)PASS$|(?:^|_)AUTH$"
+    r"|(?:^|_)(?:SIGNING|MASTER|FERNET|AUTH|KAGGLE|LICEN[CS]E|DEPLOY|SHARED|CLIENT|APP|AWS|S3|HMAC)"
+    r"_?KEY\d*$|^REDISCLI_AUTH$"
 )
 _PLACE = re.compile(r"_(?:PATH|FILE|URI|DIR|NAME)$")
 _DATABASE = re.compile(r"DATABASE|CONNECTION|DSN")
 TOKEN = (
-    r"gh[opsru]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|hf_[A-Za-z0-9]{20,}|glpat-[\w-]{20,}|"
-    r"pn[ub]_[A-Za-z0-9]{20,}|xox[abeprs]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}"
+    r"gh[opsru]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|hf_[A-Za-z0-9]{20,}|gl(?:pat|dt|rt|ptt)-[\w-]{20,}|"
+    r"pn[ub]_[A-Za-z0-9]{20,}|xox[abeprs]-[\w-]{10,}|xapp-[\w-]{20,}|(?:AKIA|ASIA)[A-Z0-9]{16}|"
+    r"AIza[\w-]{35}|ya29\.[\w-]{20,}|sk-(?:proj-|svcacct-|ant-\w{1,10}-)?\w{20,}|npm_[A-Za-z0-9]{36}|"
+    r"pypi-AgE[\w-]{20,}|dckr_pat_[\w-]{20,}|nvapi-[\w-]{20,}|wandb_v1_\w{20,}|"
+    r"eyJ[\w-]{10,400}\.eyJ[\w-]{1,4000}\.[\w-]*|-----BEGIN [A-Z ]{0,20}PRIVATE KEY"
 )
-"""Tokens that are known by their form: GitHub's, Hugging Face's, GitLab's, Prefect's, Slack's and
-AWS's. It is a pattern of Python's and of JavaScript's, because the form of a run has it, too."""
+"""Tokens that are known by their form: GitHub's, Hugging Face's, GitLab's, Prefect's, Slack's,
+AWS's, Google's, OpenAI's, Anthropic's, npm's, PyPI's, Docker's, NVIDIA's, W&B's, signed ones (JWT)
+and private keys. It is a pattern of Python's and of JavaScript's, because the form of a run has it,
+too."""
 _DATABASES = r"((?:postgres|mysql|maria|mongo|redis|amqp|mssql|oracle)[\w+]{0,20}://)"
+
+
+def _in_any_case(words: str) -> str:
+    """Write a pattern of plain words so that it needs no flag: the form of a run can set none."""
+    return re.sub("[a-z]", lambda letter: f"[{letter[0].upper()}{letter[0]}]", words)
+
+
+SIGNED = (
+    r"(?:[?&;]|%3[Ff]|%26|\\u0026)"
+    + _in_any_case(
+        "(?:x-(?:amz|goog)-(?:signature|credential|security-token)|sig|signature|token|access_token|"
+        "auth_token|api_?key|password|secret)"
+    )
+    + "(?:=|%3[Dd])"
+)
+"""What stands before a signature or a key in an address, also where that is quoted; a pattern of
+both languages, too."""
 _NAMED = (
-    r"[?&](?:x-amz-(?:signature|credential|security-token)|sig|signature|(?:access_)?token|"
-    r"api_?key|password|secret)="
+    r"(?:password|passwd|pwd|secret|signature|api[_-]?key|access[_-]?key|account[_-]?key|"
+    r"shared[_-]?access[_-]?key|private[_-]?key|(?:access|auth|refresh|session|id|hf|api)[_-]?token)"
 )
 _HEADER = r"authorization['\"]?\s?[:=]\s?(?:b?['\"])?(?:(?:Basic|Bearer|Token) )?"
+_OTHER_HEADER = (
+    r"(?:cookie|private-token|x-[\w-]{0,30}(?:key|token|secret))['\"]?\s?:\s?(?:b?['\"])?"
+)
+_HOOKS = (
+    r"(?:hooks\.slack\.com/\w{1,40}|discord(?:app)?\.com/api/webhooks|webhook\.office\.com"
+    r"|api\.telegram\.org)/"
+)
 # A login ends at the last "@": its password may hold "@", "/", "?" and "#". What may repeat itself
 # in a text has an end, so that no text takes longer than its length allows.
 _KNOWN_FORMS = [
@@ -55,10 +87,13 @@ _KNOWN_FORMS = [
         (_DATABASES + r"[^\s'\"]{0,1000}@", r"\1[login]@"),
         (r"(?<=://)[^\s/'\"?#]{1,1000}@", "[login]@"),
         (r"(?<=://)[^\s/:@'\"]{0,200}:(?!\d{1,5}[/?#])[^\s'\"]{1,1000}@", "[login]@"),
-        (r"(hooks\.slack\.com/\w{1,40}/)[^\s'\"]+", r"\1[token]"),
-        (rf"({_NAMED})[^&\s'\"]+", r"\1[token]"),
+        (rf"({_HOOKS})[^\s'\"]+", r"\1[token]"),
+        (rf"({SIGNED})(?!\[)[^&\s'\"]+", r"\1[token]"),
         (rf"({_HEADER})(?!(?:Basic|Bearer|Token) )(?!\[)[^\s'\",;]+", r"\1[token]"),
-        (r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]+\.[\w-]+", "[token]"),
+        (rf"({_OTHER_HEADER})(?!\[)[^\r\n'\"]+", r"\1[token]"),
+        (rf"({_NAMED}['\"]?\s?[:=]\s?['\"]?)(?!\[)[^\s'\",;&]{{6,}}", r"\1[token]"),
+        (rf"(--(?:token|{_NAMED})[ =]['\"]?)(?!\[)[^\s'\"]{{6,}}", r"\1[token]"),
+        (r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[\w+/=\s\\]{0,20000}", "[token]"),
     )
 ] + [(re.compile(TOKEN), "[token]")]
 _LEARNED: dict[str, str] = {}
@@ -157,6 +192,11 @@ def redact(text: str) -> str:
     return text
 
 
+def _told(text: str) -> str:
+    """Return what may be logged or raised of a text: no secret, and nothing a terminal obeys."""
+    return visible(redact(text))
+
+
 @lru_cache(maxsize=4)
 def _known(
     environment: tuple[tuple[str, str], ...], learned: tuple[tuple[str, str], ...]
@@ -194,7 +234,7 @@ def redacting(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except BaseException as error:
-            clean = without_secrets(error, redact)
+            clean = without_secrets(error, _told)
             if clean is error:
                 raise
         raise clean  # out of the handler: the error it stands for is not its context
@@ -228,11 +268,11 @@ def _install_hooks() -> None:
     of_process, of_threads = sys.excepthook, threading.excepthook
 
     def uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        clean = without_secrets(error, redact)
+        clean = without_secrets(error, _told)
         of_process(type(clean), clean, trace)
 
     def uncaught_in_thread(found: threading.ExceptHookArgs) -> None:
-        clean = without_secrets(found.exc_value, redact) if found.exc_value else None
+        clean = without_secrets(found.exc_value, _told) if found.exc_value else None
         kind = type(clean) if clean else found.exc_type
         of_threads(threading.ExceptHookArgs((kind, clean, found.exc_traceback, found.thread)))
 
@@ -245,13 +285,13 @@ def _clean(record: logging.LogRecord) -> logging.LogRecord:
         message = record.getMessage()
     except Exception:  # a line with wrong arguments is the logger's to complain about
         return record
-    if (clean := redact(message)) != message:
+    if (clean := _told(message)) != message:
         record.msg, record.args = clean, ()
     if record.exc_info and record.exc_info[0] is not None:
         if record.name.startswith("prefect") and issubclass(record.exc_info[0], DskdError):
             record.exc_info = None
             return record
         text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
-        if (clean := redact(text)) != text:
+        if (clean := _told(text)) != text:
             record.exc_text, record.exc_info = clean, None
     return record

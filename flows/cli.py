@@ -231,7 +231,7 @@ def diff(
     with refusals():
         found = compare(before, after)
     if as_json:
-        print(json.dumps(found.as_json(), ensure_ascii=False))
+        print(json.dumps(found.as_json()))
         return
     print_rows(found.counts(), f"{before} -> {after}")
     print_rows(found.moves(), "Most moved tokens")
@@ -322,7 +322,7 @@ def _result(state: Any, log: Path) -> Any:
         console.print("[bold red]The run failed[/bold red]", end=": ")
         said = limit_reached(error) or f"{type(error).__name__}: {error}"
         console.print(said, markup=False)
-        console.print(f"Its traceback is in {log}.", highlight=False)
+        console.print(f"Its traceback is in {log}.", markup=False, highlight=False)
         console.print("Finished work is kept; the same command goes on from there.")
         raise typer.Exit(1) from None
 

@@ -1,15 +1,31 @@
 """What the commands print: tables of places, students, plans, problems and changes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
+from dskd_core.control_characters import visible
 from tasks.stage_uris import StageUris
 
-console = Console(soft_wrap=True)
+
+class PlainConsole(Console):
+    """A console on which foreign text steers nothing: its control characters are written out."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Yield the segments of what is printed; those that rich makes to steer stay."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text, returns=True), style, control)
+
+
+console = PlainConsole(soft_wrap=True)
 if not console.is_terminal:
     console.width = 140
 
@@ -18,9 +34,10 @@ def print_rows(rows: Sequence[dict[str, Any]], title: str = "") -> None:
     """Print rows of equal keys as a table."""
     if not rows:
         return
-    table = Table(*map(str, rows[0]), title=title, title_justify="left")
+    names = (escape(visible(str(name))) for name in rows[0])
+    table = Table(*names, title=Text(visible(title)), title_justify="left")
     for row in rows:
-        table.add_row(*(cell(value) for value in row.values()))
+        table.add_row(*(Text(cell(value)) for value in row.values()))
     console.print(table)
 
 
@@ -68,13 +85,14 @@ def print_comparison(report_uri: str) -> None:
     if arms := report.get("table"):
         # One column an arm: a person compares along a line.
         subject, *measures = arms[0]
-        table = Table(subject, *(str(row[subject]) for row in arms), title="Teacher and students")
+        names = (escape(visible(str(row[subject]))) for row in arms)
+        table = Table(escape(subject), *names, title="Teacher and students")
         for name in measures:
-            table.add_row(name, *(cell(row.get(name)) for row in arms))
+            table.add_row(Text(name), *(Text(cell(row.get(name))) for row in arms))
         console.print(table)
     print_rows(report.get("comparison") or [], "Paired differences")
     print_continuations(report.get("continuations") or [])
-    console.print(f"The whole report: {report_uri}/report.html")
+    console.print(f"The whole report: {report_uri}/report.html", markup=False)
 
 
 def print_continuations(rows: Sequence[dict[str, Any]]) -> None:
@@ -101,7 +119,7 @@ def cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}" if type(value) is int else str(value)
+    return f"{value:,}" if type(value) is int else visible(str(value))
 
 
 def _bytes_with_shards(store: Any, uri: str) -> int:

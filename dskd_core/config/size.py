@@ -6,6 +6,7 @@ it has.
 """
 
 import math
+import re
 from collections.abc import Hashable
 from typing import Any
 
@@ -60,33 +61,11 @@ def check_size(values: Any) -> Any:
     return values
 
 
-def read_yaml(data: bytes) -> Any:
-    """Return what a YAML document stands for, if it is of a size that settings have.
-
-    Raises:
-        ConfigError: if it is too large, once every ``*name`` is written out, or holds a value that
-            Python cannot read; the message begins with a verb.
-        yaml.YAMLError: if it is no YAML.
-    """
-    if len(data) > FILE_BYTES:
-        raise ConfigError(
-            f"has {len(data):,} bytes, more than the {FILE_BYTES:,} of a parameter file; {_CURE}."
-        )
-    try:
-        _check_written_out(data)
-        return yaml.load(data, _OnceLoader)
-    except (ValueError, ArithmeticError) as error:  # of int(), float(), a date or the encoding
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(
-            f"holds a value that cannot be read ({str(error)[:200]}); correct it."
-        ) from error
-
-
-class _OnceLoader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML's loaders take the last."""
+class _Loader(yaml.SafeLoader):
+    """A safe loader that refuses what it would read as something else than what stands there."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
+        """Return a mapping, if no key stands in it twice: YAML would take the last one."""
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
@@ -101,6 +80,40 @@ class _OnceLoader(yaml.SafeLoader):
             if isinstance(key, Hashable):
                 seen[key] = line
         return super().construct_mapping(node, deep)
+
+    def compose_scalar_node(self, anchor: Any) -> Any:
+        """Return a scalar, if it is no number to base 60 or 8, as 1:30 and 010 would be."""
+        node = super().compose_scalar_node(anchor)
+        is_number = node.tag in {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+        if is_number and (":" in node.value or re.match(r"[-+]?0[0-9_]", node.value)):
+            raise ValueError(
+                f"{shown(node.value)} in line {node.start_mark.line + 1} is a number to another "
+                "base than ten: write it out, or put it in quotation marks"
+            )
+        return node
+
+
+def read_yaml(data: bytes) -> Any:
+    """Return what a YAML document stands for, if it is of a size that settings have.
+
+    Raises:
+        ConfigError: if it is too large, once every ``*name`` is written out, or holds a value that
+            Python cannot read; the message begins with a verb.
+        yaml.YAMLError: if it is no YAML.
+    """
+    if len(data) > FILE_BYTES:
+        raise ConfigError(
+            f"has {len(data):,} bytes, more than the {FILE_BYTES:,} of a parameter file; {_CURE}."
+        )
+    try:
+        _check_written_out(data)
+        return yaml.load(data, Loader=_Loader)
+    except (ValueError, ArithmeticError) as error:  # of int(), float(), a date or the encoding
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"holds a value that cannot be read ({str(error)[:200]}); correct it."
+        ) from error
 
 
 def _check_written_out(data: bytes) -> None:

@@ -8,6 +8,8 @@ from typing import Any, BinaryIO
 
 MAX_PLACES = 20
 """Places remembered for each code."""
+MAX_NAME_CHARACTERS = 4096
+"""Of an id or a title; a longer one is cut."""
 
 SKIPPED = {
     "redirect": "a wiki page that only points to another",
@@ -32,6 +34,7 @@ REPAIRED = {
     "invalid_character": "bytes that are not UTF-8 or characters no text may have, now U+FFFD",
     "unclosed_markup": "a mark of a wiki page that has no other half; it went, its text stayed",
     "deep_markup": "a template of a wiki page nested more than 40 deep, dropped unread",
+    "long_name": "an id or title of more than 4,096 characters, cut there",
     "duplicate_id": "a document renamed ID#2, ID#3, because its id was taken",
     "cut_document": "a document cut at max_document_tokens, or the last one at max_tokens",
 }
@@ -103,6 +106,12 @@ class Reading:
         if n:
             self.note("invalid_character", place, n)
         return text
+
+    def name(self, text: str, place: str) -> str:
+        """Return an id or a title as :meth:`clean` does, cut where it is too long to be one."""
+        if len(text) > MAX_NAME_CHARACTERS:
+            self.note("long_name", place)
+        return self.clean(text[:MAX_NAME_CHARACTERS], place)
 
     @property
     def n_bytes(self) -> int:

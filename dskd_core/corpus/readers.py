@@ -78,11 +78,11 @@ def source_files(source: str) -> dict[str, Path]:
     """Return the source's files, sorted: name below the source -> path. Hidden ones are left out.
 
     Raises:
-        ConfigError: if there are none.
+        ConfigError: if there are none, or a name is no UTF-8.
     """
     place = Path(resolve(source)).expanduser()
     if place.is_file():
-        return {place.name: place}
+        return _of_utf8({place.name: place}, source)
     files = {name: place / name for name in places.files_under(place)} if place.is_dir() else {}
     files = {n: p for n, p in files.items() if not any(s.startswith(".") for s in n.split("/"))}
     if not files:
@@ -92,6 +92,17 @@ def source_files(source: str) -> dict[str, Path]:
         )
     for path in files.values():  # a link in the folder may lead out of it
         access.check_readable(str(path), "corpus.source")
+    return _of_utf8(files, source)
+
+
+def _of_utf8(files: dict[str, Path], source: str) -> dict[str, Path]:
+    """Return the files, if each has a name that can be written: it becomes a document's id."""
+    odd = [name for name in files if any("\ud800" <= letter <= "\udfff" for letter in name)]
+    if odd:
+        raise ConfigError(
+            f"The corpus source {source!r} has {len(odd)} files whose names are no UTF-8 "
+            f"({odd[0]!a}); rename them."
+        )
     return files
 
 
@@ -264,7 +275,7 @@ def _row_document(
     if len(text) > input_files.MAX_DOCUMENT_BYTES:
         reading.note("long_document", place)
         return
-    name = reading.clean(str(name), place) if name not in (None, "") else place
+    name = reading.name(str(name), place) if name not in (None, "") else place
     if wanted(name):
-        title = reading.clean(title, place) if isinstance(title, str) else ""
+        title = reading.name(title, place) if isinstance(title, str) else ""
         yield Document(name, title, reading.clean(text, place))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
 from dskd_core.config import TeacherConfig
@@ -28,17 +27,6 @@ from dskd_core.store import access
 from dskd_core.store.artifacts import Artifact
 
 LOGIT_BYTES = 48 << 20
-CONFIG_FAULTS = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    StrictDataclassError,
-    TypeError,
-    ValueError,
-)
-"""What transformers raises of a configuration that contradicts itself."""
-
 device_lock = threading.RLock()
 """Held by whoever runs a model: two shards in one process take turns on its device."""
 

@@ -9,6 +9,7 @@ import mmap
 import re
 import struct
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,19 @@ from dskd_core.errors import ConfigError
 _MAGIC = b"GGUF"
 _FORMATS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+_MOST_VALUES, _MOST_TENSORS, _MOST_MEMBERS = 1 << 16, 1 << 20, 1 << 25
+_MOST_TEXT, _MOST_DIMENSIONS, _MOST_DEPTH = 64 << 20, 8, 4
+_MOST_SIZE = {
+    "block_count": 4096,
+    "embedding_length": 1 << 20,
+    "feed_forward_length": 1 << 20,
+    "attention.head_count": 1 << 16,
+    "attention.head_count_kv": 1 << 16,
+    "expert_count": 1 << 16,
+    "context_length": 1 << 30,
+    "vocab_size": 1 << 24,
+}
+"""Most that a file may say of itself: a file of holes has any number of zeros at no cost."""
 _PART = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 
 
@@ -35,7 +49,9 @@ class Header:
     def size(self, name: str) -> int | None:
         """Return a number of the model's architecture, such as ``block_count``."""
         found = self.values.get(f"{self.values.get('general.architecture')}.{name}")
-        return int(found) if isinstance(found, int | float) else None
+        if not isinstance(found, int | float) or not isfinite(found):
+            return None
+        return int(found)
 
     def text(self, name: str) -> str | None:
         """Return a text of the model's architecture, such as ``rope.scaling.type``."""
@@ -50,6 +66,12 @@ def read_header(path: Path) -> Header:
         ConfigError: if it is none, breaks off, or is one of several files of a model.
     """
     header = _read(path)
+    for name, most in _MOST_SIZE.items():
+        if (size := header.size(name)) is not None and not 0 <= size <= most:
+            raise ConfigError(
+                f"{path} has the {name} {size}, and no model has more than {most:,}; give another "
+                "file."
+            )
     number, count = (_whole(header.values.get(f"split.{key}")) for key in ("no", "count"))
     named = _PART.search(path.name)
     if count > 1 or (named and int(named[1]) > 1):
@@ -81,6 +103,7 @@ class _Cursor:
 
     def __init__(self, data: mmap.mmap) -> None:
         self.data, self.place = data, 0
+        self.n_text = self.n_members = 0
 
     def header(self) -> Header:
         if self.data[:4] != _MAGIC:
@@ -89,6 +112,8 @@ class _Cursor:
         version, n_tensors, n_values = self.number("I"), self.number("Q"), self.number("Q")
         if version not in {2, 3}:
             raise ValueError(f"version {version}, not 2 or 3")
+        if n_values > _MOST_VALUES or n_tensors > _MOST_TENSORS:
+            raise ValueError(f"{n_values:,} values and {n_tensors:,} tensors")
         values = {self.string(): self.value(self.number("I")) for _ in range(n_values)}
         return Header(values, dict(self.tensor() for _ in range(n_tensors)))
 
@@ -99,6 +124,9 @@ class _Cursor:
 
     def string(self) -> str:
         length = self.number("Q")
+        self.n_text += length
+        if self.n_text > _MOST_TEXT:
+            raise ValueError(f"texts of {self.n_text:,} bytes")
         self.place += length
         return self.data[self.place - length : self.place].decode("utf-8", "replace")
 
@@ -109,8 +137,11 @@ class _Cursor:
             return self.skip_array()
         return self.number(_FORMATS[kind])
 
-    def skip_array(self) -> int:
+    def skip_array(self, depth: int = 0) -> int:
         kind, length = self.number("I"), self.number("Q")
+        self.n_members += length
+        if self.n_members > _MOST_MEMBERS or depth > _MOST_DEPTH:
+            raise ValueError(f"arrays of {self.n_members:,} members, {depth} deep")
         if kind in _FORMATS:
             self.place += length * struct.calcsize(f"<{_FORMATS[kind]}")
             return int(length)
@@ -119,11 +150,13 @@ class _Cursor:
                 n_bytes = self.number("Q")  # which moves the place on
                 self.place += n_bytes
             else:
-                self.skip_array()
+                self.skip_array(depth + 1)
         return int(length)
 
     def tensor(self) -> tuple[str, tuple[int, ...]]:
         name, n_dimensions = self.string(), self.number("I")
+        if n_dimensions > _MOST_DIMENSIONS:
+            raise ValueError(f"a tensor of {n_dimensions} dimensions")
         shape = tuple(self.number("Q") for _ in range(n_dimensions))
         self.place += 4 + 8  # its type and where its values begin
         return name, shape

@@ -14,9 +14,11 @@ from typing import Any
 
 import torch
 
+from dskd_core.decoder.faults import CONFIG_FAULTS, is_of_memory
 from dskd_core.decoder.gguf_header import Header, read_header
 from dskd_core.decoder.model_files import CONFIG, INDEX, weight_map
-from dskd_core.errors import ArtifactError
+from dskd_core.errors import ArtifactError, DskdError
+from dskd_core.errors import shown as short
 
 _SHOWN = 10
 _FLOATS = frozenset(["F64", "F32", "F16", "BF16"])
@@ -38,6 +40,9 @@ _BESIDE = re.compile(
 )
 """Modules that stand beside a language model and are no part of it."""
 
+_MOST_TIMES, _SPARE_VALUES = 2, 1 << 28
+"""A model may be made of so many times the values that are stored of it, and of as many besides
+as take a gigabyte."""
 _ROPE = "rope_freqs.weight"
 _TIED_IN_GGUF = frozenset(["falcon", "bloom"])
 
@@ -71,6 +76,8 @@ def load_model(
         if not gguf:
             check_not_quantised(view, shown)
             _check_shards(view, shown)
+        if not code:
+            _check_fits(view, shown, _n_stored(view, gguf), settings)
         model, info = AutoModelForCausalLM.from_pretrained(
             str(view),
             dtype=dtype,
@@ -84,9 +91,14 @@ def load_model(
         raise ArtifactError(
             f"The weights of {shown} are damaged ({error}); copy the whole checkpoint again."
         ) from error
-    except RuntimeError as error:
-        if "conversion of the weights" not in str(error):
+    except CONFIG_FAULTS as error:
+        if isinstance(error, DskdError) or is_of_memory(error):
             raise
+        if "conversion of the weights" not in str(error):
+            raise ArtifactError(
+                f"transformers makes no model of the config.json of {shown} "
+                f"({short(' '.join(str(error).split()))}); copy the whole checkpoint."
+            ) from error
         raise ArtifactError(
             f"The weights of {shown} cannot be put together as its config.json says, so tensors "
             "are missing or of other shapes (of one expert, perhaps); copy the whole checkpoint, "
@@ -100,6 +112,44 @@ def load_model(
     _check_finite(model, shown)
     _say_if_untied(model)
     return model
+
+
+def _n_stored(view: Path, gguf: str) -> int:
+    """Return how many values the weights of a model have, by the headers of its files."""
+    from safetensors import safe_open
+
+    if gguf:
+        return sum(map(prod, read_header(view / gguf).tensors.values()))
+    n_values = 0
+    for path in view.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            n_values += sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    return n_values
+
+
+def _check_fits(view: Path, shown: str | Path, n_stored: int, settings: dict[str, Any]) -> None:
+    """Refuse a configuration of far more weights than there are, before they are made.
+
+    transformers makes those that a checkpoint lacks, and tables of sines by the longest context.
+
+    Raises:
+        ArtifactError: if it is one.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    named = {"gguf_file": settings["gguf_file"]} if "gguf_file" in settings else {}
+    config = AutoConfig.from_pretrained(str(view), local_files_only=True, **named)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except CONFIG_FAULTS:
+        return  # said when it is loaded
+    n_values = sum(value.numel() for value in (*model.parameters(), *model.buffers()))
+    if n_values > _MOST_TIMES * n_stored + _SPARE_VALUES:
+        raise ArtifactError(
+            f"The config.json of {shown} is of a model of {n_values:,} values, but its weights "
+            f"have {n_stored:,}; copy the whole checkpoint with the config.json it was saved with."
+        )
 
 
 def check_not_quantised(view: Path, shown: str | Path) -> None:

@@ -69,6 +69,7 @@ _SHARD = re.compile(r"[A-Za-z0-9][\w.-]*\.safetensors")
 _JSON_BYTES = 64 << 20
 _SETTINGS_BYTES = 4 << 20
 _VOCABULARY_BYTES = 512 << 20
+_TEMPLATE_BYTES = 4 << 20
 
 
 @contextmanager
@@ -133,7 +134,7 @@ def files_of(
         code: with its Python files.
 
     Raises:
-        ConfigError: if one of them lies elsewhere, or there are no weights.
+        ConfigError: if one of them lies elsewhere or is too large, or there are no weights.
     """
     names = list(SMALL if tokenizer else (CONFIG, GENERATION))
     if tokenizer:
@@ -143,11 +144,16 @@ def files_of(
         names += [path.name for path in weight_files(folder)]
     if code:
         names += [path.name for path in folder.glob("*.py")]
-    return {
+    found = {
         name: inside(folder / name, folder)
         for name in sorted(names)
         if os.path.lexists(folder / name)
     }
+    for name, path in found.items():
+        if not name.endswith(".safetensors"):
+            is_template = name.endswith(".jinja")
+            _check_size(path, folder / name, _TEMPLATE_BYTES if is_template else _VOCABULARY_BYTES)
+    return found
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -293,11 +299,15 @@ def _check_tokenizer(path: Path, shown: Path, *_identity: int) -> None:
     check_vocabulary(_read_json(path, shown, _VOCABULARY_BYTES), shown)
 
 
-def _read_json(path: Path, shown: Path, limit: int = _JSON_BYTES) -> Any:
+def _check_size(path: Path, shown: Path, limit: int) -> None:
     if (n_bytes := path.stat().st_size) > limit:
         raise ConfigError(
             f"{shown} has {n_bytes} bytes, more than the {limit} of any such file; copy it again."
         )
+
+
+def _read_json(path: Path, shown: Path, limit: int = _JSON_BYTES) -> Any:
+    _check_size(path, shown, limit)
     try:
         return json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as error:

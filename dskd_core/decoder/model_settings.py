@@ -10,9 +10,11 @@ refused by its name, and a text by what it looks like.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from math import isnan
 from pathlib import Path
 from typing import Any
 
+from dskd_core.decoder.tokenizer_rules import check_rules
 from dskd_core.errors import ConfigError, shown
 from dskd_core.word_tables import by_kind
 
@@ -32,6 +34,7 @@ _CLASS = re.compile(r"(?!Auto)[A-Za-z]\w*(?:Tokenizer(?:Fast|Legacy)?|Backend)")
 _WORDS = frozenset(["id2label", "label2id", "stop_strings"])
 """Of a model's settings, those that are text of any form."""
 
+_MOST_COUNT = 1 << 16
 _MOST = {
     "layers": (
         4096,
@@ -45,10 +48,12 @@ _MOST = {
         ),
     ),
     "count": (
-        1 << 16,
+        _MOST_COUNT,
         re.compile(
             r"(?:\w+_)?(?:num|n)_(?:\w+_)?(?:heads?|experts?|groups?)|(?:num|n)_\w*experts\w*"
-            r"|type_vocab_size"
+            r"|type_vocab_size|(?:\w+_)?(?:num|n)_(?!positions$|ctx$|embd$|inner$|words$"
+            r"|(?:\w+_)?(?:embeddings?|tokens?|vocab\w*|positions|samples|params|parameters|floor)$)\w+"
+            r"|(?:\w+_)?(?:layers|blocks|depths?|labels|ngrams?|repeats|flows|kernel_size)"
         ),
     ),
     "vocabulary": (1 << 24, re.compile(r"(?:\w+_)?vocab_size(?:_\w+)?")),
@@ -62,6 +67,7 @@ _MOST = {
 
 _MOST_NUMBER = 1 << 128
 _N_LEVELS = 32
+_MAX_KEY = 256
 
 
 def tokenizer_settings(values: Any, file: Path) -> dict[str, Any]:
@@ -127,6 +133,11 @@ def model_settings(values: Any, file: Path, *, code: bool | None = False) -> dic
         )
     _check_levels(settings, file)
     for key, value in _pairs(settings):
+        if len(key) > _MAX_KEY:
+            raise ConfigError(
+                f"{file} has the key {shown(key)} of {len(key):,} letters, which is none of a "
+                "model; take it out."
+            )
         _check_sizes(key, value, file)
         if key in _KEYS["relic"] or key in _WORDS:
             continue
@@ -156,13 +167,13 @@ def added_tokens(values: Any, file: Path) -> dict[str, int]:
 
 
 def check_vocabulary(values: Any, file: Path) -> None:
-    """Check that a ``tokenizer.json`` holds its vocabulary itself.
+    """Check that a ``tokenizer.json`` holds its vocabulary itself, and what else it asks for.
 
     transformers hands ``model.vocab`` and ``model.merges`` on as they are, and a text in their
     place is taken for the path of a file.
 
     Raises:
-        ConfigError: if it does not.
+        ConfigError: if it does not, or its rules are refused (tokenizer_rules.py).
     """
     model = _object(values, file).get("model")
     if not isinstance(model, dict):
@@ -174,6 +185,7 @@ def check_vocabulary(values: Any, file: Path) -> None:
                 f"{file} has {shown(value)} as its model.{key}, which is no list of tokens and "
                 "could name a file; save the tokenizer again with save_pretrained(...)."
             )
+    check_rules(values, file)
 
 
 def _object(values: Any, file: Path) -> dict[str, Any]:
@@ -193,6 +205,10 @@ def _is_allowed(key: str, value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MOST_COUNT
 
 
 def _is_flag(value: Any) -> bool:
@@ -251,6 +267,7 @@ def _are_numbered_tokens(value: Any) -> bool:
 _KINDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(_KEYS["flag"], _is_flag),
     **dict.fromkeys(_KEYS["number"], _is_number),
+    **dict.fromkeys(_KEYS["count"], _is_count),
     **dict.fromkeys(_KEYS["text"], _is_text),
     **dict.fromkeys(_KEYS["texts"], _are_texts),
     **dict.fromkeys(_KEYS["tokens"], _are_tokens),
@@ -303,6 +320,11 @@ def _check_sizes(key: str, value: Any, file: Path) -> None:
     for number in value if isinstance(value, list) else [value]:
         if not _is_number(number):
             continue
+        if isinstance(number, float) and isnan(number):
+            raise ConfigError(
+                f"{file} sets {shown(key)} to {shown(number)}, which is no number; correct it, or "
+                "copy the file again."
+            )
         for what, (most, keys) in _MOST.items():
             if keys.fullmatch(key) and not number <= most:
                 raise ConfigError(

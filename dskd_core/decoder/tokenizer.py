@@ -3,13 +3,15 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dskd_core.decoder.faults import faults_told
 from dskd_core.decoder.model_files import TOKENIZER, gguf_view, model_view
-from dskd_core.errors import ConfigError
+from dskd_core.errors import ConfigError, DataError
 from dskd_core.store.artifacts import fingerprint_of
 
 _LETTERS = "éßжא日한ก\U00010380"
@@ -32,22 +34,36 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of ``text`` alone: no BOS, no EOS; markers in it are plain text."""
-        ids = self.hf(
-            text, add_special_tokens=False, split_special_tokens=True, verbose=False
-        ).input_ids
+        with self.giving_up_told():
+            ids = self.hf(
+                text, add_special_tokens=False, split_special_tokens=True, verbose=False
+            ).input_ids
         return list(ids)
 
     def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
         """Return what :meth:`encode` gives of each text; on all cores where the tokenizer can."""
         if (backend := self._backend(split_special_tokens=True)) is None:
             return [self.encode(text) for text in texts]
-        return [found.ids for found in backend.encode_batch_fast(texts, add_special_tokens=False)]
+        with self.giving_up_told():
+            found = backend.encode_batch_fast(texts, add_special_tokens=False)
+        return [one.ids for one in found]
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Return the token ids of each text: no BOS, no EOS, but markers become special tokens."""
         if (backend := self._backend(split_special_tokens=False)) is None:
             return [self.hf.encode(text, add_special_tokens=False) for text in texts]
-        return [found.ids for found in backend.encode_batch_fast(texts, add_special_tokens=False)]
+        with self.giving_up_told():
+            found = backend.encode_batch_fast(texts, add_special_tokens=False)
+        return [one.ids for one in found]
+
+    def giving_up_told(self) -> AbstractContextManager[None]:
+        """Raise a DataError where the tokenizer gives up on a text: it raises no ``Exception``."""
+        return faults_told(
+            f"A text cannot be tokenized: the tokenizer of {self.hf.name_or_path}",
+            DataError,
+            verb="used",
+            cure="its expressions take too long on such a text: take another teacher, or text",
+        )
 
     def _backend(self, *, split_special_tokens: bool) -> Any:
         """Return the tokenizer behind a fast one, which takes half the time without offsets.
@@ -68,7 +84,8 @@ class Tokenizer:
     @cached_property
     def prefix(self) -> list[int]:
         """Ids the model expects before every text (BOS for Llama and Mistral, none for GPT-2)."""
-        with_special = list(self.hf("a").input_ids)
+        with self.giving_up_told():
+            with_special = list(self.hf("a").input_ids)
         plain = self.encode("a")
         return with_special[: with_special.index(plain[0])] if plain[0] in with_special else []
 
@@ -119,7 +136,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             out letters.
     """
     with model_view(folder, tokenizer=True, code=None) as view:
-        found = _load(view)
+        with faults_told(f"The tokenizer of {folder}", ConfigError):
+            found = _load(view)
         names = {TOKENIZER, *type(found.hf).vocab_files_names.values()}
         if not any((view / name).exists() for name in names if name):
             raise ConfigError(
@@ -147,7 +165,8 @@ def _check_lossless(tokenizer: Tokenizer, folder: Path) -> None:
 def load_gguf_tokenizer(path: Path) -> Tokenizer:
     """Load the tokenizer that a GGUF file holds; what lies beside the file is not read."""
     with gguf_view(path) as view:
-        found = _load(view.parent, gguf_file=view.name)
+        with faults_told(f"The tokenizer of {path}", ConfigError):
+            found = _load(view.parent, gguf_file=view.name)
         found.hf.name_or_path = str(path)
         return found
 

@@ -14,6 +14,7 @@ import torch
 from dskd_core import samples
 from dskd_core.config import TeacherConfig
 from dskd_core.decoder.decoder import quiet_transformers
+from dskd_core.decoder.faults import faults_told
 from dskd_core.decoder.gguf_header import read_header
 from dskd_core.decoder.loading import check_not_quantised, load_model
 from dskd_core.decoder.model_files import (
@@ -178,7 +179,10 @@ def _point_to(source: str, commit: str | None, config: TeacherConfig, draft: Dra
     place = local_folder(source, commit, weights=False, code=code)
     with quiet_transformers(), model_view(place, tokenizer=True, code=code) as view:
         check_not_quantised(view, source)
-        model = AutoConfig.from_pretrained(str(view), local_files_only=True, trust_remote_code=code)
+        with faults_told(f"The config.json of {source}", ConfigError):
+            model = AutoConfig.from_pretrained(
+                str(view), local_files_only=True, trust_remote_code=code
+            )
         tokenizer = load_tokenizer(place).hf
         if n_rows := getattr(model.get_text_config(), "vocab_size", None):  # else: once it is read
             check_token_ids(tokenizer.get_vocab(), n_rows, source)

@@ -2,7 +2,8 @@
 
 No address names a file: words are parameters, and what is served is rendered from the dictionary
 or is one of two files of this package. Names of other hosts are refused, so a page elsewhere
-cannot read a dictionary by pointing its own name at 127.0.0.1.
+cannot read a dictionary by pointing its own name at 127.0.0.1. Nor can it have a browser start
+work here: what a page of another site asks for is refused, but for a link to the first page.
 """
 
 from collections.abc import Awaitable, Callable
@@ -38,6 +39,9 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_FROM_ELSEWHERE = (
+    "A page of another site asked for this, and pages here may start long work; open it from here."
+)
 _MAX_LETTERS = 200
 Text = Annotated[str, Query(max_length=_MAX_LETTERS)]
 Rows = Annotated[list[int], Query(min_length=1, max_length=400)]
@@ -85,7 +89,8 @@ def _add_guards(app: FastAPI, refused: Show) -> None:
     async def with_headers(
         request: Request, call: Callable[[Request], Awaitable[Response]]
     ) -> Response:
-        answer = await call(request)
+        is_ours = not _is_from_elsewhere(request)
+        answer = await call(request) if is_ours else refused(_FROM_ELSEWHERE, 403)
         answer.headers.update(_HEADERS)
         return answer
 
@@ -106,6 +111,14 @@ def _add_guards(app: FastAPI, refused: Show) -> None:
     @app.exception_handler(HTTPException)
     def of_http(request: Request, error: HTTPException) -> Response:
         return refused("There is no such page; search for a word instead.", error.status_code)
+
+
+def _is_from_elsewhere(request: Request) -> bool:
+    """Say whether a browser says that a page of another site, or port, asks for this."""
+    if request.headers.get("sec-fetch-site", "none") in {"none", "same-origin"}:
+        return False
+    is_link = request.headers.get("sec-fetch-mode") == "navigate"
+    return not (is_link and request.url.path == "/" and not request.url.query)
 
 
 def _add_files(app: FastAPI, pages: Pages) -> None:

@@ -16,7 +16,8 @@ import torch
 
 from dskd_core import samples
 from dskd_core.config import TeacherConfig
-from dskd_core.decoder.decoder import CONFIG_FAULTS, decoder_layers, quiet_transformers
+from dskd_core.decoder.decoder import decoder_layers, quiet_transformers
+from dskd_core.decoder.faults import CONFIG_FAULTS
 from dskd_core.decoder.gguf_header import Header, read_header
 from dskd_core.decoder.model_files import inside
 from dskd_core.decoder.model_settings import model_settings

@@ -14,7 +14,6 @@ What is read through an :class:`Artifact` is compared with its record (integrity
 
 import contextlib
 import errno
-import json
 import math
 import os
 import shutil
@@ -35,11 +34,13 @@ from dskd_core.errors import ArtifactError
 from dskd_core.store import integrity, places, trial
 from dskd_core.store.drafts import DRAFT, PARTIAL, Draft, Hold, partial_of
 from dskd_core.store.records import (
+    MAX_RECORD_BYTES,
     RECORD,
     Record,
     Work,
     check_record,
     fingerprint_of,
+    parse_record,
     tool_versions,
 )
 
@@ -154,7 +155,7 @@ class Artifact:
         """Return what the record says of a file that is about to be read, if it is no link."""
         entry = integrity.entry_of(self.uri, name, self.record.files)
         if not places.is_remote(self.uri):
-            integrity.check_no_link(self.uri, Path(self.uri), name)
+            integrity.check_plain(self.uri, Path(self.uri), name)
         return entry
 
     def query(
@@ -216,10 +217,11 @@ class ArtifactStore:
             ArtifactError: if its record cannot be read, or is refused.
         """
         if not places.is_remote(uri):
-            integrity.check_no_link(uri, Path(uri), RECORD)
+            integrity.check_plain(uri, Path(uri), RECORD)
         try:
-            record = Record(**json.loads(places.read_bytes(places.join(uri, RECORD))))
-        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError) as error:
+            content = places.read_bytes(places.join(uri, RECORD), limit=MAX_RECORD_BYTES)
+            record = parse_record(content)
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise ArtifactError(
                 f"{uri} has no readable {RECORD} ({error}); it was not published by dskd: "
                 "delete the folder and run its stage again."

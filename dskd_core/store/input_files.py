@@ -32,7 +32,7 @@ MAX_DOCUMENT_BYTES = 512 << 20
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 """Endings of the compressions that are read."""
 
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES, _FED_BYTES = 1 << 20, 1 << 12
 _MAX_ROW_LINES = 100
 _XZ_BYTES = 128 << 20  # xz -9 takes 65 MiB
 _HEAD_BYTES = 262
@@ -61,7 +61,7 @@ class _Xz(io.RawIOBase):
     """An xz file that is refused where its header asks for more memory than any preset does."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._rest = file, b""
+        self._file, self._piece, self._place = file, b"", 0
         self._decoder = self._fresh()
 
     @staticmethod
@@ -71,23 +71,33 @@ class _Xz(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def _next(self) -> bytes:
+        """Return a few bytes more: what a stream leaves of them is copied at each stream's end."""
+        if self._place >= len(self._piece):
+            self._piece, self._place = self._file.read(_PIECE_BYTES), 0
+        fed = self._piece[self._place : self._place + _FED_BYTES]
+        self._place += len(fed)
+        return fed
+
+    def _begin_anew(self) -> bool:
+        """Begin the next stream, behind zeros; False if there is none."""
+        interruption.check()
+        self._place -= len(self._decoder.unused_data)
+        while fed := self._next():
+            if rest := fed.lstrip(b"\0"):
+                self._place -= len(rest)
+                self._decoder = self._fresh()
+                return True
+        return False
+
     def readinto(self, buffer: Any) -> int:
         while True:
-            if self._decoder.eof:
-                # Streams may follow one another, with zeros between them.
-                rest = self._decoder.unused_data.lstrip(b"\0")
-                while not rest and (read := self._file.read(_PIECE_BYTES)):
-                    rest = read.lstrip(b"\0")
-                if not rest:
-                    return 0
-                self._decoder, self._rest = self._fresh(), rest
-            if self._decoder.needs_input and not self._rest:
-                self._rest = self._file.read(_PIECE_BYTES)
-                if not self._rest:
-                    raise EOFError("it ends before the end of its xz stream")
-            data = self._decoder.decompress(self._rest, len(buffer))
-            self._rest = b""
-            if data:
+            if self._decoder.eof and not self._begin_anew():
+                return 0
+            fed = self._next() if self._decoder.needs_input else b""
+            if self._decoder.needs_input and not fed:
+                raise EOFError("it ends before the end of its xz stream")
+            if data := self._decoder.decompress(fed, len(buffer)):
                 buffer[: len(data)] = data
                 return len(data)
 

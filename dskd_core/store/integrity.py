@@ -12,7 +12,10 @@ dskd writes, so no filter of another version is ever looked up by a name that a 
 
 import hashlib
 import json
+import math
 import os
+import re
+import stat
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -29,10 +32,19 @@ from dskd_core.store.places import sha256_of_file
 
 Entry = dict[str, Any]
 _CRC_BYTES = 4
+_FRAME_BYTES = 18
+"""The most that the header of a frame of zstd has."""
 _METADATA = "zarr.json"
 _CODECS = (["bytes", "crc32c"], ["bytes", "zstd"])
 """Of dskd's arrays, and zarr's default, whose chunks are compared with their SHA-256."""
 _LAYOUT = ("regular", "default")
+_TYPE = re.compile(r"u?int(?:8|16|32|64)|float(?:16|32|64)|bool")
+_MAX_DIMENSIONS = 8
+_ANY_BYTES, _ANY_CHUNKS = 64 << 20, 1 << 12
+"""An array of no more is looked at whatever its record names: the chunk it lacks is named then."""
+_PACKED_CHUNK_BYTES = 256 << 20
+_MAX_RATIO = 1024
+"""Of an array packed by zstd: bytes of a chunk, and of the array for every byte it has here."""
 
 
 def damage(uri: str, name: str, what: str) -> ArtifactError:
@@ -85,19 +97,26 @@ def entry_of(uri: str, name: str, files: dict[str, Entry]) -> Entry:
     return files[name]
 
 
-def check_no_link(uri: str, folder: Path, name: str) -> None:
-    """Refuse a file of an artifact that is a link, or lies in one, below the artifact's folder.
+def check_plain(uri: str, folder: Path, name: str) -> None:
+    """Refuse a file of an artifact that is a link or lies in one, or that is no file but a pipe.
 
-    The folder itself may be a link, or lie in one: access.py judges where that leads.
+    The folder itself may be a link, or lie in one: access.py judges where that leads. A pipe or a
+    device would be waited for, or never end. What is absent is the caller's to refuse.
 
     Raises:
-        ArtifactError: if there is one.
+        ArtifactError: if it is one.
     """
-    path = folder
+    path, mode = folder, 0
     for part in name.split("/"):
         path /= part
-        if path.is_symlink():
+        try:
+            mode = path.lstat().st_mode
+        except OSError:  # absent, or below a file
+            return
+        if stat.S_ISLNK(mode):
             raise damage(uri, name, f"is or lies in a link to {str(path.readlink())!r}")
+    if not stat.S_ISREG(mode):
+        raise damage(uri, name, "is no plain file")
 
 
 def check_only(uri: str, folder: Path, files: dict[str, Entry], others: set[str]) -> None:
@@ -163,6 +182,7 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
         """
         super().__init__(store)
         self._uri, self._group, self._files = uri, group, files
+        self._packed: dict[str, int] = {}  # arrays of zstd, and the bytes of their chunks
 
     @property
     def unchecked(self) -> Store:
@@ -170,7 +190,9 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
         return self._store
 
     def _with_store(self, store: Store) -> "CheckedStore":
-        return type(self)(store, self._uri, self._group, self._files)
+        made = type(self)(store, self._uri, self._group, self._files)
+        made._packed = self._packed
+        return made
 
     def check_known(self, key: str) -> Entry:
         """Return what the record says of a key that is about to be read.
@@ -181,7 +203,7 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
         name = f"{self._group}/{key}"
         entry = entry_of(self._uri, name, self._files)
         if isinstance(self._store, LocalStore):
-            check_no_link(self._uri, Path(self._uri), name)
+            check_plain(self._uri, Path(self._uri), name)
         return entry
 
     async def get(
@@ -206,8 +228,27 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
         if is_metadata or len(content) != entry["bytes"] or not _ends_in_its_crc(content):
             check_bytes(self._uri, name, content.data, entry)
         if is_metadata:
-            check_metadata(self._uri, name, content.tobytes())
+            self._check_metadata(key, name, content.tobytes())
+        n_bytes = self._packed.get(key.partition("/c/")[0])
+        n_unpacked = _n_unpacked(content[:_FRAME_BYTES].tobytes())
+        if n_bytes and not is_metadata and n_unpacked != n_bytes:
+            raise damage(self._uri, name, f"does not unpack to the {n_bytes:,} of its array")
         return found
+
+    def _check_metadata(self, key: str, name: str, content: bytes) -> None:
+        check_metadata(self._uri, name, content)
+        said = json.loads(content)
+        if said["node_type"] == "group":
+            return
+        chunks = f"{name.removesuffix(_METADATA)}c"
+        sizes = [
+            entry["bytes"]
+            for other, entry in self._files.items()
+            if other == chunks or other.startswith(f"{chunks}/")
+        ]
+        n_bytes = check_sizes(self._uri, name, said, len(sizes), sum(sizes))
+        if said["codecs"][-1]["name"] == "zstd":
+            self._packed[key.removesuffix(_METADATA).rstrip("/")] = n_bytes
 
     async def get_partial_values(
         self,
@@ -251,6 +292,62 @@ def check_metadata(uri: str, name: str, content: bytes) -> None:
             f"has the codecs {codecs} and chunks {layout}, where dskd writes {_CODECS[0]} and "
             f"{_LAYOUT}",
         )
+
+
+def check_sizes(uri: str, name: str, said: dict[str, Any], n_files: int, n_bytes: int) -> int:
+    """Refuse an array of other values than numbers, or of more than its chunks can hold.
+
+    zarr allocates what the metadata asks for, before it reads a chunk.
+
+    Args:
+        uri: the artifact's place.
+        name: of the metadata's file in it.
+        said: the metadata of an array, checked by :func:`check_metadata`.
+        n_files: chunks that the record names.
+        n_bytes: of these, together.
+
+    Returns:
+        Bytes of a chunk, unpacked.
+
+    Raises:
+        ArtifactError: if it is one.
+    """
+    kind, shape = said.get("data_type"), said.get("shape")
+    grid = said["chunk_grid"].get("configuration")
+    chunk = grid.get("chunk_shape") if isinstance(grid, dict) else None
+    if (
+        not (isinstance(kind, str) and _TYPE.fullmatch(kind))
+        or not (isinstance(shape, list) and isinstance(chunk, list))
+        or not len(shape) == len(chunk) <= _MAX_DIMENSIONS
+        or not all(type(n) is int and n >= 0 for n in shape)
+        or not all(type(n) is int and n >= 1 for n in chunk)
+    ):
+        raise damage(uri, name, "is no array of numbers of some size in chunks of some size")
+    size = np.dtype(kind).itemsize
+    wanted, of_chunk = math.prod(shape) * size, math.prod(chunk) * size
+    n_chunks = math.prod(-(-n // c) for n, c in zip(shape, chunk, strict=True))
+    is_packed = said["codecs"][-1]["name"] == "zstd"
+    most = max(_ANY_BYTES, n_bytes * (_MAX_RATIO if is_packed else 1))
+    is_packed_too_well = is_packed and of_chunk > _PACKED_CHUNK_BYTES
+    if n_chunks > max(n_files, _ANY_CHUNKS) or wanted > most or is_packed_too_well:
+        raise damage(
+            uri,
+            name,
+            f"asks for {wanted:,} bytes in {n_chunks:,} chunks, where its record names {n_files:,} "
+            f"of {n_bytes:,} bytes",
+        )
+    return of_chunk
+
+
+def _n_unpacked(frame: bytes) -> int | None:
+    """Return the bytes that a frame of zstd says it unpacks to (RFC 8878, 3.1.1.1)."""
+    if len(frame) < 5 or not frame.startswith(b"\x28\xb5\x2f\xfd"):
+        return None
+    is_single, kind = frame[4] >> 5 & 1, frame[4] >> 6
+    width = (is_single, 2, 4, 8)[kind]
+    start = 5 + (not is_single) + (0, 1, 2, 4)[frame[4] & 3]
+    number = int.from_bytes(frame[start : start + width], "little")
+    return number + 256 * (width == 2) if width else None
 
 
 def _is_metadata(key: str) -> bool:

@@ -20,11 +20,13 @@ from typing import Any
 import fsspec
 from fsspec.core import url_to_fs
 
+from dskd_core import interruption
 from dskd_core.errors import ConfigError, causes_of
 from dskd_core.store import access
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 N_THREADS = 8
+_PIECE_BYTES = 1 << 20
 SWEPT = "swept"
 """The key beside an unfinished upload that says a sweep is deleting it."""
 _DOWNLOAD = ".partial"
@@ -90,9 +92,15 @@ def exists(uri: str) -> bool:
     return bool(fs.exists(path))
 
 
-def read_bytes(uri: str) -> bytes:
-    """Return the whole content of the file at ``uri``."""
+def read_bytes(uri: str, *, limit: int | None = None) -> bytes:
+    """Return the whole content of the file at ``uri``.
+
+    Raises:
+        ValueError: if it has more than ``limit`` bytes.
+    """
     fs, path = filesystem(uri)
+    if limit is not None and (n_bytes := fs.size(path) or 0) > limit:
+        raise ValueError(f"{n_bytes:,} bytes are more than {limit:,}")
     return bytes(fs.cat_file(path))
 
 
@@ -294,7 +302,7 @@ def described(folder: Path, *, flushed: bool) -> dict[str, dict[str, Any]]:
         path = folder / name
         if flushed:
             flush(path)
-        return {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
+        return {"bytes": path.stat().st_size, "sha256": sha256_of_file(path, stops=False)}
 
     names = files_under(folder)
     with ThreadPoolExecutor(N_THREADS) as pool:
@@ -319,7 +327,21 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def sha256_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of_file(path: Path, *, stops: bool = True) -> str:
+    """Return the SHA-256 of a file in hexadecimal.
+
+    Args:
+        path: the file.
+        stops: break off if the run is asked to stop: a file of holes may have 10^15 bytes. What is
+            being published is hashed to its end.
+
+    Raises:
+        Interrupted: if so.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(_PIECE_BYTES):
+            if stops:
+                interruption.check()
+            digest.update(piece)
+    return digest.hexdigest()

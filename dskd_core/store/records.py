@@ -16,6 +16,8 @@ from dskd_core.store.integrity import damage
 RECORD = "record.json"
 _VERSIONS = range(1, 33)
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+MAX_RECORD_BYTES = 256 << 20
+"""A larger one is not read; a million chunks make one of about 150 MB."""
 _TOOLS = ("torch", "transformers", "zarr", "duckdb", "numpy", "scikit-learn")
 
 
@@ -102,6 +104,29 @@ class Record:
             Work(self.stage, self.config, self.inputs, version).fingerprint == self.fingerprint
             for version in _VERSIONS
         )
+
+
+def parse_record(content: bytes) -> Record:
+    """Return the record that a file holds.
+
+    Raises:
+        ValueError: if it holds none, or one whose fields are of other kinds.
+    """
+    try:
+        record = Record(**json.loads(content))
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    texts = (record.stage, record.fingerprint, record.created_at, record.seal)
+    mappings = (record.config, record.inputs, record.counts, record.report, record.files)
+    entries = record.files.values() if isinstance(record.files, dict) else ()
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(mapping, dict) for mapping in mappings)
+        and all(isinstance(entry, dict) for entry in entries)
+        and all(type(e.get("bytes")) is int and type(e.get("sha256")) is str for e in entries)
+    ):
+        raise ValueError("a field is of another kind")
+    return record
 
 
 def contradictions(record: Record) -> Iterator[str]:

@@ -7,17 +7,18 @@ import threading
 from datetime import datetime
 from typing import TextIO
 
-from rich.console import Console, ConsoleDimensions, RenderableType
+from rich.console import ConsoleDimensions, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from flows.tables import PlainConsole
 from flows.view.board import Board
 from flows.view.frame import frame, standing
 
 _REFRESH_SECONDS = 0.5
 
 
-class _Terminal(Console):
+class _Terminal(PlainConsole):
     """A console of a file that is a terminal, whatever the standard streams now are."""
 
     @property

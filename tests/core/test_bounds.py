@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from dskd_core import config as settings
 from dskd_core.config import TrainingConfig, load_config, parse_config
 from dskd_core.config.settings import Settings
+from dskd_core.config.size import read_yaml
 from dskd_core.errors import ConfigError, shown
 from flows.sweep import sweep
 from flows.tidy import tidy
@@ -194,3 +195,28 @@ def test_a_value_is_shown_in_eighty_characters_without_building_its_text():
     assert len(shown(dict.fromkeys(range(1000), shared))) <= 80
     assert shown(10**5000) == "<a whole number of 5001 digits>"
     assert shown("plain") == "'plain'"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("root_uri: a\nroot_uri: b\n", "the key 'root_uri' stands there twice"),
+        (
+            "training: {n_candidates: 1:30}\n",
+            "'1:30' in line 1 is a number to another base than ten",
+        ),
+        ("training: {n_candidates: 010}\n", "'010' in line 1 is a number to another base than ten"),
+    ],
+)
+def test_a_file_that_would_be_read_otherwise_than_it_stands_is_refused(tmp_path, text, told):
+    path = tmp_path / "p.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        load_config(path)
+
+
+def test_a_key_of_a_merged_mapping_may_be_set_anew(tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text("student: &s {n_layers: 3}\nroot_uri: a\n")
+    assert load_config(path).student.n_layers == 3
+    assert read_yaml(b"a: &a {x: 1, y: 2}\nb: {<<: *a, x: 0.5}\n")["b"] == {"x": 0.5, "y": 2}

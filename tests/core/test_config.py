@@ -132,7 +132,11 @@ def test_every_text_of_the_form_refuses_credentials():
     for schema in found:
         innocent = "cuda:7" if "cuda" in schema["pattern"] else "text-1.5_x"
         assert re.search(schema["pattern"], innocent), schema
-        for secret in ("s3://KEY:secret@host", "hf:s3://K:S@h", "https://T@h", "ghp_" + "a" * 36):
+        for secret in (
+            *("s3://KEY:secret@host", "hf:s3://K:S@h", "https://T@h", "ghp_" + "a" * 36),
+            *("https://b/x?X-Amz-Signature=ab", "x?sv=1&sig=ab", "x%3FSIG%3Dab", "sk-" + "a" * 30),
+            *("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.a", "-----BEGIN PRIVATE KEY-----"),
+        ):
             assert not re.search(schema["pattern"], secret), schema
 
 

@@ -106,6 +106,19 @@ def test_a_refusal_that_prefect_logs_is_its_sentence_and_a_bug_keeps_its_traceba
     assert "no number" in lines[1]
 
 
+def test_a_log_line_holds_nothing_that_a_terminal_obeys(lines):
+    logger = logging.getLogger("somebody.else")
+    logger.warning("tensor %s\nof\ttwo\r", "\x1b[2J\x9b1m\u202e\udcff")
+    try:
+        raise ValueError("\x1b]0;title\x07")
+    except ValueError:
+        logger.exception("so")
+    assert lines[0] == "tensor \\x1b[2J\\x9b1m\\u202e\\udcff\nof\ttwo\\r"
+    assert "ValueError: \\x1b]0;title\\x07" in lines[1]
+    with pytest.raises(ValueError, match=r"^\\x1b\[31m$"):
+        raised(ValueError("\x1b[31m"))
+
+
 def test_installing_twice_wraps_once(lines):
     factory = logging.getLogRecordFactory()
     install()
@@ -152,6 +165,13 @@ OTHERS = {
     "GITHUB_TOKEN": "of-github",
     "GH_TOKEN": "of-the-github-cli",
     "PREFECT_API_KEY": "pnu_of-prefect",
+    "HF_TOKEN_2": "another-of-the-hub",
+    "ACCESSTOKEN": "in-one-word",
+    "FERNET_KEY": "of-a-cipher",
+    "DBPASS": "of-a-database",
+    "SESSION_COOKIE": "of-a-browser",
+    "CI_JOB_JWT": "of-a-job",
+    "HTTP_AUTH": "of-a-site",
 }
 
 
@@ -199,6 +219,25 @@ def test_a_secret_inside_a_basic_header_is_replaced_wherever_it_begins(user):
         ("'authorization': 'Bearer abc'", "'authorization': 'Bearer [token]'"),
         ("https://b/x?X-Amz-Signature=abc&y=1", "https://b/x?X-Amz-Signature=[token]&y=1"),
         ("Basic knowledge of hf_names", "Basic knowledge of hf_names"),
+        ("max_tokens=1000000 bos_token: <|begin|>", "max_tokens=1000000 bos_token: <|begin|>"),
+        ("https://a/x?sv=1&amp;sig=abcDEF", "https://a/x?sv=1&amp;sig=[token]"),
+        ("to=https%3A%2F%2Fa%3Fsig%3Dabc", "to=https%3A%2F%2Fa%3Fsig%3D[token]"),
+        ("https://b/o?X-Goog-Signature=dead", "https://b/o?X-Goog-Signature=[token]"),
+        ("AccountName=me;AccountKey=abc123+/==;x", "AccountName=me;AccountKey=[token];x"),
+        ("Proxy-Authorization: Basic dXNlcjp", "Proxy-Authorization: Basic [token]"),
+        ("'x-api-key': 'abcdef'", "'x-api-key': '[token]'"),
+        ("Set-Cookie: sid=abc; Path=/", "Set-Cookie: [token]"),
+        ('{"password": "of-nobody"}', '{"password": "[token]"}'),
+        ("secret_access_key = wJalrXUt", "secret_access_key = [token]"),
+        ("run --token of-somebody", "run --token [token]"),
+        ("https://discord.com/api/webhooks/1/abc", "https://discord.com/api/webhooks/[token]"),
+        ("https://api.telegram.org/bot1:AB/send", "https://api.telegram.org/[token]"),
+        ("sk-proj-" + "aB3" * 9, "[token]"),
+        ("AIza" + "b" * 35, "[token]"),
+        ("ya29." + "b" * 30, "[token]"),
+        ("npm_" + "c" * 36, "[token]"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.abc", "[token]"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\nab==\n-", "[token]-"),
     ],
 )
 def test_tokens_and_logins_are_known_by_their_form(text, told):
@@ -267,7 +306,13 @@ def test_a_library_that_pickles_tracebacks_changes_no_error_either(monkeypatch):
 
 
 @pytest.mark.parametrize("n", [2_000, 4_000])
-@pytest.mark.parametrize("text", ["://a:", "://", "eyJ", "authorization: ", "mysql://", "?sig="])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("://a:", "://", "eyJ", "eyJaaaaaaaaaa.", "authorization: ", "mysql://", "?sig=", "%26"),
+        *("password", "x-", "x-a-key", "cookie: ", "-----BEGIN PRIVATE KEY-----", "--token "),
+    ],
+)
 def test_no_text_takes_long(text, n):
     began = time.process_time()
     redact(text * n)

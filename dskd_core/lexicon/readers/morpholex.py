@@ -13,6 +13,7 @@ from dskd_core.errors import DataError
 from dskd_core.lexicon.files import lines_of
 from dskd_core.lexicon.registry import reader
 from dskd_core.lexicon.rows import DerivationRow, Source
+from dskd_core.lexicon.workbook import checked_workbook
 
 _COLUMNS = ("Word", "POS", "MorphoLexSegm")
 _SHEET = re.compile(r"\d+-\d+-\d+")
@@ -54,6 +55,8 @@ def _from_text(source: Source) -> Iterator[Cells]:
         except UnicodeDecodeError:
             source.report.count("not_utf8", number)
             continue
+        except csv.Error:  # a field of more than 131,072 letters, or a quoted end of line
+            fields = []
         if not columns:
             columns = fields
             _check_columns(columns, str(source.path))
@@ -68,7 +71,7 @@ def _from_workbook(source: Source) -> Iterator[Cells]:
     import python_calamine
 
     try:
-        with python_calamine.load_workbook(source.path) as book:
+        with python_calamine.load_workbook(checked_workbook(source.path)) as book:
             sheets = [name for name in book.sheet_names if _SHEET.fullmatch(name.strip())]
             if not sheets:
                 raise DataError(

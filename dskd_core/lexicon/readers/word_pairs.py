@@ -153,7 +153,10 @@ def _split(line: str, delimiter: str) -> list[str]:
         return line.split()
     if '"' not in line:
         return line.split(delimiter)
-    return next(csv.reader([line], delimiter=delimiter))
+    try:
+        return next(csv.reader([line], delimiter=delimiter))
+    except csv.Error:  # a field of more than 131,072 letters
+        return []
 
 
 def _header(names: list[str]) -> list[str] | None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from dskd_core.decoder.decoder import CONFIG_FAULTS, decoder_layers, quiet_transformers
+from dskd_core.decoder.decoder import decoder_layers, quiet_transformers
+from dskd_core.decoder.faults import CONFIG_FAULTS
 from dskd_core.errors import ConfigError
 from dskd_core.training.student.layer_settings import config_of_layers
 from dskd_core.training.student.proof import stored

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dskd_core.decoder.decoder import CONFIG_FAULTS, Decoder, decoder_layers, quiet_transformers
+from dskd_core.decoder.decoder import Decoder, decoder_layers, quiet_transformers
+from dskd_core.decoder.faults import CONFIG_FAULTS
 from dskd_core.errors import ConfigError
 from dskd_core.training.student.layer_settings import config_of_layers
 from dskd_core.training.student.tail import Span

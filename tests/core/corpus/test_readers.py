@@ -1,7 +1,9 @@
 import bz2
 import gzip
 import json
+import os
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,6 +11,7 @@ import pytest
 
 from dskd_core.config import CorpusConfig
 from dskd_core.corpus import Reading, read_documents
+from dskd_core.corpus.readers import source_fingerprint
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.samples import resolve
 from dskd_core.store import input_files, parquet_rows
@@ -290,3 +293,24 @@ def test_the_sample_encyclopedia_strips_to_prose():
     assert first[0].text.startswith("Anarchism is a political philosophy")
     for document in first:
         assert not any(m in document.text for m in ("{{", "}}", "[[", "]]", "thumb|", "<ref", "''"))
+
+
+def test_ids_and_titles_without_end_are_cut_and_counted(tmp_path):
+    row = json.dumps({"id": "i" * 10**6, "title": "t" * 10**6, "text": "a b"})
+    (tmp_path / "a.jsonl").write_text(f"{row}\n{row}\n")
+    reading = Reading()
+    documents = list(read_documents(CorpusConfig(source=str(tmp_path / "a.jsonl")), reading))
+    assert [(len(d.id), len(d.title)) for d in documents] == [(4096, 4096)] * 2
+    assert reading.report()["repaired"] == {"long_name": 4}
+    assert reading.places["long_name"] == ["a.jsonl:1"] * 2 + ["a.jsonl:2"] * 2
+
+
+def test_a_file_whose_name_is_no_utf8_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")).write_text("b")
+    config = CorpusConfig(source=str(tmp_path))
+    for read in (source_fingerprint, lambda config: list(read_documents(config))):
+        with pytest.raises(
+            ConfigError, match=r"1 files whose names are no UTF-8 .*\\udce9.*rename"
+        ):
+            read(config)

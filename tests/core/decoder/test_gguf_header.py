@@ -1,3 +1,4 @@
+import os
 import struct
 
 import pytest
@@ -59,4 +60,37 @@ def test_a_file_that_is_no_gguf_or_breaks_off_is_refused_with_a_cure(tmp_path, c
     path = tmp_path / "broken.gguf"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"no readable GGUF file.*--config-json"):
+        read_header(path)
+
+
+def _head(n_tensors: int, n_values: int, *values: bytes) -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, n_tensors, n_values) + b"".join(values)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (_head(0, 10**12), "1,000,000,000,000 values"),
+        (_head(10**12, 0), "1,000,000,000,000 tensors"),
+        (_head(0, 1, _string("a") + struct.pack("<IQ", 8, 1 << 40)), "texts of 1,099,511,627,7"),
+        (_head(0, 1, _string("a") + struct.pack("<IIQ", 9, 8, 1 << 40)), "arrays of 1,099,511,627"),
+        (_head(1, 0, _string("t") + struct.pack("<I", 1 << 31)), "a tensor of 2147483648 dimens"),
+    ],
+)
+def test_a_file_of_holes_that_counts_without_end_is_refused_at_once(tmp_path, content, told):
+    path = tmp_path / "holes.gguf"
+    path.write_bytes(content)
+    os.truncate(path, 1 << 40)
+    with pytest.raises(ConfigError, match=told):
+        read_header(path)
+
+
+def test_sizes_beyond_any_model_are_refused(tmp_path):
+    path = tmp_path / "deep.gguf"
+    values = [
+        _string("general.architecture") + struct.pack("<I", 8) + _string("llama"),
+        _uint("llama.block_count", 10**9),
+    ]
+    path.write_bytes(_head(0, 2, *values))
+    with pytest.raises(ConfigError, match="block_count 1000000000, and no model has more than 4"):
         read_header(path)

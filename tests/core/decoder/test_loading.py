@@ -163,6 +163,31 @@ def test_fewer_layers_in_the_config_than_in_the_file_are_refused(folder):
     assert "have 9 that it does not know (model.layers.1." in refused(folder)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"hidden_size": 1 << 17, "vocab_size": 1 << 24},
+        {"intermediate_size": 1 << 20, "hidden_size": 1 << 14},
+    ],
+)
+def test_a_model_of_more_than_its_weights_is_refused_before_it_is_made(folder, said, monkeypatch):
+    made = []
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: made.append(1))
+    configure(folder, **said)
+    assert "values, but its weights have" in refused(folder)
+    assert not made
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"num_attention_heads": -4}, {"hidden_act": "__import__"}, {"hidden_size": "8"}],
+    ids=str,
+)
+def test_settings_that_make_no_model_are_refused_in_a_sentence(folder, said):
+    configure(folder, **said)
+    assert "transformers makes no model of the config.json of" in refused(folder)
+
+
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn, torch.int32])
 def test_weights_without_what_scales_them_are_refused(folder, dtype):
     name = "model.layers.0.mlp.up_proj.weight"

@@ -343,6 +343,8 @@ def test_the_settings_of_published_tokenizers_are_taken(miniature, tmp_path, nam
         ("added_tokens_decoder", {"0": "x"}),
         ("bos_token", {"content": "a", "vocab": "/x"}),
         ("extra_special_tokens", {"vocab": "/x"}),
+        ("extra_ids", 10**9),
+        ("offset", 10**9),
     ],
 )
 def test_a_listed_key_of_another_kind_is_refused(miniature, tmp_path, name, value):
@@ -395,6 +397,11 @@ def test_a_configuration_names_no_file_and_no_other_model(tmp_path, said, name):
         ({"intermediate_size": [64, 10**9]}, "more than the 1,048,576"),
         ({"num_local_experts": 10**6}, "more than the 65,536"),
         ({"num_attention_heads": 10**9}, "more than the 65,536"),
+        ({"num_labels": 10**9}, "more than the 65,536"),
+        ({"vision_config": {"depth": 10**9}}, "more than the 65,536"),
+        ({"num_codebooks": 10**9}, "more than the 65,536"),
+        ({"rope_parameters": {"rope_theta": float("nan")}}, "'rope_theta' to nan"),
+        ({"n_a_" * 10**5: 1}, "of 400,000 letters, which is none of a model"),
         ({"max_position_embeddings": 10**12}, "more than the 1,073,741,824"),
         ({"hidden_size": float("nan")}, "'hidden_size' to nan"),
         ({"whatever": 10**500}, "<a whole number of 501 digits>, which is no number"),
@@ -522,3 +529,11 @@ def test_links_of_the_hub_s_cache_lead_to_its_blobs_and_not_further(tmp_path, se
     (folder / "merges.txt").symlink_to(secret)
     with pytest.raises(ConfigError, match="out of the model's folder"):
         inside(folder / "merges.txt", folder)
+
+
+def test_a_template_of_any_size_is_refused_unread(miniature, tmp_path):
+    folder = write(tmp_path / "m", like=miniature.config.teacher.source)
+    (folder / "chat_template.jinja").touch()
+    os.truncate(folder / "chat_template.jinja", 1 << 40)
+    with pytest.raises(ConfigError, match=r"chat_template\.jinja has 1099511627776 bytes"):
+        load_tokenizer(folder)

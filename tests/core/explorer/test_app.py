@@ -101,6 +101,32 @@ def test_no_address_names_a_file(client, path):
     assert client.get(path).status_code == 404
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    [
+        ("/training?run=yes", "no-cors"),
+        ("/training?run=yes", "navigate"),
+        ("/map?method=tsne", "navigate"),
+        ("/word?q=light", "cors"),
+        ("/", "no-cors"),
+        ("/?q=light", "navigate"),
+    ],
+)
+def test_a_page_of_another_site_starts_no_work_here(client, site, path, mode):
+    answer = client.get(path, headers={"sec-fetch-site": site, "sec-fetch-mode": mode})
+    assert answer.status_code == 403
+    assert "A page of another site asked for this" in answer.text
+    assert "default-src" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("site", ["none", "same-origin"])
+def test_a_typed_address_and_a_link_to_the_first_page_are_answered(client, site):
+    assert client.get("/word?q=light", headers={"sec-fetch-site": site}).status_code == 200
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert client.get("/", headers=link).status_code == 200
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example"])
 def test_another_name_for_this_machine_is_refused(client, host):
     assert client.get("/", headers={"host": host}).status_code == 400

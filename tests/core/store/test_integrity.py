@@ -274,3 +274,106 @@ def test_a_root_and_a_stage_may_be_links(artifact, tmp_path):
     np.testing.assert_array_equal(read_through_zarr(found), VALUES)
     assert found.table("t.parquet").num_rows == 2
     assert found.folder() == Path(found.uri)
+
+
+def pack(artifact: Artifact, **changes) -> Artifact:
+    """Change the metadata of the array, and the record with it."""
+    path = Path(artifact.uri) / "x.zarr/rows/zarr.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return forge(artifact, described=True)
+
+
+def grid(*chunk: int) -> dict:
+    return {"name": "regular", "configuration": {"chunk_shape": chunk}}
+
+
+@READERS
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shape": [10**12, 2]},
+        {"shape": [10**15, 2], "chunk_grid": grid(10**6, 2)},
+        {"shape": [-5, 2]},
+        {"shape": [20.0, 2]},
+        {"shape": [20, 2], "chunk_grid": grid(0, 2)},
+        {"shape": [1] * 60, "chunk_grid": grid(*[1] * 60)},
+        {"shape": 40},
+        {"data_type": {"name": "fixed_length_utf32", "configuration": {"length_bytes": 10**9}}},
+        {"data_type": "string"},
+        {"chunk_grid": {"name": "regular"}},
+    ],
+    ids=str,
+)
+def test_an_array_of_more_than_its_chunks_hold_is_refused_before_it_is_made(
+    artifact, read, changes
+):
+    with pytest.raises(ArtifactError, match=rf"rows/zarr\.json (asks for|is no array).*{CURE}"):
+        read(pack(artifact, **changes))
+    assert any("cannot be opened" in problem.what for problem in verify(artifact.uri).problems)
+
+
+def zstd(values: np.ndarray) -> bytes:
+    from numcodecs.zstd import Zstd
+
+    return Zstd(1).encode(np.ascontiguousarray(values))
+
+
+def test_a_chunk_of_zstd_that_unpacks_to_another_size_is_refused_unread(artifact):
+    codecs = [{"name": "bytes", "configuration": {"endian": "little"}}]
+    codecs += [{"name": "zstd", "configuration": {"level": 1, "checksum": False}}]
+    folder = Path(artifact.uri) / "x.zarr/rows/c"
+    for number in range(4):
+        (folder / f"{number}/0").write_bytes(zstd(VALUES[5 * number : 5 * number + 5]))
+    packed = pack(artifact, codecs=codecs)
+    np.testing.assert_array_equal(read_through_zarr(packed), VALUES)
+    (folder / "2/0").write_bytes(zstd(np.zeros(1 << 24, np.uint8)))
+    with pytest.raises(ArtifactError, match=r"c/2/0 does not unpack to the 40 of its array"):
+        read_through_zarr(forge(artifact, described=True))
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "x.zarr/rows/c/2/0", RECORD])
+def test_a_pipe_is_not_waited_for_even_where_a_record_describes_it(artifact, name):
+    record = json.loads((Path(artifact.uri) / RECORD).read_text())
+    if name != RECORD:
+        record["files"][name] = {"bytes": 0, "sha256": "0" * 64}
+        (Path(artifact.uri) / RECORD).write_text(json.dumps(asdict(Record(**record).sealed())))
+    (Path(artifact.uri) / name).unlink()
+    os.mkfifo(Path(artifact.uri) / name)
+    for read in (
+        lambda found: found.table("t.parquet"),
+        lambda found: found.read_bytes("t.parquet"),
+        read_whole,
+        read_through_zarr,
+    ):
+        if name != RECORD and ("t.parquet" in name) != (
+            read not in (read_whole, read_through_zarr)
+        ):
+            continue
+        with pytest.raises(ArtifactError, match=f"{name} is no plain file"):
+            read(reopened(artifact))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"report":' + "[" * 200_000 + "]" * 200_000 + "}",
+        "[]",
+        '{"stage": 1}',
+        None,
+    ],
+    ids=["deep", "list", "fields", "files"],
+)
+def test_a_record_of_another_form_is_refused_in_a_sentence(artifact, text):
+    path = Path(artifact.uri) / RECORD
+    record = json.loads(path.read_text())
+    for files in ([1, 2], {"t.parquet": "x"}, {"t.parquet": {"bytes": "1", "sha256": ""}}):
+        said = json.dumps(record | {"files": files})
+        path.write_text(said if text is None else text)
+        with pytest.raises(ArtifactError, match=r"has no readable record\.json"):
+            reopened(artifact)
+
+
+def test_a_record_of_gigabytes_is_not_read(artifact):
+    os.truncate(Path(artifact.uri) / RECORD, 1 << 40)
+    with pytest.raises(ArtifactError, match=r"1,099,511,627,776 bytes are more than"):
+        reopened(artifact)

@@ -1,7 +1,9 @@
 import hashlib
+import os
 
 import pytest
 
+from dskd_core import interruption
 from dskd_core.errors import ConfigError
 from dskd_core.store import places
 
@@ -63,3 +65,17 @@ def test_the_commit_marker_is_uploaded_last(tmp_path):
     finally:
         places.filesystem = original
     assert put == ["s3://b/x/a/z", "s3://b/x/b", "s3://b/x/record.json"]
+
+
+def test_hashing_a_file_of_holes_ends_when_the_run_is_asked_to_stop(tmp_path):
+    path = tmp_path / "holes"
+    path.touch()
+    os.truncate(path, 1 << 40)
+    interruption.request()
+    try:
+        with pytest.raises(interruption.Interrupted):
+            places.sha256_of_file(path)
+        os.truncate(path, 3)
+        assert places.described(tmp_path, flushed=False)["holes"]["bytes"] == 3
+    finally:
+        interruption.clear()

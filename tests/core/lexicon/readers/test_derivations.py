@@ -135,6 +135,61 @@ def test_all_sheets_named_by_counts_of_a_workbook_are_read(read):
     assert report.lines == {"no_word": [3]}
 
 
+def remade(content: bytes, change, **more: str) -> bytes:
+    """Return a workbook with its first sheet changed, and with more members."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(made, "w", 8) as new:
+        for name in old.namelist():
+            text = old.read(name).decode()
+            new.writestr(name, change(text) if "sheet1.xml" in name else text)
+        for name, text in more.items():
+            new.writestr(name.replace("__", "."), text)
+    return made.getvalue()
+
+
+FAR = '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
+LONG = f"<sst {_MAIN}><si><t>{'x' * 10**6}</t></si></sst>"
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "told"),
+    [
+        (lambda text: text.replace("</sheetData>", f"{FAR}</sheetData>"), {}, "a sheet of 17,179"),
+        (lambda text: text.replace("<row>", '<row r="9999999">'), {}, "a sheet of [0-9,]* cells"),
+        (lambda text: text.replace("<c ", '<c r="A" ', 1), {}, "a cell named 'A'"),
+        (
+            lambda text: text.replace("</sheetData>", "<c/>" * 2000 + "</sheetData>"),
+            {"xl/sharedStrings__xml": LONG},
+            "2,008 cells and a shared text of 1,000,000 letters",
+        ),
+        (lambda text: "<!DOCTYPE a []>" + text.removeprefix(_XML), {}, "has a document type"),
+        (lambda text: text[:-9], {}, "cannot be read as a workbook"),
+        (lambda text: text, {"XL/workbook__xml": "<a/>"}, "is no workbook"),
+    ],
+    ids=["corner", "row", "name", "texts", "doctype", "cut", "twice"],
+)
+def test_a_workbook_that_asks_for_too_much_is_refused_by_python(read, change, more, told):
+    """Its reader would end the process."""
+    content = workbook({"1-1-0": [HEAD, ["1", "unkind", "JJ", "<un<{(kind)}"]]})
+    with pytest.raises(DataError, match=told):
+        read("morpholex", remade(content, change, **more), "MorphoLEX_en.xlsx")
+
+
+def test_a_workbook_that_unpacks_to_too_much_is_refused(read, monkeypatch):
+    monkeypatch.setattr("dskd_core.lexicon.workbook.MAX_UNPACKED_BYTES", 100_000)
+    content = remade(workbook({"1-1-0": [HEAD]}), lambda text: text + " " * 100_000)
+    with pytest.raises(DataError, match="unpacks to more than 100,000 bytes"):
+        read("morpholex", content, "MorphoLEX_en.xlsx")
+
+
+def test_a_field_of_a_csv_beyond_any_word_is_counted(read):
+    good = ",".join(["1", "unkind", "JJ", "<un<{(kind)}"])
+    lines = [",".join(HEAD), f"1,{'x' * 200_000},JJ,a", good]
+    rows, report = read("morpholex", "\n".join(lines), "MorphoLEX.csv")
+    assert [row.word for row in rows] == ["unkind"]
+    assert report.lines == {"wrong_columns": [2]}
+
+
 def test_a_workbook_without_the_sheets_is_refused_with_those_it_has(read):
     content = workbook({"Sheet1": [HEAD], "All prefixes": [["un"]]})
     with pytest.raises(DataError, match="has the sheets Sheet1, All prefixes, none of them"):

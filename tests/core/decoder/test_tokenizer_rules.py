@@ -1,0 +1,96 @@
+"""Tokenizers that make texts explode, take for ever, or give other ids each time."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from dskd_core.decoder.tokenizer import load_tokenizer
+from dskd_core.decoder.tokenizer_rules import check_rules
+from dskd_core.errors import ConfigError, DataError
+
+PAD = {"id": "<pad>", "ids": [0], "tokens": ["<pad>"]}
+
+
+def replacing(content: str, **pattern: str) -> dict:
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+def sequence(*steps: dict) -> dict:
+    return {"type": "Sequence", "normalizers": list(steps)}
+
+
+def template(n: int, ids: list[int]) -> dict:
+    special = [{"SpecialToken": {"id": "<pad>", "type_id": 0}}] * n
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    return {
+        "type": "TemplateProcessing",
+        "single": [*special, text],
+        "pair": [text, text],
+        "special_tokens": {"<pad>": {"id": "<pad>", "ids": ids, "tokens": ["<pad>"] * len(ids)}},
+    }
+
+
+def charsmap(*texts: bytes) -> dict:
+    trie = b"\0" * 8
+    data = len(trie).to_bytes(4, "little") + trie + b"\0".join(texts)
+    return {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(data).decode()}
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ({"normalizer": replacing("a" * 2000, String="a")}, "more than 1,024 letters of one"),
+        ({"normalizer": sequence(*[replacing("aa", String="a")] * 11)}, "letters of one"),
+        ({"normalizer": sequence(*[replacing("a" * 40, Regex="")] * 2)}, "letters of one"),
+        ({"normalizer": sequence(*[{"type": "Prepend", "prepend": "ab"}] * 7)}, "letters of one"),
+        ({"normalizer": charsmap(b"ab", b"c" * 3000)}, "letters of one"),
+        ({"post_processor": template(2000, [0])}, "puts 2,000 ids around a text"),
+        ({"post_processor": template(2, [0] * 1000)}, "puts 2,000 ids around a text"),
+        ({"pre_tokenizer": {"type": "Sequence", "x": ["y" * 100] * 3000}}, "rules of 3"),
+        ({"model": {"dropout": 0.5}}, "the dropout 0.5, so a text would get other ids"),
+        ({"model": {"continuing_subword_prefix": "#" * 100}}, "prefix of 100 letters"),
+    ],
+)
+def test_rules_that_explode_or_change_are_refused(rules, told):
+    with pytest.raises(ConfigError, match=told):
+        check_rules({"model": {}} | rules, Path("tokenizer.json"))
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"normalizer": None, "model": {"dropout": None, "end_of_word_suffix": "</w>"}},
+        {"normalizer": sequence({"type": "Prepend", "prepend": "_"}, replacing("_", String=" "))},
+        {"normalizer": sequence(charsmap(b"x" * 33), replacing(" ", Regex=" {2,}"))},
+        {"post_processor": template(3, [0])},
+        {"normalizer": replacing("a" * 100, String="b" * 100)},
+    ],
+)
+def test_rules_as_published_ones_are_taken(rules):
+    check_rules({"model": {}} | rules, Path("tokenizer.json"))
+
+
+def with_rules(miniature, folder: Path, **rules: object) -> Path:
+    folder.mkdir()
+    for path in Path(miniature.config.teacher.source).glob("*.json"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    said = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(said | rules))
+    return folder
+
+
+def test_a_tokenizer_that_gives_up_on_a_text_says_so(miniature, tmp_path):
+    split = {"type": "Split", "pattern": {"Regex": "(a|a|aa)+$"}, "behavior": "Isolated"}
+    folder = with_rules(miniature, tmp_path / "m", pre_tokenizer=split | {"invert": False})
+    tokenizer = load_tokenizer(folder)
+    for encode in (tokenizer.encode, lambda text: tokenizer.encode_texts([text])):
+        with pytest.raises(DataError, match=r"cannot be tokenized.*take another teacher, or text"):
+            encode("a" * 40 + "!")
+
+
+def test_a_tokenizer_that_its_library_refuses_is_refused_in_a_sentence(miniature, tmp_path):
+    folder = with_rules(miniature, tmp_path / "m", normalizer={"type": "Nope"})
+    with pytest.raises(ConfigError, match=r"The tokenizer of .* cannot be read \(.*copy it again"):
+        load_tokenizer(folder)
