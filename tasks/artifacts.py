@@ -161,7 +161,8 @@ def explore_command(artifact: Artifact) -> str:
     """Return how to open a dictionary in the browser; nothing for what is none."""
     if artifact.record.stage != "dictionary":
         return ""
-    return f"dskd explore {shlex.quote(artifact.uri.rsplit('/', 2)[0])}"
+    root, _, fingerprint = artifact.uri.rsplit("/", 2)
+    return f"dskd explore {shlex.quote(root)} --dictionary {fingerprint}"
 
 
 Standing = Callable[[str], list[Record] | None]

@@ -29,6 +29,11 @@ _FILE = re.compile(
 _TYPES = ("float16", "float32", "int32", "int64")
 
 
+def is_dictionary_file(path: str) -> bool:
+    """Say whether a path of a repository is one that a dictionary has."""
+    return _FILE.fullmatch(path) is not None
+
+
 def fetch_dictionary(place: str, *, hub: Any = None) -> Artifact:
     """Return the dictionary of ``hub:OWNER/NAME@COMMIT``; it is downloaded once.
 
@@ -42,7 +47,8 @@ def fetch_dictionary(place: str, *, hub: Any = None) -> Artifact:
     Raises:
         ConfigError: if ``place`` names no repository with its owner.
         DataError: if it holds anything but the files of one dictionary.
-        ArtifactError: if a file is not what its record says, or the record is damaged.
+        ArtifactError: if a file is not what its record says, the record is damaged, or the hub
+            does not give it.
         CapacityError: if the disk has no place for it.
     """
     if not place.startswith(hubs.PREFIX):
@@ -51,7 +57,7 @@ def fetch_dictionary(place: str, *, hub: Any = None) -> Artifact:
     hubs.check_name(name)
     if found := _downloaded(name, revision):
         return found
-    listing = hubs.list_dataset(place, is_known=_FILE.fullmatch, hub=hub)
+    listing = hubs.list_dataset(place, is_known=is_dictionary_file, hub=hub)
     if found := _downloaded(name, listing.commit):
         return found
     target = _target(name, listing.commit)
@@ -114,6 +120,11 @@ def _checked_record(listing: hubs.Listing, folder: Path) -> str:
         record = ArtifactStore.open(str(folder)).record
         said = {name: int(entry["bytes"]) for name, entry in record.files.items()}
         stage = record.stage
+    except ArtifactError as error:  # whose sentence is of a folder that is not there any more
+        raise ArtifactError(
+            f"{hubs.PREFIX}{listing.name} has a damaged {RECORD} at commit {listing.commit}; name "
+            "another commit, or have its owner push it again."
+        ) from error
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(
             f"{hubs.PREFIX}{listing.name} has a {RECORD} that is none ({type(error).__name__}); "

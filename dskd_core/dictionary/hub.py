@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dskd_core.config import DictionaryConfig, RelationsConfig, WordsConfig
+from dskd_core.dictionary.download import is_dictionary_file
 from dskd_core.dictionary.licences import refused_licences
 from dskd_core.dictionary.store import build_dictionary
 from dskd_core.errors import ArtifactError, ConfigError
@@ -22,8 +23,8 @@ def push_dictionary(
     """Upload a dictionary, its card and its record to a dataset repository; return the commit.
 
     The repository is made, private, if there is none. Its files are those of the artifact, byte for
-    byte, and ``load_dictionary("hub:OWNER/NAME@COMMIT")`` compares them with the record. An earlier
-    dictionary there is replaced in a commit of its own.
+    byte, and ``load_dictionary("hub:OWNER/NAME@COMMIT")`` compares them with the record. One commit
+    brings them all and takes out what an earlier dictionary left.
 
     Args:
         store: with what the dictionary was made from, whose licences are judged.
@@ -34,7 +35,8 @@ def push_dictionary(
     Raises:
         ConfigError: if this process may not push there, or licences forbid to; each is named with
             its sources.
-        ArtifactError: if the dictionary is damaged.
+        DataError: if the repository has a file that is none of a dictionary.
+        ArtifactError: if the dictionary is damaged, or the hub does not take it.
     """
     hubs.check_name(repository)
     access.check_push(repository, "The repository")
@@ -55,14 +57,19 @@ def push_dictionary(
             link = Path(folder, name)
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(made / name)
-        commit = hubs.push_folder(
-            Path(folder),
-            repository,
-            kind="dataset",
-            message=f"Dictionary {dictionary.fingerprint} of dskd",
-            replaced="dictionary.zarr/*",
-            hub=hub,
-        )
+        with hubs.told_in_a_sentence(
+            f"{repository} did not take the dictionary {dictionary.fingerprint}",
+            "see that HF_TOKEN may write there and that the hub can be reached, and push again: "
+            "what was uploaded is not sent again.",
+        ):
+            commit = hubs.push_folder(
+                Path(folder),
+                repository,
+                kind="dataset",
+                message=f"Dictionary {dictionary.fingerprint} of dskd",
+                is_replaced=is_dictionary_file,
+                hub=hub,
+            )
     return str(commit.oid)
 
 

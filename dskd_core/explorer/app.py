@@ -249,7 +249,8 @@ def _add_comparison(app: FastAPI, shelf: Shelf, show: Show) -> None:
 
     @app.get("/training")
     def training(run: Literal["", "yes"] = "") -> Response:
-        content = training_content(shelf.dictionary(), shelf.states if run else None)
+        works = (shelf.states, shelf.before_training) if run else ()
+        content = training_content(shelf.dictionary(), *works)
         return show("training", here="training", **content)
 
 

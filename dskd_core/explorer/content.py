@@ -13,6 +13,7 @@ from dskd_core.explorer.odd import OddOnes, texts_of
 from dskd_core.explorer.opened import OpenDictionary
 from dskd_core.explorer.pairs import read_pair, verdict
 from dskd_core.explorer.training import Training, read_training
+from dskd_core.store.artifacts import Artifact
 
 PAGE_ROWS = 100
 """Rows of a table that is shown page by page."""
@@ -92,28 +93,34 @@ def odd_content(opened: OpenDictionary, job: Job, page: int) -> dict[str, Any]:
 
 
 def training_content(
-    opened: OpenDictionary, begin: Callable[[Training], Job] | None = None
+    opened: OpenDictionary,
+    run: Callable[[Training], Job] | None = None,
+    score_before: Callable[[Artifact], Job] | None = None,
 ) -> dict[str, Any]:
     """Return what the template of training shows.
 
     Args:
         opened: the dictionary.
-        begin: begins to run the students at the positions shown, which are shown without until it
+        run: begins to run the students at the positions shown, which are shown without until it
             ends.
+        score_before: begins to score the student before training, whose row is missing until then.
     """
     jobs: list[Job] = []
 
-    def run(training: Training) -> Sequence[NDArray[np.floating]]:
-        assert begin is not None
-        job = begin(training)
+    def result(training: Training, job: Job, empty: Any) -> Any:
         if not job.is_done():
             jobs.append(job)
-            return []
+            return empty
         try:
-            return job.result()  # type: ignore[no-any-return]
+            return job.result()
         except DskdError as error:
             training.notes.append(f"The students did not run: {error}")
-            return []
+            return empty
 
-    training = read_training(opened, run if begin else None)
-    return {"training": training, "job": next(iter(jobs), None), "is_asked": begin is not None}
+    def states(training: Training) -> Sequence[NDArray[np.floating]]:
+        return result(training, run(training), []) if run else []
+
+    training = read_training(opened, states)
+    if score_before and training.scored is not None:
+        training.add_before(result(training, score_before(training.scored), {}))
+    return {"training": training, "job": next(iter(jobs), None), "is_asked": run is not None}

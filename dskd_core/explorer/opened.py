@@ -45,7 +45,8 @@ FROM token_counts t ANTI JOIN heads h USING (token_id)
 """
 _SEARCH = """
 SELECT * EXCLUDE (key), count(*) OVER () AS n_found FROM found WHERE starts_with(key, lower($text))
-ORDER BY key = lower($text) DESC, n_occurrences DESC, n_senses DESC, length(text), text, token_id
+ORDER BY $text <> '' AND key = lower($text) DESC, n_occurrences DESC, n_senses DESC, length(text),
+         text, token_id
 LIMIT $limit
 """
 _FREQUENT = """
@@ -100,6 +101,11 @@ class Relative:
     word: str
     relation: str
     rows: range
+
+
+def _name(token: str) -> str:
+    """Return what to call a token, without its leading space; blanks have names."""
+    return token.strip() or ("line end" if "\n" in token else "tab" if "\t" in token else "space")
 
 
 def import_transformers() -> None:
@@ -220,7 +226,7 @@ class OpenDictionary:
             token = int(np.searchsorted(self.rows.own_offsets, row, side="right")) - 1
             first = int(self.rows.own_offsets[token])
             word = self.word_of_token.get(token)
-            return Owner(word, token, self.text_of(token).strip() or "space", row - first)
+            return Owner(word, token, _name(self.text_of(token)), row - first)
         starts, words = self._composed
         index = int(np.searchsorted(starts, row, side="right")) - 1
         return Owner(words[index], -1, words[index], row - int(starts[index]))

@@ -54,6 +54,7 @@ class Pages:
             lstrip_blocks=True,
         )
         environment.filters |= {"count": count, "percent": percent, "number": number}
+        environment.filters["visible"] = visible
         environment.globals |= {"links": links, "security": SECURITY, "owner_link": _owner(links)}
         self._environment = environment
 
@@ -104,3 +105,12 @@ def number(value: float) -> str:
     ('3.14', '0.00123')
     """
     return f"{value:.3g}"
+
+
+def visible(text: str) -> str:
+    r"""Write what a token has of line ends and tabs as signs: alone they would be an empty box.
+
+    >>> visible("\n\n"), visible(" light")
+    ('↵↵', ' light')
+    """
+    return text.translate({ord("\n"): "↵", ord("\r"): "␍", ord("\t"): "⇥"})

@@ -14,7 +14,7 @@ from dskd_core.explorer.odd import odd_ones
 from dskd_core.explorer.opened import OpenDictionary, choose, import_transformers
 from dskd_core.explorer.pairs import contradictions
 from dskd_core.explorer.projection import tsne
-from dskd_core.explorer.states import run_students
+from dskd_core.explorer.states import run_students, score_before_training
 from dskd_core.explorer.training import Training
 from dskd_core.progress import Progress
 from dskd_core.store.artifacts import Artifact, ArtifactStore
@@ -115,6 +115,14 @@ class Shelf:
         inputs = ([scores.fingerprint for scores in pair], places)
         return self._drawing.ask(
             "states", inputs, lambda report: run_students(store, pair, places, report)
+        )
+
+    def before_training(self, scores: Artifact) -> Job:
+        """Return the means of the student before training, where the scores of it after are."""
+        return self._drawing.ask(
+            "before training",
+            (scores.fingerprint,),
+            lambda report: score_before_training(self.store, scores, report),
         )
 
     def warm(self) -> None:

@@ -1,7 +1,8 @@
-"""The states of students at a few held-out positions, before training and after it.
+"""What a student was before training, and its states at a few held-out positions then and after.
 
-Held-out scores keep means over windows, so what a student's own state is at one position is made
-anew: its trained layers run, on the CPU and in float32, over the few windows that are shown.
+Held-out scores keep means over windows of students that were trained. So the one before training is
+scored here, as they were, and what a student's own state is at one position is made anew. Trained
+layers run, on the CPU and in float32.
 """
 
 from collections.abc import Sequence
@@ -16,12 +17,17 @@ from numpy.typing import NDArray
 from dskd_core.config import TeacherConfig
 from dskd_core.decoder.states import decode_states
 from dskd_core.errors import ArtifactError, CapacityError
+from dskd_core.evaluation.heldout.metrics import means_of, totals_of
+from dskd_core.evaluation.heldout.scorer import HeldoutScorer
 from dskd_core.evaluation.heldout.store import student_tail
+from dskd_core.evaluation.heldout.windows import score_windows
 from dskd_core.explorer.opened import import_transformers
 from dskd_core.progress import Progress
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 from dskd_core.training.activations.layout import PART
+from dskd_core.training.activations.readers import StoredActivations
+from dskd_core.training.loop.inputs import Inputs
 from dskd_core.training.student.shape import copy_tail, load_student, shape_of
 from dskd_core.training.student.tail import Tail, run_tail
 
@@ -114,8 +120,46 @@ def _final_state(tail: Tail, windows: HeldoutWindows, place: Place) -> NDArray[n
     return run_tail(tail, entering[None], None, "float32")[-1].numpy()
 
 
-def _check_memory(untrained: Artifact) -> None:
-    needed, free = _COPIES * untrained.record.n_bytes, psutil.virtual_memory().available
+def score_before_training(
+    store: ArtifactStore, scores: Artifact, progress: Progress
+) -> dict[str, float]:
+    """Return the means of a student before training, over the positions that it was scored at.
+
+    Args:
+        store: with the student and what it was made from.
+        scores: of the trained student, or of the teacher, on the same activations.
+        progress: told windows.
+
+    Returns:
+        What ``means`` of the report of scores has, but for those by frequency.
+
+    Raises:
+        ArtifactError: if weights, activations or candidates are not there, or are damaged.
+        CapacityError: if the student does not fit into the memory that is free.
+    """
+    read = scores.record.inputs
+    stages = ("untrained-student", "activations", "dictionary", "candidates")
+    inputs = Inputs(*(store.get(stage, read[stage]) for stage in stages))
+    _check_memory(inputs.untrained, inputs.dictionary)
+    import_transformers()
+    share = float(scores.record.config["validation_share"])
+    activations = StoredActivations(inputs.activations, store, validation_share=share)
+    before = load_student(inputs.untrained, TeacherConfig(device="cpu"))
+    progress(0, len(activations.heldout), "windows")
+    windows, _ = score_windows(
+        HeldoutScorer.from_student(before, inputs, "float32"),
+        copy_tail(before, shape_of(inputs.untrained)),
+        activations,
+        np.zeros(before.n_tokens, np.int64),  # how often tokens were trained is asked by nobody
+        "float32",
+        progress,
+    )
+    return means_of(totals_of(windows))
+
+
+def _check_memory(untrained: Artifact, *others: Artifact) -> None:
+    needed = _COPIES * untrained.record.n_bytes + sum(one.record.n_bytes for one in others)
+    free = psutil.virtual_memory().available
     if needed > free:
         raise CapacityError(
             f"Running the students takes up to {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB of "

@@ -87,6 +87,8 @@ class Training:
         notes: what is not known, and why.
         arms: the names of both.
         pair: the scores of both.
+        scored: the scores of which the student before training is held against the same; None
+            where nothing was scored.
         places: of ``positions``.
         states: whose states the candidates are held against: the teacher's, and once they were
             made those of the student before training, and after it in both arms.
@@ -98,8 +100,16 @@ class Training:
     arms: tuple[str, str] = ("", "")
     notes: list[str] = field(default_factory=list)
     pair: tuple[Artifact, Artifact] | None = None
+    scored: Artifact | None = None
     places: list[Place] = field(default_factory=list)
     states: list[str] = field(default_factory=lambda: ["teacher"])
+
+    def add_before(self, means: dict[str, float]) -> None:
+        """Put the student before training in front of the students, behind the teacher."""
+        if means:
+            place = sum(model.name == NAMES["teacher"] for model in self.models)
+            model = Model("student before training", [means.get(key) for key in _MEANS])
+            self.models.insert(place, model)
 
     def means(self) -> list[tuple[str, list[float | None]]]:
         """Return, of each of ``states``, its mean MSE to the teacher, the positives, the negatives.
@@ -128,14 +138,14 @@ def _mean(values: list[float]) -> float | None:
 
 
 def read_training(
-    opened: OpenDictionary, run: Callable[[Training], Sequence[NDArray[np.floating]]] | None = None
+    opened: OpenDictionary, run: Callable[[Training], Sequence[NDArray[np.floating]]]
 ) -> Training:
     """Return what the scores of a dictionary's students say.
 
     Args:
         opened: the dictionary.
-        run: returns the states of :func:`run_students` at the positions; without it, candidates
-            are held against the teacher's alone.
+        run: returns the states of :func:`run_students` at the positions; where it returns none,
+            candidates are held against the teacher's alone.
 
     Raises:
         ArtifactError: if a file of theirs is damaged.
@@ -155,6 +165,13 @@ def read_training(
     scores.sort(key=lambda a: (arm_order(arm_and_seed(a)[0]), arm_and_seed(a)[1] or 0))
     training.models = [_model(artifact) for artifact in scores]
     training.pair = _pair_of_students(scores)
+    training.scored = (training.pair or scores)[0]
+    made = ("untrained-student", "activations", "candidates")
+    if len({tuple(one.record.inputs[stage] for stage in made) for one in scores}) > 1:
+        training.notes.append(
+            "The models were scored as parts of several runs, on other text or with other "
+            "students: compare those of one run."
+        )
     if training.pair is None:
         training.notes.append(
             "Positions are not compared: no seed was scored with KD and another arm."
@@ -190,7 +207,7 @@ def _compare_positions(
     training: Training,
     baseline: Artifact,
     arm: Artifact,
-    run: Callable[[Training], Sequence[NDArray[np.floating]]] | None,
+    run: Callable[[Training], Sequence[NDArray[np.floating]]],
 ) -> None:
     tables = [artifact.table(POSITIONS) for artifact in (baseline, arm)]
     if any(not tables[0][name].equals(tables[1][name]) for name in ("window", "label")):
@@ -206,7 +223,7 @@ def _compare_positions(
     training.places = [
         Place(int(windows[row]), row - first) for row, first in zip(rows, firsts, strict=True)
     ]
-    made = run(training) if run else []
+    made = run(training)
     if len(made):
         training.states += [BEFORE, *training.arms]
     reader = _CandidateFinder(opened, arm)

@@ -8,13 +8,21 @@ and sizes are judged before anything is downloaded.
 import logging
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dskd_core.errors import CapacityError, ConfigError, DataError
+from dskd_core.errors import (
+    ArtifactError,
+    CapacityError,
+    ConfigError,
+    DataError,
+    DskdError,
+    causes_of,
+)
 from dskd_core.store import access, places
 
 Kind = Literal["model", "dataset"]
@@ -54,10 +62,14 @@ def push_folder(
     kind: Kind,
     message: str,
     branch: str | None = None,
-    replaced: str | None = None,
+    is_replaced: Callable[[str], object] | None = None,
     hub: Any = None,
 ) -> Any:
     """Upload a folder to a repository, which is made, private, if there is none.
+
+    All of it comes with one commit, so no revision has a part of it: the client's own upload of a
+    folder makes several of more than 250 files. A push that broke off is repeated: what was
+    uploaded is not sent again.
 
     Args:
         folder: its files; links are followed.
@@ -65,24 +77,72 @@ def push_folder(
         kind: of the repository.
         message: of the commit.
         branch: made if there is none; the main one if None.
-        replaced: a pattern of files there that go unless they are uploaded anew.
+        is_replaced: says of a file there that is not uploaded anew whether it goes; one that does
+            not is refused. None keeps all.
         hub: a ``huggingface_hub.HfApi``; the default client if None.
 
     Returns:
         What the client says of the commit. Equal files give no new one.
+
+    Raises:
+        DataError: if the repository has a file that may not go, before anything is uploaded.
     """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
     hub = client(hub)
     hub.create_repo(repository, repo_type=kind, private=True, exist_ok=True)
     if branch:
         hub.create_branch(repository, repo_type=kind, branch=branch, exist_ok=True)
-    return hub.upload_folder(
-        repo_id=repository,
-        repo_type=kind,
-        revision=branch,
-        folder_path=folder,
-        commit_message=message,
-        delete_patterns=replaced,
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    added = {path.relative_to(folder).as_posix(): path for path in paths}
+    gone: list[str] = []
+    if is_replaced:
+        there = hub.list_repo_files(repository, repo_type=kind, revision=branch)
+        gone = sorted(set(there) - added.keys() - _OF_THE_HUB)
+        if strangers := [name for name in gone if not is_replaced(name)]:
+            raise DataError(
+                f"{repository} has {strangers[0]!r}, which would stand beside what is pushed and "
+                "is none of it; take it out, or push to a repository of its own."
+            )
+    operations = [CommitOperationDelete(name) for name in gone]
+    operations += [CommitOperationAdd(name, path) for name, path in added.items()]
+    return hub.create_commit(
+        repository, operations, repo_type=kind, revision=branch, commit_message=message
     )
+
+
+@contextmanager
+def told_in_a_sentence(what: str, cure: str) -> Iterator[None]:
+    """Say in one sentence what a hub or the way to it did not do, for who waits at a terminal.
+
+    No address is repeated: storage is reached by signed ones. Refusals of ours, and what the disk
+    or the memory of this machine does not give, pass as they are.
+
+    Args:
+        what: was not done, as the beginning of the sentence.
+        cure: what to do.
+
+    Raises:
+        ArtifactError: instead of what the client raised.
+    """
+    try:
+        yield
+    except (DskdError, MemoryError):
+        raise
+    except Exception as error:  # the client's, HTTP's and Xet's have no class in common
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ArtifactError(f"{what} ({_reason(error)}); {cure}") from error
+
+
+def _reason(error: BaseException) -> str:
+    for cause in causes_of(error):
+        status = getattr(getattr(cause, "response", None), "status_code", None)
+        if status is not None:
+            return f"{type(cause).__name__}, status {status}"
+    line = next(iter(str(error).splitlines()), "").rstrip(".")
+    name = type(error).__name__
+    return f"{name}: {line}" if line and "://" not in line else name
 
 
 @dataclass(frozen=True)
@@ -113,11 +173,17 @@ def list_dataset(place: str, *, is_known: Callable[[str], object], hub: Any = No
     Raises:
         ConfigError: if ``place`` names no repository with its owner.
         DataError: if a file is none of those expected, or files are too many or too large.
+        ArtifactError: if the hub does not say.
     """
     name, _, revision = place.removeprefix(PREFIX).partition("@")
     check_name(name)
     access.check_revision(revision or None, f"The revision of {PREFIX}{name}")
-    info = client(hub).dataset_info(name, revision=revision or None, files_metadata=True)
+    with told_in_a_sentence(
+        f"The hub does not say what {place} has",
+        "see the name, that HF_TOKEN may read it and that the hub can be reached, and load it "
+        "again.",
+    ):
+        info = client(hub).dataset_info(name, revision=revision or None, files_metadata=True)
     commit = str(info.sha)
     if not _COMMIT.fullmatch(commit):
         raise DataError(f"{place} is at {commit!r}, which is no commit; give a hub of git.")
@@ -152,6 +218,7 @@ def fetch(listing: Listing, names: list[str], folder: Path, *, hub: Any = None) 
 
     Raises:
         CapacityError: if the disk has no place for them.
+        ArtifactError: if the hub does not give one, or gives less than it said.
     """
     n_bytes, free = sum(listing.sizes[name] for name in names), shutil.disk_usage(folder).free
     if n_bytes > free:
@@ -166,6 +233,11 @@ def fetch(listing: Listing, names: list[str], folder: Path, *, hub: Any = None) 
             listing.name, name, repo_type="dataset", revision=listing.commit, local_dir=folder
         )
 
-    with ThreadPoolExecutor(places.N_THREADS) as pool:
+    told = told_in_a_sentence(
+        f"{PREFIX}{listing.name} did not come whole at commit {listing.commit}",
+        "load it again, and if it stays so, name another commit or have its owner push it again; "
+        "nothing of it is kept.",
+    )
+    with told, ThreadPoolExecutor(places.N_THREADS) as pool:
         list(pool.map(get, names))
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's own notes

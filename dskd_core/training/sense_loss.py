@@ -87,19 +87,37 @@ class SenseLoss(nn.Module):
             attention_mask: [...], 0 at positions to leave out; all count if None.
 
         Raises:
-            ConfigError: if the states are not as wide as the dictionary's rows.
+            ConfigError: if the states are not as wide as the dictionary's rows, what is given has
+                other positions than the student's states, or a label is no token of the dictionary.
         """
-        d = self.rows.shape[1]
+        d, positions = self.rows.shape[1], student_states.shape[:-1]
         if student_states.shape[-1] != d or teacher_states.shape[-1] != d:
             raise ConfigError(
                 f"States of widths {student_states.shape[-1]} and {teacher_states.shape[-1]} do "
                 f"not fit a dictionary of width {d}; use the dictionary of this teacher."
             )
+        for name, there in (
+            ("teacher_states", teacher_states.shape[:-1]),
+            ("labels", labels.shape),
+            ("attention_mask", positions if attention_mask is None else attention_mask.shape),
+        ):
+            if there != positions:
+                raise ConfigError(
+                    f"{name} has the positions {list(there)} and student_states {list(positions)}; "
+                    "give both of the same positions: a label for every state, -100 after the last "
+                    "token."
+                )
         flat = labels.flatten()
         if attention_mask is not None:
             flat = torch.where(attention_mask.flatten().bool(), flat, -1)
         tokens = flat.cpu().numpy()  # waits for a GPU that has the labels, once
-        kept = np.flatnonzero(self.dictionary.has_senses()[tokens.clip(min=0)] & (tokens >= 0))
+        has_senses = self.dictionary.has_senses()
+        if len(tokens) and tokens.max() >= len(has_senses):
+            raise ConfigError(
+                f"The label {tokens.max()} is no token of the dictionary, which has "
+                f"{len(has_senses)}; use the dictionary of this tokenizer."
+            )
+        kept = np.flatnonzero(has_senses[tokens.clip(min=0)] & (tokens >= 0))
         places = onto(torch.from_numpy(kept), student_states.device)
         near = nearest_on_device(
             teacher_states.detach().reshape(-1, d).index_select(0, places),

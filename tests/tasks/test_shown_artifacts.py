@@ -72,6 +72,7 @@ def test_a_dictionary_says_how_to_open_it_and_nothing_else_does(artifact):
     assert explore_command(artifact) == ""
     dictionary = replace(artifact, record=replace(artifact.record, stage="dictionary"))
     root = dictionary.uri.rsplit("/", 2)[0]
-    assert explore_command(dictionary) == f"dskd explore {root}"
+    command = f"dskd explore {root} --dictionary {dictionary.fingerprint}"
+    assert explore_command(dictionary) == command
     spaced = replace(dictionary, uri="/a b/dictionary/f")
-    assert explore_command(spaced) == "dskd explore '/a b'"
+    assert explore_command(spaced) == "dskd explore '/a b' --dictionary f"

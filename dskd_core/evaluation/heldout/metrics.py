@@ -1,7 +1,11 @@
 """What is compared: each metric is a sum over positions and the count it is divided by."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
+import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -44,3 +48,17 @@ METRICS = (
     Metric("state_mse", "state MSE", "state_mse", "n_positions", "lower"),
 )
 """In the order of the report's tables."""
+
+
+def totals_of(table: pa.Table) -> dict[str, float]:
+    """Return the sum of every column of ``windows.parquet``."""
+    return {name: float(np.sum(table[name].to_numpy())) for name in table.column_names}
+
+
+def means_of(totals: Mapping[str, float], metrics: Iterable[Metric] = METRICS) -> dict[str, float]:
+    """Return the means over positions, by metric; one without positions has none."""
+    return {
+        metric.name: totals[metric.total] / totals[metric.count]
+        for metric in metrics
+        if totals.get(metric.count)
+    }

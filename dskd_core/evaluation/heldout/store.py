@@ -37,7 +37,6 @@ any two models can be compared token by token later:
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 
 from dskd_core.config import TeacherConfig, TrainingConfig
@@ -48,7 +47,7 @@ from dskd_core.evaluation.heldout.frequency import (
     FREQUENCY_METRICS,
     count_trained_labels,
 )
-from dskd_core.evaluation.heldout.metrics import METRICS
+from dskd_core.evaluation.heldout.metrics import METRICS, means_of, totals_of
 from dskd_core.evaluation.heldout.scorer import HeldoutScorer
 from dskd_core.evaluation.heldout.windows import score_windows
 from dskd_core.progress import Progress, silent
@@ -240,12 +239,8 @@ def _summarise(
     draft: Draft, table: pa.Table, untrained: Artifact, student: Artifact | None
 ) -> None:
     """Say in the record whose scores these are, and their means over positions."""
-    totals = {name: float(np.sum(table[name].to_numpy())) for name in table.column_names}
-    means = {
-        metric.name: totals[metric.total] / totals[metric.count]
-        for metric in (*METRICS, *FREQUENCY_METRICS)
-        if totals.get(metric.count)
-    }
+    totals = totals_of(table)
+    means = means_of(totals, (*METRICS, *FREQUENCY_METRICS))
     about = {"arm": "teacher", "seed": None, "fingerprint": None}
     start = untrained.record.report
     counts = {"layers": start["teacher_layers"], "parameters": start["teacher_parameters"]}

@@ -6,6 +6,7 @@ because of one. Addresses and credentials are the tracker's own, from the enviro
 """
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -136,14 +137,32 @@ def _tracker(name: str, folder: Path, work: Work) -> Any:
     run = f"{work.config['arm']}-seed-{work.config['seed']}-{work.fingerprint}"
     if name == "tensorboard":
         return kind(run, str(folder))
-    if name == "mlflow":
-        return kind(PROJECT, run_name=run)
     folder.mkdir(parents=True, exist_ok=True)
+    if name == "mlflow":
+        return kind(PROJECT, run_name=run, run_id=_begun_in_mlflow(run, folder))
     # Without the limit it waits for a key to be typed, for ever.
     limited = {"login_timeout": 30}
     return kind(
         PROJECT, name=run, id=work.fingerprint, resume="allow", dir=str(folder), settings=limited
     )
+
+
+def _begun_in_mlflow(run: str, folder: Path) -> str | None:
+    """Return the id of a run that was begun under this name: a name alone would begin another.
+
+    Without an address of its own MLflow would write into the working folder, wherever that is.
+    """
+    import mlflow
+
+    own = f"sqlite:///{folder.absolute() / 'mlflow.db'}"
+    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or own)
+    found = mlflow.search_runs(
+        experiment_names=[os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)],
+        filter_string=f"attributes.run_name = '{run}'",
+        max_results=1,
+        output_format="list",
+    )
+    return str(found[0].info.run_id) if found else None
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

@@ -8,18 +8,23 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.core.corpus.fake_storage import Pointer, Storage
+
 COMMIT = "c0ffee" + "0" * 34
 
 
 class FakeHub:
     """Serves datasets (name -> path -> bytes), each at ``COMMIT``; ``asked`` has every path.
 
-    Pushes change the datasets; ``tokens`` has what requests carried to prove who asks.
+    Pushes change the datasets, each with a commit; ``tokens`` has what requests carried to prove
+    who asks. Large files are pointers to objects of the storage. A verb of ``fails`` is answered
+    with its status.
     """
 
-    def __init__(self, datasets):
-        self.datasets = datasets
+    def __init__(self, datasets, storage=None):
+        self.datasets, self.storage = datasets, storage or Storage()
         self.asked, self.tokens, self.made = [], set(), []
+        self.commits, self.earlier, self.fails = {}, {}, {}
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -28,7 +33,7 @@ class FakeHub:
             def do_GET(self):
                 hub.answer(self)
 
-            do_HEAD = do_POST = do_GET  # noqa: N815
+            do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815
 
             def log_message(self, *args):
                 pass
@@ -47,9 +52,19 @@ class FakeHub:
     def answer(self, request):
         url = urlsplit(request.path)
         path = unquote(url.path).removeprefix("/")
+        body, token = _body(request), request.headers.get("Authorization")
+        if path.startswith("storage/"):
+            status, headers, data = self.storage.answer(request.command, path, token, body)
+            return self._reply(request, *_ranged(request, status, headers, data))
         self.asked.append(path)
-        self.tokens.add(request.headers.get("Authorization"))
-        body = _body(request)
+        self.tokens.add(token)
+        if path == "verify":
+            return self._reply(request, self.storage.verify(json.loads(body)), b"{}", {})
+        if path.endswith(".git/info/lfs/objects/batch"):
+            return self._json(request, self.storage.batch(self.endpoint, json.loads(body)))
+        return self._hub(request, path, parse_qs(url.query), body)
+
+    def _hub(self, request, path, query, body):
         writes = r"api/(?:(?:repos|datasets/(\w+/\w+))/)?(create|preupload|commit|validate-yaml)"
         if pushed := re.fullmatch(rf"{writes}(?:/main)?", path):
             return self._push(request, pushed[1], pushed[2], body)
@@ -60,16 +75,22 @@ class FakeHub:
         files = self.datasets.get(found[2]) if found else None
         if files is None:
             return self._reply(request, 404, b"{}", {"X-Error-Code": "RepoNotFound"})
-        _, name, kind, _, below = found.groups()
+        _, name, kind, revision, below = found.groups()
+        files = self.earlier.get(name, {}).get(revision, files)
         if kind == "resolve":
-            return self._file(request, files, below)
+            return self._file(request, files, below, self._commit_of(name, revision))
         if kind == "tree":
-            deep = parse_qs(url.query).get("recursive", [""])[0].lower() == "true"
+            deep = query.get("recursive", [""])[0].lower() == "true"
             return self._json(request, _tree(files, below or "", deep))
         if kind == "paths-info":
             return self._json(request, [e for p in form["paths"] for e in _entries(files, p)])
-        siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
-        return self._json(request, {"id": name, "sha": COMMIT, "siblings": siblings})
+        siblings = [{"rfilename": path, "size": len(data)} for path, data in files.items()]
+        commit = self._commit_of(name, revision)
+        return self._json(request, {"id": name, "sha": commit, "siblings": siblings})
+
+    def _commit_of(self, name, revision):
+        is_commit = revision and re.fullmatch(r"[0-9a-f]{40}", revision)
+        return revision if is_commit else self.commits.get(name, COMMIT)
 
     def _push(self, request, name, verb, body):
         if verb == "validate-yaml":
@@ -80,31 +101,53 @@ class FakeHub:
             name = f"{asked['organization']}/{asked['name']}"
             self.datasets.setdefault(name, {})
             return self._json(request, {"url": f"{self.endpoint}/datasets/{name}", "id": name})
+        if verb in self.fails:
+            return self._reply(request, self.fails[verb], b"{}", {})
         files = self.datasets[name]
         if verb == "preupload":
-            paths = [file["path"] for file in json.loads(body)["files"]]
-            said = [{"path": p, "uploadMode": "regular", "shouldIgnore": False} for p in paths]
+            said = [self._mode(files, file) for file in json.loads(body)["files"]]
             return self._json(request, {"files": said})
-        for line in body.decode().splitlines():
-            said = json.loads(line)
-            if said["key"] == "file":
-                files[said["value"]["path"]] = base64.b64decode(said["value"]["content"])
-            elif said["key"] == "deletedFile":
-                del files[said["value"]["path"]]
-        url = f"{self.endpoint}/datasets/{name}/commit/{COMMIT}"
-        return self._json(request, {"commitUrl": url, "commitOid": COMMIT, "pullRequestUrl": None})
+        lines = [json.loads(line) for line in body.decode().splitlines()]
+        objects = [line["value"]["oid"] for line in lines if line["key"] == "lfsFile"]
+        if not self.storage.objects.keys() >= set(objects):
+            return self._reply(request, 400, b'{"error": "a pointer to nothing"}', {})
+        commit = self._commit(name, lines)
+        url = f"{self.endpoint}/datasets/{name}/commit/{commit}"
+        return self._json(request, {"commitUrl": url, "commitOid": commit, "pullRequestUrl": None})
 
-    def _file(self, request, files, name):
+    def _mode(self, files, asked):
+        """Say how a file is to be uploaded, and what is there under its name."""
+        mode = "lfs" if self.storage.is_large(asked["size"]) else "regular"
+        there = {} if asked["path"] not in files else {"oid": _oid(files[asked["path"]])}
+        return {"path": asked["path"], "uploadMode": mode, "shouldIgnore": False} | there
+
+    def _commit(self, name, lines):
+        """Change a dataset; what it was stays under the commit it had."""
+        files, commits = self.datasets[name], self.earlier.setdefault(name, {})
+        if name in self.commits:
+            commits[self.commits[name]] = dict(files)
+        self.commits[name] = f"c0ffee{len(commits):034x}"
+        for said in lines:
+            value = said["value"]
+            if said["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif said["key"] == "lfsFile":
+                files[value["path"]] = Pointer(value["oid"], value["size"])
+            elif said["key"] == "deletedFile":
+                del files[value["path"]]
+        return self.commits[name]
+
+    def _file(self, request, files, name, commit):
         if name not in files:
             return self._reply(request, 404, b"", {"X-Error-Code": "EntryNotFound"})
-        data, status = files[name], 200
-        headers = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
-        if asked := request.headers.get("Range"):
-            first, _, last = asked.removeprefix("bytes=").partition("-")
-            stop = min(len(data), int(last or len(data)) + 1)
-            headers["Content-Range"] = f"bytes {first}-{stop - 1}/{len(data)}"
-            data, status = data[int(first) : stop], 206
-        return self._reply(request, status, data, headers)
+        data = files[name]
+        headers = {"ETag": f'"{_oid(data)}"', "X-Repo-Commit": commit}
+        if isinstance(data, Pointer):
+            place = f"{self.endpoint.replace('127.0.0.1', 'localhost')}/storage/{data.oid}"
+            headers = {"X-Repo-Commit": commit, "Location": place}
+            headers |= {"X-Linked-ETag": f'"{data.oid}"', "X-Linked-Size": str(data.size)}
+            return self._reply(request, 302, b"", headers)
+        return self._reply(request, *_ranged(request, 200, headers, data))
 
     def _json(self, request, value):
         data = json.dumps(value).encode()
@@ -131,11 +174,27 @@ def _body(request):
     return found
 
 
+def _ranged(request, status, headers, data):
+    """Return status, body and headers of the bytes that were asked for, all of them if none."""
+    if not (asked := request.headers.get("Range")):
+        return status, data, headers
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    stop = min(len(data), int(last or len(data)) + 1)
+    headers = headers | {"Content-Range": f"bytes {first}-{stop - 1}/{len(data)}"}
+    return 206, data[int(first) : stop], headers
+
+
+def _oid(data):
+    """Return what the client compares a file of its own with: git's SHA-1, or an object's name."""
+    if isinstance(data, Pointer):
+        return data.oid
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
 def _entries(files, path):
     if path in files:
         data = files[path]
-        oid = hashlib.sha1(data).hexdigest()
-        return [{"type": "file", "path": path, "size": len(data), "oid": oid}]
+        return [{"type": "file", "path": path, "size": len(data), "oid": _oid(data)}]
     if any(name.startswith(f"{path}/") for name in files):
         return [{"type": "directory", "path": path, "oid": "d" * 40}]
     return []

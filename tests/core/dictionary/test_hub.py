@@ -20,6 +20,7 @@ from dskd_core.errors import ArtifactError, ConfigError, DataError
 from dskd_core.store.artifacts import ArtifactStore, Record
 from dskd_core.store.places import sha256_of_file
 from tests.core.corpus.fake_hub import COMMIT, FakeHub
+from tests.core.corpus.fake_storage import Pointer, Storage
 from tests.miniature import Built, make
 
 TOKEN = "hf_" + "s3cr3t" * 6
@@ -88,6 +89,152 @@ def test_pushing_anew_replaces_what_an_earlier_dictionary_left(pushed, built, fr
     pushed.datasets["us/senses"]["dictionary.zarr/rows/c/7/0"] = b"of an earlier, larger one"
     push_dictionary(built.store, free, "us/senses", hub=pushed.api)
     assert "dictionary.zarr/rows/c/7/0" not in pushed.datasets["us/senses"]
+
+
+LARGE, PART = 500, 3_000
+
+
+@pytest.fixture
+def of_large_files(tmp_path, monkeypatch):
+    """A hub that keeps files of 500 bytes outside git, and takes those of 3,000 in parts."""
+    monkeypatch.setenv("DSKD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    with FakeHub({}, Storage(large_from=LARGE, part_bytes=PART)) as hub:
+        hub.api = HfApi(endpoint=hub.endpoint, token=TOKEN)
+        yield hub
+
+
+def large_files(hub) -> dict[str, Pointer]:
+    files = hub.datasets["us/senses"].items()
+    return {name: data for name, data in files if isinstance(data, Pointer)}
+
+
+def test_large_files_go_through_lfs_whole_or_in_parts_and_come_back(of_large_files, built, free):
+    hub, sizes = of_large_files, {n: e["bytes"] for n, e in free.record.files.items()}
+    commit = push_dictionary(built.store, free, "us/senses", hub=hub.api)
+    large = large_files(hub)
+    assert {name: pointer.size for name, pointer in large.items() if name != "record.json"} == {
+        name: size for name, size in sizes.items() if size >= LARGE
+    }
+    in_parts = {place.partition("/")[0] for place in hub.storage.sent if "/" in place}
+    assert in_parts == {pointer.oid for pointer in large.values() if pointer.size > PART}
+    whole = {place for place in hub.storage.sent if "/" not in place}
+    assert in_parts
+    assert whole
+    assert whole | in_parts == hub.storage.objects.keys()
+    assert hub.asked.count("verify") == len(large)
+    fetched = fetch_dictionary(f"hub:us/senses@{commit}", hub=hub.api)
+    assert fetched.record == free.record
+    np.testing.assert_array_equal(load_dictionary(fetched).rows, load_dictionary(free).rows)
+    assert hub.storage.tokens == {None}, "the storage is another host: the token is not for it"
+    assert not any("xet" in path for path in hub.asked)
+
+
+def test_one_commit_brings_a_dictionary_and_an_older_one_stands_at_its_own(
+    of_large_files, built, free
+):
+    hub = of_large_files
+    hub.datasets["us/senses"] = {"dictionary.zarr/rows/c/7/0": b"of an earlier, larger one"}
+    first = push_dictionary(built.store, free, "us/senses", hub=hub.api)
+    assert hub.datasets["us/senses"].keys() == {*free.record.files, "record.json"}
+    assert len([path for path in hub.asked if "/commit/" in path]) == 1
+    n_sent = len(hub.storage.sent)
+    assert push_dictionary(built.store, free, "us/senses", hub=hub.api) == first
+    assert len(hub.storage.sent) == n_sent
+    edited = hub.api.upload_file(
+        path_or_fileobj=b"# Mine",
+        path_in_repo="README.md",
+        repo_id="us/senses",
+        repo_type="dataset",
+    )
+    last = push_dictionary(built.store, free, "us/senses", hub=hub.api)
+    assert len({first, edited.oid, last}) == 3
+    with pytest.raises(DataError, match=r"says otherwise of README\.md"):
+        fetch_dictionary(f"hub:us/senses@{edited.oid}", hub=hub.api)
+    for commit in (first, last):
+        assert fetch_dictionary(f"hub:us/senses@{commit}", hub=hub.api).record == free.record
+
+
+@pytest.mark.parametrize("broken", ["upload", "commit"])
+def test_a_push_that_broke_off_is_said_and_goes_on_where_it_was(
+    of_large_files, built, free, broken
+):
+    hub = of_large_files
+    if broken == "upload":
+        hub.storage.max_uploads = 3
+    else:
+        hub.fails["commit"] = 500
+    with pytest.raises(ArtifactError) as refusal:
+        push_dictionary(built.store, free, "us/senses", hub=hub.api)
+    said = str(refusal.value)
+    assert f"us/senses did not take the dictionary {free.fingerprint} (HfHubHTTPError" in said
+    assert said.endswith("and push again: what was uploaded is not sent again.")
+    assert "storage" not in said
+    assert "\n" not in said
+    assert hub.datasets["us/senses"] == {}, "no commit, so no part of a dictionary"
+    kept = set(hub.storage.objects)
+    hub.storage.max_uploads, hub.fails, hub.storage.sent[:] = 1_000, {}, []
+    commit = push_dictionary(built.store, free, "us/senses", hub=hub.api)
+    assert kept.isdisjoint(place.partition("/")[0] for place in hub.storage.sent)
+    assert (broken == "commit") == (hub.storage.sent == [])
+    assert fetch_dictionary(f"hub:us/senses@{commit}", hub=hub.api).record == free.record
+
+
+def flipped(content: bytes) -> bytes:
+    return content[:20] + bytes([content[20] ^ 1]) + content[21:]
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("dictionary.zarr/rows/c/0/0", flipped),
+        ("words.parquet", cut),
+        ("words.parquet", None),
+        ("record.json", flipped),
+    ],
+)
+def test_an_object_that_is_damaged_cut_short_or_gone_is_refused_and_nothing_is_kept(
+    of_large_files, built, free, tmp_path, name, harm
+):
+    hub = of_large_files
+    commit = push_dictionary(built.store, free, "us/senses", hub=hub.api)
+    data = hub.storage.objects.pop(large_files(hub)[name].oid)
+    if harm:
+        hub.storage.objects[large_files(hub)[name].oid] = harm(data)
+    with pytest.raises((ArtifactError, DataError)) as refusal:
+        fetch_dictionary(f"hub:us/senses@{commit}", hub=hub.api)
+    said = str(refusal.value)
+    assert said.startswith("hub:us/senses")
+    assert "push it again" in said
+    assert "\n" not in said
+    assert "://" not in said
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+
+
+def test_a_repository_with_files_of_others_is_not_pushed_to(of_large_files, built, free):
+    hub = of_large_files
+    hub.datasets["us/senses"] = {"data/train.csv": b"theirs", ".gitattributes": b""}
+    with pytest.raises(DataError, match=r"us/senses has 'data/train.csv'.*take it out, or push"):
+        push_dictionary(built.store, free, "us/senses", hub=hub.api)
+    assert hub.storage.sent == []
+    assert hub.datasets["us/senses"].keys() == {"data/train.csv", ".gitattributes"}
+
+
+def test_a_hub_that_is_not_there_or_knows_no_such_dictionary_is_one_sentence(
+    of_large_files, built, free
+):
+    with pytest.raises(ArtifactError, match=r"does not say what hub:us/none has \(Repo.*404"):
+        fetch_dictionary("hub:us/none", hub=of_large_files.api)
+    of_large_files.datasets["us/senses"] = {}
+    with pytest.raises(DataError, match=r"no record\.json"):
+        fetch_dictionary("hub:us/senses", hub=of_large_files.api)
+    nobody = HfApi(endpoint="http://127.0.0.1:9", token=TOKEN)
+    with pytest.raises(ArtifactError, match=r"did not take.*\(ConnectError"):
+        push_dictionary(built.store, free, "us/senses", hub=nobody)
 
 
 def test_licences_are_refused_by_name_and_source_before_the_hub_is_asked(built, there):
@@ -177,10 +324,6 @@ def resealed(files: dict[str, bytes], **changes) -> None:
         entry["sha256"] = hashlib.sha256(files[name]).hexdigest()
     made = Record(**(record | changes)).sealed()
     files["record.json"] = json.dumps(dataclasses.asdict(made)).encode()
-
-
-def flipped(content: bytes) -> bytes:
-    return content[:20] + bytes([content[20] ^ 1]) + content[21:]
 
 
 def damage_a_chunk(files):

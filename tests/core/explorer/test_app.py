@@ -8,11 +8,12 @@ from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import zarr
 
 from dskd_core.errors import ArtifactError, ConfigError
-from dskd_core.explorer.opened import choose
+from dskd_core.explorer.opened import OpenDictionary, choose
 from dskd_core.senses.inventory import load_senses
 from dskd_core.store.artifacts import ArtifactStore
 
@@ -23,6 +24,17 @@ def test_a_search_finds_words_by_their_beginning_in_any_case_with_what_they_have
     assert '<a href="/word?q=light">light</a></td><td>' in answer.text
     assert "begin with “LI”" in answer.text
     assert "kind" not in answer.text
+
+
+def test_without_a_search_the_most_frequent_come_first_whatever_their_signs(explored):
+    opened = OpenDictionary(explored.store, explored.dictionary())
+    blank = {"text": [" "], "key": [""], "token_id": [9], "n_occurrences": [1]}
+    blank |= {key: [1] for key in ("n_senses", "n_synonyms", "n_antonyms")}
+    opened.queries.add_table("blank", pa.table(blank))
+    opened.queries.run("INSERT INTO found BY NAME SELECT * FROM blank")
+    found = [row["n_occurrences"] for row in opened.search("")]
+    assert found == sorted(found, reverse=True)
+    opened.close()
 
 
 def test_a_word_shows_its_senses_with_text_and_its_relations_with_origin(client, explored):
@@ -192,6 +204,9 @@ def test_students_run_where_that_is_asked_for_and_a_missing_weight_is_said(
     address = re.search(r'href="(/training\?run=yes)"', page)[1]
     ran = settled(client, address)
     assert "<td>before training</td>" in ran
+    first, *rest = re.findall(r"<tr><td>(.*?)</td>", ran.split("</table>")[0])
+    assert first == "student before training", "in front of those it became"
+    assert rest == ["KD, seed 0", "DSKD, seed 0"]
     assert ran.count(" → ") > 10
     assert "Run the students here" not in ran
     root = tmp_path / "root"

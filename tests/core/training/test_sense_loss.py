@@ -68,3 +68,18 @@ def test_states_of_another_width_and_impossible_settings_are_refused(dictionary)
         SenseLoss(dictionary)(student[..., :16], teacher, labels)
     with pytest.raises(ConfigError, match="margin -1"):
         SenseLoss(dictionary, margin=-1.0)
+
+
+def test_other_positions_and_tokens_of_another_vocabulary_are_refused(dictionary):
+    student, teacher, labels = batch(dictionary)
+    loss = SenseLoss(dictionary)
+    shifted = labels[:, 1:]
+    with pytest.raises(ConfigError, match=r"labels has the positions \[2, 14\].*\[2, 15\]"):
+        loss(student, teacher, shifted)
+    with pytest.raises(ConfigError, match="teacher_states has the positions"):
+        loss(student, teacher[:, 1:], labels)
+    with pytest.raises(ConfigError, match="attention_mask has the positions"):
+        loss(student, teacher, labels, torch.ones(2, 14))
+    labels[1, 2] = dictionary.n_tokens
+    with pytest.raises(ConfigError, match=rf"{dictionary.n_tokens} is no token of the dictionary"):
+        loss(student, teacher, labels)

@@ -3,15 +3,17 @@
 import logging
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import accelerate.tracking
 import pyarrow.parquet as pq
 import pytest
 
 from dskd_core.errors import ConfigError
+from dskd_core.progress import silent
 from dskd_core.training.loop import trackers
 from dskd_core.training.loop.loop import train_student
-from dskd_core.training.loop.trackers import check_trackers, log_folder
+from dskd_core.training.loop.trackers import check_trackers, log_folder, tracked
 from tests.miniature import Built, make
 
 
@@ -123,3 +125,45 @@ def test_tensorboard_has_the_terms_of_every_step(built):
     written = [(event.step, event.value) for event in events.Scalars("kl")]
     expected = [(n, row["kl"]) for n, row in enumerate(history(student), start=1)]
     assert written == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected]
+
+
+@pytest.mark.parametrize(("store", "seed"), [("", 5), ("file", 6)])
+def test_mlflow_has_the_terms_of_every_step_in_one_run_and_no_secret(
+    built, monkeypatch, tmp_path, store, seed
+):
+    mlflow = pytest.importorskip("mlflow")
+    logs = Path(built.config.root_uri) / "logs"
+    monkeypatch.chdir(tmp_path)
+    place = f"{tmp_path.as_uri()}/runs" if store else ""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "s3cr3t" * 6)
+    student = trained(built, ("mlflow",), seed)
+    client = mlflow.MlflowClient(place or f"sqlite:///{logs / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("dskd").experiment_id
+    (run,) = client.search_runs([experiment])
+    assert run.info.run_name == f"kd-seed-{seed}-{student.fingerprint}"
+    assert run.info.status == "FINISHED"
+    assert run.data.params["kl_weight"] == "0.7"
+    told = client.get_metric_history(run.info.run_id, "kl")
+    expected = [(n, row["kl"]) for n, row in enumerate(history(student), start=1)]
+    assert [(one.step, one.value) for one in told] == [
+        (step, pytest.approx(value)) for step, value in expected
+    ]
+    written = [path for path in (*logs.rglob("*"), *tmp_path.rglob("*")) if path.is_file()]
+    assert written
+    assert not any(b"s3cr3t" in path.read_bytes() for path in written)
+    assert [path.name for path in tmp_path.iterdir()] == (["runs"] if store else [])
+
+
+def test_a_run_that_is_resumed_goes_on_in_mlflow_under_its_id(built, monkeypatch, tmp_path):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{tmp_path.as_uri()}/runs")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    config = built.config.training.model_copy(update={"trackers": ("mlflow",)})
+    work = SimpleNamespace(config={"arm": "kd", "seed": 8}, fingerprint="f" * 16)
+    for step in (1, 2):
+        with tracked(config, built.config.root_uri, work, silent) as told:
+            told(step, 2, "steps", loss=1.0 / step)
+    (run,) = mlflow.search_runs(experiment_names=["dskd"], output_format="list")
+    assert run.data.metrics["loss"] == 0.5

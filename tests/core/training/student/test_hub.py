@@ -19,9 +19,9 @@ class Hub:
     def create_branch(self, repository: str, **options) -> None:
         self.asked.append((f"branch {repository}", options))
 
-    def upload_folder(self, **options) -> None:
-        files = {path.name: path.read_bytes() for path in Path(options["folder_path"]).iterdir()}
-        self.asked.append(("upload", options | {"files": files}))
+    def create_commit(self, repository: str, operations: list, **options) -> None:
+        files = {one.path_in_repo: Path(one.path_or_fileobj).read_bytes() for one in operations}
+        self.asked.append((f"commit {repository}", options | {"files": files}))
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def test_the_real_client_takes_what_it_is_asked():
     for name, options in (
         ("create_repo", {"repo_type", "private", "exist_ok"}),
         ("create_branch", {"repo_type", "branch", "exist_ok"}),
-        ("upload_folder", {"repo_id", "repo_type", "revision", "folder_path", "commit_message"}),
-        ("upload_folder", {"delete_patterns"}),
+        ("create_commit", {"operations", "repo_type", "revision", "commit_message"}),
+        ("list_repo_files", {"repo_type", "revision"}),
     ):
         assert options <= set(inspect.signature(getattr(HfApi, name)).parameters)
 
