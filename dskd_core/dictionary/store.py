@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from dskd_core.config import DictionaryConfig
 from dskd_core.corpus.store import load_windows
+from dskd_core.decoder.tokenizer import check_same_tokenizer
 from dskd_core.dictionary.card import CARD, dictionary_card, provenance
 from dskd_core.dictionary.composition import compose
 from dskd_core.dictionary.download import fetch_dictionary
@@ -151,7 +152,8 @@ def build_dictionary(
     Raises:
         ArtifactError: if senses and words were made with different tokenizers.
     """
-    _check_same_tokenizer(senses, words)
+    of_senses = str(senses.group("senses.zarr").attrs["tokenizer"])
+    check_same_tokenizer(senses, of_senses, words, words.record.inputs["tokenizer"])
     work = Work(
         "dictionary",
         config.model_dump(mode="json"),
@@ -182,16 +184,6 @@ def build_dictionary(
         )
         draft.path(CARD).write_text(card, "utf-8")
     return store.get(work.stage, work.fingerprint)
-
-
-def _check_same_tokenizer(senses: Artifact, words: Artifact) -> None:
-    of_senses = str(senses.group("senses.zarr").attrs["tokenizer"])
-    of_words = words.record.inputs["tokenizer"]
-    if of_senses != of_words:
-        raise ArtifactError(
-            f"The senses {senses.fingerprint} were made with tokenizer {of_senses}, the words "
-            f"{words.fingerprint} with {of_words}; build both for the same teacher."
-        )
 
 
 def _compose_words(

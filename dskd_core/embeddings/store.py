@@ -25,12 +25,11 @@ from dskd_core.decoder.decoder import device_lock, load_teacher
 from dskd_core.decoder.fitting import Fitting, halved
 from dskd_core.decoder.precision import processor_of
 from dskd_core.decoder.states import encode_rows
-from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
+from dskd_core.decoder.tokenizer import check_same_tokenizer, load_tokenizer
 from dskd_core.embeddings.census import Census, take_census
 from dskd_core.embeddings.extraction import extract, training_batches
 from dskd_core.embeddings.layout import PART, all_hashes, all_met, write_part
 from dskd_core.embeddings.sampling import hash_limits, smallest_per_token
-from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
 from dskd_core.store.arrays import put_array
@@ -81,7 +80,9 @@ def extract_shard(
     )
     if found := store.find(work):
         return found
-    tokenizer = _shared_tokenizer(teacher, corpus)
+    tokenizer = load_tokenizer(teacher.folder())
+    theirs = corpus.record.inputs["tokenizer"]
+    check_same_tokenizer(corpus, theirs, teacher, tokenizer.fingerprint)
     with device_lock, store.publish(work) as draft:
         windows, census = _census(corpus.uri, _sample_settings(config))
         model = load_teacher(teacher, teacher_config)
@@ -169,18 +170,6 @@ def collect_embeddings(
 
 def _inputs(teacher: Artifact, corpus: Artifact) -> dict[str, str]:
     return {"teacher": teacher.fingerprint, "corpus": corpus.fingerprint}
-
-
-def _shared_tokenizer(teacher: Artifact, corpus: Artifact) -> Tokenizer:
-    """Return the teacher's tokenizer, refused if the corpus was made with another."""
-    tokenizer = load_tokenizer(teacher.folder())
-    if (theirs := corpus.record.inputs["tokenizer"]) != tokenizer.fingerprint:
-        raise ArtifactError(
-            f"The corpus {corpus.fingerprint} was made with tokenizer {theirs}, but the teacher "
-            f"{teacher.record.report['source']} ({teacher.fingerprint}) has "
-            f"{tokenizer.fingerprint}; build the corpus for this teacher."
-        )
-    return tokenizer
 
 
 @lru_cache(maxsize=1)

@@ -28,7 +28,7 @@ from dskd_core.decoder.batches import plan_batches
 from dskd_core.decoder.decoder import device_lock, load_teacher
 from dskd_core.decoder.fitting import Fitting, halved
 from dskd_core.decoder.precision import processor_of
-from dskd_core.decoder.tokenizer import load_tokenizer
+from dskd_core.decoder.tokenizer import check_same_tokenizer, load_tokenizer
 from dskd_core.errors import ArtifactError, ConfigError, DataError
 from dskd_core.progress import Progress, silent
 from dskd_core.prompts.answers import DECODING, answer_batches, end_tokens_of
@@ -155,11 +155,8 @@ def answer_shard(
     if found := store.find(work):
         return found
     tokenizer = load_tokenizer(teacher.folder())
-    if (theirs := questions.record.inputs["tokenizer"]) != tokenizer.fingerprint:
-        raise ArtifactError(
-            f"The questions {questions.fingerprint} were written with tokenizer {theirs}, but the "
-            f"teacher {teacher.fingerprint} has {tokenizer.fingerprint}; write them for it."
-        )
+    theirs = questions.record.inputs["tokenizer"]
+    check_same_tokenizer(questions, theirs, teacher, tokenizer.fingerprint)
     prompts, prefix = _written(questions)
     limits = questions.table(_TABLE)["answer_tokens"].to_numpy()
     batches = _batches(questions, config)[shard.start : shard.stop]

@@ -28,7 +28,7 @@ import pyarrow as pa
 from dskd_core.config import EvaluationConfig, TeacherConfig
 from dskd_core.decoder.decoder import device_lock
 from dskd_core.decoder.precision import processor_on, resolved_teacher
-from dskd_core.decoder.tokenizer import load_tokenizer
+from dskd_core.decoder.tokenizer import check_same_tokenizer, load_tokenizer
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.benchmarks.layout import TABLE, read_requests
 from dskd_core.evaluation.benchmarks.scoring import plan_item_batches, score_batches
@@ -89,7 +89,8 @@ def score_shard(
     )
     if found := store.find(work):
         return found
-    _check_tokenizer(model, items)
+    tokenizer = load_tokenizer(model_folder(model))
+    check_same_tokenizer(items, items.record.inputs["tokenizer"], model, tokenizer.fingerprint)
     requests = read_requests(items)
     batches = plan_item_batches(items, requests, config.benchmark_batch_tokens, model)
     batches = batches[shard.start : shard.stop]
@@ -221,12 +222,3 @@ def _about(model: Artifact) -> dict[str, Any]:
         "seed": report.get("seed"),
         "source": report.get("source"),
     }
-
-
-def _check_tokenizer(model: Artifact, items: Artifact) -> None:
-    ours = load_tokenizer(model_folder(model)).fingerprint
-    if (theirs := items.record.inputs["tokenizer"]) != ours:
-        raise ArtifactError(
-            f"The items {items.fingerprint} were written with tokenizer {theirs}, but the model "
-            f"{model.fingerprint} has {ours}; write them for it."
-        )

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from dskd_core.config import TaggedSourceConfig, TeacherConfig
 from dskd_core.decoder.decoder import device_lock, load_decoder
 from dskd_core.decoder.precision import processor_on, resolved_teacher
-from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
+from dskd_core.decoder.tokenizer import Tokenizer, check_same_tokenizer, load_tokenizer
 from dskd_core.dictionary.composition import compose
 from dskd_core.dictionary.store import Dictionary, load_dictionary
 from dskd_core.errors import ArtifactError
@@ -79,7 +79,9 @@ def score_senses(
         return found
     folder = model_folder(model)
     tokenizer = load_tokenizer(folder)
-    _check_same_tokenizer(tokenizer, dictionary, model)
+    check_same_tokenizer(
+        dictionary, dictionary.record.report["tokenizer"], model, tokenizer.fingerprint
+    )
     items, dirt = read_items(source)
     with device_lock, store.publish(work) as draft:
         draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
@@ -189,13 +191,3 @@ def _about(source: TaggedSourceConfig, place: Place, model: Artifact) -> dict[st
         return about | {"arm": "teacher", "seed": None, "student": None}
     report = model.record.report
     return about | {"arm": report["arm"], "seed": report["seed"], "student": model.fingerprint}
-
-
-def _check_same_tokenizer(tokenizer: Tokenizer, dictionary: Artifact, model: Artifact) -> None:
-    theirs = dictionary.record.report["tokenizer"]
-    if tokenizer.fingerprint != theirs:
-        raise ArtifactError(
-            f"The {model.record.stage} {model.fingerprint} has tokenizer "
-            f"{tokenizer.fingerprint}, the dictionary {dictionary.fingerprint} {theirs}; score a "
-            "model with the dictionary of its own teacher."
-        )

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from dskd_core.config import TrainingConfig
 from dskd_core.decoder.precision import memory_bytes
 from dskd_core.decoder.states import decode_states
+from dskd_core.decoder.tokenizer import check_same_tokenizer
 from dskd_core.dictionary.store import Dictionary, load_dictionary
 from dskd_core.errors import ArtifactError, CapacityError
 from dskd_core.progress import Progress, silent
@@ -134,13 +135,8 @@ def check_same_teacher(store: ArtifactStore, untrained: Artifact, dictionary: Ar
         ArtifactError: naming both.
     """
     start, teacher = untrained.record.report, untrained.record.inputs["teacher"]
-    tokenizer = dictionary.record.report["tokenizer"]
-    if tokenizer != start["tokenizer"]:
-        raise ArtifactError(
-            f"The dictionary {dictionary.fingerprint} was made with tokenizer {tokenizer}, but the "
-            f"teacher {start['source']} ({teacher}) has {start['tokenizer']}; "
-            "build a dictionary for this teacher."
-        )
+    theirs = dictionary.record.report["tokenizer"]
+    check_same_tokenizer(dictionary, theirs, untrained, start["tokenizer"])
     teachers = {a.fingerprint: a.record.inputs["teacher"] for a in store.of_stage("senses")}
     made_with = teachers.get(dictionary.record.inputs["senses"], teacher)
     if made_with != teacher:
