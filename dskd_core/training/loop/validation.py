@@ -59,11 +59,12 @@ class Validation:
         """Return ``ce`` and ``kl`` in nats: weighted means over positions."""
         names, found = ("ce", "kl"), []
         none = Candidates.none(1)
-        for share in self.windows.dealt(-(-len(self.windows.windows) // _BATCH_WINDOWS)):
-            windows = self.activations.read(share.windows)
+        n_batches = -(-len(self.windows.windows) // _BATCH_WINDOWS)
+        for micro_batch in self.windows.micro_batches(n_batches):
+            windows = self.activations.read(micro_batch.windows)
             batch = make_batch(
                 windows,
-                share,
+                micro_batch,
                 none,
                 objective.head.weight.device,
                 other_temperature=objective.other_temperature,

@@ -1,4 +1,4 @@
-"""The objective of a step: the terms of a recipe, over the share of its windows at hand.
+"""The objective of a step: the terms of a recipe, over the micro-batch at hand.
 
 The paper's (Eq. 3-5 of arXiv:2602.22351) is
 
@@ -103,10 +103,10 @@ class Objective:
         n_opposed: int = 0,
         done: float = 0.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return a batch's share of a step's objective, and its terms before their weights.
+        """Return what a batch adds to a step's objective, and its terms before their weights.
 
-        Every term is a sum over the batch divided by the whole step's total, so that the shares
-        of accumulated batches and of ranks add up to the step. Terms are numbers on the device,
+        Every term is a sum over the batch divided by the whole step's total, so that the losses
+        of micro-batches and of ranks add up to the step. Terms are numbers on the device,
         detached: to read one is to wait for all that was computed before it.
 
         Args:

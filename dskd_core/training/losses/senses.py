@@ -138,11 +138,11 @@ class _SenseTerms(torch.autograd.Function):
 def _pull(states: Tensor, rows: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sum over positions of mean_p MSE(n, p), and its gradient, [n, d]."""
     gradient, value = torch.zeros_like(states), states.new_zeros(())
-    for block, gathered, shares in _gathered(states, rows, indices):
-        center = torch.bmm(shares[:, None], gathered)[:, 0]
+    for block, gathered, weights in _gathered(states, rows, indices):
+        center = torch.bmm(weights[:, None], gathered)[:, 0]
         squares = torch.linalg.vector_norm(gathered, dim=2).square_()
-        spread = (shares * squares).sum() - center.square().sum()
-        off = (states[block] - center).mul_((shares.sum(dim=1) > 0)[:, None])
+        spread = (weights * squares).sum() - center.square().sum()
+        off = (states[block] - center).mul_((weights.sum(dim=1) > 0)[:, None])
         value += off.square().sum() + spread
         gradient[block] = off
     d = states.shape[1]
@@ -156,10 +156,10 @@ def _push(
     gradient, value = torch.zeros_like(states), states.new_zeros(())
     active = indices.new_zeros(())
     d = states.shape[1]
-    for block, gathered, shares in _gathered(states, rows, indices):
+    for block, gathered, weights in _gathered(states, rows, indices):
         off = torch.sub(states[block][:, None], gathered, out=gathered)
         inside = margin - torch.linalg.vector_norm(off, dim=2).square_() / d
-        pushing = shares * (inside > 0)
+        pushing = weights * (inside > 0)
         value += (pushing * inside).sum()
         active = active + (pushing > 0).sum()
         gradient[block] = torch.bmm(pushing[:, None], off)[:, 0]
@@ -169,9 +169,9 @@ def _push(
 def _gathered(
     states: Tensor, rows: Tensor, indices: Tensor
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yield blocks of positions: their rows, [b, kappa, d], and each row's share, [b, kappa].
+    """Yield blocks of positions: their rows, [b, kappa, d], and the weight of each, [b, kappa].
 
-    A share is 1 / (rows that are real), 0 for one that is not.
+    A weight is 1 / (rows that are real), 0 for one that is not.
     """
     row_bytes = states.element_size() * states.shape[1] * indices.shape[1]
     on_cpu = states.device.type == "cpu"

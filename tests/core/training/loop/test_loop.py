@@ -149,7 +149,8 @@ def test_a_recipe_of_the_user_s_is_its_terms_times_their_weights(built):
     expected = expected + 0.7 * _naive_ranking(built, batch, n)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     shares = [
-        run.objective.loss(run.batch(share), **totals)[1]["ranking"] for share in step.dealt(3)
+        run.objective.loss(run.batch(micro_batch), **totals)[1]["ranking"]
+        for micro_batch in step.micro_batches(3)
     ]
     assert sum(shares).item() == pytest.approx(found["ranking"].item(), rel=1e-5)
     row = run.step(0)
