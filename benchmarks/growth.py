@@ -56,7 +56,7 @@ class Size:
         width: d.
         n_parts: parts they lie in.
         n_senses: k.
-        n_words: words of one, two or three tokens; a third of the single ones are heads.
+        n_words: words of one, two or three tokens; a third of the single ones are headwords.
         batch_bytes: the memory budget of clustering.
     """
 
@@ -185,7 +185,7 @@ def simulate_words(store: ArtifactStore, size: Size) -> Artifact:
     rng = np.random.default_rng(1)
     spans = np.arange(size.n_words) % 3 + 1
     spelled = [rng.integers(0, size.n_tokens, span).tolist() for span in spans]
-    heads = np.flatnonzero(spans == 1)
+    headwords = np.flatnonzero(spans == 1)
     sources = [{"kind": "simulated", "file": "none", "licence": "CC0"}]
     lexicon = published(
         store,
@@ -205,16 +205,16 @@ def simulate_words(store: ArtifactStore, size: Size) -> Artifact:
             "token_ids": pa.array(spelled, pa.list_(pa.int32())),
             "n_tokens": pa.array(spans, pa.int32()),
         }
-        draft.write_table("words.parquet", pa.table(columns))
-        tokens = pa.array([spelled[i][0] for i in heads], pa.int32())
-        head_table = pa.table({"token_id": tokens, "word_id": pa.array(heads, pa.int32())})
-        draft.write_table("heads.parquet", head_table)
+        draft.write_table("spellings.parquet", pa.table(columns))
+        tokens = pa.array([spelled[i][0] for i in headwords], pa.int32())
+        table = pa.table({"token_id": tokens, "word_id": pa.array(headwords, pa.int32())})
+        draft.write_table("headwords.parquet", table)
         neighbours = {
-            "head": pa.array(np.repeat(heads, 2), pa.int32()),
-            "neighbour": pa.array(rng.integers(0, size.n_words, 2 * len(heads)), pa.int32()),
-            "relation": ["synonym", "antonym"] * len(heads),
-            "weight": np.ones(2 * len(heads)),
-            "tier": ["source"] * (2 * len(heads)),
+            "headword": pa.array(np.repeat(headwords, 2), pa.int32()),
+            "neighbour": pa.array(rng.integers(0, size.n_words, 2 * len(headwords)), pa.int32()),
+            "relation": ["synonym", "antonym"] * len(headwords),
+            "weight": np.ones(2 * len(headwords)),
+            "tier": ["source"] * (2 * len(headwords)),
         }
         draft.write_table("neighbours.parquet", pa.table(neighbours))
 

@@ -36,14 +36,15 @@ from dskd_core.senses.inventory import SenseInventory, load_senses
 from dskd_core.store.arrays import get_array, put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.store.parquet import interruptible
+from dskd_core.words import HEADWORDS, NEIGHBOURS, SPELLINGS
 
 GROUP = "dictionary.zarr"
 _WORDS_A_TIME = 4096
 
 _LINKS = """
 SELECT h.token_id AS token, n.relation, w.row_start, w.row_stop, w.n_tokens
-FROM heads h
-JOIN neighbours n ON n.head = h.word_id
+FROM headwords h
+JOIN neighbours n ON n.headword = h.word_id
 JOIN words w ON w.word_id = n.neighbour
 WHERE w.row_start >= 0
 QUALIFY row_number() OVER (
@@ -165,7 +166,7 @@ def build_dictionary(
         return found
     with store.publish(work) as draft:
         inventory = load_senses(senses)
-        table, composed = _compose_words(inventory, words.table("words.parquet"), draft, progress)
+        table, composed = _compose_words(inventory, words.table(SPELLINGS), draft, progress)
         draft.write_table("words.parquet", table)
         n_tokens = int(senses.group("senses.zarr").attrs["n_vocabulary"])
         own = own_rows(inventory.tokens, inventory.offsets, n_tokens=n_tokens)
@@ -258,8 +259,8 @@ def lay_out(
     """
     with duckdb.connect() as connection, interruptible(connection):
         connection.register("words", table)
-        connection.register("heads", words.table("heads.parquet"))
-        connection.register("neighbours", words.table("neighbours.parquet"))
+        connection.register("headwords", words.table(HEADWORDS))
+        connection.register("neighbours", words.table(NEIGHBOURS))
         spans = connection.sql(_PAIRS_BY_SPAN).to_arrow_table().to_pylist()
         parameters = {
             "seed": str(config.seed),

@@ -27,10 +27,10 @@ from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work, fing
 from dskd_core.store.parquet import database, read_files, write_query, write_rows
 from dskd_core.store.places import is_remote, sha256_of_file
 
-PAIRS = "pairs.parquet"
+LEXICON_PAIRS = "lexicon_pairs.parquet"
 DERIVATIONS = "derivations.parquet"
 ROWS = "rows.parquet"
-_TABLES: dict[str, type[msgspec.Struct]] = {PAIRS: PairRow, DERIVATIONS: DerivationRow}
+_TABLES: dict[str, type[msgspec.Struct]] = {LEXICON_PAIRS: PairRow, DERIVATIONS: DerivationRow}
 Advance = Callable[[int], None]
 _EXCLUDED = """(
     lower(word_a) IN (SELECT lower(word_a) FROM exclusions WHERE word_b = '')
@@ -77,7 +77,7 @@ class Entry:
 def build_lexicon(
     store: ArtifactStore, config: LexiconConfig, *, progress: Progress = silent
 ) -> Artifact:
-    """Read every source into ``pairs.parquet`` and ``derivations.parquet``.
+    """Read every source into ``lexicon_pairs.parquet`` and ``derivations.parquet``.
 
     Rows are distinct and sorted by all columns. The record's report says for each source how many
     rows it gave and what was left out, with the first line numbers of damaged rows. Memory does
@@ -93,7 +93,7 @@ def build_lexicon(
         DataError: if a file cannot be read at all, or nothing in it is usable.
     """
     entries = {
-        PAIRS: [_entry(s, PairRow, config) for s in config.sources],
+        LEXICON_PAIRS: [_entry(s, PairRow, config) for s in config.sources],
         DERIVATIONS: [_entry(s, DerivationRow, config) for s in config.morphology],
     }
     all_entries = [entry for of_table in entries.values() for entry in of_table]
@@ -103,7 +103,7 @@ def build_lexicon(
         _content_settings(config) | {"sources": [entry.settings for entry in all_entries]},
         {f"{i}-{entry.kind}": entry.fingerprint for i, entry in enumerate(all_entries)}
         | ({"exclude": sha256_of_file(excluded)} if excluded else {}),
-        version=2,
+        version=3,
     )
     if found := store.find(work):
         return found
@@ -117,7 +117,7 @@ def build_lexicon(
     }
     with store.publish(work) as draft:
         for name in _TABLES:
-            left_out = exclusions if name == PAIRS else None
+            left_out = exclusions if name == LEXICON_PAIRS else None
             _join(draft, name, entries[name], parts[name], left_out)
         if exclusions is not None:
             draft.write_table(EXCLUSIONS, exclusions)
@@ -202,6 +202,7 @@ def _shard_work(config: LexiconConfig, entry: Entry, index: int) -> Work:
         "lexicon-shard",
         _content_settings(config) | entry.settings | {"bytes": list(entry.ranges[index])},
         {"file": entry.fingerprint},
+        version=2,
     )
 
 
@@ -213,7 +214,7 @@ def _join(
     exclusions: pa.Table | None,
 ) -> None:
     """Write the distinct rows of all shards of a table, and what was left out of each source."""
-    stem = name.removesuffix(".parquet")
+    stem = name.removesuffix(".parquet").removeprefix("lexicon_")
     draft.report[stem] = [_report(e, of_e) for e, of_e in zip(entries, parts, strict=True)]
     files = [_local_rows(part, draft) for of_entry in parts for part in of_entry]
     if not files:

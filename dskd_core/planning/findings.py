@@ -16,6 +16,7 @@ from dskd_core.embeddings.teacher import stored_teachers
 from dskd_core.errors import ConfigError
 from dskd_core.planning.census import Census, Corpus, counted, is_local, read_windows
 from dskd_core.store.artifacts import Artifact, ArtifactStore
+from dskd_core.words import SPELLINGS
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,6 @@ def _composed(
     for words in reversed(store.of_stage("words")):
         theirs = words.record.inputs["tokenizer"]
         if words.record.config == wanted and tokenizer and theirs == tokenizer.fingerprint:
-            spellings = words.table("words.parquet")["token_ids"].to_pylist()
+            spellings = words.table(SPELLINGS)["token_ids"].to_pylist()
             return sum(len(ids) > 1 and covered.issuperset(ids) for ids in spellings)
     return None
