@@ -45,7 +45,7 @@ class ShardedStage(ABC):
         """Make one shard, or find it made."""
 
     @abstractmethod
-    def collect(self, parts: Sequence[Artifact], progress: Progress) -> Artifact:
+    def collect(self, shards: Sequence[Artifact], progress: Progress) -> Artifact:
         """Join all shards into the artifact of the stage, or find it made."""
 
 
@@ -76,12 +76,12 @@ class EmbeddingsStage(ShardedStage):
             progress=progress,
         )
 
-    def collect(self, parts: Sequence[Artifact], progress: Progress) -> Artifact:
-        """Index all parts by token."""
+    def collect(self, shards: Sequence[Artifact], progress: Progress) -> Artifact:
+        """Index all shards by token."""
         from dskd_core.embeddings.store import collect_embeddings
 
         teacher, corpus = self.inputs["teacher"], self.inputs["corpus"]
-        return collect_embeddings(self.store, self.config.embeddings, teacher, corpus, parts)
+        return collect_embeddings(self.store, self.config.embeddings, teacher, corpus, shards)
 
 
 class SensesStage(ShardedStage):
@@ -106,7 +106,7 @@ class SensesStage(ShardedStage):
             self.store, self.config.senses, embeddings, corpus, shard, progress=progress
         )
 
-    def collect(self, parts: Sequence[Artifact], progress: Progress) -> Artifact:
+    def collect(self, shards: Sequence[Artifact], progress: Progress) -> Artifact:
         """Join the ranges into the sense inventory, and show each sense in text."""
         from dskd_core.senses.store import collect_senses
 
@@ -116,7 +116,7 @@ class SensesStage(ShardedStage):
             self.inputs["embeddings"],
             self.inputs["corpus"],
             self.inputs["teacher"],
-            parts,
+            shards,
             progress=progress,
         )
 
@@ -148,12 +148,12 @@ class PromptsStage(ShardedStage):
             progress=progress,
         )
 
-    def collect(self, parts: Sequence[Artifact], progress: Progress) -> Artifact:
+    def collect(self, shards: Sequence[Artifact], progress: Progress) -> Artifact:
         """Join prompts and answers into windows."""
         from dskd_core.prompts.store import collect_prompts
 
         teacher, questions = self.inputs["teacher"], self.inputs["questions"]
-        return collect_prompts(self.store, self.config.prompts, teacher, questions, parts)
+        return collect_prompts(self.store, self.config.prompts, teacher, questions, shards)
 
 
 class ActivationsStage(ShardedStage):
@@ -192,13 +192,13 @@ class ActivationsStage(ShardedStage):
             progress=progress,
         )
 
-    def collect(self, parts: Sequence[Artifact], progress: Progress) -> Artifact:
+    def collect(self, shards: Sequence[Artifact], progress: Progress) -> Artifact:
         """Join the shards."""
         from dskd_core.training.activations.store import collect_activations, resolve_mode
 
         untrained, text = self.inputs["untrained"], self.inputs["text"]
         mode = resolve_mode(self.config.training, untrained, text)
-        return collect_activations(self.store, self.config.training, untrained, text, mode, parts)
+        return collect_activations(self.store, self.config.training, untrained, text, mode, shards)
 
 
 SHARDED_STAGES: tuple[type[ShardedStage], ...] = (

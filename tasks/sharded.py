@@ -48,12 +48,12 @@ def _tasks_of(stage: type[ShardedStage]) -> StageTasks:
         )
 
     @cpu_task(name=stage.name, task_run_name=stage.name)
-    def collect(config: PipelineConfig, uris: Uris, parts: list[str]) -> str:
-        shards: list[Any] = [opened(part) for part in parts]
+    def collect(config: PipelineConfig, uris: Uris, made: list[str]) -> str:
+        shards: list[Any] = [opened(uri) for uri in made]
         return shown(
             stage.name,
             lambda progress: described(stage, config, uris).collect(shards, progress),
-            parts=shards,
+            shards=shards,
         )
 
     return StageTasks(stage, make, collect)

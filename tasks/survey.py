@@ -124,12 +124,12 @@ def _survey(
         f"{stage.name} shard {shard.name}": _found(described.make, shard, silent)
         for shard in described.shards()
     }
-    parts = {name: part for name, part in shards.items() if part is not None}
-    collected = _found(described.collect, list(parts.values()), silent) if parts else None
+    made = {name: shard for name, shard in shards.items() if shard is not None}
+    collected = _found(described.collect, list(made.values()), silent) if made else None
     return Shards(
         stage.name,
-        done={name: part.uri for name, part in parts.items()},
-        missing=[name for name in shards if name not in parts],
+        done={name: shard.uri for name, shard in made.items()},
+        missing=[name for name in shards if name not in made],
         collected=collected.uri if collected else None,
         inputs={name: artifact.uri for name, artifact in inputs.items()},
     )

@@ -30,7 +30,7 @@ from dskd_core.planning.plan import Plan
 from dskd_core.planning.quantities import dictionary_rows, online_flops, student_flops
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.training.activations.capture import Capturer, WindowStates, length_sorted_batches
-from dskd_core.training.activations.layout import PART, write_part
+from dskd_core.training.activations.layout import SHARD, write_shard
 from dskd_core.training.activations.readers import (
     ActivationReader,
     LiveActivations,
@@ -160,7 +160,7 @@ def _captured(
         )
     part = Work("activations-shard", {"random": 0}, {})
     with store.publish(part) as draft:
-        write_part(draft.write_group(PART), windows, found, teacher.precision)
+        write_shard(draft.write_group(SHARD), windows, found, teacher.precision)
     whole = Work("activations", {"random": 0}, {})
     with store.publish(whole) as draft:
         draft.report["parts"] = [part.fingerprint]

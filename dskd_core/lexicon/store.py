@@ -109,7 +109,7 @@ def build_lexicon(
         return found
     advance = _bytes_reader(all_entries, progress)
     exclusions = read_exclusions(excluded) if excluded else None
-    parts = {
+    shards = {
         name: [
             [_read_shard(store, config, e, i, advance) for i in range(len(e.ranges))] for e in es
         ]
@@ -118,7 +118,7 @@ def build_lexicon(
     with store.publish(work) as draft:
         for name in _TABLES:
             left_out = exclusions if name == LEXICON_PAIRS else None
-            _join(draft, name, entries[name], parts[name], left_out)
+            _join(draft, name, entries[name], shards[name], left_out)
         if exclusions is not None:
             draft.write_table(EXCLUSIONS, exclusions)
     return store.get(work.stage, work.fingerprint)
@@ -210,13 +210,13 @@ def _join(
     draft: Draft,
     name: str,
     entries: list[Entry],
-    parts: list[list[Artifact]],
+    shards: list[list[Artifact]],
     exclusions: pa.Table | None,
 ) -> None:
     """Write the distinct rows of all shards of a table, and what was left out of each source."""
     stem = name.removesuffix(".parquet").removeprefix("lexicon_")
-    draft.report[stem] = [_report(e, of_e) for e, of_e in zip(entries, parts, strict=True)]
-    files = [_local_rows(part, draft) for of_entry in parts for part in of_entry]
+    draft.report[stem] = [_report(e, of_e) for e, of_e in zip(entries, shards, strict=True)]
+    files = [_local_rows(shard, draft) for of_entry in shards for shard in of_entry]
     if not files:
         draft.counts[f"n_{stem}"] = 0
         return draft.write_table(name, SCHEMAS[_TABLES[name]].empty_table())
@@ -245,24 +245,24 @@ def _count_excluded(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     return {"lines": int(n_lines), "pairs": int(n_rows)}
 
 
-def _local_rows(part: Artifact, draft: Draft) -> Path:
-    if not is_remote(part.uri):
-        return part.folder() / ROWS
-    copy = draft.path(part.fingerprint)
-    copy.write_bytes(part.read_bytes(ROWS))
+def _local_rows(shard: Artifact, draft: Draft) -> Path:
+    if not is_remote(shard.uri):
+        return shard.folder() / ROWS
+    copy = draft.path(shard.fingerprint)
+    copy.write_bytes(shard.read_bytes(ROWS))
     return copy
 
 
-def _report(entry: Entry, parts: list[Artifact]) -> dict[str, Any]:
+def _report(entry: Entry, shards: list[Artifact]) -> dict[str, Any]:
     """Return what one source gave.
 
     Raises:
         DataError: if that is nothing.
     """
     report = Report()
-    for part in parts:
-        report.extend(Report.from_json(part.record.report))
-    n_rows = sum(part.record.counts["rows"] for part in parts)
+    for shard in shards:
+        report.extend(Report.from_json(shard.record.report))
+    n_rows = sum(shard.record.counts["rows"] for shard in shards)
     # A sheet of MorphoLEX may well have no negating affix; pairs there must be.
     if not n_rows and (entry.reader.row is PairRow or report.counts):
         left_out = ", ".join(f"{n} {code}" for code, n in sorted(report.counts.items()) if n)

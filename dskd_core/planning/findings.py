@@ -27,14 +27,14 @@ class Findings:
         corpus: sizes of the text.
         census: occurrences of the tokens in the inventory, after the cap.
         n_composed: words of several tokens all of which have senses.
-        n_part_rows: rows of all embedding parts.
+        n_shard_rows: rows of all embedding shards.
         n_prefix: tokens before every window; 1 where the tokenizer is not here.
     """
 
     corpus: Corpus | None
     census: Census | None
     n_composed: int | None
-    n_part_rows: int | None
+    n_shard_rows: int | None
     n_prefix: int
 
 
@@ -60,17 +60,17 @@ def find_what_stands(store: ArtifactStore, config: PipelineConfig, *, count: boo
             )
         corpus = counted(read_windows(config.corpus, tokenizer), "counted in the source")
     embeddings = _embeddings(store, config, teacher, built) if teacher and built else None
-    census, n_composed, n_part_rows = None, None, None
+    census, n_composed, n_shard_rows = None, None, None
     if embeddings:
         reader = load_embeddings(embeddings, store)
         index = embeddings.group(INDEX)
         met = index["n_occurrences"] if "n_occurrences" in index else index["n_rows"]
         counts = np.asarray(met[:], dtype=np.float64)
         census = Census(counts, f"counted in {_name(embeddings)}", exact=True)
-        n_part_rows = sum(part.record.counts["rows"] for part in reader.parts)
+        n_shard_rows = sum(shard.record.counts["rows"] for shard in reader.shards)
         n_composed = _composed(store, config, tokenizer, set(reader.tokens.tolist()))
     n_prefix = len(tokenizer.prefix) if tokenizer else 1
-    return Findings(corpus, census, n_composed, n_part_rows, n_prefix)
+    return Findings(corpus, census, n_composed, n_shard_rows, n_prefix)
 
 
 def _name(artifact: Artifact) -> str:

@@ -30,7 +30,7 @@ from dskd_core.training.activations.capture import (
     chosen_windows,
     length_sorted_batches,
 )
-from dskd_core.training.activations.layout import PART, position_bytes, write_part
+from dskd_core.training.activations.layout import SHARD, position_bytes, write_shard
 
 Mode = Literal["cached", "online"]
 
@@ -142,8 +142,8 @@ def capture_shard(
             with fitting.attempt():
                 fine = halved(batches, windows.lengths, size)
                 captured = _capture(capturer, windows, fine, config, progress)
-        group = draft.write_group(PART)
-        n_positions = write_part(group, windows, captured, teacher_config.dtype, shard.name)
+        group = draft.write_group(SHARD)
+        n_positions = write_shard(group, windows, captured, teacher_config.dtype, shard.name)
         draft.counts |= {"windows": len(captured), "positions": n_positions}
         draft.report |= fitting.report("batch_tokens")
     return store.get(work.stage, work.fingerprint)
@@ -177,22 +177,22 @@ def collect_activations(
     untrained: Artifact,
     text: Artifact,
     mode: Mode,
-    parts: Sequence[Artifact],
+    shards: Sequence[Artifact],
 ) -> Artifact:
     """Join the shards; the record says what they were captured from, in words."""
     work = Work("activations", _content_settings(config, mode), _inputs(untrained, text), version=3)
     if found := store.find(work):
         return found
     with store.publish(work) as draft:
-        draft.computed_as(parts)
-        heldout = np.concatenate([get_array(part.group(PART), "heldout") for part in parts])
+        draft.computed_as(shards)
+        heldout = np.concatenate([get_array(shard.group(SHARD), "heldout") for shard in shards])
         draft.counts |= {
             "windows": len(heldout),
             "heldout_windows": int(heldout.sum()),
-            "positions": sum(part.record.counts["positions"] for part in parts),
+            "positions": sum(shard.record.counts["positions"] for shard in shards),
         }
         draft.report |= {
-            "parts": [part.fingerprint for part in parts],
+            "parts": [shard.fingerprint for shard in shards],
             "teacher": untrained.record.report["source"],
             "tokenizer": untrained.record.report["tokenizer"],
             "text": {"stage": text.record.stage} | text.record.config,

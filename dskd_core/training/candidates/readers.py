@@ -16,7 +16,7 @@ from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact
 from dskd_core.training.activations.capture import WindowStates
 from dskd_core.training.candidates.nearest import Candidates, for_ranking, nearest_on_device
-from dskd_core.training.candidates.store import part_name
+from dskd_core.training.candidates.store import group_name
 
 
 class CandidateReader(Protocol):
@@ -31,20 +31,20 @@ class CandidateReader(Protocol):
 class StoredCandidates:
     """The candidates of an artifact, in memory (8 kappa bytes a position, 12 with synonyms)."""
 
-    def __init__(self, artifact: Artifact, n_parts: int, *, with_synonyms: bool = False) -> None:
+    def __init__(self, artifact: Artifact, n_shards: int, *, with_synonyms: bool = False) -> None:
         """Read an artifact.
 
         Args:
             artifact: the candidates.
-            n_parts: of the activations.
+            n_shards: of the activations.
             with_synonyms: whether the synonyms of positions with antonyms are wanted by themselves.
         """
         self._names = ["positives", "negatives", *(["synonyms"] if with_synonyms else [])]
-        groups = [artifact.group(part_name(number)) for number in range(n_parts)]
+        groups = [artifact.group(group_name(number)) for number in range(n_shards)]
         self._rows = {name: [get_array(group, name) for group in groups] for name in self._names}
         self._places = {
-            int(window): (part, slice(int(start), int(stop)))
-            for part, group in enumerate(groups)
+            int(window): (shard, slice(int(start), int(stop)))
+            for shard, group in enumerate(groups)
             for window, start, stop in _spans(group)
         }
 
@@ -70,8 +70,8 @@ class StoredCandidates:
         )
 
     def _of(self, window: WindowStates, positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        part, rows = self._places[window.window]
-        return [self._rows[name][part][rows][positions].astype(np.int64) for name in self._names]
+        shard, rows = self._places[window.window]
+        return [self._rows[name][shard][rows][positions].astype(np.int64) for name in self._names]
 
 
 class LiveCandidates:

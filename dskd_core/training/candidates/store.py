@@ -28,7 +28,7 @@ from dskd_core.errors import ArtifactError, CapacityError
 from dskd_core.progress import Progress, silent
 from dskd_core.store.arrays import get_array, put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
-from dskd_core.training.activations.layout import PART
+from dskd_core.training.activations.layout import SHARD
 from dskd_core.training.candidates.controls import Relations, controlled
 from dskd_core.training.candidates.margin import QUANTILES
 from dskd_core.training.candidates.nearest import for_ranking, nearest_rows
@@ -72,10 +72,10 @@ def select_candidates(
         ranked = for_ranking(loaded) if config.ranks else None
         push = []
         for number, name in enumerate(names):
-            part = store.get("activations-shard", name).group(PART)
-            group = draft.write_group(part_name(number))
-            push.append(_write_nearest(part, group, loaded, ranked, config.n_candidates))
-            progress(number + 1, len(names), "parts")
+            shard = store.get("activations-shard", name).group(SHARD)
+            group = draft.write_group(group_name(number))
+            push.append(_write_nearest(shard, group, loaded, ranked, config.n_candidates))
+            progress(number + 1, len(names), "shards")
         pushes = np.concatenate(push)
         draft.counts |= {
             "positions": activations.record.counts["positions"],
@@ -120,7 +120,7 @@ def check_candidates(
         )
 
 
-def part_name(number: int) -> str:
+def group_name(number: int) -> str:
     """Return the group that belongs to a part of the activations."""
     return f"part-{number:05d}.zarr"
 
@@ -149,17 +149,17 @@ def check_same_teacher(store: ArtifactStore, untrained: Artifact, dictionary: Ar
 
 
 def _write_nearest(
-    part: zarr.Group,
+    shard: zarr.Group,
     group: zarr.Group,
     dictionary: Dictionary,
     ranked: Dictionary | None,
     n_candidates: int,
 ) -> NDArray[np.float32]:
-    """Write the candidates of one part; return the finite MSE(m_t, a)."""
+    """Write the candidates of one shard; return the finite MSE(m_t, a)."""
     for name in ("windows", "offsets"):
-        put_array(group, name, get_array(part, name))
-    states = decode_states(get_array(part, "teacher_states"), str(part.attrs["dtype"]))
-    labels = get_array(part, "labels")
+        put_array(group, name, get_array(shard, name))
+    states = decode_states(get_array(shard, "teacher_states"), str(shard.attrs["dtype"]))
+    labels = get_array(shard, "labels")
     near = nearest_rows(states, labels, dictionary, n_candidates=n_candidates)
     put_array(group, "positives", near.positives, chunk_bytes=_CHUNK_BYTES)
     put_array(group, "negatives", near.negatives, chunk_bytes=_CHUNK_BYTES)
