@@ -156,8 +156,8 @@ class _Places:
     offsets: NDArray[np.int64]
 
     def hashes(self, windows: Windows, seed: int) -> NDArray[np.uint64]:
-        keys = windows.document_keys[windows.documents[self.windows]]
-        return occurrence_hashes(keys, windows.starts[self.windows] + self.offsets, seed)
+        hashes = windows.document_hashes[windows.documents[self.windows]]
+        return occurrence_hashes(hashes, windows.starts[self.windows] + self.offsets, seed)
 
 
 def _pieces(windows: Windows, key: str) -> Iterator[tuple[NDArray[np.int64], _Places]]:

@@ -122,7 +122,7 @@ def choose_documents(windows: Windows, n_documents: int) -> list[int]:
     heldout = np.unique(windows.documents[windows.heldout])
     lengths = np.bincount(windows.documents, weights=windows.lengths)[heldout]
     is_short = lengths < BEGINNING_TOKENS + NEW_TOKENS
-    order = np.lexsort((windows.document_keys[heldout], is_short))
+    order = np.lexsort((windows.document_hashes[heldout], is_short))
     return [int(document) for document in heldout[order[:n_documents]]]
 
 

@@ -67,8 +67,8 @@ def chosen_windows(windows: Windows, *, heldout: bool, budget: int | None) -> ND
     members = np.flatnonzero(windows.heldout == heldout)
     if budget is None or not len(members):
         return members
-    keys = windows.document_keys[windows.documents[members]]
-    order = members[np.argsort(occurrence_hashes(keys, windows.starts[members], seed=0))]
+    hashes = windows.document_hashes[windows.documents[members]]
+    order = members[np.argsort(occurrence_hashes(hashes, windows.starts[members], seed=0))]
     n_fit = int(np.searchsorted(np.cumsum(windows.lengths[order]), budget, side="right"))
     return np.sort(order[: max(1, n_fit)])
 

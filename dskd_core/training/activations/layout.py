@@ -79,7 +79,7 @@ def write_shard(
     numbers = np.array([window.window for window in captured], dtype=np.int32)
     lengths = [len(window.labels) for window in captured]
     put_array(group, "windows", numbers)
-    put_array(group, "documents", windows.document_keys[windows.documents[numbers]])
+    put_array(group, "documents", windows.document_hashes[windows.documents[numbers]])
     put_array(group, "heldout", windows.heldout[numbers])
     put_array(group, "offsets", np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
     bridges = bool(captured) and captured[0].bridge is not None

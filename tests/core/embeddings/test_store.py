@@ -105,7 +105,7 @@ def _rank(place: tuple[int, int], keys: np.ndarray) -> int:
 def test_the_census_stores_the_sample_and_nothing_else(miniature, tmp_path, key, shard_tokens):
     changes = {"key": key, "max_occurrences": 2, "shard_tokens": shard_tokens}
     artifact, embeddings, n_shards = _embeddings(miniature, tmp_path, **changes)
-    keys = load_windows(miniature.corpus()).document_keys
+    keys = load_windows(miniature.corpus()).document_hashes
     places = defaultdict(list)
     for place, (token, _) in _naive(miniature, key).items():
         places[token].append(place)

@@ -18,7 +18,7 @@ WINDOWS = Windows(
     documents=np.array([0, 0, 1], np.int32),
     starts=np.array([0, 4, 0], np.int32),
     heldout=np.array([False, False, True]),
-    document_keys=np.array([11, 2**64 - 1], np.uint64),
+    document_hashes=np.array([11, 2**64 - 1], np.uint64),
     prefix=(),
 )
 
