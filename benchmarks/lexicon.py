@@ -36,7 +36,7 @@ from dskd_core.config import (
     WordsConfig,
 )
 from dskd_core.dictionary.neighbours import Csr
-from dskd_core.dictionary.store import lay_out
+from dskd_core.dictionary.store import list_neighbours
 from dskd_core.lexicon import build_lexicon
 from dskd_core.lexicon.rows import DerivationRow
 from dskd_core.relations import build_relations
@@ -93,7 +93,7 @@ def to_csr(words: Artifact) -> int:
     table = table.append_column("row_stop", pa.array(starts + N_SENSES))
     n_tokens = 1 + int(words.table("headwords.parquet")["token_id"].to_numpy().max())
     nothing = Csr(np.zeros(n_tokens + 1, np.int64), np.empty(0, np.int64))
-    lists, _ = lay_out(DictionaryConfig(), words, table, nothing)
+    lists, _ = list_neighbours(DictionaryConfig(), words, table, nothing)
     return sum(len(csr.rows) for csr in lists.values())
 
 

@@ -181,8 +181,8 @@ class _Kept:
         ]
         positives = torch.cat([kept.positives[here] for kept, here in pieces])
         negatives = torch.cat([kept.negatives[here] for kept, here in pieces])
-        pushed = torch.from_numpy(np.flatnonzero((negatives >= 0).any(dim=1).numpy()))
-        return Candidates(positives, negatives, pushed)
+        opposed = torch.from_numpy(np.flatnonzero((negatives >= 0).any(dim=1).numpy()))
+        return Candidates(positives, negatives, opposed)
 
 
 def _kept_candidates(
@@ -194,7 +194,7 @@ def _kept_candidates(
     for number in range(windows.n_windows):
         [window] = capturer.run(windows, np.array([number]))
         here = live.select([window], [np.flatnonzero(window.labels.numpy() >= -1)])
-        found[number] = Candidates(here.positives.cpu(), here.negatives.cpu(), here.pushed)
+        found[number] = Candidates(here.positives.cpu(), here.negatives.cpu(), here.opposed)
     return _Kept(found)  # type: ignore[return-value]
 
 

@@ -170,7 +170,7 @@ def build_dictionary(
         draft.write_table("words.parquet", table)
         n_tokens = int(senses.group("senses.zarr").attrs["n_vocabulary"])
         own = own_rows(inventory.tokens, inventory.offsets, n_tokens=n_tokens)
-        lists, draft.report["links_by_span"] = lay_out(config, words, table, own)
+        lists, draft.report["links_by_span"] = list_neighbours(config, words, table, own)
         _write(draft, [inventory.centroids, *composed], own, lists)
         _count_coverage(draft, corpus, own, lists)
         draft.report["tokenizer"] = words.record.inputs["tokenizer"]
@@ -243,7 +243,7 @@ def _spelled_alike(
             yield np.array(members), np.array(indices, dtype=np.int64)
 
 
-def lay_out(
+def list_neighbours(
     config: DictionaryConfig, words: Artifact, table: pa.Table, own: Csr
 ) -> tuple[dict[str, Csr], list[dict[str, Any]]]:
     """List the rows of every token's neighbours, heaviest first, at most the maximum of each.

@@ -14,7 +14,7 @@ from dskd_core.corpus.store import Windows, load_windows
 from dskd_core.evaluation.heldout.metrics import Metric
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore
-from dskd_core.training.activations.capture import chosen_windows
+from dskd_core.training.activations.capture import sample_windows
 from dskd_core.training.activations.layout import SHARD
 
 Counts = NDArray[np.int64]
@@ -74,7 +74,7 @@ def count_trained_labels(store: ArtifactStore, activations: Artifact, n_tokens: 
     if record.config["mode"] == "online":
         text = store.get(record.report["text"]["stage"], record.inputs["text"])
         windows, budget = load_windows(text), record.config["max_train_tokens"]
-        chosen = chosen_windows(windows, heldout=False, budget=budget)
+        chosen = sample_windows(windows, heldout=False, budget=budget)
         return counts + np.bincount(next_tokens_of(windows, chosen), minlength=n_tokens)
     for name in record.report["parts"]:
         group = store.get("activations-shard", name).group(SHARD)

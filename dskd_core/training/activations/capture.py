@@ -62,7 +62,7 @@ class WindowActivations(WindowStates):
     other_targets: Mapping[float, TeacherTargets] = field(default_factory=dict, kw_only=True)
 
 
-def chosen_windows(windows: Windows, *, heldout: bool, budget: int | None) -> NDArray[np.int64]:
+def sample_windows(windows: Windows, *, heldout: bool, budget: int | None) -> NDArray[np.int64]:
     """Return windows to train on, or to score on: a hash-random choice within a token budget."""
     members = np.flatnonzero(windows.heldout == heldout)
     if budget is None or not len(members):

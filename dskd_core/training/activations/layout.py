@@ -120,7 +120,7 @@ class StoredShard:
 
     Attributes:
         windows: [w] int32, their numbers in the corpus, ascending.
-        documents: [w] uint64, hashes of their documents.
+        document_hashes: [w] uint64, of their documents.
         heldout: [w] bool, kept for evaluation.
         dtype: the teacher's, whose bits ``entering`` and ``teacher_states`` are.
     """
@@ -154,7 +154,7 @@ class StoredShard:
         self._states = ("entering", "teacher_states", *bridge)
         self.dtype = str(group.attrs["dtype"])
         self.windows: NDArray[np.int32] = self._arrays["windows"]
-        self.documents: NDArray[np.uint64] = self._arrays["documents"]
+        self.document_hashes: NDArray[np.uint64] = self._arrays["documents"]
         self.heldout: NDArray[np.bool_] = self._arrays["heldout"]
 
     def length(self, index: int) -> int:
@@ -201,7 +201,7 @@ class StoredShard:
 
 
 def places_of(shards: Sequence[StoredShard]) -> dict[int, tuple[StoredShard, int]]:
-    """Return the part of every window, and its index there."""
+    """Return the shard of every window, and its index there."""
     return {
         int(window): (shard, index)
         for shard in shards

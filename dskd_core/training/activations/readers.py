@@ -16,9 +16,9 @@ from dskd_core.training.activations.capture import (
     Capturer,
     WindowActivations,
     WindowStates,
-    chosen_windows,
     labels_of,
     roles_of,
+    sample_windows,
 )
 from dskd_core.training.activations.layout import SHARD, StoredShard, places_of
 
@@ -87,8 +87,8 @@ class StoredActivations:
         kept = [window for window in is_kept if is_kept[window]]
         self.training = [window for window in is_kept if not is_kept[window]]
         validation = self._validation(kept, validation_share)
-        self.validation = [window for window in kept if self.document(window) in validation]
-        self.heldout = [window for window in kept if self.document(window) not in validation]
+        self.validation = [window for window in kept if self.document_hash(window) in validation]
+        self.heldout = [window for window in kept if self.document_hash(window) not in validation]
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -96,10 +96,10 @@ class StoredActivations:
         places = (self._places[window] for window in self.training)
         return np.array([shard.length(index) for shard, index in places])
 
-    def document(self, window: int) -> int:
+    def document_hash(self, window: int) -> int:
         """Return the hash of a window's document."""
         shard, index = self._places[window]
-        return int(shard.documents[index])
+        return int(shard.document_hashes[index])
 
     def labels(self, window: int) -> NDArray[np.int64]:
         """Return x_(t+1) at every position of a window, -1 where there is none."""
@@ -122,7 +122,7 @@ class StoredActivations:
         """Choose held-out documents for validation, at least one: those of the smallest hashes."""
         if not share:
             return set()
-        documents = sorted({self.document(window) for window in heldout})
+        documents = sorted({self.document_hash(window) for window in heldout})
         if len(documents) < 2:
             raise ConfigError(
                 f"training.validation_steps needs two held-out documents, one to validate on and "
@@ -150,7 +150,7 @@ class LiveActivations:
     ) -> "LiveActivations":
         """Load the teacher and choose the windows to train on."""
         windows = load_windows(text)
-        training = chosen_windows(windows, heldout=False, budget=config.max_train_tokens)
+        training = sample_windows(windows, heldout=False, budget=config.max_train_tokens)
         capturer = Capturer.load(teacher, untrained, teacher_config, bridges=config.bridges)
         reader = cls(capturer, windows, training.tolist())
         if not config.compile_layers:

@@ -27,8 +27,8 @@ from dskd_core.training.activations.capture import (
     Capturer,
     WindowActivations,
     check_batch,
-    chosen_windows,
     length_sorted_batches,
+    sample_windows,
 )
 from dskd_core.training.activations.layout import SHARD, position_bytes, write_shard
 
@@ -205,11 +205,11 @@ def _choose(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the windows to train on and those to capture: online, of the former a sample."""
     budget = config.max_train_tokens
-    trained = sample = chosen_windows(windows, heldout=False, budget=budget)
+    trained = sample = sample_windows(windows, heldout=False, budget=budget)
     if mode == "online":
         budget = min(budget or CALIBRATION_TOKENS, CALIBRATION_TOKENS)
-        sample = chosen_windows(windows, heldout=False, budget=budget)
-    heldout = chosen_windows(windows, heldout=True, budget=config.max_heldout_tokens)
+        sample = sample_windows(windows, heldout=False, budget=budget)
+    heldout = sample_windows(windows, heldout=True, budget=config.max_heldout_tokens)
     return trained, np.concatenate([sample, heldout])
 
 

@@ -61,12 +61,12 @@ class StoredCandidates:
         positives, negatives, *more = (
             np.concatenate(column) for column in zip(*found, strict=True)
         )
-        pushed = np.flatnonzero((negatives >= 0).any(axis=1))
+        opposed = np.flatnonzero((negatives >= 0).any(axis=1))
         return Candidates(
             torch.from_numpy(positives),
             torch.from_numpy(negatives),
-            torch.from_numpy(pushed),
-            torch.from_numpy(more[0][pushed]) if more else None,
+            torch.from_numpy(opposed),
+            torch.from_numpy(more[0][opposed]) if more else None,
         )
 
     def _of(self, window: WindowStates, positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -108,8 +108,8 @@ class LiveCandidates:
         found = self._nearest(states, labels, self._dictionary)
         if self._ranked is None:
             return found
-        pushed = states.index_select(0, onto(found.pushed, states.device))
-        ranked = self._nearest(pushed, labels[found.pushed.numpy()], self._ranked)
+        opposed = states.index_select(0, onto(found.opposed, states.device))
+        ranked = self._nearest(opposed, labels[found.opposed.numpy()], self._ranked)
         return replace(found, synonyms=ranked.positives)
 
     def _nearest(

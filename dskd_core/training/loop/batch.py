@@ -51,7 +51,7 @@ def make_batch(
         chosen=onto(torch.from_numpy(np.concatenate(chosen)), device),
         positives=onto(candidates.positives, device),
         negatives=onto(candidates.negatives, device),
-        pushed=onto(candidates.pushed, device),
+        opposed=onto(candidates.opposed, device),
         bridge=onto(torch.cat(bridge), device).float() if bridge else None,
         synonyms=None if candidates.synonyms is None else onto(candidates.synonyms, device),
     )

@@ -38,7 +38,7 @@ def test_windows_come_back_as_they_were_captured(tmp_path, dtype, in_memory):
     assert write_shard(group, WINDOWS, [captured(2), captured(0)], dtype) == 3 + 4
     shard = StoredShard(group, in_memory=in_memory)
     assert shard.windows.tolist() == [0, 2]
-    assert shard.documents.tolist() == [11, 2**64 - 1]
+    assert shard.document_hashes.tolist() == [11, 2**64 - 1]
     assert shard.heldout.tolist() == [False, True]
     for index, window in enumerate((0, 2)):
         found, expected = dict(vars(shard.read(index))), dict(vars(captured(window)))

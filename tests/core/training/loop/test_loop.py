@@ -58,7 +58,7 @@ def _loss(run: Run, number: int = 0) -> tuple[torch.Tensor, dict[str, float]]:
 def _naive_loss(run: Run, built: Built) -> float:
     """Eq. 3-5 over the windows of step 0: whole models, full logits, a loop over positions."""
     teacher = load_teacher(built.teacher(), built.config.teacher)
-    windows, senses = load_windows(built.corpus()), run.objective.senses.double()
+    windows, senses = load_windows(built.corpus()), run.objective.rows.double()
     dictionary, weights = load_dictionary(built.dictionary()), run.objective.recipe
     step = run.schedule.step(0)
     student_states, teacher_states, labels, terms, start = [], [], [], [], 0
