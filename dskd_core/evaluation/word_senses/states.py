@@ -103,7 +103,8 @@ def word_states(
     def run(ids: Tensor, lengths: list[int]) -> list[Tensor]:
         return [decoder.states(ids, lengths)]
 
-    return _states(decoder, tokenizer, contexts, run, 1, place, batch_tokens, progress)[0]
+    (found,) = _states(decoder, tokenizer, contexts, run, 1, place, batch_tokens, progress)
+    return np.asarray(found)
 
 
 def states_by_layer(
