@@ -8,12 +8,17 @@ collected, from which artifacts, and which setting sizes them.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, ClassVar
 
 from dskd_core.config import PipelineConfig
 from dskd_core.progress import Progress
 from dskd_core.shards import Shard
 from dskd_core.store.artifacts import Artifact, ArtifactStore
+
+if TYPE_CHECKING:
+    from dskd_core.lexicon.store import Entry
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class ShardedStage(ABC):
     """Names of its inputs, those that are made first in front."""
     shard_setting: ClassVar[str]
     """What a user raises for fewer and longer shards; empty where it is fixed."""
+    in_one_task: ClassVar[bool] = False
+    """Whether collecting makes what is missing, too: the shards are small, and need no worker."""
 
     @abstractmethod
     def shards(self) -> list[Shard]:
@@ -47,6 +54,43 @@ class ShardedStage(ABC):
     @abstractmethod
     def collect(self, shards: Sequence[Artifact], progress: Progress) -> Artifact:
         """Join all shards into the artifact of the stage, or find it made."""
+
+
+class LexiconStage(ShardedStage):
+    """What the sources say of words, file by file, range by range of lines."""
+
+    name = "lexicon"
+    needs = ()
+    shard_setting = "lexicon.shard_bytes"
+    in_one_task = True
+
+    @cached_property
+    def _ranges(self) -> list[tuple["Entry", int]]:
+        """The sources, hashed once, each with the number of one of its ranges."""
+        from dskd_core.lexicon.store import find_sources
+
+        entries = chain.from_iterable(find_sources(self.config.lexicon).values())
+        return [(entry, index) for entry in entries for index in range(len(entry.ranges))]
+
+    def shards(self) -> list[Shard]:
+        """Cut the files."""
+        ranges = [entry.ranges[index] for entry, index in self._ranges]
+        return [Shard(i, len(ranges), start, stop) for i, (start, stop) in enumerate(ranges)]
+
+    def make(self, shard: Shard, progress: Progress) -> Artifact:
+        """Read one range of a file."""
+        from dskd_core.lexicon.store import read_shard
+
+        entry, index = self._ranges[shard.index]
+        found = read_shard(self.store, self.config.lexicon, entry, index, lambda n_bytes: None)
+        progress(shard.stop - shard.start, shard.stop - shard.start, "bytes")
+        return found
+
+    def collect(self, shards: Sequence[Artifact], progress: Progress) -> Artifact:
+        """Join what all files say, read where it is not yet."""
+        from dskd_core.lexicon.store import build_lexicon
+
+        return build_lexicon(self.store, self.config.lexicon, progress=progress)
 
 
 class EmbeddingsStage(ShardedStage):
@@ -202,6 +246,7 @@ class ActivationsStage(ShardedStage):
 
 
 SHARDED_STAGES: tuple[type[ShardedStage], ...] = (
+    LexiconStage,
     EmbeddingsStage,
     SensesStage,
     PromptsStage,

@@ -59,5 +59,7 @@ def _tasks_of(stage: type[ShardedStage]) -> StageTasks:
     return StageTasks(stage, make, collect)
 
 
-TASKS: Mapping[str, StageTasks] = {stage.name: _tasks_of(stage) for stage in SHARDED_STAGES}
-"""The tasks of every sharded stage, by its name."""
+TASKS: Mapping[str, StageTasks] = {
+    stage.name: _tasks_of(stage) for stage in SHARDED_STAGES if not stage.in_one_task
+}
+"""The tasks of every stage whose shards go to workers, by its name."""

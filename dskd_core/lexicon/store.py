@@ -92,10 +92,7 @@ def build_lexicon(
         ConfigError: if a kind is unknown or a file is not there.
         DataError: if a file cannot be read at all, or nothing in it is usable.
     """
-    entries = {
-        LEXICON_PAIRS: [_entry(s, PairRow, config) for s in config.sources],
-        DERIVATIONS: [_entry(s, DerivationRow, config) for s in config.morphology],
-    }
+    entries = find_sources(config)
     all_entries = [entry for of_table in entries.values() for entry in of_table]
     excluded = local_path(config.exclude_uri) if config.exclude_uri else None
     work = Work(
@@ -110,9 +107,7 @@ def build_lexicon(
     advance = _bytes_reader(all_entries, progress)
     exclusions = read_exclusions(excluded) if excluded else None
     shards = {
-        name: [
-            [_read_shard(store, config, e, i, advance) for i in range(len(e.ranges))] for e in es
-        ]
+        name: [[read_shard(store, config, e, i, advance) for i in range(len(e.ranges))] for e in es]
         for name, es in entries.items()
     }
     with store.publish(work) as draft:
@@ -124,12 +119,12 @@ def build_lexicon(
     return store.get(work.stage, work.fingerprint)
 
 
-def shards_done(store: ArtifactStore, config: LexiconConfig) -> list[bool]:
-    """Say of every shard of the sources whether it is published; they are read in this order."""
-    entries = [_entry(source, PairRow, config) for source in config.sources]
-    entries += [_entry(source, DerivationRow, config) for source in config.morphology]
-    works = [_shard_work(config, e, index) for e in entries for index in range(len(e.ranges))]
-    return [store.find(work) is not None for work in works]
+def find_sources(config: LexiconConfig) -> dict[str, list[Entry]]:
+    """Find and identify the sources of each table, in the order they are read in."""
+    return {
+        LEXICON_PAIRS: [_entry(source, PairRow, config) for source in config.sources],
+        DERIVATIONS: [_entry(source, DerivationRow, config) for source in config.morphology],
+    }
 
 
 def _content_settings(config: LexiconConfig) -> dict[str, Any]:
@@ -171,12 +166,17 @@ def _bytes_reader(entries: list[Entry], progress: Progress) -> Advance:
     return advance
 
 
-def _read_shard(
+def read_shard(
     store: ArtifactStore, config: LexiconConfig, entry: Entry, index: int, advance: Advance
 ) -> Artifact:
-    """Read one range of a source, unless that was done before."""
+    """Read one range of a source, unless that was done before; ``advance`` is told its bytes."""
     start, stop = entry.ranges[index]
-    work = _shard_work(config, entry, index)
+    work = Work(
+        "lexicon-shard",
+        _content_settings(config) | entry.settings | {"bytes": list(entry.ranges[index])},
+        {"file": entry.fingerprint},
+        version=2,
+    )
     if found := store.find(work):
         advance(stop - start)
         return found
@@ -195,15 +195,6 @@ def _read_shard(
         draft.counts["rows"] = write_rows(draft.path(ROWS), rows, SCHEMAS[entry.reader.row])
         draft.report |= source.report.as_json()
     return store.get(work.stage, work.fingerprint)
-
-
-def _shard_work(config: LexiconConfig, entry: Entry, index: int) -> Work:
-    return Work(
-        "lexicon-shard",
-        _content_settings(config) | entry.settings | {"bytes": list(entry.ranges[index])},
-        {"file": entry.fingerprint},
-        version=2,
-    )
 
 
 def _join(

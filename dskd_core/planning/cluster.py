@@ -32,7 +32,7 @@ INDEXED_ROWS_A_SECOND = 1.5e6
 5.6 s of one busy core (AVX2)."""
 JOINED_BYTES_A_SECOND = 115e6
 """Centroids that one process joins: 69,832 tokens of width 4,096, two each, in 20 s."""
-_SHARDED = {stage.name for stage in SHARDED_STAGES} | {"students"}
+_SHARDED = {stage.name for stage in SHARDED_STAGES if not stage.in_one_task} | {"students"}
 
 
 @dataclass(frozen=True)
