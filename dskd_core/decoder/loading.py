@@ -64,9 +64,9 @@ def load_model(
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, GgufConfig
 
-    settings: dict[str, Any] = {"use_safetensors": True}
+    options: dict[str, Any] = {"use_safetensors": True}
     if gguf:
-        settings = {"gguf_file": gguf, "quantization_config": GgufConfig(dequantize=True)}
+        options = {"gguf_file": gguf, "quantization_config": GgufConfig(dequantize=True)}
     try:
         if not gguf:
             check_not_quantised(view, shown)
@@ -77,7 +77,7 @@ def load_model(
             trust_remote_code=code,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
-            **settings,
+            **options,
         )
     except SafetensorError as error:
         raise ArtifactError(
@@ -102,13 +102,13 @@ def load_model(
 
 
 def check_not_quantised(view: Path, shown: str | Path) -> None:
-    """Check by its settings that a model's weights are plain numbers.
+    """Check by its config that a model's weights are plain numbers.
 
     Raises:
         ArtifactError: if they are quantised.
     """
-    settings = json.loads((view / CONFIG).read_text("utf-8"))
-    for part in (settings, *(value for value in settings.values() if isinstance(value, dict))):
+    config = json.loads((view / CONFIG).read_text("utf-8"))
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
         for key in ("quantization_config", "compression_config"):
             if found := part.get(key):
                 method = found.get("quant_method", key) if isinstance(found, dict) else found

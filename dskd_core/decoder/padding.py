@@ -92,10 +92,10 @@ def keeps_rows_apart(model: Any) -> bool:
 
 def _original_lengths(module: Any) -> list[float]:
     """Return the lengths from which a rotary embedding changes its frequencies; 0 if unknown."""
-    settings = getattr(getattr(module, "config", None), "rope_parameters", None) or {}
+    rope = getattr(getattr(module, "config", None), "rope_parameters", None) or {}
     stated = [
         part.get("original_max_position_embeddings")
-        for part in (settings, *settings.values())
+        for part in (rope, *rope.values())
         if isinstance(part, dict)
     ]
     lengths = [getattr(module, "original_max_seq_len", None), *stated]
