@@ -222,7 +222,7 @@ def _check_invariants(artifact: Artifact) -> Iterator[Problem]:
 
 
 def _check_inputs(verified: Verified) -> Iterator[Problem]:
-    """Look for the inputs and the parts under the same root, and compare what they agree on."""
+    """Look for the inputs and the shards under the same root, and compare what they agree on."""
     artifact = verified.artifact
     record, root = artifact.record, artifact.uri.rsplit("/", 2)[0]
     store = ArtifactStore(root)
@@ -238,7 +238,7 @@ def _check_inputs(verified: Verified) -> Iterator[Problem]:
             yield Problem(f"input {name}", f"{stages[0]}/{fingerprint} is not under {root}")
     for fingerprint in record.report.get("parts", ()):
         if not _find(store, f"{record.stage}-shard", fingerprint):
-            yield Problem(f"part {fingerprint}", f"is not under {root}/{record.stage}-shard")
+            yield Problem(f"shard {fingerprint}", f"is not under {root}/{record.stage}-shard")
     verified.inputs += found
     yield from _compare_inputs(artifact, found)
 

@@ -151,7 +151,7 @@ def roget(tmp_path_factory) -> tuple[ArtifactStore, Artifact]:
     return store, build_lexicon(store, LexiconConfig(morphology=()))
 
 
-def test_roget_synonyms_share_a_semicolon_group_not_a_head(roget):
+def test_roget_synonyms_share_a_semicolon_group_not_a_category(roget):
     rows = roget[1].table(PAIRS).to_pylist()
     pairs = {(r["word_a"], r["word_b"]) for r in rows}
     assert ("luster", "sheen") in pairs
@@ -181,7 +181,7 @@ def spelled(roget) -> tuple[Artifact, dict[int, dict]]:
     return artifact, {row["word_id"]: row for row in artifact.table(SPELLINGS).to_pylist()}
 
 
-def test_a_head_is_one_token_after_a_space_and_longer_than_two_letters(spelled):
+def test_a_headword_is_one_token_after_a_space_and_longer_than_two_letters(spelled):
     artifact, words = spelled
     headwords = {row["headword"] for row in artifact.table(NEIGHBOURS).to_pylist()}
     assert {words[headword]["n_tokens"] for headword in headwords} == {1}

@@ -22,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dskd_core.config import TaggedSourceConfig, TeacherConfig
-from dskd_core.decoder.decoder import device_lock, load_decoder
+from dskd_core.decoder.decoder import Decoder, device_lock, load_decoder
 from dskd_core.decoder.precision import processor_on, resolved_teacher
 from dskd_core.decoder.tokenizer import Tokenizer, check_same_tokenizer, load_tokenizer
 from dskd_core.dictionary.composition import compose
@@ -86,26 +86,8 @@ def score_senses(
     with device_lock, store.publish(work) as draft:
         draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
         decoder, held = load_decoder(folder, teacher_config), load_dictionary(dictionary)
-        contexts = [context for item in items for context in item.contexts]
-        senses = senses_of_words(items, tokenizer, held)
-        if source.kind == "graded_pairs":
-            by_layer = states_by_layer(
-                decoder, tokenizer, contexts, batch_tokens=source.batch_tokens, progress=progress
-            )
-            graded = GradedScorer(items, by_layer, antonyms_among(items, tokenizer, held))
-            scorer, rows = SenseScorer(items, by_layer[-1], senses), graded.rows()
-            draft.report |= graded.report()
-        else:
-            states = word_states(
-                decoder,
-                tokenizer,
-                contexts,
-                place=place,
-                batch_tokens=source.batch_tokens,
-                progress=progress,
-            )
-            scorer = SenseScorer(items, states, senses)
-            rows = scorer.rows(source.kind)
+        scorer, rows, of_layers = _score(source, place, decoder, tokenizer, held, items, progress)
+        draft.report |= of_layers
         draft.write_table(TABLE, pa.Table.from_pylist(rows, schema=_SCHEMA))
         draft.counts |= scorer.counts()
         draft.report |= _about(source, place, model) | {
@@ -116,6 +98,31 @@ def score_senses(
             "places": dirt.places,
         }
     return store.get(work.stage, work.fingerprint)
+
+
+def _score(
+    source: TaggedSourceConfig,
+    place: Place,
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    dictionary: Dictionary,
+    items: Sequence[Item],
+    progress: Progress,
+) -> tuple[SenseScorer, list[dict[str, Any]], dict[str, Any]]:
+    """Return the scorer, a row for each item and measure, and what is reported of layers."""
+    contexts = [context for item in items for context in item.contexts]
+    senses, n_tokens = senses_of_words(items, tokenizer, dictionary), source.batch_tokens
+    if source.kind == "graded_pairs":
+        by_layer = states_by_layer(
+            decoder, tokenizer, contexts, batch_tokens=n_tokens, progress=progress
+        )
+        graded = GradedScorer(items, by_layer, antonyms_among(items, tokenizer, dictionary))
+        return SenseScorer(items, by_layer[-1], senses), graded.rows(), graded.report()
+    states = word_states(
+        decoder, tokenizer, contexts, place=place, batch_tokens=n_tokens, progress=progress
+    )
+    scorer = SenseScorer(items, states, senses)
+    return scorer, scorer.rows(source.kind), {}
 
 
 def _work(
