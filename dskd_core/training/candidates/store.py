@@ -1,6 +1,6 @@
 """The candidates of every captured position, for one dictionary; the teacher does not run.
 
-A ``candidates`` artifact has one group a part of the activations (``part-00000.zarr``), its
+A ``candidates`` artifact has one group a shard of the activations (``part-00000.zarr``), its
 windows and positions in the same order:
 
     windows    [w]         int32  window numbers of the corpus
@@ -70,23 +70,23 @@ def select_candidates(
         n_lists = 3 if config.ranks else 2
         check_candidates(config.n_candidates, len(loaded.rows), activations, n_lists=n_lists)
         ranked = for_ranking(loaded) if config.ranks else None
-        push = []
+        by_shard = []
         for number, name in enumerate(names):
             shard = store.get("activations-shard", name).group(SHARD)
             group = draft.write_group(group_name(number))
-            push.append(_write_nearest(shard, group, loaded, ranked, config.n_candidates))
+            by_shard.append(_write_nearest(shard, group, loaded, ranked, config.n_candidates))
             progress(number + 1, len(names), "shards")
-        pushes = np.concatenate(push)
+        antonym_mse = np.concatenate(by_shard)
         draft.counts |= {
             "positions": activations.record.counts["positions"],
-            "negatives": len(pushes),
+            "negatives": len(antonym_mse),
         }
         draft.report |= {
-            "antonym_mse_quantiles": np.quantile(pushes, QUANTILES).round(6).tolist()
-            if len(pushes)
+            "antonym_mse_quantiles": np.quantile(antonym_mse, QUANTILES).round(6).tolist()
+            if len(antonym_mse)
             else [0.0] * len(QUANTILES),
-            "teacher_active_share_at_margin_1": float((pushes < 1.0).mean())
-            if len(pushes)
+            "teacher_active_share_at_margin_1": float((antonym_mse < 1.0).mean())
+            if len(antonym_mse)
             else 0.0,
         }
     return store.get(work.stage, work.fingerprint)
@@ -121,7 +121,7 @@ def check_candidates(
 
 
 def group_name(number: int) -> str:
-    """Return the group that belongs to a part of the activations."""
+    """Return the group that belongs to a shard of the activations."""
     return f"part-{number:05d}.zarr"
 
 

@@ -40,7 +40,7 @@ class Validation:
         """Choose the windows, or return None where no validation is asked for.
 
         Args:
-            store: where the parts of the activations are.
+            store: where the shards of the activations are.
             config: of the training.
             captured: the activations; online, they hold the held-out windows too.
             training: what the run reads, used here too where it has the captured windows.
