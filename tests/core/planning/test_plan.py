@@ -167,7 +167,7 @@ def test_what_is_planned_from_a_corpus_is_what_is_then_stored(nexted):
     assert stages["embeddings"].basis == stages["corpus"].basis == "counted"
     assert stages["embeddings"].n_tokens == embeddings.record.counts["positions"]
     rows = sum(shard.record.counts["rows"] for shard in reader.shards)
-    assert stages["embeddings"].note.startswith(f"{rows:,} rows in the parts")
+    assert stages["embeddings"].note.startswith(f"{rows:,} rows in the shards")
     states = sum(_chunks(shard, "part.zarr/states") for shard in reader.shards)
     assert states == pytest.approx(rows * 32 * 4, rel=0.01)
     corpus = nexted.corpus()
