@@ -19,6 +19,7 @@ from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 if TYPE_CHECKING:
     from dskd_core.lexicon.store import Entry
+    from dskd_core.training.activations.store import Mode
 
 
 @dataclass(frozen=True)
@@ -207,42 +208,47 @@ class ActivationsStage(ShardedStage):
     needs = ("teacher", "text", "untrained")
     shard_setting = ""
 
-    def shards(self) -> list[Shard]:
-        """Cut the batches of the windows to capture.
+    @cached_property
+    def _mode(self) -> "Mode":
+        """Whether the teacher runs once or online.
 
         Raises:
-            CapacityError: if ``training.mode`` is cached and they exceed their budget.
+            CapacityError: if ``training.mode`` is cached and the activations exceed their budget.
         """
-        from dskd_core.training.activations.store import capture_shards, resolve_mode
+        from dskd_core.training.activations.store import resolve_mode
 
-        untrained, text = self.inputs["untrained"], self.inputs["text"]
-        mode = resolve_mode(self.config.training, untrained, text)
-        return capture_shards(text, self.config.training, mode)
+        return resolve_mode(self.config.training, self.inputs["untrained"], self.inputs["text"])
+
+    def shards(self) -> list[Shard]:
+        """Cut the batches of the windows to capture."""
+        from dskd_core.training.activations.store import capture_shards
+
+        return capture_shards(self.inputs["text"], self.config.training, self._mode)
 
     def make(self, shard: Shard, progress: Progress) -> Artifact:
         """Keep what training needs of the teacher over one shard."""
-        from dskd_core.training.activations.store import capture_shard, resolve_mode
+        from dskd_core.training.activations.store import capture_shard
 
-        untrained, text = self.inputs["untrained"], self.inputs["text"]
         return capture_shard(
             self.store,
             self.config.training,
             self.config.teacher,
             self.inputs["teacher"],
-            untrained,
-            text,
-            resolve_mode(self.config.training, untrained, text),
+            self.inputs["untrained"],
+            self.inputs["text"],
+            self._mode,
             shard,
             progress=progress,
         )
 
     def collect(self, shards: Sequence[Artifact], progress: Progress) -> Artifact:
         """Join the shards."""
-        from dskd_core.training.activations.store import collect_activations, resolve_mode
+        from dskd_core.training.activations.store import collect_activations
 
         untrained, text = self.inputs["untrained"], self.inputs["text"]
-        mode = resolve_mode(self.config.training, untrained, text)
-        return collect_activations(self.store, self.config.training, untrained, text, mode, shards)
+        return collect_activations(
+            self.store, self.config.training, untrained, text, self._mode, shards
+        )
 
 
 SHARDED_STAGES: tuple[type[ShardedStage], ...] = (
