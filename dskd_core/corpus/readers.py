@@ -97,7 +97,7 @@ def source_fingerprint(config: CorpusConfig) -> str:
     return fingerprint_of({name: places.sha256_of_file(path) for name, path in files.items()})
 
 
-def format_of(name: str, beginning: bytes) -> str | None:
+def format_of(name: str, head: bytes) -> str | None:
     """Return the format of a file by its name, else by its first (decompressed) bytes.
 
     >>> format_of("enwiki-pages.xml.bz2", b""), format_of("dump", b"<mediawiki xmlns=")
@@ -106,7 +106,7 @@ def format_of(name: str, beginning: bytes) -> str | None:
     for form, pattern in _BY_NAME:
         if pattern.search(name.lower()):
             return form
-    start = beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"PAR1"):
         return "parquet"
     if start.startswith((b"<mediawiki", b"<?xml")):
@@ -134,15 +134,15 @@ def _read_file(
             raise
         reading.note("unsupported_file", name)
         return
-    beginning = plain.peek(_SNIFFED_BYTES)[:_SNIFFED_BYTES]
-    form = format_of(name, beginning) if config.format == "auto" else config.format
-    if form is None and alone and beginning:
+    head = plain.peek(_SNIFFED_BYTES)[:_SNIFFED_BYTES]
+    form = format_of(name, head) if config.format == "auto" else config.format
+    if form is None and alone and head:
         raise ConfigError(
             f"The format of {name!r} is clear neither from its name nor from its first bytes; "
             "set corpus.format."
         )
     if form is None:
-        reading.note("unknown_file" if beginning else "empty_document", name)
+        reading.note("unknown_file" if head else "empty_document", name)
     elif form == "parquet":
         yield from _read_parquet(file, name, config, reading, wanted)
     elif form == "jsonl":
