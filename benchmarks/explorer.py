@@ -135,7 +135,7 @@ def write_root(root: str, n_tokens: int, n_senses: int, width: int) -> None:
 
     def spelled(draft: Draft) -> None:
         numbers = np.arange(n_tokens, dtype=np.int32)
-        draft.write_table("heads.parquet", pa.table({"token_id": numbers, "word_id": numbers}))
+        draft.write_table("headwords.parquet", pa.table({"token_id": numbers, "word_id": numbers}))
 
     def dictionary(draft: Draft) -> None:
         group = draft.write_group("dictionary.zarr")

@@ -34,7 +34,7 @@ from dskd_core.decoder.decoder import Decoder, load_teacher
 from dskd_core.decoder.states import encode_states
 from dskd_core.embeddings.census import take_census
 from dskd_core.embeddings.extraction import training_batches
-from dskd_core.embeddings.layout import PART
+from dskd_core.embeddings.layout import SHARD
 from dskd_core.embeddings.store import extract_shard
 from dskd_core.embeddings.teacher import prepare_teacher
 from dskd_core.shards import Shard
@@ -138,7 +138,7 @@ def check(bench: Bench, parts: dict[str, Artifact]) -> None:
 
     bench.bare(keep)
     for key, part in parts.items():
-        group = part.group(PART)
+        group = part.group(SHARD)
         states, documents, positions = (
             get_array(group, name) for name in ("states", "documents", "positions")
         )

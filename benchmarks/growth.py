@@ -36,7 +36,7 @@ from dskd_core.decoder.precision import resolved_senses
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.dictionary.store import build_dictionary
 from dskd_core.embeddings.extraction import Occurrences
-from dskd_core.embeddings.layout import PART, write_part
+from dskd_core.embeddings.layout import SHARD, write_shard
 from dskd_core.embeddings.store import INDEX
 from dskd_core.senses.store import cluster_range, collect_senses, plan_ranges
 from dskd_core.store.arrays import put_array
@@ -54,16 +54,16 @@ class Size:
         n_tokens: tokens with embeddings; the vocabulary has one more, the unknown token.
         rows_a_token: embeddings of each.
         width: d.
-        n_parts: parts they lie in.
+        n_shards: shards they lie in.
         n_senses: k.
-        n_words: words of one, two or three tokens; a third of the single ones are heads.
+        n_words: words of one, two or three tokens; a third of the single ones are headwords.
         batch_bytes: the memory budget of clustering.
     """
 
     n_tokens: int
     rows_a_token: int
     width: int
-    n_parts: int
+    n_shards: int
     n_senses: int
     n_words: int
     batch_bytes: int
@@ -139,10 +139,10 @@ def simulate_embeddings(store: ArtifactStore, size: Size) -> Artifact:
     """Write random states as parts, one at a time, and the index over them."""
     teacher, corpus = simulate_text(store, size)
     inputs = {"teacher": teacher.fingerprint, "corpus": corpus.fingerprint}
-    rows_a_part = -(-size.n_rows // size.n_parts)
+    rows_a_shard = -(-size.n_rows // size.n_shards)
     parts = []
-    for number in range(size.n_parts):
-        places = np.arange(number * rows_a_part, min(size.n_rows, (number + 1) * rows_a_part))
+    for number in range(size.n_shards):
+        places = np.arange(number * rows_a_shard, min(size.n_rows, (number + 1) * rows_a_shard))
         by_token = places[np.argsort(places % size.n_tokens, kind="stable")]
         occurrences = Occurrences(
             (by_token % size.n_tokens).astype(np.int32),
@@ -160,7 +160,7 @@ def simulate_embeddings(store: ArtifactStore, size: Size) -> Artifact:
                     (min(4096, len(states) - start), size.width), dtype=np.float32
                 )
             met = np.bincount(rows.tokens, minlength=size.n_tokens)
-            write_part(draft.write_group(PART), states, rows, met, "float16")
+            write_shard(draft.write_group(SHARD), states, rows, met, "float16")
 
         parts.append(
             published(store, Work("embeddings-shard", {"part": number}, inputs), fill_part)
@@ -185,7 +185,7 @@ def simulate_words(store: ArtifactStore, size: Size) -> Artifact:
     rng = np.random.default_rng(1)
     spans = np.arange(size.n_words) % 3 + 1
     spelled = [rng.integers(0, size.n_tokens, span).tolist() for span in spans]
-    heads = np.flatnonzero(spans == 1)
+    headwords = np.flatnonzero(spans == 1)
     sources = [{"kind": "simulated", "file": "none", "licence": "CC0"}]
     lexicon = published(
         store,
@@ -205,16 +205,16 @@ def simulate_words(store: ArtifactStore, size: Size) -> Artifact:
             "token_ids": pa.array(spelled, pa.list_(pa.int32())),
             "n_tokens": pa.array(spans, pa.int32()),
         }
-        draft.write_table("words.parquet", pa.table(columns))
-        tokens = pa.array([spelled[i][0] for i in heads], pa.int32())
-        head_table = pa.table({"token_id": tokens, "word_id": pa.array(heads, pa.int32())})
-        draft.write_table("heads.parquet", head_table)
+        draft.write_table("spellings.parquet", pa.table(columns))
+        tokens = pa.array([spelled[i][0] for i in headwords], pa.int32())
+        table = pa.table({"token_id": tokens, "word_id": pa.array(headwords, pa.int32())})
+        draft.write_table("headwords.parquet", table)
         neighbours = {
-            "head": pa.array(np.repeat(heads, 2), pa.int32()),
-            "neighbour": pa.array(rng.integers(0, size.n_words, 2 * len(heads)), pa.int32()),
-            "relation": ["synonym", "antonym"] * len(heads),
-            "weight": np.ones(2 * len(heads)),
-            "tier": ["source"] * (2 * len(heads)),
+            "headword": pa.array(np.repeat(headwords, 2), pa.int32()),
+            "neighbour": pa.array(rng.integers(0, size.n_words, 2 * len(headwords)), pa.int32()),
+            "relation": ["synonym", "antonym"] * len(headwords),
+            "weight": np.ones(2 * len(headwords)),
+            "tier": ["source"] * (2 * len(headwords)),
         }
         draft.write_table("neighbours.parquet", pa.table(neighbours))
 
@@ -295,7 +295,7 @@ def through_all(folder: Path, size: Size) -> dict[str, dict[str, float]]:
     n_bytes, report = size.n_rows * size.width * 2, {}
     print(
         f"{size.n_rows:,} rows of {size.n_tokens:,} tokens x {size.width}: {n_bytes / 1e6:,.0f} MB "
-        f"in {size.n_parts} parts; budget {size.batch_bytes >> 20} MiB a batch",
+        f"in {size.n_shards} shards; budget {size.batch_bytes >> 20} MiB a batch",
         flush=True,
     )
     for stage in STAGES:

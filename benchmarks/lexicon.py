@@ -36,7 +36,7 @@ from dskd_core.config import (
     WordsConfig,
 )
 from dskd_core.dictionary.neighbours import Csr
-from dskd_core.dictionary.store import lay_out
+from dskd_core.dictionary.store import list_neighbours
 from dskd_core.lexicon import build_lexicon
 from dskd_core.lexicon.rows import DerivationRow
 from dskd_core.relations import build_relations
@@ -87,13 +87,13 @@ def to_csr(words: Artifact) -> int:
 
     There is no teacher here, so every word is given as many senses as the paper's Mistral has.
     """
-    table = words.table("words.parquet")
+    table = words.table("spellings.parquet")
     starts = np.arange(len(table), dtype=np.int64) * N_SENSES
     table = table.append_column("row_start", pa.array(starts))
     table = table.append_column("row_stop", pa.array(starts + N_SENSES))
-    n_tokens = 1 + int(words.table("heads.parquet")["token_id"].to_numpy().max())
+    n_tokens = 1 + int(words.table("headwords.parquet")["token_id"].to_numpy().max())
     nothing = Csr(np.zeros(n_tokens + 1, np.int64), np.empty(0, np.int64))
-    lists, _ = lay_out(DictionaryConfig(), words, table, nothing)
+    lists, _ = list_neighbours(DictionaryConfig(), words, table, nothing)
     return sum(len(csr.rows) for csr in lists.values())
 
 
@@ -155,7 +155,7 @@ def settle_plainly(lexicon: Artifact) -> set[tuple[str, str, str]]:
     """Do what ``relations`` does, row by row: the reference for speed and for its result."""
     config = RelationsConfig()
     rows = [DerivationRow(**row) for row in lexicon.table("derivations.parquet").to_pylist()]
-    pairs = lexicon.table("pairs.parquet").to_pylist()
+    pairs = lexicon.table("lexicon_pairs.parquet").to_pylist()
     words = {pair[name] for pair in pairs for name in ("word_a", "word_b")}
     keys = {w.casefold() for row in rows for w in (row.word, row.base)}
     keys |= {word.casefold() for word in words}

@@ -35,7 +35,7 @@ import zarr
 
 from benchmarks.machine import machine
 from dskd_core.embeddings.extraction import Occurrences
-from dskd_core.embeddings.layout import write_part
+from dskd_core.embeddings.layout import write_shard
 from dskd_core.store import places
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import ArtifactStore, Draft, Work
@@ -63,7 +63,7 @@ def write_ours(folder: Path, part: Arrays) -> None:
     group = Draft(folder.parent).write_group(folder.name)
     columns = (part[name] for name in ("tokens", "documents", "positions", "hashes"))
     met = np.bincount(part["tokens"], minlength=4000)
-    write_part(group, part["states"], Occurrences(*columns), met, "bfloat16")
+    write_shard(group, part["states"], Occurrences(*columns), met, "bfloat16")
 
 
 def write_numpy(folder: Path, part: Arrays) -> None:

@@ -8,12 +8,18 @@ collected, from which artifacts, and which setting sizes them.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, ClassVar
 
 from dskd_core.config import PipelineConfig
 from dskd_core.progress import Progress
 from dskd_core.shards import Shard
 from dskd_core.store.artifacts import Artifact, ArtifactStore
+
+if TYPE_CHECKING:
+    from dskd_core.lexicon.store import Entry
+    from dskd_core.training.activations.store import Mode
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class ShardedStage(ABC):
     """Names of its inputs, those that are made first in front."""
     shard_setting: ClassVar[str]
     """What a user raises for fewer and longer shards; empty where it is fixed."""
+    in_one_task: ClassVar[bool] = False
+    """Whether collecting makes what is missing, too: the shards are small, and need no worker."""
 
     @abstractmethod
     def shards(self) -> list[Shard]:
@@ -45,8 +53,45 @@ class ShardedStage(ABC):
         """Make one shard, or find it made."""
 
     @abstractmethod
-    def collect(self, parts: Sequence[Artifact], progress: Progress) -> Artifact:
+    def collect(self, shards: Sequence[Artifact], progress: Progress) -> Artifact:
         """Join all shards into the artifact of the stage, or find it made."""
+
+
+class LexiconStage(ShardedStage):
+    """What the sources say of words, file by file, range by range of lines."""
+
+    name = "lexicon"
+    needs = ()
+    shard_setting = "lexicon.shard_bytes"
+    in_one_task = True
+
+    @cached_property
+    def _ranges(self) -> list[tuple["Entry", int]]:
+        """The sources, hashed once, each with the number of one of its ranges."""
+        from dskd_core.lexicon.store import find_sources
+
+        entries = chain.from_iterable(find_sources(self.config.lexicon).values())
+        return [(entry, index) for entry in entries for index in range(len(entry.ranges))]
+
+    def shards(self) -> list[Shard]:
+        """Cut the files."""
+        ranges = [entry.ranges[index] for entry, index in self._ranges]
+        return [Shard(i, len(ranges), start, stop) for i, (start, stop) in enumerate(ranges)]
+
+    def make(self, shard: Shard, progress: Progress) -> Artifact:
+        """Read one range of a file."""
+        from dskd_core.lexicon.store import read_shard
+
+        entry, index = self._ranges[shard.index]
+        found = read_shard(self.store, self.config.lexicon, entry, index, lambda n_bytes: None)
+        progress(shard.stop - shard.start, shard.stop - shard.start, "bytes")
+        return found
+
+    def collect(self, shards: Sequence[Artifact], progress: Progress) -> Artifact:
+        """Join what all files say, read where it is not yet."""
+        from dskd_core.lexicon.store import build_lexicon
+
+        return build_lexicon(self.store, self.config.lexicon, progress=progress)
 
 
 class EmbeddingsStage(ShardedStage):
@@ -76,12 +121,12 @@ class EmbeddingsStage(ShardedStage):
             progress=progress,
         )
 
-    def collect(self, parts: Sequence[Artifact], progress: Progress) -> Artifact:
-        """Index all parts by token."""
+    def collect(self, shards: Sequence[Artifact], progress: Progress) -> Artifact:
+        """Index all shards by token."""
         from dskd_core.embeddings.store import collect_embeddings
 
         teacher, corpus = self.inputs["teacher"], self.inputs["corpus"]
-        return collect_embeddings(self.store, self.config.embeddings, teacher, corpus, parts)
+        return collect_embeddings(self.store, self.config.embeddings, teacher, corpus, shards)
 
 
 class SensesStage(ShardedStage):
@@ -106,7 +151,7 @@ class SensesStage(ShardedStage):
             self.store, self.config.senses, embeddings, corpus, shard, progress=progress
         )
 
-    def collect(self, parts: Sequence[Artifact], progress: Progress) -> Artifact:
+    def collect(self, shards: Sequence[Artifact], progress: Progress) -> Artifact:
         """Join the ranges into the sense inventory, and show each sense in text."""
         from dskd_core.senses.store import collect_senses
 
@@ -116,7 +161,7 @@ class SensesStage(ShardedStage):
             self.inputs["embeddings"],
             self.inputs["corpus"],
             self.inputs["teacher"],
-            parts,
+            shards,
             progress=progress,
         )
 
@@ -148,12 +193,12 @@ class PromptsStage(ShardedStage):
             progress=progress,
         )
 
-    def collect(self, parts: Sequence[Artifact], progress: Progress) -> Artifact:
+    def collect(self, shards: Sequence[Artifact], progress: Progress) -> Artifact:
         """Join prompts and answers into windows."""
         from dskd_core.prompts.store import collect_prompts
 
         teacher, questions = self.inputs["teacher"], self.inputs["questions"]
-        return collect_prompts(self.store, self.config.prompts, teacher, questions, parts)
+        return collect_prompts(self.store, self.config.prompts, teacher, questions, shards)
 
 
 class ActivationsStage(ShardedStage):
@@ -163,45 +208,51 @@ class ActivationsStage(ShardedStage):
     needs = ("teacher", "text", "untrained")
     shard_setting = ""
 
-    def shards(self) -> list[Shard]:
-        """Cut the batches of the windows to capture.
+    @cached_property
+    def _mode(self) -> "Mode":
+        """Whether the teacher runs once or online.
 
         Raises:
-            CapacityError: if ``training.mode`` is cached and they exceed their budget.
+            CapacityError: if ``training.mode`` is cached and the activations exceed their budget.
         """
-        from dskd_core.training.activations.store import capture_shards, resolve_mode
+        from dskd_core.training.activations.store import resolve_mode
 
-        untrained, text = self.inputs["untrained"], self.inputs["text"]
-        mode = resolve_mode(self.config.training, untrained, text)
-        return capture_shards(text, self.config.training, mode)
+        return resolve_mode(self.config.training, self.inputs["untrained"], self.inputs["text"])
+
+    def shards(self) -> list[Shard]:
+        """Cut the batches of the windows to capture."""
+        from dskd_core.training.activations.store import capture_shards
+
+        return capture_shards(self.inputs["text"], self.config.training, self._mode)
 
     def make(self, shard: Shard, progress: Progress) -> Artifact:
         """Keep what training needs of the teacher over one shard."""
-        from dskd_core.training.activations.store import capture_shard, resolve_mode
+        from dskd_core.training.activations.store import capture_shard
 
-        untrained, text = self.inputs["untrained"], self.inputs["text"]
         return capture_shard(
             self.store,
             self.config.training,
             self.config.teacher,
             self.inputs["teacher"],
-            untrained,
-            text,
-            resolve_mode(self.config.training, untrained, text),
+            self.inputs["untrained"],
+            self.inputs["text"],
+            self._mode,
             shard,
             progress=progress,
         )
 
-    def collect(self, parts: Sequence[Artifact], progress: Progress) -> Artifact:
+    def collect(self, shards: Sequence[Artifact], progress: Progress) -> Artifact:
         """Join the shards."""
-        from dskd_core.training.activations.store import collect_activations, resolve_mode
+        from dskd_core.training.activations.store import collect_activations
 
         untrained, text = self.inputs["untrained"], self.inputs["text"]
-        mode = resolve_mode(self.config.training, untrained, text)
-        return collect_activations(self.store, self.config.training, untrained, text, mode, parts)
+        return collect_activations(
+            self.store, self.config.training, untrained, text, self._mode, shards
+        )
 
 
 SHARDED_STAGES: tuple[type[ShardedStage], ...] = (
+    LexiconStage,
     EmbeddingsStage,
     SensesStage,
     PromptsStage,

@@ -67,7 +67,7 @@ def _scores(
     config: PipelineConfig, model: str, uri: str, items: dict[str, str], trained_on: str | None
 ) -> str:
     """Score one model; return the URI of its scores."""
-    parts = in_slots(
+    shards = in_slots(
         "benchmarks",
         tasks.score,
         {
@@ -83,4 +83,4 @@ def _scores(
         },
     )
     places = list(items.values())
-    return tasks.collect.submit(config, model, uri, places, parts, trained_on).result()
+    return tasks.collect.submit(config, model, uri, places, shards, trained_on).result()

@@ -3,6 +3,7 @@
 from prefect import get_run_logger
 
 from dskd_core.config import PipelineConfig
+from dskd_core.evaluation.comparison.arms import BASELINE
 from flows.train import models
 from tasks import evaluation
 from tasks.stage_uris import StageUris
@@ -35,6 +36,6 @@ def with_continuations(config: PipelineConfig, uris: StageUris) -> StageUris:
 def shown_models(config: PipelineConfig, uris: StageUris) -> list[str]:
     """Return the URIs of the teacher and of the first seed's students: KD's, then others'."""
     evaluation, made = config.evaluation, models(config, uris)
-    others = [arm for arm in evaluation.arms if arm != "kd"]
-    names = [f"{arm} seed {evaluation.seeds[0]}" for arm in ("kd", *others)[:_MOST_ARMS]]
+    others = [arm for arm in evaluation.arms if arm != BASELINE]
+    names = [f"{arm} seed {evaluation.seeds[0]}" for arm in (BASELINE, *others)[:_MOST_ARMS]]
     return [made[name] for name in ("teacher", *names) if name in made]

@@ -10,6 +10,7 @@ from flows.beginning import begin
 from flows.flow import DEFAULTS, dskd_flow
 from flows.sharded import make_sharded
 from tasks import survey, whole
+from tasks.sharded import TASKS
 from tasks.shards import ShardError
 
 
@@ -44,7 +45,7 @@ def retry_shards(config: PipelineConfig = DEFAULTS) -> list[dict[str, Any]]:
 
 
 def _make(config: PipelineConfig, stage: survey.Shards) -> None:
-    if stage.stage == "lexicon":  # its task reads its shards itself, and finds those that stand
-        whole.lexicon.submit(config).result()
-    else:
+    if stage.stage in TASKS:
         make_sharded(config, stage.stage, dict(stage.inputs), stage.done)
+    else:  # the lexicon's one task reads its shards itself, and finds those that stand
+        whole.lexicon.submit(config).result()

@@ -25,5 +25,5 @@ def make_sharded(
     calls = {
         f"{stage} shard {shard.name}": (config, uris, shard) for shard in tasks.shards(config, uris)
     }
-    parts = in_slots(stage, tasks.make, calls, done)
-    return tasks.collect.submit(config, uris, parts).result()
+    shards = in_slots(stage, tasks.make, calls, done)
+    return tasks.collect.submit(config, uris, shards).result()

@@ -50,14 +50,14 @@ def opened(uri: str) -> Artifact:
 
 
 def shown(
-    title: str, build: Callable[[Progress], Artifact], *, parts: Sequence[Artifact] = ()
+    title: str, build: Callable[[Progress], Artifact], *, shards: Sequence[Artifact] = ()
 ) -> str:
     """Build an artifact with a progress bar, show it as a table and a link, return its URI.
 
     Args:
         title: names the work in the log and the table: ``senses``, ``student dskd seed 1``.
         build: makes the artifact or finds it.
-        parts: the shards it was collected from, shown as a table of their own.
+        shards: the shards it was collected from, shown as a table of their own.
     """
     began = datetime.now(UTC)
     progress = PrefectProgress(title, get_run_logger())
@@ -67,8 +67,8 @@ def shown(
         progress.end()
     show_artifact(title, artifact, began=began)
     get_run_logger().info("%s: %s", title, summary_line(artifact, began=began))
-    if parts:
-        show_shards(title, parts)
+    if shards:
+        show_shards(title, shards)
     if progress.history:
         show_terms(title, progress.history)
     return artifact.uri
@@ -236,19 +236,19 @@ def in_one_line(error: object) -> str:
     return redact(f"{type(error).__name__}: {error}")
 
 
-def show_shards(title: str, parts: Sequence[Artifact]) -> None:
+def show_shards(title: str, shards: Sequence[Artifact]) -> None:
     """Show one row a shard: what it held, how long it took, whether this run made it."""
     began = _run_began()
     rows = [
         {
-            "shard": f"{index} of {len(parts)}",
-            "state": found_or_made(part, began),
-            **{in_words(name): count for name, count in part.record.counts.items()},
-            "size": in_bytes(part.record.n_bytes),
-            "seconds": round(part.record.seconds, 1),
-            "place": part.uri,
+            "shard": f"{index} of {len(shards)}",
+            "state": found_or_made(shard, began),
+            **{in_words(name): count for name, count in shard.record.counts.items()},
+            "size": in_bytes(shard.record.n_bytes),
+            "seconds": round(shard.record.seconds, 1),
+            "place": shard.uri,
         }
-        for index, part in enumerate(parts)
+        for index, shard in enumerate(shards)
     ]
     create_table_artifact(rows, key=key_of(f"{title} shards"), description=f"{title}: its shards")
 

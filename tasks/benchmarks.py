@@ -61,13 +61,13 @@ def collect(
     name: str,
     model: str,
     items: list[str],
-    parts: list[str],
+    made: list[str],
     trained_on: str | None,
 ) -> str:
     """Join the scores of one model on all benchmarks; return their URI."""
     from dskd_core.evaluation.benchmarks.store import collect_scores
 
-    shards = [opened(part) for part in parts]
+    shards = [opened(uri) for uri in made]
     return shown(
         f"benchmarks of {name}",
         lambda _: collect_scores(
@@ -78,7 +78,7 @@ def collect(
             shards,
             trained_on=opened(trained_on) if trained_on else None,
         ),
-        parts=shards,
+        shards=shards,
     )
 
 

@@ -71,8 +71,8 @@ def page_of(title: str, history: Sequence[Row], n_steps: int) -> str:
     from dskd_core.training.loop.curve import draw_run
 
     picture = base64.b64encode(draw_run(history, n_steps)).decode()
-    head = heading(f"{title}: step {history[-1]['steps']:,.0f} of {n_steps:,}")
-    return f"{head}\n\n![loss](data:image/png;base64,{picture})\n\n{table_of(history)}\n"
+    first = heading(f"{title}: step {history[-1]['steps']:,.0f} of {n_steps:,}")
+    return f"{first}\n\n![loss](data:image/png;base64,{picture})\n\n{table_of(history)}\n"
 
 
 def table_of(history: Sequence[Row]) -> str:

@@ -16,10 +16,10 @@ Outcome = Literal["found", "made", "failed", "stopped"]
 
 @dataclass(frozen=True)
 class Planned:
-    """A stage turned out to have so many parts: shards, students."""
+    """A stage turned out to have so many tasks: shards, students."""
 
     stage: str
-    n_parts: int
+    n_tasks: int
 
 
 @dataclass(frozen=True)

@@ -48,16 +48,18 @@ def _tasks_of(stage: type[ShardedStage]) -> StageTasks:
         )
 
     @cpu_task(name=stage.name, task_run_name=stage.name)
-    def collect(config: PipelineConfig, uris: Uris, parts: list[str]) -> str:
-        shards: list[Any] = [opened(part) for part in parts]
+    def collect(config: PipelineConfig, uris: Uris, made: list[str]) -> str:
+        shards: list[Any] = [opened(uri) for uri in made]
         return shown(
             stage.name,
             lambda progress: described(stage, config, uris).collect(shards, progress),
-            parts=shards,
+            shards=shards,
         )
 
     return StageTasks(stage, make, collect)
 
 
-TASKS: Mapping[str, StageTasks] = {stage.name: _tasks_of(stage) for stage in SHARDED_STAGES}
-"""The tasks of every sharded stage, by its name."""
+TASKS: Mapping[str, StageTasks] = {
+    stage.name: _tasks_of(stage) for stage in SHARDED_STAGES if not stage.in_one_task
+}
+"""The tasks of every stage whose shards go to workers, by its name."""

@@ -23,8 +23,7 @@ class Shards:
 
     Attributes:
         stage: its name.
-        done: URIs of the published shards by name; those of the lexicon, which its task reads one
-            by one, have none.
+        done: URIs of the published shards by name.
         missing: names of the others.
         collected: URI of the artifact they are collected in; None if it is not there.
         waits_for: the stage whose artifact is needed before this one's shards can be known.
@@ -72,12 +71,12 @@ def survey(config: PipelineConfig) -> list[Shards]:
 
 def survey_of(config: PipelineConfig) -> list[Shards]:
     """Return the stages that are made shard by shard, each with what it has and what it lacks."""
-    store = ReadOnlyStore(config.root_uri)
-    stages = [_lexicon(store, config)]
-    if config.training.mode == "precomputed":  # where the teacher never was
-        return stages
-    found = _made_whole(store, config)
+    store, stages = ReadOnlyStore(config.root_uri), list[Shards]()
+    without_teacher = config.training.mode == "precomputed"
+    found = {} if without_teacher else _made_whole(store, config)
     for stage in SHARDED_STAGES:
+        if stage.needs and without_teacher:
+            continue
         if stage.name == "prompts" and not config.prompts.sources:
             continue
         stages.append(_survey(stage, store, config, found))
@@ -124,12 +123,12 @@ def _survey(
         f"{stage.name} shard {shard.name}": _found(described.make, shard, silent)
         for shard in described.shards()
     }
-    parts = {name: part for name, part in shards.items() if part is not None}
-    collected = _found(described.collect, list(parts.values()), silent) if parts else None
+    made = {name: shard for name, shard in shards.items() if shard is not None}
+    collected = _found(described.collect, list(made.values()), silent) if made else None
     return Shards(
         stage.name,
-        done={name: part.uri for name, part in parts.items()},
-        missing=[name for name in shards if name not in parts],
+        done={name: shard.uri for name, shard in made.items()},
+        missing=[name for name in shards if name not in made],
         collected=collected.uri if collected else None,
         inputs={name: artifact.uri for name, artifact in inputs.items()},
     )
@@ -141,17 +140,3 @@ def _found(build: Callable[..., Artifact], *arguments: Any, **named: Any) -> Art
         return build(*arguments, **named)
     except NotMade:
         return None
-
-
-def _lexicon(store: ReadOnlyStore, config: PipelineConfig) -> Shards:
-    from dskd_core.lexicon.store import build_lexicon, shards_done
-
-    collected = _found(build_lexicon, store, config.lexicon, progress=silent)
-    are_done = shards_done(store, config.lexicon)
-    named = {f"lexicon shard {i} of {len(are_done)}": done for i, done in enumerate(are_done)}
-    return Shards(
-        "lexicon",
-        done={name: "" for name, done in named.items() if done},
-        missing=[name for name, done in named.items() if not done],
-        collected=collected.uri if collected else None,
-    )

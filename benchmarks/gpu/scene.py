@@ -190,7 +190,7 @@ class Scene:
             documents=numbers,
             starts=np.zeros(n_windows, dtype=np.int32),
             heldout=np.zeros(n_windows, dtype=np.bool_),
-            document_keys=rng.integers(0, 1 << 63, n_windows).astype(np.uint64),
+            document_hashes=rng.integers(0, 1 << 63, n_windows).astype(np.uint64),
             prefix=(int(self.sizes.model["bos_token_id"]),),
         )
 

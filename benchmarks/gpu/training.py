@@ -30,7 +30,7 @@ from dskd_core.planning.plan import Plan
 from dskd_core.planning.quantities import dictionary_rows, online_flops, student_flops
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.training.activations.capture import Capturer, WindowStates, length_sorted_batches
-from dskd_core.training.activations.layout import PART, write_part
+from dskd_core.training.activations.layout import SHARD, write_shard
 from dskd_core.training.activations.readers import (
     ActivationReader,
     LiveActivations,
@@ -160,7 +160,7 @@ def _captured(
         )
     part = Work("activations-shard", {"random": 0}, {})
     with store.publish(part) as draft:
-        write_part(draft.write_group(PART), windows, found, teacher.precision)
+        write_shard(draft.write_group(SHARD), windows, found, teacher.precision)
     whole = Work("activations", {"random": 0}, {})
     with store.publish(whole) as draft:
         draft.report["parts"] = [part.fingerprint]
@@ -181,8 +181,8 @@ class _Kept:
         ]
         positives = torch.cat([kept.positives[here] for kept, here in pieces])
         negatives = torch.cat([kept.negatives[here] for kept, here in pieces])
-        pushed = torch.from_numpy(np.flatnonzero((negatives >= 0).any(dim=1).numpy()))
-        return Candidates(positives, negatives, pushed)
+        opposed = torch.from_numpy(np.flatnonzero((negatives >= 0).any(dim=1).numpy()))
+        return Candidates(positives, negatives, opposed)
 
 
 def _kept_candidates(
@@ -194,7 +194,7 @@ def _kept_candidates(
     for number in range(windows.n_windows):
         [window] = capturer.run(windows, np.array([number]))
         here = live.select([window], [np.flatnonzero(window.labels.numpy() >= -1)])
-        found[number] = Candidates(here.positives.cpu(), here.negatives.cpu(), here.pushed)
+        found[number] = Candidates(here.positives.cpu(), here.negatives.cpu(), here.opposed)
     return _Kept(found)  # type: ignore[return-value]
 
 

@@ -48,7 +48,7 @@ class TaggedSourceConfig(Settings):
     """Share of the items that labels senses and sets thresholds, where the source has no train
     part of its own; the others are scored."""
     max_items: Items | None = None
-    """Most items read of each part, a sample fixed by their content; all if empty."""
+    """Most items read of each split, a sample fixed by their content; all if empty."""
     batch_tokens: BatchTokens = 4096
     """Tokens (padding included) of one batch of sentences."""
 

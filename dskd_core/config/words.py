@@ -13,4 +13,4 @@ class WordsConfig(Settings):
     max_span: Annotated[int, Field(ge=1, le=8)] = 3
     """m: most tokens of a neighbour's spelling."""
     min_letters: Annotated[int, Field(ge=1, le=100)] = 3
-    """Shortest head of a relation, in letters."""
+    """Shortest headword, in letters."""

@@ -49,7 +49,7 @@ class Windows:
         documents: int32, shape (n_windows,), index of each window's document.
         starts: int32, shape (n_windows,), position of its first token in the document.
         heldout: bool, shape (n_windows,).
-        document_keys: uint64, shape (n_documents,), the hash sampling uses for a document.
+        document_hashes: uint64, shape (n_documents,), the hash sampling uses for a document.
         prefix: ids the model is given before every window, not stored in it.
         answers: bool, shape (n_tokens,), whether the teacher wrote a token as its answer to a
             prompt; None for plain text.
@@ -60,7 +60,7 @@ class Windows:
     documents: NDArray[np.int32]
     starts: NDArray[np.int32]
     heldout: NDArray[np.bool_]
-    document_keys: NDArray[np.uint64]
+    document_hashes: NDArray[np.uint64]
     prefix: tuple[int, ...]
     answers: NDArray[np.bool_] | None = None
 
@@ -170,7 +170,7 @@ def load_windows(corpus: Artifact) -> Windows:
     if "answers" in group:
         arrays["answers"] = np.asarray(group["answers"][:])
     prefix: Any = group.attrs["prefix"]
-    return Windows(**arrays, document_keys=table["key"].to_numpy(), prefix=tuple(prefix))
+    return Windows(**arrays, document_hashes=table["key"].to_numpy(), prefix=tuple(prefix))
 
 
 def _fill(
@@ -253,7 +253,7 @@ def _array(group: zarr.Group, name: str, dtype: Any, size: int) -> zarr.Array:
 
 
 def _documents_table(documents: list[_Written], heldout: NDArray[np.bool_]) -> pa.Table:
-    keys = [windows.document_key(d.document_id) for d in documents]
+    hashes = [windows.document_hash(d.document_id) for d in documents]
     return pa.table(
         {
             "document": pa.array(range(len(documents)), pa.int32()),
@@ -261,6 +261,6 @@ def _documents_table(documents: list[_Written], heldout: NDArray[np.bool_]) -> p
             "title": pa.array([d.title for d in documents], pa.string()),
             "n_tokens": pa.array([d.n_tokens for d in documents], pa.int32()),
             "heldout": pa.array(heldout, pa.bool_()),
-            "key": pa.array(keys, pa.uint64()),
+            "key": pa.array(hashes, pa.uint64()),
         }
     )

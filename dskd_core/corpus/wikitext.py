@@ -180,7 +180,7 @@ class _Scan:
             return
         self.dropped["unclosed"] += 1
         if frame.kind == "link" and frame.bars:
-            title = self._head(frame.start + 1, frame.bars[0])
+            title = self._title(frame.start + 1, frame.bars[0])
             if title is not None and self.namespaces.kind_of(title):
                 self.pieces[frame.start] = CUT
 
@@ -193,7 +193,7 @@ class _Scan:
             self._abandon()
         return self._pop()
 
-    def _head(self, start: int, stop: int) -> str | None:
+    def _title(self, start: int, stop: int) -> str | None:
         """Return the text of some pieces, None if it is too long for a title."""
         n_characters = 0
         for index in range(start, stop):
@@ -295,7 +295,7 @@ class _Scan:
 
     def _close_link(self, frame: _Frame) -> None:
         title_end = frame.bars[0] if frame.bars else len(self.pieces)
-        title = self._head(frame.start + 1, title_end)
+        title = self._title(frame.start + 1, title_end)
         if title is None:
             self.dropped["unclosed"] += 1
         elif kind := self.namespaces.kind_of(title):
@@ -310,7 +310,7 @@ class _Scan:
 
     def _close_template(self, frame: _Frame) -> None:
         bars = [*frame.bars, len(self.pieces)]
-        name = self._head(frame.start + 1, bars[0])
+        name = self._title(frame.start + 1, bars[0])
         value = None
         if len(self.stack) >= MAX_DEPTH:
             self.dropped["deep"] += 1

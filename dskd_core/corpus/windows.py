@@ -30,7 +30,7 @@ def hash64(text: str, *, purpose: str = "", seed: int = 0) -> int:
     return int.from_bytes(digest, "little")
 
 
-def document_key(document_id: str) -> int:
+def document_hash(document_id: str) -> int:
     """Return the 64 bits that stand for a document wherever occurrences are sampled."""
     return hash64(document_id)
 

@@ -31,8 +31,8 @@ def _limit() -> dict[str, Any]:
     known = signature(torch.compile).parameters
     if "recompile_limit" in known:
         return {"recompile_limit": _MOST_SHAPES}
-    settings = torch._dynamo.config
-    settings.recompile_limit = max(settings.recompile_limit, _MOST_SHAPES)
+    dynamo = torch._dynamo.config
+    dynamo.recompile_limit = max(dynamo.recompile_limit, _MOST_SHAPES)
     return {}
 
 

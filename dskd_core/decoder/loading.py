@@ -69,15 +69,15 @@ def load_model(
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, GgufConfig
 
-    settings: dict[str, Any] = {"use_safetensors": True}
+    options: dict[str, Any] = {"use_safetensors": True}
     if gguf:
-        settings = {"gguf_file": gguf, "quantization_config": GgufConfig(dequantize=True)}
+        options = {"gguf_file": gguf, "quantization_config": GgufConfig(dequantize=True)}
     try:
         if not gguf:
             check_not_quantised(view, shown)
             _check_shards(view, shown)
         if not code:
-            _check_fits(view, shown, _n_stored(view, gguf), settings)
+            _check_fits(view, shown, _n_stored(view, gguf), options)
         model, info = AutoModelForCausalLM.from_pretrained(
             str(view),
             dtype=dtype,
@@ -85,7 +85,7 @@ def load_model(
             trust_remote_code=code,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
-            **settings,
+            **options,
         )
     except SafetensorError as error:
         raise ArtifactError(
@@ -127,7 +127,7 @@ def _n_stored(view: Path, gguf: str) -> int:
     return n_values
 
 
-def _check_fits(view: Path, shown: str | Path, n_stored: int, settings: dict[str, Any]) -> None:
+def _check_fits(view: Path, shown: str | Path, n_stored: int, options: dict[str, Any]) -> None:
     """Refuse a configuration of far more weights than there are, before they are made.
 
     transformers makes those that a checkpoint lacks, and tables of sines by the longest context.
@@ -137,7 +137,7 @@ def _check_fits(view: Path, shown: str | Path, n_stored: int, settings: dict[str
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    named = {"gguf_file": settings["gguf_file"]} if "gguf_file" in settings else {}
+    named = {name: options[name] for name in ("gguf_file",) if name in options}
     config = AutoConfig.from_pretrained(str(view), local_files_only=True, **named)
     try:
         with torch.device("meta"):
@@ -153,13 +153,13 @@ def _check_fits(view: Path, shown: str | Path, n_stored: int, settings: dict[str
 
 
 def check_not_quantised(view: Path, shown: str | Path) -> None:
-    """Check by its settings that a model's weights are plain numbers.
+    """Check by its config that a model's weights are plain numbers.
 
     Raises:
         ArtifactError: if they are quantised.
     """
-    settings = json.loads((view / CONFIG).read_text("utf-8"))
-    for part in (settings, *(value for value in settings.values() if isinstance(value, dict))):
+    config = json.loads((view / CONFIG).read_text("utf-8"))
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
         for key in ("quantization_config", "compression_config"):
             if found := part.get(key):
                 method = found.get("quant_method", key) if isinstance(found, dict) else found

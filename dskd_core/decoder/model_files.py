@@ -1,9 +1,9 @@
 """What is read of a model's folder: a fixed list of files, all of them in the folder itself.
 
-transformers reads whatever it finds beside a model and whatever the model's settings name. So it
+transformers reads whatever it finds beside a model and whatever the model's config names. So it
 is never given the folder itself, but a view of it: a temporary folder of links to the files listed
 here, with the JSON files written anew from the keys that may stand in them
-(model_settings.py). Code, pickles, adapters and everything unknown are not in it.
+(model_config.py). Code, pickles, adapters and everything unknown are not in it.
 """
 
 import json
@@ -17,11 +17,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dskd_core.decoder.model_settings import (
+from dskd_core.decoder.model_config import (
     added_tokens,
     check_vocabulary,
-    model_settings,
-    tokenizer_settings,
+    checked_config,
+    checked_tokenizer_config,
 )
 from dskd_core.errors import ConfigError
 from dskd_core.errors import shown as short
@@ -67,7 +67,7 @@ SMALL = (
 
 _SHARD = re.compile(r"[A-Za-z0-9][\w.-]*\.safetensors")
 _JSON_BYTES = 64 << 20
-_SETTINGS_BYTES = 4 << 20
+_CONFIG_BYTES = 4 << 20
 _VOCABULARY_BYTES = 512 << 20
 _TEMPLATE_BYTES = 4 << 20
 
@@ -280,9 +280,9 @@ def checked_json(name: str, path: Path, shown: Path, *, code: bool | None = Fals
         ConfigError: if it says what it may not.
     """
     if name in _TOKENIZER_SETTINGS:
-        return tokenizer_settings(_read_json(path, shown), shown)
+        return checked_tokenizer_config(_read_json(path, shown), shown)
     if name in {CONFIG, GENERATION}:
-        return model_settings(_read_json(path, shown, _SETTINGS_BYTES), shown, code=code)
+        return checked_config(_read_json(path, shown, _CONFIG_BYTES), shown, code=code)
     if name == _ADDED_TOKENS:
         return added_tokens(_read_json(path, shown), shown)
     if name == INDEX:

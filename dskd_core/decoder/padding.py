@@ -92,10 +92,10 @@ def keeps_rows_apart(model: Any) -> bool:
 
 def _original_lengths(module: Any) -> list[float]:
     """Return the lengths from which a rotary embedding changes its frequencies; 0 if unknown."""
-    settings = getattr(getattr(module, "config", None), "rope_parameters", None) or {}
+    rope = getattr(getattr(module, "config", None), "rope_parameters", None) or {}
     stated = [
         part.get("original_max_position_embeddings")
-        for part in (settings, *settings.values())
+        for part in (rope, *rope.values())
         if isinstance(part, dict)
     ]
     lengths = [getattr(module, "original_max_seq_len", None), *stated]
@@ -105,7 +105,8 @@ def _original_lengths(module: Any) -> list[float]:
 @torch.inference_mode()
 def _is_exact(model: Any, width: int) -> bool:
     body = model.base_model
-    if not {"attention_mask", "position_ids", "past_key_values"} <= _parameters(body):
+    taken = inspect.signature(body.forward).parameters
+    if not {"attention_mask", "position_ids", "past_key_values"} <= taken.keys():
         return False
     n_rows = model.get_input_embeddings().weight.shape[0]
     device = model.get_input_embeddings().weight.device
@@ -151,7 +152,3 @@ def _keeps_all(cache: Any, width: int) -> bool:
         or (type(layer) is DynamicSlidingWindowLayer and layer.sliding_window >= width)
         for layer in cache.layers
     )
-
-
-def _parameters(body: Any) -> set[str]:
-    return set(inspect.signature(body.forward).parameters)

@@ -11,8 +11,8 @@ from typing import Any
 
 from dskd_core.decoder.faults import faults_told
 from dskd_core.decoder.model_files import TOKENIZER, gguf_view, model_view
-from dskd_core.errors import ConfigError, DataError
-from dskd_core.store.artifacts import fingerprint_of
+from dskd_core.errors import ArtifactError, ConfigError, DataError
+from dskd_core.store.artifacts import Artifact, fingerprint_of
 
 _LETTERS = "éßжא日한ก\U00010380"
 _RULES = ("normalizer", "pre_tokenizer", "model", "decoder")
@@ -125,6 +125,27 @@ class Tokenizer:
         backend = getattr(self.hf, "backend_tokenizer", None)
         rules = backend.to_str() if backend is not None else sorted(self.hf.get_vocab().items())
         return fingerprint_of([rules, sorted(self.special_ids), self.prefix])
+
+
+def check_same_tokenizer(made: Artifact, theirs: str, user: Artifact, ours: str) -> None:
+    """Refuse an artifact whose token ids mean something else to what would use it.
+
+    Args:
+        made: what is to be used.
+        theirs: the fingerprint of its tokenizer.
+        user: what would use it: a model, or what is joined with it.
+        ours: the fingerprint of that one's tokenizer.
+
+    Raises:
+        ArtifactError: naming both.
+    """
+    if theirs != ours:
+        source = user.record.report.get("source")
+        named = f"{source} ({user.fingerprint})" if source else user.fingerprint
+        raise ArtifactError(
+            f"The tokenizer of the {made.record.stage} {made.fingerprint} is {theirs}, but that of "
+            f"the {user.record.stage} {named} is {ours}; build both for the same teacher."
+        )
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

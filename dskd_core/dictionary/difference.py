@@ -168,13 +168,9 @@ def _dictionary(uri: str) -> Artifact:
     return artifact
 
 
-def _root(artifact: Artifact) -> ArtifactStore:
-    return ArtifactStore(artifact.uri.rsplit("/", 2)[0])
-
-
 def _input(artifact: Artifact, *names: str) -> Artifact | None:
     """Follow inputs by name under the artifact's own root; None where one is not there."""
-    store, found = _root(artifact), artifact
+    store, found = ArtifactStore(artifact.uri.rsplit("/", 2)[0]), artifact
     try:
         for name in names:
             found = store.get(name, found.record.inputs[name])

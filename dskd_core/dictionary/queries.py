@@ -23,7 +23,7 @@ _MEMORY = "1GB"
 _IN_MEMORY_BYTES = 64 << 20
 _FILES = {
     "words": ("dictionary", "words.parquet"),
-    "heads": ("words", "heads.parquet"),
+    "headwords": ("words", "headwords.parquet"),
     "pairs": ("relations", "pairs.parquet"),
     "origins": ("relations", "origins.parquet"),
     "examples": ("senses", "examples.parquet"),
@@ -34,7 +34,7 @@ ORDER BY {column} = $word DESC, {column} DESC LIMIT 1
 """
 _SPELLING = "SELECT word_id, word, token_ids, row_start, row_stop FROM words WHERE word = $word"
 _TOKENS = """
-SELECT h.token_id FROM heads h JOIN words w USING (word_id) WHERE w.word = $word ORDER BY 1
+SELECT h.token_id FROM headwords h JOIN words w USING (word_id) WHERE w.word = $word ORDER BY 1
 """
 _EXAMPLES = """
 SELECT token_id, token, sense, rank, "left", written, "right", document_id FROM examples
@@ -111,11 +111,11 @@ class Queries:
             del self._connection
 
     def rows(self, sql: str, parameters: dict[str, Any], /, *tables: str) -> list[dict[str, Any]]:
-        """Run SQL over some of the tables words, heads, pairs, origins, examples."""
+        """Run SQL over some of the tables words, headwords, pairs, origins, examples."""
         return self.table(sql, parameters, *tables).to_pylist()  # type: ignore[no-any-return]
 
     def table(self, sql: str, parameters: dict[str, Any], /, *tables: str) -> pa.Table:
-        """Run SQL over some of the tables words, heads, pairs, origins, examples."""
+        """Run SQL over some of the tables words, headwords, pairs, origins, examples."""
         for name in tables:
             self._open(name)
         with self._connection.cursor() as cursor:
@@ -149,7 +149,7 @@ class Queries:
 
     def tokens(self, word: str) -> list[int]:
         """Return the ids of the tokens that are this whole word."""
-        return [row["token_id"] for row in self.rows(_TOKENS, {"word": word}, "heads", "words")]
+        return [row["token_id"] for row in self.rows(_TOKENS, {"word": word}, "headwords", "words")]
 
     def examples(self, token: int) -> list[dict[str, Any]]:
         """Return the text nearest to each sense of a token, the senses in order."""

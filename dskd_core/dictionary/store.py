@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from dskd_core.config import DictionaryConfig
 from dskd_core.corpus.store import load_windows
+from dskd_core.decoder.tokenizer import check_same_tokenizer
 from dskd_core.dictionary.card import CARD, dictionary_card, provenance
 from dskd_core.dictionary.composition import compose
 from dskd_core.dictionary.download import fetch_dictionary
@@ -35,14 +36,15 @@ from dskd_core.senses.inventory import SenseInventory, load_senses
 from dskd_core.store.arrays import get_array, put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.store.parquet import interruptible
+from dskd_core.words import HEADWORDS, NEIGHBOURS, SPELLINGS
 
 GROUP = "dictionary.zarr"
 _WORDS_A_TIME = 4096
 
 _LINKS = """
 SELECT h.token_id AS token, n.relation, w.row_start, w.row_stop, w.n_tokens
-FROM heads h
-JOIN neighbours n ON n.head = h.word_id
+FROM headwords h
+JOIN neighbours n ON n.headword = h.word_id
 JOIN words w ON w.word_id = n.neighbour
 WHERE w.row_start >= 0
 QUALIFY row_number() OVER (
@@ -151,7 +153,8 @@ def build_dictionary(
     Raises:
         ArtifactError: if senses and words were made with different tokenizers.
     """
-    _check_same_tokenizer(senses, words)
+    of_senses = str(senses.group("senses.zarr").attrs["tokenizer"])
+    check_same_tokenizer(senses, of_senses, words, words.record.inputs["tokenizer"])
     work = Work(
         "dictionary",
         config.model_dump(mode="json"),
@@ -163,11 +166,11 @@ def build_dictionary(
         return found
     with store.publish(work) as draft:
         inventory = load_senses(senses)
-        table, composed = _compose_words(inventory, words.table("words.parquet"), draft, progress)
+        table, composed = _compose_words(inventory, words.table(SPELLINGS), draft, progress)
         draft.write_table("words.parquet", table)
         n_tokens = int(senses.group("senses.zarr").attrs["n_vocabulary"])
         own = own_rows(inventory.tokens, inventory.offsets, n_tokens=n_tokens)
-        lists, draft.report["links_by_span"] = lay_out(config, words, table, own)
+        lists, draft.report["links_by_span"] = list_neighbours(config, words, table, own)
         _write(draft, [inventory.centroids, *composed], own, lists)
         _count_coverage(draft, corpus, own, lists)
         draft.report["tokenizer"] = words.record.inputs["tokenizer"]
@@ -182,16 +185,6 @@ def build_dictionary(
         )
         draft.path(CARD).write_text(card, "utf-8")
     return store.get(work.stage, work.fingerprint)
-
-
-def _check_same_tokenizer(senses: Artifact, words: Artifact) -> None:
-    of_senses = str(senses.group("senses.zarr").attrs["tokenizer"])
-    of_words = words.record.inputs["tokenizer"]
-    if of_senses != of_words:
-        raise ArtifactError(
-            f"The senses {senses.fingerprint} were made with tokenizer {of_senses}, the words "
-            f"{words.fingerprint} with {of_words}; build both for the same teacher."
-        )
 
 
 def _compose_words(
@@ -250,7 +243,7 @@ def _spelled_alike(
             yield np.array(members), np.array(indices, dtype=np.int64)
 
 
-def lay_out(
+def list_neighbours(
     config: DictionaryConfig, words: Artifact, table: pa.Table, own: Csr
 ) -> tuple[dict[str, Csr], list[dict[str, Any]]]:
     """List the rows of every token's neighbours, heaviest first, at most the maximum of each.
@@ -266,8 +259,8 @@ def lay_out(
     """
     with duckdb.connect() as connection, interruptible(connection):
         connection.register("words", table)
-        connection.register("heads", words.table("heads.parquet"))
-        connection.register("neighbours", words.table("neighbours.parquet"))
+        connection.register("headwords", words.table(HEADWORDS))
+        connection.register("neighbours", words.table(NEIGHBOURS))
         spans = connection.sql(_PAIRS_BY_SPAN).to_arrow_table().to_pylist()
         parameters = {
             "seed": str(config.seed),

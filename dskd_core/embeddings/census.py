@@ -12,7 +12,7 @@ token occurs in the text,
     limit(v) = 2^64 * min(1, safety * max_occurrences / count(v)),
 
 so about ``safety * max_occurrences`` rows are stored of a token as common in predictions as in
-text, and the cap is applied when the parts are collected. A token ends with fewer rows than it
+text, and the cap is applied when the shards are collected. A token ends with fewer rows than it
 could have, never with a biased sample, exactly when some of its predicted occurrences lie above
 the limit and fewer than the cap under it: when it is predicted less than 1 / ``safety`` times as
 often as it is written, give or take the chance of the hashes. Such rows are counted
@@ -156,8 +156,8 @@ class _Places:
     offsets: NDArray[np.int64]
 
     def hashes(self, windows: Windows, seed: int) -> NDArray[np.uint64]:
-        keys = windows.document_keys[windows.documents[self.windows]]
-        return occurrence_hashes(keys, windows.starts[self.windows] + self.offsets, seed)
+        hashes = windows.document_hashes[windows.documents[self.windows]]
+        return occurrence_hashes(hashes, windows.starts[self.windows] + self.offsets, seed)
 
 
 def _pieces(windows: Windows, key: str) -> Iterator[tuple[NDArray[np.int64], _Places]]:

@@ -186,7 +186,7 @@ def _run_batch(
     positions = np.concatenate(
         [windows.starts[w] + np.arange(n) for w, n in zip(batch, lengths, strict=True)]
     )
-    hashes = occurrence_hashes(windows.document_keys[documents], positions, config.seed)
+    hashes = occurrence_hashes(windows.document_hashes[documents], positions, config.seed)
     told = Occurrences(tokens, documents, positions.astype(np.int32), hashes)
     return _Run(states, Leaving(torch.cat(asked)), told)
 

@@ -1,8 +1,8 @@
-"""Parts: what a shard stores, rows sorted by token.
+"""What a shard of the embeddings stores, rows sorted by token.
 
 ``part.zarr`` of an ``embeddings-shard`` artifact holds
 
-    tokens     [t]     int32    tokens with rows in this part, ascending
+    tokens     [t]     int32    tokens with rows in this shard, ascending
     offsets    [t + 1] int64    rows of token i are offsets[i]:offsets[i + 1]
     states     [n, d]           final states (after the norm); attribute ``dtype`` says which bits
     scales     [n, g]  float16  of every 64 values of a row; only where states are int8
@@ -23,11 +23,11 @@ from dskd_core.embeddings.extraction import Occurrences
 from dskd_core.store.arrays import get_array, put_array
 from dskd_core.store.artifacts import Artifact
 
-PART = "part.zarr"
+SHARD = "part.zarr"
 _CHUNK_BYTES = 8 << 20  # a run of tokens is read in whole chunks: larger ones, more for nothing
 
 
-def write_part(
+def write_shard(
     group: zarr.Group,
     states: np.ndarray,
     occurrences: Occurrences,
@@ -35,7 +35,7 @@ def write_part(
     dtype: str,
     scales: np.ndarray | None = None,
 ) -> None:
-    """Write a part.
+    """Write a shard.
 
     Args:
         group: an empty group.
@@ -60,16 +60,16 @@ def write_part(
     group.attrs["dtype"] = dtype
 
 
-def all_hashes(parts: Sequence[Artifact]) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
-    """Return the token and the hash of every row of all parts."""
-    groups = [part.group(PART) for part in parts]
+def all_hashes(shards: Sequence[Artifact]) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
+    """Return the token and the hash of every row of all shards."""
+    groups = [shard.group(SHARD) for shard in shards]
     tokens = [np.repeat(get_array(g, "tokens"), np.diff(get_array(g, "offsets"))) for g in groups]
     return np.concatenate(tokens), np.concatenate([get_array(g, "hashes") for g in groups])
 
 
-def all_met(parts: Sequence[Artifact]) -> NDArray[np.int64]:
-    """Return [v] int64: positions of all parts filed under each token, kept or not."""
-    groups = [part.group(PART) for part in parts]
+def all_met(shards: Sequence[Artifact]) -> NDArray[np.int64]:
+    """Return [v] int64: positions of all shards filed under each token, kept or not."""
+    groups = [shard.group(SHARD) for shard in shards]
     tokens = np.concatenate([get_array(g, "met_tokens") for g in groups])
     met = np.zeros(int(tokens.max(initial=-1)) + 1, dtype=np.int64)
     np.add.at(met, tokens, np.concatenate([get_array(g, "n_met") for g in groups]))

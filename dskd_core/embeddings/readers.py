@@ -1,4 +1,4 @@
-"""The embeddings of tokens, read from all parts."""
+"""The embeddings of tokens, read from all shards."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +8,7 @@ import zarr
 from numpy.typing import NDArray
 
 from dskd_core.decoder.states import decode_rows
-from dskd_core.embeddings.layout import PART
+from dskd_core.embeddings.layout import SHARD
 from dskd_core.embeddings.store import INDEX
 from dskd_core.errors import DataError
 from dskd_core.store.arrays import get_array
@@ -36,10 +36,10 @@ class TokenRows:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """A reader over all parts of an ``embeddings`` artifact."""
+    """A reader over all shards of an ``embeddings`` artifact."""
 
     artifact: Artifact
-    parts: tuple[Artifact, ...]
+    shards: tuple[Artifact, ...]
 
     @cached_property
     def _index(self) -> zarr.Group:
@@ -71,20 +71,20 @@ class Embeddings:
 
     @cached_property
     def _groups(self) -> list[tuple[zarr.Group, NDArray[np.int32], NDArray[np.int64]]]:
-        groups = [part.group(PART) for part in self.parts]
+        groups = [shard.group(SHARD) for shard in self.shards]
         return [(g, get_array(g, "tokens"), get_array(g, "offsets")) for g in groups]
 
     def read(self, start: int, stop: int) -> TokenRows:
         """Read the rows of ``tokens[start:stop]``, ordered by token and then by hash.
 
-        One contiguous slice of every part is read, so the order and the bits do not depend on
-        how many parts there are.
+        One contiguous slice of every shard is read, so the order and the bits do not depend on
+        how many shards there are.
 
         Raises:
-            DataError: if a state is NaN; the message names the part.
+            DataError: if a state is NaN; the message names the shard.
         """
         wanted = self.tokens[start:stop]
-        slices = [self._read_part(i, wanted) for i in range(len(self.parts))]
+        slices = [self._read_shard(i, wanted) for i in range(len(self.shards))]
         tokens, hashes, documents, positions, states = (
             np.concatenate([piece[column] for piece in slices]) for column in range(5)
         )
@@ -95,8 +95,8 @@ class Embeddings:
         offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         return TokenRows(wanted, offsets, states[order], documents[order], positions[order])
 
-    def _read_part(self, part: int, wanted: NDArray[np.int32]) -> tuple[np.ndarray, ...]:
-        group, tokens, offsets = self._groups[part]
+    def _read_shard(self, shard: int, wanted: NDArray[np.int32]) -> tuple[np.ndarray, ...]:
+        group, tokens, offsets = self._groups[shard]
         low, high = np.searchsorted(tokens, [wanted[0], wanted[-1] + 1]) if len(wanted) else (0, 0)
         rows = slice(int(offsets[low]), int(offsets[high]))
         scales = get_array(group, "scales", rows) if "scales" in group else None
@@ -104,7 +104,7 @@ class Embeddings:
         states = decode_rows(bits, scales, str(group.attrs["dtype"]))
         if not np.isfinite(states).all():
             raise DataError(
-                f"The part {self.parts[part].uri} holds NaN or infinite states; "
+                f"The shard {self.shards[shard].uri} holds NaN or infinite states; "
                 "delete that folder and run the stage again."
             )
         return (
@@ -115,10 +115,10 @@ class Embeddings:
 
 
 def load_embeddings(artifact: Artifact, store: ArtifactStore) -> Embeddings:
-    """Open an ``embeddings`` artifact and its parts.
+    """Open an ``embeddings`` artifact and its shards.
 
     Raises:
-        ArtifactError: if a part is gone.
+        ArtifactError: if a shard is gone.
     """
-    parts = [store.get("embeddings-shard", name) for name in artifact.record.report["parts"]]
-    return Embeddings(artifact, tuple(parts))
+    shards = [store.get("embeddings-shard", name) for name in artifact.record.report["parts"]]
+    return Embeddings(artifact, tuple(shards))

@@ -23,12 +23,12 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def occurrence_hashes(
-    document_keys: NDArray[np.uint64], positions: NDArray[np.integer], seed: int
+    document_hashes: NDArray[np.uint64], positions: NDArray[np.integer], seed: int
 ) -> NDArray[np.uint64]:
     """Return the hash that decides whether an occurrence is kept.
 
     Args:
-        document_keys: [n], the key of each occurrence's document (a hash of its id).
+        document_hashes: [n], the hash of each occurrence's document (of its id).
         positions: [n], the token position in the document.
         seed: another seed, another sample.
 
@@ -37,7 +37,7 @@ def occurrence_hashes(
     """
     with np.errstate(over="ignore"):
         places = _mix(positions.astype(np.uint64) + np.uint64(1) + np.uint64(seed) * _GOLDEN)
-        return _mix(document_keys + places * _GOLDEN)
+        return _mix(document_hashes + places * _GOLDEN)
 
 
 def smallest_per_token(

@@ -1,15 +1,15 @@
-"""Embeddings on disk: one part a shard, rows sorted by token, and an index over all parts.
+"""Embeddings on disk: shards with rows sorted by token, and an index over all of them.
 
-The parts are ``embeddings-shard`` artifacts (layout.py). The index (``index.zarr`` of the
+The shards are ``embeddings-shard`` artifacts (layout.py). The index (``index.zarr`` of the
 ``embeddings`` artifact) holds
 
     tokens        [t] int32   tokens with rows, ascending
     n_rows        [t] int64   rows of each in the sample
     n_occurrences [t] int64   its occurrences in the training windows
-    limits        [t] uint64  the largest hash that is in the sample of all parts together
+    limits        [t] uint64  the largest hash that is in the sample of all shards together
 
-What a part stores was decided position by position from the limits of the census (census.py),
-before any part was there. Nothing is rewritten when parts are joined, and the sample, which
+What a shard stores was decided position by position from the limits of the census (census.py),
+before any shard was there. Nothing is rewritten when shards are joined, and the sample, which
 readers.py reads, does not depend on how they were cut.
 """
 
@@ -25,12 +25,11 @@ from dskd_core.decoder.decoder import device_lock, load_teacher
 from dskd_core.decoder.fitting import Fitting, halved
 from dskd_core.decoder.precision import processor_of
 from dskd_core.decoder.states import encode_rows
-from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
+from dskd_core.decoder.tokenizer import check_same_tokenizer, load_tokenizer
 from dskd_core.embeddings.census import Census, take_census
 from dskd_core.embeddings.extraction import extract, training_batches
-from dskd_core.embeddings.layout import PART, all_hashes, all_met, write_part
+from dskd_core.embeddings.layout import SHARD, all_hashes, all_met, write_shard
 from dskd_core.embeddings.sampling import hash_limits, smallest_per_token
-from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
 from dskd_core.store.arrays import put_array
@@ -81,7 +80,9 @@ def extract_shard(
     )
     if found := store.find(work):
         return found
-    tokenizer = _shared_tokenizer(teacher, corpus)
+    tokenizer = load_tokenizer(teacher.folder())
+    theirs = corpus.record.inputs["tokenizer"]
+    check_same_tokenizer(corpus, theirs, teacher, tokenizer.fingerprint)
     with device_lock, store.publish(work) as draft:
         windows, census = _census(corpus.uri, _sample_settings(config))
         model = load_teacher(teacher, teacher_config)
@@ -102,8 +103,8 @@ def extract_shard(
                 )
         kept = smallest_per_token(occurrences.tokens, occurrences.hashes, config.max_occurrences)
         bits, scales = encode_rows(states[torch.from_numpy(kept)], config.state_dtype, shard.name)
-        group = draft.write_group(PART)
-        write_part(group, bits, occurrences[kept], met, config.state_dtype, scales)
+        group = draft.write_group(SHARD)
+        write_shard(group, bits, occurrences[kept], met, config.state_dtype, scales)
         draft.counts |= {
             "windows": sum(len(batch) for batch in batches),
             "positions": sum(int(census.lengths[batch].sum()) for batch in batches),
@@ -119,9 +120,9 @@ def collect_embeddings(
     config: EmbeddingsConfig,
     teacher: Artifact,
     corpus: Artifact,
-    parts: Sequence[Artifact],
+    shards: Sequence[Artifact],
 ) -> Artifact:
-    """Index all parts: which tokens have embeddings, how many, and the cap over all parts.
+    """Index all shards: which tokens have embeddings, how many, and the cap over all shards.
 
     The record counts what the sample cost and what it lacks: ``missing_rows`` are rows that a
     token of ``short_tokens`` would have under a higher limit (census.py says when; never for the
@@ -131,18 +132,18 @@ def collect_embeddings(
     if found := store.find(work):
         return found
     with store.publish(work) as draft:
-        draft.computed_as(parts)
-        tokens, hashes = all_hashes(parts)
+        draft.computed_as(shards)
+        tokens, hashes = all_hashes(shards)
         unique, n_rows, limits = hash_limits(tokens, hashes, config.max_occurrences)
         windows, census = _census(corpus.uri, _sample_settings(config))
-        n_met = all_met(parts)
+        n_met = all_met(shards)
         n_occurrences = (census.counts if census.exact else n_met)[unique]
         group = draft.write_group(INDEX)
         put_array(group, "tokens", unique)
         put_array(group, "n_rows", n_rows)
         put_array(group, "n_occurrences", n_occurrences)
         put_array(group, "limits", limits)
-        states = parts[0].group(PART)["states"]
+        states = shards[0].group(SHARD)["states"]
         group.attrs.update(
             {"hidden_size": states.shape[1], "dtype": config.state_dtype, "key": config.key}
         )
@@ -150,7 +151,7 @@ def collect_embeddings(
         missing[unique] -= n_rows
         run, training = census.lengths > 0, ~windows.heldout
         draft.counts |= {
-            "parts": len(parts),
+            "parts": len(shards),
             "tokens": len(unique),
             "rows": int(n_rows.sum()),
             "stored_rows": len(tokens),
@@ -163,24 +164,12 @@ def collect_embeddings(
             "positions": int(census.lengths.sum()),
             "skipped_positions": int((windows.lengths - census.lengths)[training].sum()),
         }
-        draft.report["parts"] = [part.fingerprint for part in parts]
+        draft.report["parts"] = [shard.fingerprint for shard in shards]
     return store.get(work.stage, work.fingerprint)
 
 
 def _inputs(teacher: Artifact, corpus: Artifact) -> dict[str, str]:
     return {"teacher": teacher.fingerprint, "corpus": corpus.fingerprint}
-
-
-def _shared_tokenizer(teacher: Artifact, corpus: Artifact) -> Tokenizer:
-    """Return the teacher's tokenizer, refused if the corpus was made with another."""
-    tokenizer = load_tokenizer(teacher.folder())
-    if (theirs := corpus.record.inputs["tokenizer"]) != tokenizer.fingerprint:
-        raise ArtifactError(
-            f"The corpus {corpus.fingerprint} was made with tokenizer {theirs}, but the teacher "
-            f"{teacher.record.report['source']} ({teacher.fingerprint}) has "
-            f"{tokenizer.fingerprint}; build the corpus for this teacher."
-        )
-    return tokenizer
 
 
 @lru_cache(maxsize=1)

@@ -22,8 +22,7 @@ from dskd_core.config import TeacherConfig
 from dskd_core.corpus.store import Windows, load_windows
 from dskd_core.decoder.decoder import device_lock, load_decoder
 from dskd_core.decoder.precision import processor_on, resolved_teacher
-from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
-from dskd_core.errors import ArtifactError
+from dskd_core.decoder.tokenizer import Tokenizer, check_same_tokenizer, load_tokenizer
 from dskd_core.evaluation.comparison.arms import ArmSeed, arm_and_seed
 from dskd_core.evaluation.models import model_folder
 from dskd_core.progress import Progress, silent
@@ -83,7 +82,9 @@ def write_continuations(
     if found := store.find(work):
         return found
     windows, tokenizer = load_windows(corpus), load_tokenizer(model_folder(models[0]))
-    _check_same_tokenizer(tokenizer, corpus)
+    check_same_tokenizer(
+        corpus, corpus.record.inputs["tokenizer"], models[0], tokenizer.fingerprint
+    )
     documents = choose_documents(windows, n_documents)
     with device_lock, store.publish(work) as draft:
         draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
@@ -121,7 +122,7 @@ def choose_documents(windows: Windows, n_documents: int) -> list[int]:
     heldout = np.unique(windows.documents[windows.heldout])
     lengths = np.bincount(windows.documents, weights=windows.lengths)[heldout]
     is_short = lengths < BEGINNING_TOKENS + NEW_TOKENS
-    order = np.lexsort((windows.document_keys[heldout], is_short))
+    order = np.lexsort((windows.document_hashes[heldout], is_short))
     return [int(document) for document in heldout[order[:n_documents]]]
 
 
@@ -152,12 +153,3 @@ def _writer(model: Artifact) -> ArmSeed:
 def _input_name(model: Artifact) -> str:
     arm, seed = _writer(model)
     return "teacher" if seed is None else f"student {arm} {seed}"
-
-
-def _check_same_tokenizer(tokenizer: Tokenizer, corpus: Artifact) -> None:
-    theirs = corpus.record.inputs["tokenizer"]
-    if tokenizer.fingerprint != theirs:
-        raise ArtifactError(
-            f"The corpus {corpus.fingerprint} was cut with tokenizer {theirs}, but the models have "
-            f"{tokenizer.fingerprint}; name a corpus of their teacher."
-        )

@@ -84,7 +84,7 @@ def capture_settings(config: PipelineConfig) -> PipelineConfig:
 
 def document_digests(windows: Windows, most: int | None) -> list[bytes]:
     """Return a hash of the first ``most`` tokens of every document, or of all."""
-    starts = np.searchsorted(windows.documents, np.arange(len(windows.document_keys) + 1))
+    starts = np.searchsorted(windows.documents, np.arange(len(windows.document_hashes) + 1))
     bounds = windows.offsets[starts]
     return [
         blake2b(windows.token_ids[start:stop][:most].tobytes(), digest_size=16).digest()

@@ -18,7 +18,7 @@ from dskd_core.errors import ArtifactError, ConfigError, DataError, DskdError
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 _TOKEN_TEXTS = "SELECT token_id, any_value(token) AS text FROM examples GROUP BY token_id"
-_HEADS = "SELECT h.token_id, w.word FROM heads h JOIN words w USING (word_id)"
+_HEADWORDS = "SELECT h.token_id, w.word FROM headwords h JOIN words w USING (word_id)"
 _COMPOSED = "SELECT word, row_start FROM words WHERE row_start >= $first ORDER BY row_start"
 _FOUND = """
 CREATE OR REPLACE TABLE found AS
@@ -33,7 +33,8 @@ related AS (
 headed AS (
     SELECT w.word, sum(t.n_senses)::BIGINT AS n_senses,
            sum(t.n_occurrences)::BIGINT AS n_occurrences
-    FROM heads h JOIN words w USING (word_id) JOIN token_counts t USING (token_id) GROUP BY w.word
+    FROM headwords h JOIN words w USING (word_id) JOIN token_counts t USING (token_id)
+    GROUP BY w.word
 )
 SELECT r.word AS text, lower(r.word) AS key, -1 AS token_id,
        coalesce(h.n_senses, if(w.row_start >= 0, w.row_stop - w.row_start, 0)) AS n_senses,
@@ -41,7 +42,7 @@ SELECT r.word AS text, lower(r.word) AS key, -1 AS token_id,
 FROM related r LEFT JOIN words w ON w.word = r.word LEFT JOIN headed h ON h.word = r.word
 UNION ALL
 SELECT text, lower(trim(text)), token_id, n_senses, 0, 0, n_occurrences
-FROM token_counts t ANTI JOIN heads h USING (token_id)
+FROM token_counts t ANTI JOIN headwords h USING (token_id)
 """
 _SEARCH = """
 SELECT * EXCLUDE (key), count(*) OVER () AS n_found FROM found WHERE starts_with(key, lower($text))
@@ -68,7 +69,7 @@ FROM ends LEFT JOIN words w ON w.word = neighbour
 ORDER BY relation DESC, weight DESC, neighbour
 """
 _IMPORTING = threading.Lock()
-_IN_MEMORY = ("words", "heads", "pairs")
+_IN_MEMORY = ("words", "headwords", "pairs")
 _LIKE = """
 SELECT text FROM found
 WHERE token_id < 0 AND abs(length(key) - length($text)) <= $most
@@ -152,8 +153,8 @@ class OpenDictionary:
         self.counts = SenseCounts(self.sources.senses)
         texts = self.queries.rows(_TOKEN_TEXTS, {}, "examples")
         self._texts: dict[int, str] = {row["token_id"]: row["text"] for row in texts}
-        heads = self.queries.rows(_HEADS, {}, "heads", "words")
-        self.word_of_token: dict[int, str] = {row["token_id"]: row["word"] for row in heads}
+        headwords = self.queries.rows(_HEADWORDS, {}, "headwords", "words")
+        self.word_of_token: dict[int, str] = {row["token_id"]: row["word"] for row in headwords}
         self._build_search()
 
     def close(self) -> None:
@@ -299,4 +300,4 @@ class OpenDictionary:
             "n_occurrences": self.counts.n_occurrences,
         }
         self.queries.add_table("token_counts", pa.table(columns))
-        self.queries.run(_FOUND, "pairs", "words", "heads")
+        self.queries.run(_FOUND, "pairs", "words", "headwords")

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from dskd_core.explorer.opened import Owner
+from dskd_core.html import templates_of
 
 SECURITY = (
     "default-src 'self'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
@@ -46,13 +45,7 @@ class Pages:
     """
 
     def __init__(self, links: Links) -> None:
-        environment = Environment(
-            loader=PackageLoader("dskd_core.explorer"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        environment = templates_of("dskd_core.explorer")
         environment.filters |= {"count": count, "percent": percent, "number": number}
         environment.filters["visible"] = visible
         environment.globals |= {"links": links, "security": SECURITY, "owner_link": _owner(links)}

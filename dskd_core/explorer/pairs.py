@@ -132,7 +132,7 @@ class Contradiction:
     """A pair that the states contradict.
 
     Attributes:
-        word: the head.
+        word: whose relatives they are.
         synonym, antonym: the synonym, and the antonym that is nearer than it.
         synonym_mse, antonym_mse: least MSE between a sense of the word and one of theirs.
         ratio: synonym_mse / antonym_mse; above 1.
@@ -192,19 +192,19 @@ def contradictions(
 def _relations_of(opened: OpenDictionary, words: list[str]) -> dict[str, list[dict[str, Any]]]:
     """Return the related words that have senses, with their rows, of many words in one query."""
     sql = """
-    WITH heads AS (SELECT unnest($words) AS head),
+    WITH headwords AS (SELECT unnest($words) AS headword),
     both_ways AS (
-        SELECT word_a AS head, word_b AS neighbour, relation FROM pairs
+        SELECT word_a AS headword, word_b AS neighbour, relation FROM pairs
         UNION ALL SELECT word_b, word_a, relation FROM pairs
     )
-    SELECT b.head, b.neighbour, b.relation, w.row_start, w.row_stop
-    FROM both_ways b JOIN heads USING (head) JOIN words w ON w.word = b.neighbour
-    JOIN words h ON h.word = b.head
+    SELECT b.headword, b.neighbour, b.relation, w.row_start, w.row_stop
+    FROM both_ways b JOIN headwords USING (headword) JOIN words w ON w.word = b.neighbour
+    JOIN words h ON h.word = b.headword
     WHERE w.row_start >= 0 AND NOT list_has_any(w.token_ids, h.token_ids) ORDER BY b.neighbour
     """
     related: dict[str, list[dict[str, Any]]] = {word: [] for word in words}
     for row in opened.queries.rows(sql, {"words": words}, "pairs", "words") if words else []:
-        related[row["head"]].append(row)
+        related[row["headword"]].append(row)
     return related
 
 

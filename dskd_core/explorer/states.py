@@ -25,7 +25,7 @@ from dskd_core.explorer.opened import import_transformers
 from dskd_core.progress import Progress
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore
-from dskd_core.training.activations.layout import PART
+from dskd_core.training.activations.layout import SHARD
 from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.loop.inputs import Inputs
 from dskd_core.training.student.shape import copy_tail, load_student, shape_of
@@ -49,21 +49,21 @@ class HeldoutWindows:
 
     def __init__(self, store: ArtifactStore, activations: Artifact) -> None:
         names = activations.record.report["parts"]
-        self._parts = [store.get("activations-shard", name).group(PART) for name in names]
+        self._shards = [store.get("activations-shard", name).group(SHARD) for name in names]
 
     def find(self, place: Place) -> tuple[int, int, int]:
-        """Return where a position stands: its part, the window's first row there, and its own.
+        """Return where a position stands: its shard, the window's first row there, and its own.
 
         Raises:
-            ArtifactError: if no part has the window.
+            ArtifactError: if no shard has the window.
         """
-        for number, part in enumerate(self._parts):
-            windows = get_array(part, "windows")
+        for number, shard in enumerate(self._shards):
+            windows = get_array(shard, "windows")
             index = int(np.searchsorted(windows, place.window))
             if index == len(windows) or windows[index] != place.window:
                 continue
-            start, stop = (int(v) for v in get_array(part, "offsets")[index : index + 2])
-            labels = get_array(part, "labels", slice(start, stop))
+            start, stop = (int(v) for v in get_array(shard, "offsets")[index : index + 2])
+            labels = get_array(shard, "labels", slice(start, stop))
             return number, start, start + int(np.flatnonzero(labels >= 0)[place.scored])
         raise ArtifactError(
             f"The activations have no window {place.window}; score the students anew "
@@ -71,9 +71,9 @@ class HeldoutWindows:
         )
 
     def states(self, number: int, name: str, start: int, stop: int) -> NDArray[np.float32]:
-        """Return rows of ``teacher_states`` or ``entering`` of a part, [n, d]."""
-        part: zarr.Group = self._parts[number]
-        return decode_states(get_array(part, name, slice(start, stop)), str(part.attrs["dtype"]))
+        """Return rows of ``teacher_states`` or ``entering`` of a shard, [n, d]."""
+        shard: zarr.Group = self._shards[number]
+        return decode_states(get_array(shard, name, slice(start, stop)), str(shard.attrs["dtype"]))
 
 
 def run_students(
@@ -115,8 +115,8 @@ def run_students(
 @torch.no_grad()
 def _final_state(tail: Tail, windows: HeldoutWindows, place: Place) -> NDArray[np.float32]:
     """Return n_t at a position, [d]; only what stands before it in its window is run."""
-    part, start, at = windows.find(place)
-    entering = torch.from_numpy(windows.states(part, "entering", start, at + 1))
+    shard, start, at = windows.find(place)
+    entering = torch.from_numpy(windows.states(shard, "entering", start, at + 1))
     return run_tail(tail, entering[None], None, "float32")[-1].numpy()
 
 

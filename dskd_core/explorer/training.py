@@ -24,7 +24,7 @@ from dskd_core.explorer.opened import OpenDictionary, Owner
 from dskd_core.explorer.states import BEFORE, HeldoutWindows, Place
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact
-from dskd_core.training.candidates.store import part_name
+from dskd_core.training.candidates.store import group_name
 
 _N_POSITIONS = 10
 _N_LEFT = 28
@@ -264,10 +264,10 @@ class _CandidateFinder:
             place: the position.
             made: [d] each, states there besides the teacher's.
         """
-        part, _, at = self._windows.find(place)
-        [teacher] = self._windows.states(part, "teacher_states", at, at + 1)
+        shard, _, at = self._windows.find(place)
+        [teacher] = self._windows.states(shard, "teacher_states", at, at + 1)
         states = np.stack([teacher, *made]).astype(np.float64)
-        group = self._candidates.group(part_name(part))
+        group = self._candidates.group(group_name(shard))
         positives, negatives = (
             self._held_against(states, get_array(group, name, slice(at, at + 1))[0])
             for name in ("positives", "negatives")

@@ -1,5 +1,5 @@
 """Human sources of word relations, each read into the same typed rows."""
 
-from dskd_core.lexicon.store import DERIVATIONS, PAIRS, build_lexicon
+from dskd_core.lexicon.store import DERIVATIONS, LEXICON_PAIRS, build_lexicon
 
-__all__ = ["DERIVATIONS", "PAIRS", "build_lexicon"]
+__all__ = ["DERIVATIONS", "LEXICON_PAIRS", "build_lexicon"]

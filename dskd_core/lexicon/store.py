@@ -27,10 +27,10 @@ from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work, fing
 from dskd_core.store.parquet import database, read_files, write_query, write_rows
 from dskd_core.store.places import is_remote, sha256_of_file
 
-PAIRS = "pairs.parquet"
+LEXICON_PAIRS = "lexicon_pairs.parquet"
 DERIVATIONS = "derivations.parquet"
 ROWS = "rows.parquet"
-_TABLES: dict[str, type[msgspec.Struct]] = {PAIRS: PairRow, DERIVATIONS: DerivationRow}
+_TABLES: dict[str, type[msgspec.Struct]] = {LEXICON_PAIRS: PairRow, DERIVATIONS: DerivationRow}
 Advance = Callable[[int], None]
 _EXCLUDED = """(
     lower(word_a) IN (SELECT lower(word_a) FROM exclusions WHERE word_b = '')
@@ -77,7 +77,7 @@ class Entry:
 def build_lexicon(
     store: ArtifactStore, config: LexiconConfig, *, progress: Progress = silent
 ) -> Artifact:
-    """Read every source into ``pairs.parquet`` and ``derivations.parquet``.
+    """Read every source into ``lexicon_pairs.parquet`` and ``derivations.parquet``.
 
     Rows are distinct and sorted by all columns. The record's report says for each source how many
     rows it gave and what was left out, with the first line numbers of damaged rows. Memory does
@@ -92,10 +92,7 @@ def build_lexicon(
         ConfigError: if a kind is unknown or a file is not there.
         DataError: if a file cannot be read at all, or nothing in it is usable.
     """
-    entries = {
-        PAIRS: [_entry(s, PairRow, config) for s in config.sources],
-        DERIVATIONS: [_entry(s, DerivationRow, config) for s in config.morphology],
-    }
+    entries = find_sources(config)
     all_entries = [entry for of_table in entries.values() for entry in of_table]
     excluded = local_path(config.exclude_uri) if config.exclude_uri else None
     work = Work(
@@ -103,33 +100,31 @@ def build_lexicon(
         _content_settings(config) | {"sources": [entry.settings for entry in all_entries]},
         {f"{i}-{entry.kind}": entry.fingerprint for i, entry in enumerate(all_entries)}
         | ({"exclude": sha256_of_file(excluded)} if excluded else {}),
-        version=2,
+        version=3,
     )
     if found := store.find(work):
         return found
     advance = _bytes_reader(all_entries, progress)
     exclusions = read_exclusions(excluded) if excluded else None
-    parts = {
-        name: [
-            [_read_shard(store, config, e, i, advance) for i in range(len(e.ranges))] for e in es
-        ]
+    shards = {
+        name: [[read_shard(store, config, e, i, advance) for i in range(len(e.ranges))] for e in es]
         for name, es in entries.items()
     }
     with store.publish(work) as draft:
         for name in _TABLES:
-            left_out = exclusions if name == PAIRS else None
-            _join(draft, name, entries[name], parts[name], left_out)
+            left_out = exclusions if name == LEXICON_PAIRS else None
+            _join(draft, name, entries[name], shards[name], left_out)
         if exclusions is not None:
             draft.write_table(EXCLUSIONS, exclusions)
     return store.get(work.stage, work.fingerprint)
 
 
-def shards_done(store: ArtifactStore, config: LexiconConfig) -> list[bool]:
-    """Say of every shard of the sources whether it is published; they are read in this order."""
-    entries = [_entry(source, PairRow, config) for source in config.sources]
-    entries += [_entry(source, DerivationRow, config) for source in config.morphology]
-    works = [_shard_work(config, e, index) for e in entries for index in range(len(e.ranges))]
-    return [store.find(work) is not None for work in works]
+def find_sources(config: LexiconConfig) -> dict[str, list[Entry]]:
+    """Find and identify the sources of each table, in the order they are read in."""
+    return {
+        LEXICON_PAIRS: [_entry(source, PairRow, config) for source in config.sources],
+        DERIVATIONS: [_entry(source, DerivationRow, config) for source in config.morphology],
+    }
 
 
 def _content_settings(config: LexiconConfig) -> dict[str, Any]:
@@ -171,12 +166,17 @@ def _bytes_reader(entries: list[Entry], progress: Progress) -> Advance:
     return advance
 
 
-def _read_shard(
+def read_shard(
     store: ArtifactStore, config: LexiconConfig, entry: Entry, index: int, advance: Advance
 ) -> Artifact:
-    """Read one range of a source, unless that was done before."""
+    """Read one range of a source, unless that was done before; ``advance`` is told its bytes."""
     start, stop = entry.ranges[index]
-    work = _shard_work(config, entry, index)
+    work = Work(
+        "lexicon-shard",
+        _content_settings(config) | entry.settings | {"bytes": list(entry.ranges[index])},
+        {"file": entry.fingerprint},
+        version=2,
+    )
     if found := store.find(work):
         advance(stop - start)
         return found
@@ -197,25 +197,17 @@ def _read_shard(
     return store.get(work.stage, work.fingerprint)
 
 
-def _shard_work(config: LexiconConfig, entry: Entry, index: int) -> Work:
-    return Work(
-        "lexicon-shard",
-        _content_settings(config) | entry.settings | {"bytes": list(entry.ranges[index])},
-        {"file": entry.fingerprint},
-    )
-
-
 def _join(
     draft: Draft,
     name: str,
     entries: list[Entry],
-    parts: list[list[Artifact]],
+    shards: list[list[Artifact]],
     exclusions: pa.Table | None,
 ) -> None:
     """Write the distinct rows of all shards of a table, and what was left out of each source."""
-    stem = name.removesuffix(".parquet")
-    draft.report[stem] = [_report(e, of_e) for e, of_e in zip(entries, parts, strict=True)]
-    files = [_local_rows(part, draft) for of_entry in parts for part in of_entry]
+    stem = name.removesuffix(".parquet").removeprefix("lexicon_")
+    draft.report[stem] = [_report(e, of_e) for e, of_e in zip(entries, shards, strict=True)]
+    files = [_local_rows(shard, draft) for of_entry in shards for shard in of_entry]
     if not files:
         draft.counts[f"n_{stem}"] = 0
         return draft.write_table(name, SCHEMAS[_TABLES[name]].empty_table())
@@ -244,24 +236,24 @@ def _count_excluded(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     return {"lines": int(n_lines), "pairs": int(n_rows)}
 
 
-def _local_rows(part: Artifact, draft: Draft) -> Path:
-    if not is_remote(part.uri):
-        return part.folder() / ROWS
-    copy = draft.path(part.fingerprint)
-    copy.write_bytes(part.read_bytes(ROWS))
+def _local_rows(shard: Artifact, draft: Draft) -> Path:
+    if not is_remote(shard.uri):
+        return shard.folder() / ROWS
+    copy = draft.path(shard.fingerprint)
+    copy.write_bytes(shard.read_bytes(ROWS))
     return copy
 
 
-def _report(entry: Entry, parts: list[Artifact]) -> dict[str, Any]:
+def _report(entry: Entry, shards: list[Artifact]) -> dict[str, Any]:
     """Return what one source gave.
 
     Raises:
         DataError: if that is nothing.
     """
     report = Report()
-    for part in parts:
-        report.extend(Report.from_json(part.record.report))
-    n_rows = sum(part.record.counts["rows"] for part in parts)
+    for shard in shards:
+        report.extend(Report.from_json(shard.record.report))
+    n_rows = sum(shard.record.counts["rows"] for shard in shards)
     # A sheet of MorphoLEX may well have no negating affix; pairs there must be.
     if not n_rows and (entry.reader.row is PairRow or report.counts):
         left_out = ", ".join(f"{n} {code}" for code, n in sorted(report.counts.items()) if n)

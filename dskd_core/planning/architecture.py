@@ -19,8 +19,8 @@ from dskd_core.config import TeacherConfig
 from dskd_core.decoder.decoder import decoder_layers, quiet_transformers
 from dskd_core.decoder.faults import CONFIG_FAULTS
 from dskd_core.decoder.gguf_header import Header, read_header
+from dskd_core.decoder.model_config import checked_config
 from dskd_core.decoder.model_files import inside
-from dskd_core.decoder.model_settings import model_settings
 from dskd_core.errors import ConfigError
 from dskd_core.store import access
 
@@ -175,7 +175,7 @@ def count(values: Mapping[str, Any], origin: str) -> Architecture:
     """
     from transformers import AutoModelForCausalLM
 
-    config = _config_of(model_settings(values, Path(origin), code=None), origin)
+    config = _config_of(checked_config(values, Path(origin), code=None), origin)
     try:
         with quiet_transformers(), torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)

@@ -11,7 +11,7 @@ from dskd_core.errors import CapacityError, ConfigError
 from dskd_core.planning.architecture import Architecture, count
 from dskd_core.planning.quantities import STATE_BYTES, kept_bytes, optimizer_bytes
 from dskd_core.store.artifacts import Artifact
-from dskd_core.training.activations.capture import chosen_windows
+from dskd_core.training.activations.capture import sample_windows
 from dskd_core.training.student.gap_fit import unfittable
 from dskd_core.training.student.shape import MODEL, Shape, shape_of
 
@@ -124,7 +124,7 @@ def _mean_length(config: TrainingConfig, text: Artifact | None) -> float:
         counts = text.record.counts
         return float(counts["positions"] / max(1, counts["windows"]))
     windows = load_windows(text)
-    trained = chosen_windows(windows, heldout=False, budget=config.max_train_tokens)
+    trained = sample_windows(windows, heldout=False, budget=config.max_train_tokens)
     if not len(trained):
         return 1.0
     return float(windows.lengths[trained].mean()) + len(windows.prefix)

@@ -154,7 +154,7 @@ def counted(windows: Windows, basis: str) -> Corpus:
         int(lengths[heldout].sum()),
         len(lengths),
         int(heldout.sum()),
-        len(windows.document_keys),
+        len(windows.document_hashes),
         basis,
         windows,
     )
@@ -168,12 +168,12 @@ def read_windows(config: CorpusConfig, tokenizer: Tokenizer) -> Windows:
     lengths = np.array([len(document.ids) for document in taken], dtype=np.int64)
     cut = cutting.cut(lengths, config.window_tokens - len(tokenizer.prefix))
     ids = np.concatenate([np.empty(0, np.int32), *(document.ids for document in taken)])
-    keys = np.array([cutting.document_key(d.document_id) for d in taken], dtype=np.uint64)
+    hashes = np.array([cutting.document_hash(d.document_id) for d in taken], dtype=np.uint64)
     return Windows(
         token_ids=ids,
         **cut._asdict(),
         heldout=heldout[cut.documents],
-        document_keys=keys,
+        document_hashes=hashes,
         prefix=tuple(tokenizer.prefix),
     )
 

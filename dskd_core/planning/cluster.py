@@ -28,11 +28,11 @@ SHARED_STORE_BYTES_PER_SECOND = 10e9
 """What all workers together write to one store; taken for an object store or a parallel file
 system, not measured."""
 INDEXED_ROWS_A_SECOND = 1.5e6
-"""Rows of embeddings that one process orders by hash, to find the sample of all parts: 8 million in
-5.6 s of one busy core (AVX2)."""
+"""Rows of embeddings that one process orders by hash, to find the sample of all shards: 8 million
+in 5.6 s of one busy core (AVX2)."""
 JOINED_BYTES_A_SECOND = 115e6
 """Centroids that one process joins: 69,832 tokens of width 4,096, two each, in 20 s."""
-_SHARDED = {stage.name for stage in SHARDED_STAGES} | {"students"}
+_SHARDED = {stage.name for stage in SHARDED_STAGES if not stage.in_one_task} | {"students"}
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """What a plan can count instead of estimate: artifacts that stand, and local files."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dskd_core import samples
 from dskd_core.config import PipelineConfig
+from dskd_core.config.settings import Settings
 from dskd_core.corpus.readers import source_fingerprint
 from dskd_core.corpus.store import load_windows
 from dskd_core.decoder.tokenizer import Tokenizer, load_gguf_tokenizer, load_tokenizer
@@ -16,6 +19,7 @@ from dskd_core.embeddings.teacher import stored_teachers
 from dskd_core.errors import ConfigError
 from dskd_core.planning.census import Census, Corpus, counted, is_local, read_windows
 from dskd_core.store.artifacts import Artifact, ArtifactStore
+from dskd_core.words import SPELLINGS
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,14 @@ class Findings:
         corpus: sizes of the text.
         census: occurrences of the tokens in the inventory, after the cap.
         n_composed: words of several tokens all of which have senses.
-        n_part_rows: rows of all embedding parts.
+        n_shard_rows: rows of all embedding shards.
         n_prefix: tokens before every window; 1 where the tokenizer is not here.
     """
 
     corpus: Corpus | None
     census: Census | None
     n_composed: int | None
-    n_part_rows: int | None
+    n_shard_rows: int | None
     n_prefix: int
 
 
@@ -59,17 +63,17 @@ def find_what_stands(store: ArtifactStore, config: PipelineConfig, *, count: boo
             )
         corpus = counted(read_windows(config.corpus, tokenizer), "counted in the source")
     embeddings = _embeddings(store, config, teacher, built) if teacher and built else None
-    census, n_composed, n_part_rows = None, None, None
+    census, n_composed, n_shard_rows = None, None, None
     if embeddings:
         reader = load_embeddings(embeddings, store)
         index = embeddings.group(INDEX)
         met = index["n_occurrences"] if "n_occurrences" in index else index["n_rows"]
         counts = np.asarray(met[:], dtype=np.float64)
         census = Census(counts, f"counted in {_name(embeddings)}", exact=True)
-        n_part_rows = sum(part.record.counts["rows"] for part in reader.parts)
+        n_shard_rows = sum(shard.record.counts["rows"] for shard in reader.shards)
         n_composed = _composed(store, config, tokenizer, set(reader.tokens.tolist()))
     n_prefix = len(tokenizer.prefix) if tokenizer else 1
-    return Findings(corpus, census, n_composed, n_part_rows, n_prefix)
+    return Findings(corpus, census, n_composed, n_shard_rows, n_prefix)
 
 
 def _name(artifact: Artifact) -> str:
@@ -92,42 +96,55 @@ def _local_tokenizer(config: PipelineConfig) -> Tokenizer | None:
     return None
 
 
+def alike(
+    store: ArtifactStore,
+    stage: str,
+    settings: Settings | None,
+    inputs: Mapping[str, str],
+    but: Iterable[str] = (),
+    usual: Mapping[str, Any] | None = None,
+) -> list[Artifact]:
+    """Return the artifacts of some inputs that name no other value of a setting, oldest first.
+
+    What a record does not name has its ``usual`` value, or any where that is not told; settings
+    in ``but`` are not compared.
+    """
+    wanted: dict[str, Any] = settings.model_dump(mode="json") if settings else {}
+    wanted = {name: value for name, value in wanted.items() if name not in but}
+
+    def stands(artifact: Artifact) -> bool:
+        record = artifact.record
+        made_with = {**(usual or {}), **record.config}
+        same = all(wanted.get(name, value) == value for name, value in made_with.items())
+        return same and all(record.inputs.get(name) == made for name, made in inputs.items())
+
+    return [artifact for artifact in store.of_stage(stage) if stands(artifact)]
+
+
 def _corpus(store: ArtifactStore, config: PipelineConfig, tokenizer: Tokenizer) -> Artifact | None:
-    wanted = config.corpus.model_dump(mode="json", exclude={"source"})
-    alike = [
-        corpus
-        for corpus in store.of_stage("corpus")
-        if corpus.record.config == wanted
-        and corpus.record.inputs["tokenizer"] == tokenizer.fingerprint
-    ]
-    if not alike:
+    found = alike(store, "corpus", config.corpus, {"tokenizer": tokenizer.fingerprint})
+    if not found:
         return None
     source = source_fingerprint(config.corpus)  # reads the source once: only where it may help
-    return next((c for c in reversed(alike) if c.record.inputs["source"] == source), None)
+    return next((c for c in reversed(found) if c.record.inputs["source"] == source), None)
 
 
 def _embeddings(
     store: ArtifactStore, config: PipelineConfig, teacher: Artifact, corpus: Artifact
 ) -> Artifact | None:
     """Return the newest embeddings of this sample, teacher and corpus."""
-    wanted = config.embeddings.model_dump(mode="json")
-    for artifact in reversed(store.of_stage("embeddings")):
-        settings, inputs = artifact.record.config, artifact.record.inputs
-        same = all(wanted.get(name) == value for name, value in settings.items() if name in wanted)
-        of_these = inputs == {"teacher": teacher.fingerprint, "corpus": corpus.fingerprint}
-        if same and of_these:
-            return artifact
-    return None
+    inputs = {"teacher": teacher.fingerprint, "corpus": corpus.fingerprint}
+    return next(reversed(alike(store, "embeddings", config.embeddings, inputs)), None)
 
 
 def _composed(
     store: ArtifactStore, config: PipelineConfig, tokenizer: Tokenizer | None, covered: set[int]
 ) -> int | None:
     """Return the words of several tokens that all have senses, in the newest words."""
-    wanted = config.words.model_dump(mode="json")
-    for words in reversed(store.of_stage("words")):
-        theirs = words.record.inputs["tokenizer"]
-        if words.record.config == wanted and tokenizer and theirs == tokenizer.fingerprint:
-            spellings = words.table("words.parquet")["token_ids"].to_pylist()
-            return sum(len(ids) > 1 and covered.issuperset(ids) for ids in spellings)
-    return None
+    if tokenizer is None:
+        return None
+    found = alike(store, "words", config.words, {"tokenizer": tokenizer.fingerprint})
+    if not found:
+        return None
+    spellings = found[-1].table(SPELLINGS)["token_ids"].to_pylist()
+    return sum(len(ids) > 1 and covered.issuperset(ids) for ids in spellings)

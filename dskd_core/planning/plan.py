@@ -132,7 +132,7 @@ def make_plan(
     basis = "as in the paper's dictionaries" if found.n_composed is None else "counted"
     others = _other_texts(config, found.n_prefix)
     quantities = Quantities(
-        config, teacher, corpus, census, n_composed, basis, found.n_part_rows, others
+        config, teacher, corpus, census, n_composed, basis, found.n_shard_rows, others
     )
     cached = _is_cached(quantities)
     return Plan(

@@ -46,7 +46,7 @@ class Quantities:
         census: occurrences of every token of the inventory.
         n_composed: words of several tokens that get senses.
         composed_basis: where that number comes from.
-        n_part_rows: rows of all embedding parts, where they stand.
+        n_shard_rows: rows of all embedding shards, where they stand.
         other_texts: the sizes of text of other domains, by name.
     """
 
@@ -56,7 +56,7 @@ class Quantities:
     census: Census
     n_composed: int
     composed_basis: str
-    n_part_rows: int | None = None
+    n_shard_rows: int | None = None
     other_texts: Mapping[str, Corpus] = field(default_factory=dict)
 
     @property
@@ -187,11 +187,11 @@ def state_row_bytes(quantities: Quantities) -> int:
 
 
 def stored_embedding_rows(census: Census, config: EmbeddingsConfig, n_shards: int) -> int:
-    """Return the rows all parts store together.
+    """Return the rows all shards store together.
 
     For the keys next and input that is the sample, decided before the teacher runs. For predicted
     the limits admit ``safety`` times the cap of a token as common in predictions as in text, and a
-    part never keeps more than the cap.
+    shard never keeps more than the cap.
     """
     if config.key != "predicted":
         return census.rows(config.max_occurrences)

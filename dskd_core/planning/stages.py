@@ -72,14 +72,14 @@ def _windows_bytes(text: Corpus) -> int:
 
 
 def embeddings(quantities: Quantities) -> StagePlan:
-    """Plan the embeddings: a forward of the windows with something to keep, a part a shard."""
+    """Plan the embeddings: a forward of the windows with something to keep."""
     config, size = quantities.config.embeddings, quantities.corpus
     n_tokens = quantities.census.n_run_tokens or size.n_training_tokens
     n_shards = max(1, -(-n_tokens // config.shard_tokens))
-    rows = quantities.n_part_rows or stored_embedding_rows(quantities.census, config, n_shards)
+    rows = quantities.n_shard_rows or stored_embedding_rows(quantities.census, config, n_shards)
     used = quantities.census.rows(config.max_occurrences)
     per_shard = min(config.shard_tokens, n_tokens)
-    # A token met in a part has an id, an offset and a count there; the index has four numbers.
+    # A token met in a shard has an id, an offset and a count there; the index has four numbers.
     index = 20 * quantities.census.rows(n_shards) + 28 * quantities.census.n_covered
     state = quantities.teacher.hidden_size * STATE_BYTES[quantities.config.teacher.dtype]
     heads = 1.0 if config.key == "predicted" else 0.0
@@ -97,7 +97,7 @@ def embeddings(quantities: Quantities) -> StagePlan:
         fixed_bytes=weight_bytes(quantities) + LOGIT_BYTES,
         flops=n_tokens * forward_flops(quantities, heads=heads),
         basis="counted" if quantities.census.exact else "estimated",
-        note=f"{rows:,} rows in the parts, of which {used:,} are in the sample",
+        note=f"{rows:,} rows in the shards, of which {used:,} are in the sample",
         host_setting="embeddings.shard_tokens",
         disk_setting="embeddings.max_occurrences or embeddings.safety",
         device_setting="embeddings.batch_tokens",
@@ -105,7 +105,7 @@ def embeddings(quantities: Quantities) -> StagePlan:
 
 
 def _parts_bytes(rows: int, n_shards: int, quantities: Quantities) -> int:
-    """Return the bytes of the states of all parts, of which the last is what is left over."""
+    """Return the bytes of the states of all shards, of which the last is what is left over."""
     share = quantities.config.embeddings.shard_tokens / max(1, quantities.corpus.n_training_tokens)
     full = min(rows, int(rows * share))
     row_bytes = state_row_bytes(quantities) - 16
@@ -114,7 +114,7 @@ def _parts_bytes(rows: int, n_shards: int, quantities: Quantities) -> int:
 
 
 def senses(quantities: Quantities) -> StagePlan:
-    """Plan the senses (Eq. 1): k centroids a token, once in parts (float32) and once joined."""
+    """Plan the senses (Eq. 1): k centroids a token, once in shards (float32) and once joined."""
     config, d = quantities.config.senses, quantities.teacher.hidden_size
     used = quantities.census.rows(quantities.config.embeddings.max_occurrences)
     rows = quantities.census.rows(config.n_senses)
@@ -122,7 +122,7 @@ def senses(quantities: Quantities) -> StagePlan:
     index = 4 * rows + 20 * tokens
     examples = min(rows * config.n_examples, used)
     n_shards = max(1, -(-used // config.shard_rows))
-    # The parts have float32, the inventory float16.
+    # The shards have float32, the inventory float16.
     centroids = array_bytes(rows, 2 * d) + n_shards * array_bytes(-(-rows // n_shards), 4 * d)
     iterations = min(KMEANS_ITERATIONS, config.max_iterations)
     piece = min(config.batch_bytes, 4 * d * used)

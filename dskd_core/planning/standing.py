@@ -5,12 +5,12 @@ the settings that it names. Large weights are not hashed again and the hub is no
 that was changed in place is taken for the old one: an estimate may be wrong by it, a run never is.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dskd_core.config import Arm, PipelineConfig, StudentConfig, TrainingConfig
 from dskd_core.config.settings import Settings
-from dskd_core.planning.findings import teacher_that_stands
+from dskd_core.planning.findings import alike, teacher_that_stands
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 from dskd_core.training.losses.recipes import has_sense_terms, recipe_settings
 
@@ -86,7 +86,7 @@ def _trained(
     wanted = [(arm, seed) for seed in evaluation.seeds for arm in evaluation.arms]
     activations = _fingerprints(found, "activations")
     theirs = {}
-    for student in _alike(store, "student", config.training, activations):
+    for student in alike(store, "student", config.training, activations, but=("seed",)):
         arm, seed = student.record.config["arm"], student.record.config["seed"]
         dictionary = found["dictionary"].fingerprint
         if arm not in evaluation.arms or not _same_recipe(student, config.training, arm):
@@ -97,7 +97,7 @@ def _trained(
         ):
             theirs[arm, seed] = student.fingerprint
     made = {theirs[each] for each in wanted if each in theirs}
-    scores = _alike(store, "scores", None, activations)
+    scores = alike(store, "scores", None, activations)
     judged = {score.record.inputs.get("student", "teacher") for score in scores}
     reports = [set(report.record.inputs.values()) for report in store.of_stage("report")]
     whole = len(made) == len(wanted) and any(made <= inputs for inputs in reports)
@@ -130,32 +130,8 @@ def _found(
     usual: Mapping[str, Any] | None = None,
 ) -> dict[str, Artifact]:
     """Return the newest artifact that stands for a stage under its name; nothing if none does."""
-    alike = list(_alike(store, stage, settings, inputs, but, usual))
-    return {stage: alike[-1]} if alike else {}
-
-
-def _alike(
-    store: ArtifactStore,
-    stage: str,
-    settings: Settings | None,
-    inputs: Mapping[str, str],
-    but: Iterable[str] = (),
-    usual: Mapping[str, Any] | None = None,
-) -> list[Artifact]:
-    """Return the artifacts of some inputs that name no other value of a setting.
-
-    What a record does not name has its ``usual`` value, or any where that is not told.
-    """
-    wanted: dict[str, Any] = settings.model_dump(mode="json") if settings else {}
-    wanted = {name: value for name, value in wanted.items() if name not in {"seed", *but}}
-
-    def stands(artifact: Artifact) -> bool:
-        record = artifact.record
-        made_with = {**(usual or {}), **record.config}
-        same = all(wanted.get(name, value) == value for name, value in made_with.items())
-        return same and all(record.inputs.get(name) == made for name, made in inputs.items())
-
-    return [artifact for artifact in store.of_stage(stage) if stands(artifact)]
+    found = alike(store, stage, settings, inputs, but, usual)
+    return {stage: found[-1]} if found else {}
 
 
 def _fingerprints(found: Mapping[str, Artifact], *stages: str) -> dict[str, str]:

@@ -163,7 +163,7 @@ def _generated(
     from transformers import GenerationConfig
 
     ids = ids.to(model.device)
-    settings = GenerationConfig(
+    greedy = GenerationConfig(
         do_sample=False,
         max_new_tokens=n_tokens,
         eos_token_id=sorted(end_tokens) or None,
@@ -176,7 +176,7 @@ def _generated(
         written = model.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            generation_config=settings,
+            generation_config=greedy,
             logits_processor=[partial(_without_padded_rows, model.n_tokens)],
         )
     finally:
@@ -194,8 +194,8 @@ def _without_padded_rows(n_tokens: int, ids: Tensor, logits: Tensor) -> Tensor:
 
 def end_tokens_of(model: Decoder, eos_token: int | None) -> frozenset[int]:
     """Return the ids that end an answer: the model's own, or else the tokenizer's."""
-    settings = getattr(model.model, "generation_config", None)
-    ends = getattr(settings, "eos_token_id", None)
+    config = getattr(model.model, "generation_config", None)
+    ends = getattr(config, "eos_token_id", None)
     listed = ends if isinstance(ends, list) else [ends]
     return frozenset(int(end) for end in (*listed, eos_token) if end is not None)
 

@@ -1,4 +1,4 @@
-"""Prompts on disk: the written questions, the teacher's answers in parts, and both as windows.
+"""Prompts on disk: the written questions, the teacher's answers in shards, and both as windows.
 
 ``questions`` artifact, made with the tokenizer alone:
 
@@ -29,7 +29,7 @@ from dskd_core.decoder.decoder import device_lock, load_teacher
 from dskd_core.decoder.fitting import Fitting, halved
 from dskd_core.decoder.precision import processor_of
 from dskd_core.decoder.pretrained import most_positions
-from dskd_core.decoder.tokenizer import load_tokenizer
+from dskd_core.decoder.tokenizer import check_same_tokenizer, load_tokenizer
 from dskd_core.errors import ArtifactError, ConfigError, DataError
 from dskd_core.progress import Progress, silent
 from dskd_core.prompts.answers import DECODING, answer_batches, end_tokens_of
@@ -45,7 +45,7 @@ from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 
 STAGE = "prompts"
 _WRITTEN = "prompts.zarr"
-_PART = "part.zarr"
+_SHARD = "part.zarr"
 _TABLE = "questions.parquet"
 
 
@@ -159,11 +159,8 @@ def answer_shard(
     if found := store.find(work):
         return found
     tokenizer = load_tokenizer(teacher.folder())
-    if (theirs := questions.record.inputs["tokenizer"]) != tokenizer.fingerprint:
-        raise ArtifactError(
-            f"The questions {questions.fingerprint} were written with tokenizer {theirs}, but the "
-            f"teacher {teacher.fingerprint} has {tokenizer.fingerprint}; write them for it."
-        )
+    theirs = questions.record.inputs["tokenizer"]
+    check_same_tokenizer(questions, theirs, teacher, tokenizer.fingerprint)
     prompts, prefix = _written(questions)
     limits = questions.table(_TABLE)["answer_tokens"].to_numpy()
     batches = _batches(questions, config)[shard.start : shard.stop]
@@ -181,7 +178,7 @@ def answer_shard(
                 answers = answer_batches(
                     model, prompts, prefix, limits, ends, fine, progress=progress
                 )
-        group = draft.write_group(_PART)
+        group = draft.write_group(_SHARD)
         put_array(group, "questions", np.concatenate(batches).astype(np.int32))
         put_rows(group, [np.array(answer, dtype=np.int32) for answer in answers])
         draft.counts |= {"prompts": len(answers), "answer_tokens": sum(map(len, answers))}
@@ -194,12 +191,12 @@ def collect_prompts(
     config: PromptsConfig,
     teacher: Artifact,
     questions: Artifact,
-    parts: Sequence[Artifact],
+    shards: Sequence[Artifact],
 ) -> Artifact:
     """Join prompts and answers into windows that students are trained on.
 
     Raises:
-        ArtifactError: if the parts do not answer every question once.
+        ArtifactError: if the shards do not answer every question once.
     """
     tokenizer = load_tokenizer(teacher.folder())
     work = Work(
@@ -214,17 +211,17 @@ def collect_prompts(
     if found := store.find(work):
         return found
     prompts, prefix = _written(questions)
-    answers = _collected(parts, len(prompts), questions)
+    answers = _collected(shards, len(prompts), questions)
     texts = [_text(tokenizer.hf, answer) for answer in answers]
     table = with_answers(questions.table(_TABLE), texts)
     with store.publish(work) as draft:
-        draft.computed_as(parts)
+        draft.computed_as(shards)
         write_windows(draft, prompts, answers, prefix, table)
         draft.write_table(_TABLE, table)
         draft.counts["n_agreeing"] = int(np.sum(table["agrees"].to_pylist(), dtype=np.int64))
         draft.report |= {key: questions.record.report[key] for key in ("chat_template", "sources")}
         draft.report["tasks"] = tasks_report(questions.record.report["tasks"], table)
-        draft.report["parts"] = [part.fingerprint for part in parts]
+        draft.report["parts"] = [shard.fingerprint for shard in shards]
     return store.get(work.stage, work.fingerprint)
 
 
@@ -252,16 +249,16 @@ def _written(questions: Artifact) -> tuple[list[NDArray[np.int32]], list[int]]:
 
 
 def _collected(
-    parts: Sequence[Artifact], n_questions: int, questions: Artifact
+    shards: Sequence[Artifact], n_questions: int, questions: Artifact
 ) -> list[NDArray[np.int32]]:
-    numbers = [get_array(part.group(_PART), "questions") for part in parts]
+    numbers = [get_array(shard.group(_SHARD), "questions") for shard in shards]
     order = np.concatenate([*numbers, np.empty(0, dtype=np.int32)])
     if not np.array_equal(np.sort(order), np.arange(n_questions)):
         raise ArtifactError(
-            f"The {len(parts)} parts answer {len(order)} questions, not each of the {n_questions} "
+            f"{len(shards)} shards answer {len(order)} questions, not each of the {n_questions} "
             f"of {questions.fingerprint} once; answer every shard of plan_prompts and collect all."
         )
-    answers = list(chain(*(get_rows(part.group(_PART)) for part in parts)))
+    answers = list(chain(*(get_rows(shard.group(_SHARD)) for shard in shards)))
     return [answers[i] for i in np.argsort(order)]
 
 

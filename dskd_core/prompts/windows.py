@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dskd_core.corpus.windows import document_key
+from dskd_core.corpus.windows import document_hash
 from dskd_core.store.arrays import put_array, put_rows
 from dskd_core.store.artifacts import Draft
 
@@ -36,7 +36,7 @@ def write_windows(
         "title": table["id"],
         "n_tokens": pa.array(lengths, pa.int32()),
         "heldout": table["heldout"],
-        "key": pa.array([document_key(name) for name in table["id"].to_pylist()], pa.uint64()),
+        "key": pa.array([document_hash(name) for name in table["id"].to_pylist()], pa.uint64()),
     }
     draft.write_table("documents.parquet", pa.table(documents))
     draft.counts |= {

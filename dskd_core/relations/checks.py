@@ -4,7 +4,7 @@ from typing import Any
 
 import duckdb
 
-from dskd_core.lexicon import PAIRS
+from dskd_core.lexicon import LEXICON_PAIRS
 from dskd_core.store.artifacts import Artifact
 
 N_SAMPLES = 50
@@ -69,7 +69,7 @@ def compare_with_reference(
     lists as synonyms, which are errors. ``recall``: the share of its antonym pairs that differ by
     this prefix alone and are found here.
     """
-    pairs = connection.from_parquet(str(reference.folder() / PAIRS))
+    pairs = connection.from_parquet(str(reference.folder() / LEXICON_PAIRS))
     connection.register("reference_rows", pairs)
     connection.execute(_REFERENCE)
     return _rows(connection, _AFFIX_PRECISION)

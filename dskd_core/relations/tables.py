@@ -6,7 +6,7 @@ import duckdb
 import pyarrow as pa
 
 from dskd_core.config import LexiconConfig, RelationsConfig
-from dskd_core.lexicon import PAIRS, build_lexicon
+from dskd_core.lexicon import LEXICON_PAIRS, build_lexicon
 from dskd_core.lexicon.rows import DerivationRow
 from dskd_core.progress import Progress, silent
 from dskd_core.relations.checks import check, compare_with_reference, quality
@@ -17,6 +17,7 @@ from dskd_core.relations.report import as_markdown
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.store.parquet import database, write_query
 
+PAIRS = "pairs.parquet"
 ORIGINS = "origins.parquet"
 QUALITY = "quality.md"
 _STEPS = 5
@@ -92,7 +93,7 @@ def load_origins(
         The allowed derivations, and what was left out by filter and value.
     """
     connection.execute(resources.files(__package__).joinpath("schema.sql").read_text("utf-8"))
-    pairs = connection.from_parquet(str(lexicon.folder() / PAIRS))
+    pairs = connection.from_parquet(str(lexicon.folder() / LEXICON_PAIRS))
     connection.register("lexicon_pairs", pairs)
     rows = read_derivations(lexicon)
     filters = resolve_filters(connection, rows, config)

@@ -31,7 +31,7 @@ def build_price(store: ArtifactStore, config: SensesConfig, embeddings: Artifact
     """Find the price at which the senses of all tokens take at most the budget.
 
     The curves of ``n_sampled`` tokens decide, in 16 runs of neighbours, so that little more than
-    their own rows is read from the parts; an inventory with no more tokens is its own sample. Two
+    their own rows is read from the shards; an inventory with no more tokens is its own sample. Two
     standard errors of the sample are kept free, so the senses seldom take more than the budget;
     what they take is in the record of the senses.
 

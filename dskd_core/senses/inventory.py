@@ -1,4 +1,4 @@
-"""The sense inventory of Eq. 1 as arrays: in parts, joined, and in memory.
+"""The sense inventory of Eq. 1 as arrays: in shards, joined, and in memory.
 
 ``senses.zarr`` of a ``senses`` artifact holds
 
@@ -9,7 +9,7 @@
     n_occurrences [t]     int32    embeddings of each token
     inertia       [t]     float32  sum of squared distances to the nearest sense
 
-A part (``senses-shard``, one range of tokens) is the same with float32 centroids.
+A shard (``senses-shard``, one range of tokens) is the same with float32 centroids.
 """
 
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ def load_senses(artifact: Artifact) -> SenseInventory:
     return SenseInventory(**arrays, key=str(group.attrs["key"]))
 
 
-def write_part(
+def write_shard(
     group: zarr.Group,
     tokens: NDArray[np.int32],
     n_occurrences: NDArray[np.int64],
@@ -96,14 +96,14 @@ def write_part(
     return centroids
 
 
-def join_parts(
-    draft: Draft, parts: Sequence[zarr.Group], *, largest: float, attributes: dict[str, Any]
+def join_shards(
+    draft: Draft, shards: Sequence[zarr.Group], *, largest: float, attributes: dict[str, Any]
 ) -> None:
-    """Write the arrays of all parts end to end, and count what they hold.
+    """Write the arrays of all shards end to end, and count what they hold.
 
     Args:
         draft: of the ``senses`` artifact.
-        parts: in the order of their tokens.
+        shards: in the order of their tokens.
         largest: absolute value in any centroid; where float16 cannot hold it, float32 is written.
         attributes: of the group; ``hidden_size`` is one.
     """
@@ -111,13 +111,13 @@ def join_parts(
     group = draft.write_group(GROUP)
     group.attrs.update(attributes)
     columns = {
-        name: np.concatenate([get_array(part, name) for part in parts])
+        name: np.concatenate([get_array(shard, name) for shard in shards])
         for name in ("tokens", "counts", "n_occurrences", "inertia")
     }
-    n_senses = np.concatenate([np.diff(get_array(part, "offsets")) for part in parts])
+    n_senses = np.concatenate([np.diff(get_array(shard, "offsets")) for shard in shards])
     _put_index(group, n_senses=n_senses, **columns)
     shape = (int(n_senses.sum()), int(attributes["hidden_size"]))
-    _put_centroids(group, parts, shape, dtype)
+    _put_centroids(group, shards, shape, dtype)
     draft.counts |= {
         "tokens": len(n_senses),
         "senses": shape[0],
@@ -148,14 +148,14 @@ def _put_index(
 
 
 def _put_centroids(
-    group: zarr.Group, parts: Sequence[zarr.Group], shape: tuple[int, int], dtype: np.dtype
+    group: zarr.Group, shards: Sequence[zarr.Group], shape: tuple[int, int], dtype: np.dtype
 ) -> None:
-    """Write the centroids of all parts, whole chunks at a time: none is read back."""
+    """Write the centroids of all shards, whole chunks at a time: none is read back."""
     chunk = max(1, min(shape[0], _CHUNK_BYTES // (shape[1] * dtype.itemsize)))
     array = new_array(group, "centroids", shape, dtype, chunk_rows=chunk)
     waiting, n_written = np.empty((0, shape[1]), dtype), 0
-    for part in parts:
-        source = part["centroids"]
+    for shard in shards:
+        source = shard["centroids"]
         for start in range(0, source.shape[0], chunk):
             block = np.asarray(source[start : start + chunk]).astype(dtype)
             waiting = np.concatenate([waiting, block])

@@ -23,7 +23,7 @@ from dskd_core.senses.batching import cluster_rows, read_ahead
 from dskd_core.senses.budget import build_price, price_of
 from dskd_core.senses.capacity import check_memory
 from dskd_core.senses.examples import nearest_examples, write_examples
-from dskd_core.senses.inventory import GROUP, join_parts, write_part
+from dskd_core.senses.inventory import GROUP, join_shards, write_shard
 from dskd_core.senses.kmeans import Clustering
 from dskd_core.shards import Shard, cut
 from dskd_core.store.arrays import get_array
@@ -91,7 +91,7 @@ def cluster_range(
                 senses, examples = _cluster(reader, smaller, shard, price, progress)
         own = slice(shard.start, shard.stop)
         n_rows = reader.n_rows[own]
-        centroids = write_part(draft.write_group(GROUP), reader.tokens[own], n_rows, senses)
+        centroids = write_shard(draft.write_group(GROUP), reader.tokens[own], n_rows, senses)
         draft.write_table(EXAMPLES, pa.concat_tables(examples).combine_chunks())
         draft.counts |= {
             "tokens": len(senses),
@@ -125,7 +125,7 @@ def collect_senses(
     embeddings: Artifact,
     corpus: Artifact,
     teacher: Artifact,
-    parts: Sequence[Artifact],
+    shards: Sequence[Artifact],
     *,
     progress: Progress = silent,
 ) -> Artifact:
@@ -136,7 +136,7 @@ def collect_senses(
 
     Raises:
         ArtifactError: if the embeddings were made by another teacher or from another corpus, or
-            if the parts do not cover the tokens of the embeddings exactly once.
+            if the shards do not cover the tokens of the embeddings exactly once.
     """
     _check_made_from(embeddings, "teacher", teacher)
     _check_made_from(embeddings, "corpus", corpus)
@@ -151,14 +151,14 @@ def collect_senses(
     if found := store.find(work):
         return found
     reader = load_embeddings(embeddings, store)
-    groups = _in_token_order(parts, reader, embeddings)
+    groups = _in_token_order(shards, reader, embeddings)
     tokenizer = load_tokenizer(teacher.folder())
     with store.publish(work) as draft:
-        draft.computed_as(parts)
-        join_parts(
+        draft.computed_as(shards)
+        join_shards(
             draft,
             groups,
-            largest=max(part.record.report["largest_value"] for part in parts),
+            largest=max(shard.record.report["largest_value"] for shard in shards),
             attributes={
                 "key": reader.key,
                 "hidden_size": reader.hidden_size,
@@ -167,7 +167,7 @@ def collect_senses(
                 "n_vocabulary": tokenizer.n_tokens,
             },
         )
-        _join_examples(draft, parts, corpus, tokenizer, reader.key, config, progress)
+        _join_examples(draft, shards, corpus, tokenizer, reader.key, config, progress)
         for price in prices:
             names = ("price", "budget_bytes", "budget_senses", "fixed_senses")
             draft.report |= {name: price.record.report[name] for name in names}
@@ -176,15 +176,15 @@ def collect_senses(
 
 def _join_examples(
     draft: Draft,
-    parts: Sequence[Artifact],
+    shards: Sequence[Artifact],
     corpus: Artifact,
     tokenizer: Tokenizer,
     key: str,
     config: SensesConfig,
     progress: Progress,
 ) -> None:
-    """Write the examples of all parts by token, sense and rank, with their text."""
-    table = pa.concat_tables([part.table(EXAMPLES) for part in parts]).sort_by(
+    """Write the examples of all shards by token, sense and rank, with their text."""
+    table = pa.concat_tables([shard.table(EXAMPLES) for shard in shards]).sort_by(
         [("token_id", "ascending"), ("sense", "ascending"), ("rank", "ascending")]
     )
     draft.counts["examples"] = len(table)
@@ -225,21 +225,21 @@ def _check_made_from(embeddings: Artifact, kind: str, wanted: Artifact) -> None:
 
 
 def _in_token_order(
-    parts: Sequence[Artifact], reader: Embeddings, embeddings: Artifact
+    shards: Sequence[Artifact], reader: Embeddings, embeddings: Artifact
 ) -> list[zarr.Group]:
-    for part in parts:
-        if part.record.inputs["embeddings"] != embeddings.fingerprint:
+    for shard in shards:
+        if shard.record.inputs["embeddings"] != embeddings.fingerprint:
             raise ArtifactError(
-                f"The senses shard {part.uri} was made from the embeddings "
-                f"{part.record.inputs['embeddings']}, not {embeddings.fingerprint}; "
+                f"The senses shard {shard.uri} was made from the embeddings "
+                f"{shard.record.inputs['embeddings']}, not {embeddings.fingerprint}; "
                 "cluster that range again."
             )
-    filled = [part for part in parts if part.record.counts["tokens"]]
-    groups = sorted((part.group(GROUP) for part in filled), key=lambda g: int(g["tokens"][0]))
+    filled = [shard for shard in shards if shard.record.counts["tokens"]]
+    groups = sorted((shard.group(GROUP) for shard in filled), key=lambda g: int(g["tokens"][0]))
     tokens = [get_array(g, "tokens") for g in groups]
     if not tokens or not np.array_equal(np.concatenate(tokens), reader.tokens):
         raise ArtifactError(
-            f"The {len(parts)} senses shards hold {sum(map(len, tokens))} tokens and the "
+            f"The {len(shards)} senses shards hold {sum(map(len, tokens))} tokens and the "
             f"embeddings {len(reader.tokens)}; cluster every range of plan_ranges exactly once."
         )
     return groups

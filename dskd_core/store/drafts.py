@@ -52,7 +52,7 @@ class Draft:
         """Note for the record what the result was computed in, and on."""
         self.precision, self.processor = precision, str(processor)
 
-    def computed_as(self, parts: Iterable[Any]) -> None:
+    def computed_as(self, shards: Iterable[Any]) -> None:
         """Note the same of what was joined: of each of the artifacts, once.
 
         Shards of several processors are told of in the log and in the record: their last bits
@@ -61,13 +61,13 @@ class Draft:
         Raises:
             ArtifactError: if some were computed in another precision than others.
         """
-        joined = list(parts)
-        precisions = Counter(part.record.precision for part in joined if part.record.precision)
-        processors = Counter(part.record.processor for part in joined if part.record.processor)
+        joined = list(shards)
+        precisions = Counter(shard.record.precision for shard in joined if shard.record.precision)
+        processors = Counter(shard.record.processor for shard in joined if shard.record.processor)
         self.precision, self.processor = (", ".join(sorted(c)) for c in (precisions, processors))
         if len(precisions) > 1:
             fewest = min(precisions, key=lambda name: (precisions[name], name))
-            odd = next(part for part in joined if part.record.precision == fewest)
+            odd = next(shard for shard in joined if shard.record.precision == fewest)
             raise ArtifactError(
                 f"The shards of one artifact were computed in {_counted(precisions)}, on "
                 f"{_counted(processors)}, and their states cannot be compared; name the precision "

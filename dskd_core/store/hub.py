@@ -104,8 +104,10 @@ def push_folder(
                 f"{repository} has {strangers[0]!r}, which would stand beside what is pushed and "
                 "is none of it; take it out, or push to a repository of its own."
             )
-    operations = [CommitOperationDelete(name) for name in gone]
-    operations += [CommitOperationAdd(name, path) for name, path in added.items()]
+    operations: list[CommitOperationAdd | CommitOperationDelete] = [
+        *(CommitOperationDelete(name) for name in gone),
+        *(CommitOperationAdd(name, path) for name, path in added.items()),
+    ]
     return hub.create_commit(
         repository, operations, repo_type=kind, revision=branch, commit_message=message
     )

@@ -35,7 +35,7 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 _PIECE_BYTES, _FED_BYTES = 1 << 20, 1 << 12
 _MAX_ROW_LINES = 100
 _XZ_BYTES = 128 << 20  # xz -9 takes 65 MiB
-_HEAD_BYTES = 262
+_BEGINNING_BYTES = 262
 _TAR = slice(257, 262)
 _UNREAD = (
     (b"PK\x03\x04", "a zip archive"),
@@ -118,20 +118,20 @@ _OPENERS: tuple[tuple[bytes, Callable[[BinaryIO], Any]], ...] = (
 
 def is_compressed(file: BinaryIO) -> bool:
     """Say whether a file, open at its start and left there, is compressed in a way that is read."""
-    head = file.read(_HEAD_BYTES)
+    beginning = file.read(_BEGINNING_BYTES)
     file.seek(0)
-    return any(head.startswith(start) for start, _ in _OPENERS)
+    return any(beginning.startswith(start) for start, _ in _OPENERS)
 
 
-def unread_archive(head: bytes) -> str | None:
+def unread_archive(beginning: bytes) -> str | None:
     """Return what a file is by its first bytes, where it is an archive that is not read.
 
     >>> unread_archive(b"PK" + bytes([3, 4])), unread_archive(b"word")
     ('a zip archive', None)
     """
-    if head[_TAR] == b"ustar":
+    if beginning[_TAR] == b"ustar":
         return "a tar archive"
-    return next((name for start, name in _UNREAD if head.startswith(start)), None)
+    return next((name for start, name in _UNREAD if beginning.startswith(start)), None)
 
 
 def unpacked(file: io.BufferedReader) -> io.BufferedReader:
@@ -141,11 +141,13 @@ def unpacked(file: io.BufferedReader) -> io.BufferedReader:
         DataError: if it is an archive of several files or compressed in another way, before or
             after decompression.
     """
-    head = file.read(_HEAD_BYTES)
+    beginning = file.read(_BEGINNING_BYTES)
     file.seek(0)
-    opener = next((opener for start, opener in _OPENERS if head.startswith(start)), None)
+    opener = next((opener for start, opener in _OPENERS if beginning.startswith(start)), None)
     stream = io.BufferedReader(opener(file), _PIECE_BYTES) if opener else file
-    archive = unread_archive(stream.peek(_HEAD_BYTES)[:_HEAD_BYTES] if opener else head)
+    archive = unread_archive(
+        stream.peek(_BEGINNING_BYTES)[:_BEGINNING_BYTES] if opener else beginning
+    )
     if archive is not None:
         raise UnreadError(archive)
     return stream

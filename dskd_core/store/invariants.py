@@ -203,9 +203,9 @@ def _windows(artifact: Artifact) -> Iterator[Problem]:
 
 
 def _spellings(artifact: Artifact) -> Iterator[Problem]:
-    words = artifact.table("words.parquet")
-    yield from within("words.parquet:word_id", words["word_id"].to_numpy(), 0, words.num_rows)
-    columns = (("heads", "word_id"), ("neighbours", "head"), ("neighbours", "neighbour"))
+    words = artifact.table("spellings.parquet")
+    yield from within("spellings.parquet:word_id", words["word_id"].to_numpy(), 0, words.num_rows)
+    columns = (("headwords", "word_id"), ("neighbours", "headword"), ("neighbours", "neighbour"))
     for name, column in columns:
         values = artifact.table(f"{name}.parquet")[column].to_numpy()
         yield from within(f"{name}.parquet:{column}", values, 0, words.num_rows)

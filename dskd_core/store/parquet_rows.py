@@ -164,9 +164,9 @@ class _Compact:
         if depth > _MAX_DEPTH:
             raise pa.ArrowInvalid("the header of a page has too many levels")
         numbers, field = {}, 0
-        while (head := self._byte()) & 0x0F:
-            field = field + (head >> 4) if head >> 4 else self._signed()
-            kind = head & 0x0F
+        while (header := self._byte()) & 0x0F:
+            field = field + (header >> 4) if header >> 4 else self._signed()
+            kind = header & 0x0F
             if kind in _INTEGERS:
                 numbers[field] = self._signed()
             elif kind not in (_TRUE, _FALSE):  # which are their own value
@@ -185,9 +185,9 @@ class _Compact:
         elif kind == _STRUCT:
             self._struct(depth + 1)
         elif kind in (_LIST, _SET):
-            head = self._byte()
-            n_values = head >> 4 if head >> 4 < 15 else self._unsigned()
+            header = self._byte()
+            n_values = header >> 4 if header >> 4 < 15 else self._unsigned()
             for _ in range(n_values):
-                self._skip(head & 0x0F, depth + 1)
+                self._skip(header & 0x0F, depth + 1)
         else:  # a page has no maps
             raise pa.ArrowInvalid(f"a value of the kind {kind} in the header of a page")

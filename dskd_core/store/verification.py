@@ -97,7 +97,8 @@ def _check_files(verified: Verified) -> Iterator[Problem]:
     fs, root = places.filesystem(artifact.uri)
     fs.invalidate_cache()
     there = {name.removeprefix(f"{root}/") for name in map(str, fs.find(root))}
-    odd = {} if places.is_remote(artifact.uri) else _odd_files(artifact)
+    files = () if places.is_remote(artifact.uri) else walked(Path(artifact.uri))
+    odd = {name: what for name, what in files if what}  # neither file nor folder
     yield from (Problem(name, what) for name, what in sorted(odd.items()))
     there -= odd.keys()
     for name, entry in artifact.record.files.items():
@@ -120,11 +121,6 @@ def _check_files(verified: Verified) -> Iterator[Problem]:
     for name in sorted(there - set(artifact.record.files) - {RECORD}):
         if not any(name.startswith(f"{link}/") for link in odd):
             yield Problem(name, "is not in the record")
-
-
-def _odd_files(artifact: Artifact) -> dict[str, str]:
-    """Return what is neither file nor folder in a local artifact, and what it is."""
-    return {name: what for name, what in walked(Path(artifact.uri)) if what}
 
 
 def _check_name(artifact: Artifact) -> Iterator[Problem]:
@@ -222,7 +218,7 @@ def _check_invariants(artifact: Artifact) -> Iterator[Problem]:
 
 
 def _check_inputs(verified: Verified) -> Iterator[Problem]:
-    """Look for the inputs and the parts under the same root, and compare what they agree on."""
+    """Look for the inputs and the shards under the same root, and compare what they agree on."""
     artifact = verified.artifact
     record, root = artifact.record, artifact.uri.rsplit("/", 2)[0]
     store = ArtifactStore(root)
@@ -238,7 +234,7 @@ def _check_inputs(verified: Verified) -> Iterator[Problem]:
             yield Problem(f"input {name}", f"{stages[0]}/{fingerprint} is not under {root}")
     for fingerprint in record.report.get("parts", ()):
         if not _find(store, f"{record.stage}-shard", fingerprint):
-            yield Problem(f"part {fingerprint}", f"is not under {root}/{record.stage}-shard")
+            yield Problem(f"shard {fingerprint}", f"is not under {root}/{record.stage}-shard")
     verified.inputs += found
     yield from _compare_inputs(artifact, found)
 

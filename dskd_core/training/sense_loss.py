@@ -133,7 +133,7 @@ class SenseLoss(nn.Module):
             near.negatives,
             margin=self.margin,
             hinge=bool(self.negative_weight),
-            pushed=onto(near.pushed, student_states.device),
+            opposed=onto(near.opposed, student_states.device),
         )
         loss = self.positive_weight * terms.positive + self.negative_weight * terms.negative
         return WeightedTerms(loss, terms, len(kept))

@@ -1,5 +1,5 @@
 """Words as the teacher's tokens."""
 
-from dskd_core.words.store import HEADS, NEIGHBOURS, WORDS, build_words
+from dskd_core.words.store import HEADWORDS, NEIGHBOURS, SPELLINGS, build_words
 
-__all__ = ["HEADS", "NEIGHBOURS", "WORDS", "build_words"]
+__all__ = ["HEADWORDS", "NEIGHBOURS", "SPELLINGS", "build_words"]

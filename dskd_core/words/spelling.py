@@ -54,24 +54,26 @@ def _is_byte(name: str) -> bool:
     return len(name) == 6 and name.startswith("<0x") and name.endswith(">")
 
 
-def is_head(word: str, min_letters: int) -> bool:
-    """Say whether a word is long enough, in letters, to be the head of a relation.
+def is_headword(word: str, min_letters: int) -> bool:
+    """Say whether a word is long enough, in letters, to be a headword.
 
-    >>> is_head("fault", 3), is_head("is", 3), is_head("3-D", 3)
+    >>> is_headword("fault", 3), is_headword("is", 3), is_headword("3-D", 3)
     (True, False, False)
     """
     return sum(letter.isalpha() for letter in word) >= min_letters
 
 
-def map_variants(texts: Iterable[tuple[int, str]], heads: dict[str, int]) -> list[tuple[int, int]]:
-    """Map every token that is a surface variant of a head word to that word.
+def map_variants(
+    texts: Iterable[tuple[int, str]], headwords: dict[str, int]
+) -> list[tuple[int, int]]:
+    """Map every token that is a surface variant of a headword to that word.
 
     Variants are with or without the leading space, as listed, Capitalised and UPPER. A token has
     one word: the one spelled as the token before the one that only differs in case.
 
     Args:
         texts: (token id, text) as from ``token_texts``.
-        heads: word -> word id of the words that may be heads.
+        headwords: word -> word id of the words that may be headwords.
 
     Returns:
         (token id, word id), sorted.
@@ -80,10 +82,10 @@ def map_variants(texts: Iterable[tuple[int, str]], heads: dict[str, int]) -> lis
     [(5, 0), (6, 0), (7, 0)]
     """
     variants: dict[str, int] = {}
-    for word, word_id in sorted(heads.items(), reverse=True):
+    for word, word_id in sorted(headwords.items(), reverse=True):
         # In reverse order lower-case words come first and keep their capitalised forms.
         for variant in (word[:1].upper() + word[1:], word.upper()):
             variants.setdefault(variant, word_id)
-    variants |= heads
+    variants |= headwords
     found = ((token_id, variants.get(text.removeprefix(" "))) for token_id, text in texts)
     return sorted((token_id, word_id) for token_id, word_id in found if word_id is not None)

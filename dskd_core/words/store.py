@@ -1,4 +1,4 @@
-"""Words spelled with the teacher's tokenizer: which are heads, which neighbours fit."""
+"""Words spelled with the teacher's tokenizer: which are headwords, which neighbours fit."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,10 +13,10 @@ from dskd_core.progress import Progress, silent
 from dskd_core.relations import PAIRS
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.store.parquet import database, write_query
-from dskd_core.words.spelling import is_head, map_variants, spell, token_texts
+from dskd_core.words.spelling import is_headword, map_variants, spell, token_texts
 
-WORDS = "words.parquet"
-HEADS = "heads.parquet"
+SPELLINGS = "spellings.parquet"
+HEADWORDS = "headwords.parquet"
 NEIGHBOURS = "neighbours.parquet"
 SPANS = (1, 2, 3, 4)
 _STEPS = 4
@@ -41,28 +41,29 @@ def build_words(
 ) -> Artifact:
     """Spell every word of the relations, and keep the pairs whose neighbour fits in m tokens.
 
-    A head is a word of at least ``min_letters`` letters that is one token after a space; its
-    neighbours have at most ``max_span`` (m of Eq. 2) tokens. A pair of two heads gives two rows.
+    A headword is a word of at least ``min_letters`` letters that is one token after a space; its
+    neighbours have at most ``max_span`` (m of Eq. 2) tokens. A pair of two headwords gives two
+    rows.
 
     Args:
         store: where artifacts are kept.
-        config: m and the shortest head.
+        config: m and the shortest headword.
         relations: an artifact of ``build_relations``.
         teacher: an artifact whose folder holds a transformers tokenizer.
         progress: told the steps done.
     """
     tokenizer = load_tokenizer(teacher.folder())
     inputs = {"relations": relations.fingerprint, "tokenizer": tokenizer.fingerprint}
-    work = Work("words", config=config.model_dump(mode="json"), inputs=inputs)
+    work = Work("words", config=config.model_dump(mode="json"), inputs=inputs, version=2)
     found = store.find(work)
     if found is not None:
         return found
     with store.publish(work) as draft, database() as connection:
         pairs = connection.from_parquet(str(relations.folder() / PAIRS))
         connection.register("pairs", pairs)
-        heads, unspelled = load_spellings(connection, tokenizer, config)
+        headwords, unspelled = load_spellings(connection, tokenizer, config)
         progress(1, _STEPS, "steps")
-        variants = map_variants(token_texts(tokenizer), heads)
+        variants = map_variants(token_texts(tokenizer), headwords)
         progress(2, _STEPS, "steps")
         _write(draft, connection, variants)
         progress(3, _STEPS, "steps")
@@ -78,7 +79,7 @@ def load_spellings(
     """Fill the tables ``spelled`` (all words) and ``words`` (those of at most m tokens).
 
     Returns:
-        The head words with their ids, and the number of words the tokenizer cannot write.
+        The headwords with their ids, and the number of words the tokenizer cannot write.
     """
     rows = connection.execute(
         "SELECT word_a FROM pairs UNION SELECT word_b FROM pairs ORDER BY 1"
@@ -91,8 +92,8 @@ def load_spellings(
         "CREATE TABLE words AS SELECT (row_number() OVER (ORDER BY word) - 1)::INT AS word_id, * "
         f"FROM spelled WHERE n_tokens <= {config.max_span}"
     )
-    heads = connection.execute("SELECT word, word_id FROM words WHERE may_lead").fetchall()
-    return dict(heads), len(rows) - len(spelled)
+    headwords = connection.execute("SELECT word, word_id FROM words WHERE may_lead").fetchall()
+    return dict(headwords), len(rows) - len(spelled)
 
 
 def _spelled(
@@ -108,7 +109,7 @@ def _spelled(
             [ids for _, ids in written],
             lengths,
             [
-                n == 1 and is_head(word, config.min_letters)
+                n == 1 and is_headword(word, config.min_letters)
                 for (word, _), n in zip(written, lengths, strict=True)
             ],
         )
@@ -123,20 +124,20 @@ def _write(
     draft.counts["n_words"] = write_query(
         connection,
         "SELECT word_id, word, token_ids, n_tokens FROM words ORDER BY word_id",
-        draft.path(WORDS),
+        draft.path(SPELLINGS),
     )
     columns = np.array(variants, np.int32).reshape(-1, 2)
-    draft.write_table(HEADS, pa.table({"token_id": columns[:, 0], "word_id": columns[:, 1]}))
-    draft.counts["n_head_tokens"] = len(columns)
-    draft.counts["n_head_words"] = len(np.unique(columns[:, 1]))
+    draft.write_table(HEADWORDS, pa.table({"token_id": columns[:, 0], "word_id": columns[:, 1]}))
+    draft.counts["n_headword_tokens"] = len(columns)
+    draft.counts["n_headwords"] = len(np.unique(columns[:, 1]))
     draft.counts["n_neighbours"] = write_query(connection, _NEIGHBOURS_SQL, draft.path(NEIGHBOURS))
 
 
 def coverage(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """Return for each m how many pairs m tokens keep, counted in two ways.
 
-    ``share_of_pairs_with_a_head``: of the pairs with a word that is a head, those whose other word
-    fits in m tokens. ``share_of_all_pairs``: of all pairs that can be written, with a head or not,
+    ``share_of_pairs_with_a_headword``: of the pairs with a headword, those whose other word fits
+    in m tokens. ``share_of_all_pairs``: of all pairs that can be written, with a headword or not,
     those both of whose words fit in m tokens.
     """
     n_headed, n_all, *kept = connection.execute(_COVERAGE_SQL).fetchall()[0]
@@ -145,7 +146,7 @@ def coverage(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
             "max_span": span,
             "n_pairs": n_kept,
             "n_headed": n_headed,
-            "share_of_pairs_with_a_head": round(n_kept / n_headed, 4) if n_headed else 0.0,
+            "share_of_pairs_with_a_headword": round(n_kept / n_headed, 4) if n_headed else 0.0,
             "share_of_all_pairs": round(n_within / n_all, 4) if n_all else 0.0,
         }
         for span, n_kept, n_within in zip(SPANS, kept[::2], kept[1::2], strict=True)
@@ -158,11 +159,11 @@ def _left_out(
     (n_long,) = connection.execute(
         f"SELECT count(*) FROM spelled WHERE n_tokens > {config.max_span}"
     ).fetchall()[0]
-    n_pairs, n_unwritten, n_headless = connection.execute(_PAIRS_SQL).fetchall()[0]
+    n_pairs, n_unwritten, n_without = connection.execute(_PAIRS_SQL).fetchall()[0]
     return {
         "pairs": n_pairs,
         "pairs_with_a_word_that_cannot_be_written": n_unwritten,
-        "pairs_without_a_head": n_headless,
+        "pairs_without_a_headword": n_without,
         "words_that_cannot_be_written": n_unspelled,
         "words_of_more_than_max_span_tokens": n_long,
     }
@@ -170,13 +171,13 @@ def _left_out(
 
 _NEIGHBOURS_SQL = """
 WITH both_ways AS (
-    SELECT word_a AS head, word_b AS neighbour, relation, weight, tier FROM pairs
+    SELECT word_a AS headword, word_b AS neighbour, relation, weight, tier FROM pairs
     UNION ALL
     SELECT word_b, word_a, relation, weight, tier FROM pairs
 )
-SELECT h.word_id AS head, n.word_id AS neighbour, relation, weight, tier
+SELECT h.word_id AS headword, n.word_id AS neighbour, relation, weight, tier
 FROM both_ways b
-JOIN words h ON h.word = b.head AND h.may_lead
+JOIN words h ON h.word = b.headword AND h.may_lead
 JOIN words n ON n.word = b.neighbour
 ORDER BY h.word_id, n.word_id, relation
 """

@@ -136,7 +136,7 @@ class StageProgress:
     def hear(self, event: Event, now: float) -> None:
         """Take in what one of its tasks tells."""
         if isinstance(event, Planned):
-            self._n_planned += event.n_parts
+            self._n_planned += event.n_tasks
             self._n_plans += 1
         elif isinstance(event, Begun):
             self.begin(now)
@@ -184,7 +184,7 @@ class StageProgress:
     def compared(self) -> tuple[float, float] | None:
         """Return the seconds it took and those estimated, where it was made from beginning to end.
 
-        A stage of which parts were found says nothing about how fast this machine is.
+        A stage of which shards were found says nothing about how fast this machine is.
         """
         n_found = self._n_ended["found"] + self._n_found_shards
         if self._status != "done" or n_found or not self.estimate:
@@ -194,21 +194,21 @@ class StageProgress:
     @property
     def _n_wholes(self) -> int:
         return (
-            self.stage.n_parts
+            self.stage.n_tasks
             if self.stage.is_sharded
-            else max(self._n_planned, self.stage.n_parts)
+            else max(self._n_planned, self.stage.n_tasks)
         )
 
     @property
     def _n_wholes_ended(self) -> int:
         return sum(self._n_ended.values())
 
-    def _parts(self) -> tuple[int, int]:
-        """Return how many parts are done, and how many there are: shards, if it has them."""
+    def _tasks(self) -> tuple[int, int]:
+        """Return how many tasks are done, and how many there are: shards, if it has them."""
         if self.stage.is_sharded and self._n_plans:
             # Models are asked one after the other: those to come have as many shards as the others.
-            n_parts = round(self._n_planned / self._n_plans * self.stage.n_parts)
-            return min(self._n_shards, n_parts), n_parts
+            n_tasks = round(self._n_planned / self._n_plans * self.stage.n_tasks)
+            return min(self._n_shards, n_tasks), n_tasks
         return min(self._n_wholes_ended, self._n_wholes), self._n_wholes
 
     def _seconds(self, now: float) -> float | None:
@@ -234,11 +234,11 @@ class StageProgress:
         return max(expected - (self._seconds(now) or 0.0), 0.0)
 
     def _measured_left(self, now: float) -> float | None:
-        n_done, n_parts = self._parts()
+        n_done, n_tasks = self._tasks()
         if self._is_collecting:
             return None
         running = self._running.values()
-        n_to_come = max(n_parts - n_done - len(running), 0)
+        n_to_come = max(n_tasks - n_done - len(running), 0)
         each = sum(self._made_seconds) / len(self._made_seconds) if self._made_seconds else None
         left = 0.0
         for part in running:
@@ -269,28 +269,28 @@ class StageProgress:
         )
 
     def _share(self) -> float | None:
-        n_done, n_parts = self._parts()
-        if n_parts == 1 and not any(r.is_measured for r in self._running.values()):
+        n_done, n_tasks = self._tasks()
+        if n_tasks == 1 and not any(r.is_measured for r in self._running.values()):
             return None
         shares = sum(r.share for r in self._running.values() if not self._is_collecting)
-        return min((n_done + shares) / max(n_parts, 1), 1.0)
+        return min((n_done + shares) / max(n_tasks, 1), 1.0)
 
     def _details(self) -> list[str]:
         if self._status == "to come":
-            _, n_parts = self._parts()
-            return [f"{n_parts}"] if n_parts > 1 else []
+            _, n_tasks = self._tasks()
+            return [f"{n_tasks}"] if n_tasks > 1 else []
         if self._status == "done":
             return [*self._outcomes(), *self._counted()]
         said = [f"failed: {', '.join(self._failed)}"] if self._failed else []
         said += [self.doing] if self.doing else []
-        n_done, n_parts = self._parts()
-        if n_parts > 1:
-            n_now = min(n_done + len(self._running), n_parts)
-            said.append(f"{'shard ' if self.stage.is_sharded else ''}{n_now} of {n_parts}")
+        n_done, n_tasks = self._tasks()
+        if n_tasks > 1:
+            n_now = min(n_done + len(self._running), n_tasks)
+            said.append(f"{'shard ' if self.stage.is_sharded else ''}{n_now} of {n_tasks}")
         if self._is_collecting:
             said[:1] = ["collecting its shards"]
         for part in self._running.values():
-            if not self.stage.is_sharded and n_parts > 1:
+            if not self.stage.is_sharded and n_tasks > 1:
                 said.append(self._short(part.title))
             said += part.details()
         return said

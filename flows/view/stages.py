@@ -26,13 +26,13 @@ class Stage:
 
     Attributes:
         name: as in :class:`dskd_core.progress.StageEstimate`.
-        n_parts: artifacts it makes, such as students.
+        n_tasks: tasks that make its artifacts, such as students.
         is_sharded: each of them is collected from shards.
         branch: left and right run beside each other, before all that is joined.
     """
 
     name: str
-    n_parts: int = 1
+    n_tasks: int = 1
     is_sharded: bool = False
     branch: Branch = "joined"
 

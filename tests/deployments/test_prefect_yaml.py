@@ -75,10 +75,6 @@ def test_the_ui_form_explains_every_setting(deployment):
     assert senses["description"].startswith("k: senses a token.")
 
 
-def test_the_pull_step_bakes_in_no_folder():
-    assert FILE["pull"] == [{"flows.deployment_steps.enter_home": {}}]
-
-
 def test_a_worker_goes_to_its_own_home(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("DSKD_HOME", str(tmp_path))

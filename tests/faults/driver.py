@@ -16,9 +16,9 @@ import torch
 from dskd_core.config import PipelineConfig
 from dskd_core.embeddings.store import extract_shard, plan_shards
 from dskd_core.evaluation.report.store import build_report
-from dskd_core.lexicon import store as lexicon
-from dskd_core.lexicon.rows import DerivationRow, PairRow
+from dskd_core.progress import silent
 from dskd_core.senses.store import cluster_range, plan_ranges
+from dskd_core.sharded_stages import LexiconStage
 from dskd_core.store import artifacts
 from dskd_core.store.artifacts import ArtifactStore, Draft
 from dskd_core.training.activations import capture, store
@@ -119,14 +119,8 @@ def _activations_shards(built: Built) -> list[Callable[[], object]]:
 
 
 def _lexicon_shards(built: Built) -> list[Callable[[], object]]:
-    config = built.config.lexicon
-    entries = [lexicon._entry(source, PairRow, config) for source in config.sources]
-    entries += [lexicon._entry(source, DerivationRow, config) for source in config.morphology]
-    return [
-        partial(lexicon._read_shard, built.store, config, entry, index, lambda n_bytes: None)
-        for entry in entries
-        for index in range(len(entry.ranges))
-    ]
+    stage = LexiconStage(built.store, built.config, {})
+    return [partial(stage.make, shard, silent) for shard in stage.shards()]
 
 
 _SHARDS = {

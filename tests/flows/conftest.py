@@ -8,7 +8,7 @@ to the exceptions its next calls raise.
 import sys
 from collections import defaultdict
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,7 +110,8 @@ def _right_branch(core: Core) -> Functions:
             "build_lexicon": lambda store, c, *, progress: make(
                 "lexicon", store, language=c.language
             ),
-            "shards_done": lambda store, c: [True],
+            "find_sources": lambda c: {"lexicon_pairs.parquet": [SimpleNamespace(ranges=[(0, 1)])]},
+            "read_shard": lambda store, c, entry, index, advance: make("lexicon-shard", store),
         },
         "relations.tables": {
             "build_relations": lambda store, c, lexicon, *, progress: make(

@@ -196,7 +196,7 @@ def test_a_dictionary_of_another_teacher_is_refused_by_name(config, built, tmp_p
     uris = StageUris(teacher=teacher.uri, corpus=corpus.uri, dictionary=dictionary.uri)
     named = {
         "model": f"with teacher {tmp_path / 'teacher'} .{built.teacher().fingerprint}",
-        "tokenizer": f"with tokenizer {corpus.record.inputs['tokenizer']}",
+        "tokenizer": f"is {corpus.record.inputs['tokenizer']}, but",
     }[another]
     with pytest.raises(ArtifactError, match=f"{dictionary.fingerprint} .*{named}.*{folder} "):
         train_students(config, uris)

@@ -87,4 +87,4 @@ def test_candidates_are_those_that_numpy_finds(miniature, device):
     assert found.positives.device.type == torch.device(device).type
     np.testing.assert_array_equal(wanted.positives, found.positives.cpu().numpy())
     np.testing.assert_array_equal(wanted.negatives, found.negatives.cpu().numpy())
-    assert len(found.pushed) > 0
+    assert len(found.opposed) > 0

@@ -35,7 +35,7 @@ def test_a_word_one_of_whose_tokens_has_no_senses_is_left_out_and_counted(miniat
     inventory = set(miniature.senses().group("senses.zarr")["tokens"][...].tolist())
     missing = {
         row["word"]
-        for row in words.table("words.parquet").to_pylist()
+        for row in words.table("spellings.parquet").to_pylist()
         if not set(row["token_ids"]) <= inventory
     }
     rows = dictionary.table("words.parquet").to_pylist()

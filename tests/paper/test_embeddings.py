@@ -61,7 +61,7 @@ def test_the_token_ids_alone_decide_which_occurrences_are_kept(miniature, key):
         tokens = ids.astype(np.int64) if key == "input" else windows.next_tokens(number)
         document = np.full(len(ids), windows.documents[number])
         places = windows.starts[number] + np.arange(len(ids))
-        hashes = occurrence_hashes(windows.document_keys[document], places, config.seed)
+        hashes = occurrence_hashes(windows.document_hashes[document], places, config.seed)
         kept = np.flatnonzero((tokens >= 0) & census.admits(np.maximum(tokens, 0), hashes))
         np.add.at(n_kept, tokens[kept], 1)
         last_kept[number] = kept.max(initial=-1) + 1

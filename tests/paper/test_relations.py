@@ -13,7 +13,7 @@ from dskd_core.relations import PAIRS, build_relations
 from dskd_core.relations.affix_matching import find_negations
 from dskd_core.samples import resolve
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
-from dskd_core.words import HEADS, NEIGHBOURS, WORDS, build_words
+from dskd_core.words import HEADWORDS, NEIGHBOURS, SPELLINGS, build_words
 
 TABLE_1 = """quit,discontinue,synonym
 accurate,faultless,synonym
@@ -151,14 +151,14 @@ def roget(tmp_path_factory) -> tuple[ArtifactStore, Artifact]:
     return store, build_lexicon(store, LexiconConfig(morphology=()))
 
 
-def test_roget_synonyms_share_a_semicolon_group_not_a_head(roget):
+def test_roget_synonyms_share_a_semicolon_group_not_a_category(roget):
     rows = roget[1].table(PAIRS).to_pylist()
     pairs = {(r["word_a"], r["word_b"]) for r in rows}
     assert ("luster", "sheen") in pairs
     assert ("spark", "scintilla") in pairs
     assert ("light", "optics") not in pairs  # both under 420 Light
     assert {r["relation"] for r in rows} == {"synonym"}
-    assert 100_000 < len(rows) < 200_000  # same head alone would give millions
+    assert 100_000 < len(rows) < 200_000  # same category alone would give millions
 
 
 @pytest.fixture(scope="module")
@@ -178,14 +178,14 @@ def spelled(roget) -> tuple[Artifact, dict[int, dict]]:
     teacher = store.open(store.uri(work))
     relations = build_relations(store, RelationsConfig(), lexicon)
     artifact = build_words(store, WordsConfig(), relations, teacher)
-    return artifact, {row["word_id"]: row for row in artifact.table(WORDS).to_pylist()}
+    return artifact, {row["word_id"]: row for row in artifact.table(SPELLINGS).to_pylist()}
 
 
-def test_a_head_is_one_token_after_a_space_and_longer_than_two_letters(spelled):
+def test_a_headword_is_one_token_after_a_space_and_longer_than_two_letters(spelled):
     artifact, words = spelled
-    heads = {row["head"] for row in artifact.table(NEIGHBOURS).to_pylist()}
-    assert {words[head]["n_tokens"] for head in heads} == {1}
-    assert min(len(words[head]["word"]) for head in heads) == 3
+    headwords = {row["headword"] for row in artifact.table(NEIGHBOURS).to_pylist()}
+    assert {words[headword]["n_tokens"] for headword in headwords} == {1}
+    assert min(len(words[headword]["word"]) for headword in headwords) == 3
 
 
 def test_a_neighbour_has_at_most_three_tokens(spelled):
@@ -198,14 +198,16 @@ def test_bank_with_and_without_space_and_capital_are_tokens_of_one_word(spelled)
     artifact, words = spelled
     (teacher,) = ArtifactStore(artifact.uri.rsplit("/words/", 1)[0]).of_stage("teacher")
     tokenizer = load_tokenizer(teacher.folder())
-    heads = artifact.table(HEADS).to_pylist()
+    headwords = artifact.table(HEADWORDS).to_pylist()
     texts = {
-        tokenizer.decode([r["token_id"]]) for r in heads if words[r["word_id"]]["word"] == "bank"
+        tokenizer.decode([r["token_id"]])
+        for r in headwords
+        if words[r["word_id"]]["word"] == "bank"
     }
     assert {"bank", " bank", " Bank"} <= texts
 
 
-def test_three_tokens_keep_over_90_percent_of_the_pairs_with_a_head(spelled):
-    shares = [row["share_of_pairs_with_a_head"] for row in spelled[0].record.report["coverage"]]
+def test_three_tokens_keep_over_90_percent_of_the_pairs_with_a_headword(spelled):
+    shares = [row["share_of_pairs_with_a_headword"] for row in spelled[0].record.report["coverage"]]
     assert shares == sorted(shares)
     assert shares[2] > 0.9

@@ -58,30 +58,3 @@ def test_every_task_has_the_policy_and_no_cache_of_prefect(task):
     assert task.retry_jitter_factor
     assert task.persist_result is False
     assert not task.tags  # each would cost a request that SQLite often refuses
-
-
-def test_the_tasks_read_like_the_picture():
-    assert {task.name for task in ALL} == {
-        "teacher",
-        "corpus",
-        "embeddings",
-        "senses",
-        "lexicon",
-        "relations",
-        "words",
-        "dictionary",
-        "untrained-student",
-        "activations",
-        "candidates",
-        "precomputed",
-        "questions",
-        "prompts",
-        "hub",
-        "sweep",
-        "student",
-        "scores",
-        "other-text",
-        "other-scores",
-        "continuations",
-        "report",
-    }

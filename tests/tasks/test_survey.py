@@ -56,7 +56,7 @@ def test_an_empty_root_has_nothing_and_stays_empty(miniature, tmp_path):
     config = miniature.config.model_copy(update={"root_uri": str(tmp_path / "none")})
     stages = surveyed(Built(config))
     assert {s.waits_for for s in stages.values()} == {None, "teacher"}
-    assert stages["lexicon"].missing == ["lexicon shard 0 of 2", "lexicon shard 1 of 2"]
+    assert stages["lexicon"].missing == ["lexicon shard 0-of-2", "lexicon shard 1-of-2"]
     assert stages["senses"].row()["state"] == "not started: there is no teacher yet"
     assert not (tmp_path / "none").exists()
 

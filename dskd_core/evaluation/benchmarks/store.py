@@ -1,4 +1,4 @@
-"""Benchmark scores on disk: items, scored in parts by one model, and all of its scores together.
+"""Benchmark scores on disk: items, scored in shards by one model, and all of its scores together.
 
 ``benchmark-scores-shard`` artifact, of one model and one benchmark in one protocol:
 
@@ -28,7 +28,7 @@ import pyarrow as pa
 from dskd_core.config import EvaluationConfig, TeacherConfig
 from dskd_core.decoder.decoder import device_lock
 from dskd_core.decoder.precision import processor_on, resolved_teacher
-from dskd_core.decoder.tokenizer import load_tokenizer
+from dskd_core.decoder.tokenizer import check_same_tokenizer, load_tokenizer
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.benchmarks.layout import TABLE, read_requests
 from dskd_core.evaluation.benchmarks.scoring import plan_item_batches, score_batches
@@ -40,8 +40,8 @@ from dskd_core.shards import Shard, cut
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 
 STAGE = "benchmark-scores"
-_PART = "part.parquet"
-_PART_SCHEMA = pa.schema(
+_SHARD = "part.parquet"
+_SHARD_SCHEMA = pa.schema(
     [
         ("number", pa.int32()),
         ("score", pa.float64()),
@@ -89,14 +89,15 @@ def score_shard(
     )
     if found := store.find(work):
         return found
-    _check_tokenizer(model, items)
+    tokenizer = load_tokenizer(model_folder(model))
+    check_same_tokenizer(items, items.record.inputs["tokenizer"], model, tokenizer.fingerprint)
     requests = read_requests(items)
     batches = plan_item_batches(items, requests, config.benchmark_batch_tokens, model)
     batches = batches[shard.start : shard.stop]
     with device_lock, store.publish(work) as draft:
         draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
         rows = score_batches(model, teacher_config, items, requests, batches, progress)
-        draft.write_table(_PART, pa.Table.from_pylist(rows, schema=_PART_SCHEMA))
+        draft.write_table(_SHARD, pa.Table.from_pylist(rows, schema=_SHARD_SCHEMA))
         draft.counts |= {"items": len(rows), "tokens": sum(batch.n_tokens for batch in batches)}
     return store.get(work.stage, work.fingerprint)
 
@@ -106,7 +107,7 @@ def collect_scores(
     config: EvaluationConfig,
     model: Artifact,
     items: Sequence[Artifact],
-    parts: Sequence[Artifact],
+    shards: Sequence[Artifact],
     *,
     trained_on: Artifact | None = None,
 ) -> Artifact:
@@ -117,19 +118,19 @@ def collect_scores(
         config: the batches.
         model: what was scored.
         items: one artifact a benchmark and protocol.
-        parts: the shards of all of them.
+        shards: the shards of all of them.
         trained_on: the ``questions`` students are trained on, if any; items that are among them
             are marked and counted.
 
     Raises:
-        ArtifactError: if the parts do not score every item once.
+        ArtifactError: if the shards do not score every item once.
     """
     inputs = {"model": model.fingerprint} | {
         f"items-{number}": artifact.fingerprint for number, artifact in enumerate(items)
     }
     if trained_on is not None:
         inputs["trained_on"] = trained_on.fingerprint
-    dtypes = sorted({part.record.config["dtype"] for part in parts})
+    dtypes = sorted({shard.record.config["dtype"] for shard in shards})
     settings = {
         "batch_tokens": config.benchmark_batch_tokens,
         "decoding": DECODING,
@@ -138,10 +139,10 @@ def collect_scores(
     work = Work(STAGE, settings, inputs)
     if found := store.find(work):
         return found
-    tables = [_scored(artifact, parts) for artifact in items]
+    tables = [_scored(artifact, shards) for artifact in items]
     table = _marked(pa.concat_tables(tables), trained_on)
     with store.publish(work) as draft:
-        draft.computed_as(parts)
+        draft.computed_as(shards)
         draft.write_table(TABLE, table)
         draft.counts |= {
             "items": len(table),
@@ -158,7 +159,7 @@ def collect_scores(
                 | a.record.report
                 for a in items
             ],
-            "parts": [part.fingerprint for part in parts],
+            "parts": [shard.fingerprint for shard in shards],
         }
     return store.get(work.stage, work.fingerprint)
 
@@ -168,15 +169,15 @@ def load_items(scores: Artifact) -> pa.Table:
     return scores.table(TABLE)
 
 
-def _scored(items: Artifact, parts: Iterable[Artifact]) -> pa.Table:
+def _scored(items: Artifact, shards: Iterable[Artifact]) -> pa.Table:
     """Return the items of one benchmark with their scores, in their order."""
-    own = [part for part in parts if part.record.inputs["items"] == items.fingerprint]
+    own = [shard for shard in shards if shard.record.inputs["items"] == items.fingerprint]
     table = items.table(TABLE)
-    found = pa.concat_tables([_PART_SCHEMA.empty_table(), *(part.table(_PART) for part in own)])
+    found = pa.concat_tables([_SHARD_SCHEMA.empty_table(), *(shard.table(_SHARD) for shard in own)])
     numbers = found["number"].to_numpy()
     if not np.array_equal(np.sort(numbers), np.arange(len(table))):
         raise ArtifactError(
-            f"The {len(own)} parts score {len(numbers)} items, not each of the {len(table)} of "
+            f"The {len(own)} shards score {len(numbers)} items, not each of the {len(table)} of "
             f"{items.fingerprint} once; score every shard of plan_scoring and collect all."
         )
     found = found.take(np.argsort(numbers))
@@ -221,12 +222,3 @@ def _about(model: Artifact) -> dict[str, Any]:
         "seed": report.get("seed"),
         "source": report.get("source"),
     }
-
-
-def _check_tokenizer(model: Artifact, items: Artifact) -> None:
-    ours = load_tokenizer(model_folder(model)).fingerprint
-    if (theirs := items.record.inputs["tokenizer"]) != ours:
-        raise ArtifactError(
-            f"The items {items.fingerprint} were written with tokenizer {theirs}, but the model "
-            f"{model.fingerprint} has {ours}; write them for it."
-        )

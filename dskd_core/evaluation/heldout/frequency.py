@@ -14,8 +14,8 @@ from dskd_core.corpus.store import Windows, load_windows
 from dskd_core.evaluation.heldout.metrics import Metric
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore
-from dskd_core.training.activations.capture import chosen_windows
-from dskd_core.training.activations.layout import PART
+from dskd_core.training.activations.capture import sample_windows
+from dskd_core.training.activations.layout import SHARD
 
 Counts = NDArray[np.int64]
 
@@ -60,7 +60,7 @@ def count_trained_labels(store: ArtifactStore, activations: Artifact, n_tokens: 
     activations hold a sample of them, they are read from the text.
 
     Args:
-        store: with the parts of the activations, or in online mode the text.
+        store: with the shards of the activations, or in online mode the text.
         activations: which students were trained from.
         n_tokens: size of the vocabulary.
 
@@ -68,16 +68,16 @@ def count_trained_labels(store: ArtifactStore, activations: Artifact, n_tokens: 
         [n_tokens] int64.
 
     Raises:
-        ArtifactError: if the parts, or the text of online activations, are gone.
+        ArtifactError: if the shards, or the text of online activations, are gone.
     """
     record, counts = activations.record, np.zeros(n_tokens, dtype=np.int64)
     if record.config["mode"] == "online":
         text = store.get(record.report["text"]["stage"], record.inputs["text"])
         windows, budget = load_windows(text), record.config["max_train_tokens"]
-        chosen = chosen_windows(windows, heldout=False, budget=budget)
+        chosen = sample_windows(windows, heldout=False, budget=budget)
         return counts + np.bincount(next_tokens_of(windows, chosen), minlength=n_tokens)
     for name in record.report["parts"]:
-        group = store.get("activations-shard", name).group(PART)
+        group = store.get("activations-shard", name).group(SHARD)
         labels, heldout = get_array(group, "labels"), get_array(group, "heldout")
         is_trained = np.repeat(~heldout, np.diff(get_array(group, "offsets")))
         counts += np.bincount(labels[is_trained & (labels >= 0)], minlength=n_tokens)

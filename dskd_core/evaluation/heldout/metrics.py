@@ -47,7 +47,7 @@ METRICS = (
     Metric("synonym_nearer", "synonym nearer", "n_synonym_nearer", "n_with_both", "higher"),
     Metric("state_mse", "state MSE", "state_mse", "n_positions", "lower"),
 )
-"""In the order of the report's tables."""
+"""In the order of the report's tables. The sums are those of ``HeldoutScorer.score``."""
 
 
 def totals_of(table: pa.Table) -> dict[str, float]:

@@ -26,7 +26,7 @@ class HeldoutScorer:
 
     Attributes:
         head: the teacher's, in the precision of the products.
-        senses: [r, d], rows of the dictionary.
+        rows: [r, d], of the dictionary.
         dictionary: with the synonyms and antonyms of every token.
         candidates: the kappa positives and negatives of a position; None where none were found, and
             distances to them are not measured.
@@ -35,7 +35,7 @@ class HeldoutScorer:
     """
 
     head: Head
-    senses: Tensor
+    rows: Tensor
     dictionary: Dictionary
     candidates: StoredCandidates | None
     temperature: float
@@ -65,7 +65,7 @@ class HeldoutScorer:
             states: [n, d] float32, n_t at every position of the window.
             window: its activations.
         """
-        device = self.senses.device
+        device = self.rows.device
         scored = torch.nonzero(window.labels >= 0)[:, 0]
         n, labels = states.to(device)[scored.to(device)], window.labels[scored].to(device)
         m = window.teacher_states[scored].to(device).float()
@@ -125,7 +125,7 @@ class HeldoutScorer:
 
     def _least(self, states: Tensor, rows: NDArray[np.int64]) -> Tensor:
         """Return the MSE, [n], between each state and the nearest of some rows."""
-        candidates = self.senses[torch.from_numpy(rows).to(states.device)]
+        candidates = self.rows[torch.from_numpy(rows).to(states.device)]
         # One state at a time: n x rows x d is held by nobody, and no cancelling square is formed.
         return torch.stack([(candidates.float() - s).square().mean(dim=1).min() for s in states])
 
@@ -133,7 +133,7 @@ class HeldoutScorer:
         """Return how many positions have rows, and the sum over them of their mean MSE."""
         real = rows >= 0
         have = real.any(dim=1)
-        errors = mean_square(states[have], self.senses[rows[have].clamp(min=0)])
+        errors = mean_square(states[have], self.rows[rows[have].clamp(min=0)])
         means = (errors * real[have]).sum(dim=1) / real[have].sum(dim=1)
         return int(have.sum()), _sum(means)
 

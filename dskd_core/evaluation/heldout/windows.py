@@ -39,7 +39,7 @@ def score_windows(
     positions: list[pa.Table] = []
     for windows in _batches(activations):
         for window, n in zip(windows, _states(tail, windows, compute_dtype), strict=True):
-            place = {"window": window.window, "document": activations.document(window.window)}
+            place = {"window": window.window, "document": activations.document_hash(window.window)}
             sums, table = scorer.score(n, window)
             labels, ce = (table[name].to_numpy() for name in ("label", "ce"))
             rows.append(place | sums | band_sums(labels, ce, counts))

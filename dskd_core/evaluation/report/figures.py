@@ -23,6 +23,7 @@ COLOURS = {
 }
 _VERDICTS = {"better": "#1b7837", "worse": "#b2182b"}
 _PANELS = (("ce", "CE of the batch (nats)"), ("active_share", "hinge active share"))
+"""Columns of a student's log (training/loop/terms.py), and what the chart calls them."""
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,8 @@ def score_section(group: ItemGroup) -> Section:
         "mean over its subjects. Bold: better than KD; both intervals below exclude zero."
         if group.stage == BENCHMARK_SCORES
         else "In percent, ± standard deviation between seeds. Nearest sense: the state's nearest "
-        "sense in the dictionary, labelled by the majority of the train part. Nearest mean: the "
-        "nearest mean state of the train part. AUC: how often, of an alike pair and an "
+        "sense in the dictionary, labelled by the majority of the train split. Nearest mean: the "
+        "nearest mean state of the train split. AUC: how often, of an alike pair and an "
         "unlike one, the alike pair is the more similar; for the dictionary's own senses it is the "
         "same for every arm. Spearman: the rank correlation, times 100, of a pair's similarity "
         "with its rating; the best layer is each model's own, chosen on these pairs. Purity and "
@@ -146,7 +146,7 @@ def _describe_data(group: ItemGroup) -> tuple[str, ...]:
             common = report["most_frequent"]
             line = (
                 f"{report['task']}: {counts['items']:,} items scored and {counts['train_items']:,} "
-                f"in the train part, of {count(counts['words'], 'word')}; without senses in the "
+                f"in the train split, of {count(counts['words'], 'word')}; without senses in the "
                 f"dictionary: {counts['words_without_senses']:,}. States are "
                 f"taken {report['state']} the token."
                 + (

@@ -11,9 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from dskd_core import markdown
+from dskd_core.html import templates_of
 from dskd_core.markdown import Markdown, emphasize, escape
 
 Mark = Literal["", "better", "worse"]
@@ -83,15 +82,8 @@ def to_html(page: Page, folder: Path) -> str:
     """Return a page as HTML with its style and its pictures, read from ``folder``, inside."""
     names = {section.picture.name for section in page.sections if section.picture}
     pictures = {name: base64.b64encode((folder / name).read_bytes()).decode() for name in names}
-    environment = Environment(
-        loader=PackageLoader("dskd_core.evaluation.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("page.html.j2").render(page=page, pictures=pictures)
+    templates = templates_of("dskd_core.evaluation.report")
+    return templates.get_template("page.html.j2").render(page=page, pictures=pictures)
 
 
 def to_markdown(page: Page) -> str:

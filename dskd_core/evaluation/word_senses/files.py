@@ -10,7 +10,7 @@ from pathlib import Path
 from dskd_core.config import TaggedSourceConfig
 from dskd_core.errors import ConfigError
 from dskd_core.evaluation.word_senses import wordnet
-from dskd_core.evaluation.word_senses.items import Part
+from dskd_core.evaluation.word_senses.items import Split
 from dskd_core.store import access, places
 from dskd_core.store.artifacts import fingerprint_of
 
@@ -30,8 +30,8 @@ def content_fingerprint(source: TaggedSourceConfig) -> str:
     return fingerprint_of(hashes)
 
 
-def files_of(source: TaggedSourceConfig) -> dict[str, tuple[Path, Part]]:
-    """Return the files of a source that are read: name below it -> path and part.
+def files_of(source: TaggedSourceConfig) -> dict[str, tuple[Path, Split]]:
+    """Return the files of a source that are read: name below it -> path and split.
 
     Raises:
         ConfigError: if there are none.
@@ -54,11 +54,11 @@ def files_of(source: TaggedSourceConfig) -> dict[str, tuple[Path, Part]]:
     train, *others = labelled
     rest = [n for n in names if not any(n in some for some in labelled)]
     scored = next((some for some in (*others, rest) if some), [])
-    parts: list[tuple[str, Part]] = [(name, "train") for name in train]
-    parts += [(name, "test") for name in scored]
-    for name, _ in parts:
+    splits: list[tuple[str, Split]] = [(name, "train") for name in train]
+    splits += [(name, "test") for name in scored]
+    for name, _ in splits:
         _check_readable(place / name)
-    return {name: (place / name, part) for name, part in parts}
+    return {name: (place / name, split) for name, split in splits}
 
 
 def _check_readable(path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-Part = Literal["train", "test"]
+Split = Literal["train", "test"]
 
 DIRTY = {
     "wrong_columns": "a row has too few columns",
@@ -23,7 +23,7 @@ DIRTY = {
     "too_few_sentences": "there is no second sense of its word or sentence of its sense to go with",
     "same_word": "both words of a pair are one",
     "duplicate": "the same words in the same contexts came before",
-    "in_train_too": "an item to be scored stands in the train part as well",
+    "in_train_too": "an item to be scored stands in the train split as well",
 }
 """Codes of rows that are left out and counted."""
 _MAX_PLACES = 5
@@ -66,7 +66,7 @@ class Item:
         word: the word, as a dictionary lists it; of a pair, both.
         gold: the sense; T or F for two contexts; synonym or antonym for a pair, or its rating.
         contexts: one, or the two that are compared.
-        part: train labels senses and sets thresholds, test is scored.
+        split: train labels senses and sets thresholds, test is scored.
         relation: of a rated pair, where its file says it.
     """
 
@@ -74,7 +74,7 @@ class Item:
     word: str
     gold: str
     contexts: tuple[Context, ...]
-    part: Part = "test"
+    split: Split = "test"
     relation: str = ""
 
     @property
@@ -103,16 +103,16 @@ class Dirt:
 def settled(
     items: Iterable[Item], *, train_share: float, max_items: int | None, dirt: Dirt
 ) -> list[Item]:
-    """Return items without repetitions, each in its part, at most so many a part.
+    """Return items without repetitions, each in its split, at most so many a split.
 
-    Where the source has no train part, the ``train_share`` of least hash becomes one, word by
-    word; which items that are depends on their own text alone. An item of the test part that also
-    stands in the train part is left out: nothing is scored on what set its labels.
+    Where the source has no train split, the ``train_share`` of least hash becomes one, word by
+    word; which items that are depends on their own text alone. An item of the test split that also
+    stands in the train split is left out: nothing is scored on what set its labels.
 
     Args:
         items: as read.
-        train_share: share that becomes the train part.
-        max_items: most items of each part; those of least hash.
+        train_share: share that becomes the train split.
+        max_items: most items of each split; those of least hash.
         dirt: where what is left out is counted.
     """
     unique: dict[str, Item] = {}
@@ -120,35 +120,35 @@ def settled(
         earlier = unique.setdefault(item.key, item)
         if earlier is item:
             continue
-        if {earlier.part, item.part} == {"train", "test"}:
-            dirt.note("in_train_too", earlier.item if earlier.part == "test" else item.item)
-            unique[item.key] = earlier if earlier.part == "train" else item
+        if {earlier.split, item.split} == {"train", "test"}:
+            dirt.note("in_train_too", earlier.item if earlier.split == "test" else item.item)
+            unique[item.key] = earlier if earlier.split == "train" else item
         else:
             dirt.note("duplicate", item.item)
     found = list(unique.values())
-    if found and train_share and all(item.part == "test" for item in found):
+    if found and train_share and all(item.split == "test" for item in found):
         found = _parted(found, train_share)
     if max_items is not None:
         least = {
             key
-            for part in ("train", "test")
-            for key in sorted(item.key for item in found if item.part == part)[:max_items]
+            for split in ("train", "test")
+            for key in sorted(item.key for item in found if item.split == split)[:max_items]
         }
         found = [item for item in found if item.key in least]
     return found
 
 
 def _parted(items: Sequence[Item], train_share: float) -> list[Item]:
-    """Put the items of least hash of every word into the train part."""
+    """Put the items of least hash of every word into the train split."""
     by_word: dict[str, list[str]] = {}
     for item in items:
         by_word.setdefault(item.word, []).append(item.key)
     train: set[str] = set()
-    # Words of one item each are no reason to have no train part: leftovers carry over.
+    # Words of one item each are no reason to have no train split: leftovers carry over.
     owed = 0.0
     for _, keys in sorted(by_word.items()):
         owed += train_share * len(keys)
         n = min(len(keys), int(owed + 1e-9))
         owed -= n
         train.update(sorted(keys)[:n])
-    return [replace(item, part="train" if item.key in train else "test") for item in items]
+    return [replace(item, split="train" if item.key in train else "test") for item in items]

@@ -74,9 +74,9 @@ def labelled_rows(nearest_rows: NDArray[np.int64], gold: Sequence[str]) -> dict[
 def by_nearest_sense(
     train: FloatArray, gold: Sequence[str], test: FloatArray, senses: FloatArray
 ) -> list[str]:
-    """Return the label of the nearest sense, senses being labelled by the train part's majority.
+    """Return the label of the nearest sense, senses being labelled by the train split's majority.
 
-    A sense that is nearest to no state of the train part has no label and takes no part.
+    A sense that is nearest to no state of the train split has no label and takes no part.
 
     Args:
         train: [n, d], states with labels.

@@ -25,7 +25,7 @@ from dskd_core.config import TaggedSourceConfig
 from dskd_core.errors import DataError
 from dskd_core.evaluation.word_senses import wordnet
 from dskd_core.evaluation.word_senses.files import CLASSES, files_of, gold_of
-from dskd_core.evaluation.word_senses.items import Context, Dirt, Item, Part, settled
+from dskd_core.evaluation.word_senses.items import Context, Dirt, Item, Split, settled
 from dskd_core.store import input_files
 
 _MARKS = (("<b>", "</b>"), ("[[", "]]"))
@@ -45,13 +45,13 @@ _NAMES = {
     "rating": ("rating", "score", "simlex999", "similarity", "mean", "human (mean)"),
 }
 PAIRS = ("pairs", "graded_pairs")
-"""Kinds without sentences and without a train part."""
+"""Kinds without sentences and without a train split."""
 _RELATIONS = {"syn": "synonym", "ant": "antonym"}
 Row = dict[str, Any]
 
 
 def read_items(source: TaggedSourceConfig) -> tuple[list[Item], Dirt]:
-    """Read a source whole: its items, each in its part, and what was left out.
+    """Read a source whole: its items, each in its split, and what was left out.
 
     Raises:
         ConfigError: if the place holds no file of the format.
@@ -65,11 +65,11 @@ def read_items(source: TaggedSourceConfig) -> tuple[list[Item], Dirt]:
     else:
         found = [
             item
-            for name, (path, part) in files_of(source).items()
-            for item in _READERS[source.kind](path, name, part, dirt)
+            for name, (path, split) in files_of(source).items()
+            for item in _READERS[source.kind](path, name, split, dirt)
         ]
     items = settled(found, train_share=share, max_items=limit, dirt=dirt)
-    if not any(item.part == "test" for item in items):
+    if not any(item.split == "test" for item in items):
         left_out = ", ".join(f"{code} {n}" for code, n in dirt.counts.items()) or "no row at all"
         raise DataError(
             f"The {source.kind} source {source.uri!r} has 0 items to score ({left_out}); compare "
@@ -106,7 +106,7 @@ def _number(text: str) -> int | None:
     return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None
 
 
-def _read_wic(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]:
+def _read_wic(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]:
     for number, line, label in _labelled_lines(path):
         place, cells = f"{name}:{number}", line.split("\t")
         indices = cells[2].split("-") if len(cells) == 5 else []
@@ -119,12 +119,12 @@ def _read_wic(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]:
             contexts = [_word_at(cells[0].strip(), text, index) for text, index in pairs]
             whole = tuple(context for context in contexts if context is not None)
             if len(indices) == len(whole) == 2:
-                yield Item(place, cells[0].strip(), label, whole, part)
+                yield Item(place, cells[0].strip(), label, whole, split)
             else:
                 dirt.note("bad_index", place)
 
 
-def _read_coarse(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]:
+def _read_coarse(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]:
     word, map_path = path.parent.name, path.with_name(CLASSES)
     try:
         classes = {str(k): str(v) for k, v in json.loads(map_path.read_text("utf-8-sig")).items()}
@@ -144,7 +144,7 @@ def _read_coarse(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item
         elif context is None:
             dirt.note("bad_index", place)
         else:
-            yield Item(place, word, classes[label], (context,), part)
+            yield Item(place, word, classes[label], (context,), split)
 
 
 def _rows(path: Path, name: str, dirt: Dirt, columns: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
@@ -184,7 +184,7 @@ def _json_object(line: str) -> Row | None:
     return row if isinstance(row, dict) else None
 
 
-def _read_in_context(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]:
+def _read_in_context(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]:
     columns = ("word", "sense", "sentence", "start", "stop", "id", "split")
     for place, row in _rows(path, name, dirt, columns):
         word, sense = (str(row.get(key, "") or "").strip() for key in ("word", "sense"))
@@ -197,7 +197,8 @@ def _read_in_context(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[
             continue
         context = _placed(word, sentence, row, dirt, place)
         if context is not None:
-            own: Part = "train" if str(row.get("split", "") or part).lower() == "train" else "test"
+            told = str(row.get("split", "") or split).lower()
+            own: Split = "train" if told == "train" else "test"
             yield Item(str(row.get("id") or place), word, sense, (context,), own)
 
 
@@ -245,7 +246,7 @@ def _marked(sentence: str) -> tuple[str, int, int] | None:
     return sentence[:start] + shown + sentence[stop + len(closing) :], start, start + len(shown)
 
 
-def _read_pairs(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]:
+def _read_pairs(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]:
     for place, row in _rows(path, name, dirt, ("word_a", "word_b", "label")):
         cells = [str(row.get(key, "") or "").strip() for key in ("word_a", "word_b", "label")]
         words, label = sorted(cells[:2]), cells[2].lower()
@@ -260,7 +261,7 @@ def _read_pairs(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]
             yield Item(place, " / ".join(words), relation, tuple(map(in_neutral, words)), "test")
 
 
-def _read_graded(path: Path, name: str, part: Part, dirt: Dirt) -> Iterator[Item]:
+def _read_graded(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]:
     columns = ("word_a", "word_b", "rating", "label")
     for place, row in _rows(path, name, dirt, columns):
         cells = [str(row.get(key, "") or "").strip() for key in columns[:2]]
@@ -300,7 +301,7 @@ def in_neutral(word: str) -> Context:
     return Context(word, NEUTRAL + word, len(NEUTRAL), len(NEUTRAL) + len(word))
 
 
-_READERS: dict[str, Callable[[Path, str, Part, Dirt], Iterator[Item]]] = {
+_READERS: dict[str, Callable[[Path, str, Split, Dirt], Iterator[Item]]] = {
     "wic": _read_wic,
     "coarse_wsd": _read_coarse,
     "in_context": _read_in_context,

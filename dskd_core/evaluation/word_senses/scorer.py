@@ -30,7 +30,7 @@ class SenseScorer:
     """Items with the states of their words.
 
     Attributes:
-        items: of both parts.
+        items: of both splits.
         states: [n_contexts, d], in the order of the items' contexts; NaN where there is none.
         senses: the dictionary's, by word.
     """
@@ -49,8 +49,8 @@ class SenseScorer:
         """Return what a person asks for first."""
         words = {context.word for item in self.items for context in item.contexts}
         return {
-            "items": sum(item.part == "test" for item in self.items),
-            "train_items": sum(item.part == "train" for item in self.items),
+            "items": sum(item.split == "test" for item in self.items),
+            "train_items": sum(item.split == "train" for item in self.items),
             "words": len(words),
             "words_without_senses": len(words - set(self.senses)),
             "contexts_without_a_state": int(np.isnan(self.states[:, 0]).sum()),
@@ -72,7 +72,7 @@ class SenseScorer:
         found: dict[str, tuple[list[int], list[int]]] = {}
         for number, item in enumerate(self.items):
             if not np.isnan(self.states[number, 0]):
-                found.setdefault(item.word, ([], []))[item.part == "test"].append(number)
+                found.setdefault(item.word, ([], []))[item.split == "test"].append(number)
         return found
 
     def _senses(self) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ class SenseScorer:
         left, right = self.states[0::2], self.states[1::2]
         whole = ~np.isnan(left[:, 0] + right[:, 0])
         similarity = cosines(np.nan_to_num(left), np.nan_to_num(right))
-        is_train = np.array([item.part == "train" for item in self.items])
+        is_train = np.array([item.split == "train" for item in self.items])
         is_same = np.array([item.gold == "T" for item in self.items])
         train = whole & is_train
         threshold = best_threshold(similarity[train], is_same[train]) if train.any() else None

@@ -11,13 +11,14 @@ tokens each weighs the same, as in Eq. 2:
 Attention is causal, so nothing after the word is read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dskd_core.decoder.batches import padded, plan_batches
 from dskd_core.decoder.decoder import Decoder
@@ -75,7 +76,6 @@ def spelled(tokenizer: Tokenizer, contexts: Sequence[Context]) -> list[Spelled]:
     return found
 
 
-@torch.no_grad()
 def word_states(
     decoder: Decoder,
     tokenizer: Tokenizer,
@@ -99,26 +99,14 @@ def word_states(
         [n_contexts, d] float32. NaN where there is no such state: before the first token of a
         text, where the tokenizer puts nothing before it.
     """
-    rows = spelled(tokenizer, contexts)
-    prefix = tokenizer.prefix
-    room = batch_tokens - len(prefix)
-    lengths = np.array([min(len(row.token_ids), room) for row in rows], dtype=np.int64)
-    states = np.full((len(rows), decoder.head.shape[1]), np.nan, dtype=np.float32)
-    n_done = 0
-    for batch in plan_batches(lengths + len(prefix), np.flatnonzero(lengths), batch_tokens):
-        ids = padded([rows[i].token_ids[-lengths[i] :] for i in batch], prefix)
-        found = decoder.states(ids.to(decoder.device), (lengths[batch] + len(prefix)).tolist())
-        for line, number in enumerate(batch):
-            cut = len(rows[number].token_ids) - int(lengths[number])
-            places = [p - cut + len(prefix) - (place == "before") for p in rows[number].own]
-            if min(places) >= 0:
-                states[number] = found[line, places].float().mean(dim=0).cpu().numpy()
-        n_done += len(batch)
-        progress(n_done, len(rows), "contexts")
-    return states
+
+    def run(ids: Tensor, lengths: list[int]) -> list[Tensor]:
+        return [decoder.states(ids, lengths)]
+
+    (found,) = _states(decoder, tokenizer, contexts, run, 1, place, batch_tokens, progress)
+    return np.asarray(found)
 
 
-@torch.no_grad()
 def states_by_layer(
     decoder: Decoder,
     tokenizer: Tokenizer,
@@ -127,12 +115,12 @@ def states_by_layer(
     batch_tokens: int,
     progress: Progress = silent,
 ) -> FloatArray:
-    """Run a decoder over short contexts and return the state at each word in every layer.
+    """Run a decoder over contexts and return the state at each word in every layer.
 
     Args:
         decoder: a teacher or a student.
         tokenizer: its own.
-        contexts: words in their texts; each text fits a batch.
+        contexts: words in their texts; of a text longer than ``batch_tokens`` tokens its end.
         batch_tokens: tokens of one batch, padding included.
         progress: told contexts done.
 
@@ -140,19 +128,41 @@ def states_by_layer(
         [n_layers + 1, n_contexts, d] float32: the embeddings, then what leaves each layer, the last
         after the final norm. NaN for a word without tokens.
     """
-    rows, prefix = spelled(tokenizer, contexts), tokenizer.prefix
-    lengths = np.array([len(row.token_ids) + len(prefix) for row in rows], dtype=np.int64)
-    shape = len(decoder.layers) + 1, len(rows), decoder.head.shape[1]
-    states, n_done = np.full(shape, np.nan, dtype=np.float32), 0
-    known = np.array([number for number, row in enumerate(rows) if row.own], dtype=np.int64)
-    for batch in plan_batches(lengths, known, batch_tokens):
-        ids = padded([rows[i].token_ids for i in batch], prefix).to(decoder.device)
+
+    def run(ids: Tensor, lengths: list[int]) -> Sequence[Tensor]:
         body = decoder.model.base_model
-        layers = body(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states
+        return body(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states  # type: ignore[no-any-return]
+
+    n_states = len(decoder.layers) + 1
+    return _states(decoder, tokenizer, contexts, run, n_states, "at", batch_tokens, progress)
+
+
+@torch.no_grad()
+def _states(
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    contexts: Sequence[Context],
+    run: Callable[[Tensor, list[int]], Sequence[Tensor]],
+    n_states: int,
+    place: Place,
+    batch_tokens: int,
+    progress: Progress,
+) -> FloatArray:
+    """Return the means of what ``run`` gives at each word, [n_states, n_contexts, d]."""
+    rows, prefix = spelled(tokenizer, contexts), tokenizer.prefix
+    room = batch_tokens - len(prefix)
+    lengths = np.array([min(len(row.token_ids), room) for row in rows], dtype=np.int64)
+    states = np.full((n_states, len(rows), decoder.head.shape[1]), np.nan, dtype=np.float32)
+    n_done = 0
+    for batch in plan_batches(lengths + len(prefix), np.flatnonzero(lengths), batch_tokens):
+        ids = padded([rows[i].token_ids[-lengths[i] :] for i in batch], prefix)
+        found = run(ids.to(decoder.device), (lengths[batch] + len(prefix)).tolist())
         for line, number in enumerate(batch):
-            places = [place + len(prefix) for place in rows[number].own]
-            for layer, found in enumerate(layers):
-                states[layer, number] = found[line, places].float().mean(dim=0).cpu().numpy()
+            cut = len(rows[number].token_ids) - int(lengths[number])
+            places = [p - cut + len(prefix) - (place == "before") for p in rows[number].own]
+            if min(places) >= 0:
+                means = [each[line, places].float().mean(dim=0).cpu().numpy() for each in found]
+                states[:, number] = means
         n_done += len(batch)
         progress(n_done, len(rows), "contexts")
     return states

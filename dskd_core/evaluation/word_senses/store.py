@@ -22,9 +22,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dskd_core.config import TaggedSourceConfig, TeacherConfig
-from dskd_core.decoder.decoder import device_lock, load_decoder
+from dskd_core.decoder.decoder import Decoder, device_lock, load_decoder
 from dskd_core.decoder.precision import processor_on, resolved_teacher
-from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
+from dskd_core.decoder.tokenizer import Tokenizer, check_same_tokenizer, load_tokenizer
 from dskd_core.dictionary.composition import compose
 from dskd_core.dictionary.store import Dictionary, load_dictionary
 from dskd_core.errors import ArtifactError
@@ -79,31 +79,15 @@ def score_senses(
         return found
     folder = model_folder(model)
     tokenizer = load_tokenizer(folder)
-    _check_same_tokenizer(tokenizer, dictionary, model)
+    check_same_tokenizer(
+        dictionary, dictionary.record.report["tokenizer"], model, tokenizer.fingerprint
+    )
     items, dirt = read_items(source)
     with device_lock, store.publish(work) as draft:
         draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
         decoder, held = load_decoder(folder, teacher_config), load_dictionary(dictionary)
-        contexts = [context for item in items for context in item.contexts]
-        senses = senses_of_words(items, tokenizer, held)
-        if source.kind == "graded_pairs":
-            by_layer = states_by_layer(
-                decoder, tokenizer, contexts, batch_tokens=source.batch_tokens, progress=progress
-            )
-            graded = GradedScorer(items, by_layer, antonyms_among(items, tokenizer, held))
-            scorer, rows = SenseScorer(items, by_layer[-1], senses), graded.rows()
-            draft.report |= graded.report()
-        else:
-            states = word_states(
-                decoder,
-                tokenizer,
-                contexts,
-                place=place,
-                batch_tokens=source.batch_tokens,
-                progress=progress,
-            )
-            scorer = SenseScorer(items, states, senses)
-            rows = scorer.rows(source.kind)
+        scorer, rows, of_layers = _score(source, place, decoder, tokenizer, held, items, progress)
+        draft.report |= of_layers
         draft.write_table(TABLE, pa.Table.from_pylist(rows, schema=_SCHEMA))
         draft.counts |= scorer.counts()
         draft.report |= _about(source, place, model) | {
@@ -114,6 +98,31 @@ def score_senses(
             "places": dirt.places,
         }
     return store.get(work.stage, work.fingerprint)
+
+
+def _score(
+    source: TaggedSourceConfig,
+    place: Place,
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    dictionary: Dictionary,
+    items: Sequence[Item],
+    progress: Progress,
+) -> tuple[SenseScorer, list[dict[str, Any]], dict[str, Any]]:
+    """Return the scorer, a row for each item and measure, and what is reported of layers."""
+    contexts = [context for item in items for context in item.contexts]
+    senses, n_tokens = senses_of_words(items, tokenizer, dictionary), source.batch_tokens
+    if source.kind == "graded_pairs":
+        by_layer = states_by_layer(
+            decoder, tokenizer, contexts, batch_tokens=n_tokens, progress=progress
+        )
+        graded = GradedScorer(items, by_layer, antonyms_among(items, tokenizer, dictionary))
+        return SenseScorer(items, by_layer[-1], senses), graded.rows(), graded.report()
+    states = word_states(
+        decoder, tokenizer, contexts, place=place, batch_tokens=n_tokens, progress=progress
+    )
+    scorer = SenseScorer(items, states, senses)
+    return scorer, scorer.rows(source.kind), {}
 
 
 def _work(
@@ -189,13 +198,3 @@ def _about(source: TaggedSourceConfig, place: Place, model: Artifact) -> dict[st
         return about | {"arm": "teacher", "seed": None, "student": None}
     report = model.record.report
     return about | {"arm": report["arm"], "seed": report["seed"], "student": model.fingerprint}
-
-
-def _check_same_tokenizer(tokenizer: Tokenizer, dictionary: Artifact, model: Artifact) -> None:
-    theirs = dictionary.record.report["tokenizer"]
-    if tokenizer.fingerprint != theirs:
-        raise ArtifactError(
-            f"The {model.record.stage} {model.fingerprint} has tokenizer "
-            f"{tokenizer.fingerprint}, the dictionary {dictionary.fingerprint} {theirs}; score a "
-            "model with the dictionary of its own teacher."
-        )

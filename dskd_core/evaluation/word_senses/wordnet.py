@@ -6,7 +6,7 @@
 A sentence shows the first lemma of its synset that stands in it once, as it is or inflected:
 regularly, or as the exception lists (``noun.exc``, ...) say where they are beside the data. Lemmas
 of several words are passed over. Every sentence is used once, whatever its punctuation and
-capitals, so that none is both in the train part and scored, nor in two pairs.
+capitals, so that none is both in the train split and scored, nor in two pairs.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from dskd_core.config import TaggedSourceConfig
-from dskd_core.evaluation.word_senses.items import Context, Dirt, Item, Part
+from dskd_core.evaluation.word_senses.items import Context, Dirt, Item, Split
 from dskd_core.lexicon.files import local_path
 from dskd_core.lexicon.readers.wordnet import FILES, Synset, read_synsets
 from dskd_core.store import access, input_files
@@ -73,7 +73,7 @@ def files_of(uri: str) -> dict[str, Path]:
 
 
 def read_wordnet(source: TaggedSourceConfig, dirt: Dirt) -> list[Item]:
-    """Return the items of a WordNet folder, each in its part.
+    """Return the items of a WordNet folder, each in its split.
 
     Args:
         source: its ``train_share`` is that of a synset's sentences (at least one, and never all),
@@ -174,7 +174,7 @@ def shown_once(uri: str, dirt: Dirt) -> list[Example]:
 def _sentences(examples: Sequence[Example], train_share: float, dirt: Dirt) -> list[Item]:
     """Return sentences of words with two synsets or more of two sentences or more.
 
-    Every synset has sentences in both parts: one that is asked for has always been shown.
+    Every synset has sentences in both splits: one that is asked for has always been shown.
     """
     items = []
     for word, senses in _grouped(examples, lambda e: e.word).items():
@@ -186,21 +186,21 @@ def _sentences(examples: Sequence[Example], train_share: float, dirt: Dirt) -> l
         for sense, own in several.items() if len(several) >= 2 else ():
             n_train = min(len(own) - 1, max(1, round(train_share * len(own))))
             for number, e in enumerate(own):
-                part: Part = "train" if number < n_train else "test"
-                items.append(Item(e.place, word, sense, (e.context,), part))
+                split: Split = "train" if number < n_train else "test"
+                items.append(Item(e.place, word, sense, (e.context,), split))
     return items
 
 
 def _pairs(examples: Sequence[Example], train_share: float, dirt: Dirt) -> list[Item]:
-    """Return as many T as F pairs of every word and part of speech, words whole in a part."""
+    """Return as many T as F pairs of every word and part of speech, words whole in a split."""
     items = []
     for key, senses in _grouped(examples, lambda e: f"{e.word}\t{e.pos}").items():
-        part: Part = "train" if int(_hash(key)[:8], 16) < train_share * 2**32 else "test"
+        split: Split = "train" if int(_hash(key)[:8], 16) < train_share * 2**32 else "test"
         left = [list(own) for own in senses.values()]
         while drawn := _same_and_different(left):
             for gold, (one, other) in zip("TF", drawn, strict=True):
                 contexts = (one.context, other.context)
-                items.append(Item(f"{one.place} {other.place}", one.word, gold, contexts, part))
+                items.append(Item(f"{one.place} {other.place}", one.word, gold, contexts, split))
         for example in (e for own in left for e in own):
             dirt.note("too_few_sentences", example.place)
     return items
@@ -236,9 +236,9 @@ def _whole_words(items: Sequence[Item], max_items: int | None) -> list[Item]:
     kept: list[Item] = []
     room = {"train": max_items, "test": max_items}
     for _, own in sorted(words.items(), key=lambda pair: _hash(pair[0])):
-        sizes = {part: sum(item.part == part for item in own) for part in room}
-        if all(sizes[part] <= room[part] for part in room):
-            room = {part: n - sizes[part] for part, n in room.items()}
+        sizes = {split: sum(item.split == split for item in own) for split in room}
+        if all(sizes[split] <= room[split] for split in room):
+            room = {split: n - sizes[split] for split, n in room.items()}
             kept += own
     return kept
 

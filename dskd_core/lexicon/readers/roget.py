@@ -1,8 +1,8 @@
 """Roget's Thesaurus: the Gutenberg texts #22 and #10681, plain or inside a saved web page.
 
-A head such as ``420. Light -- N. light, ray, beam; day; ...`` runs over parts of speech and
-paragraphs to the next head. Words between two semicolons are synonyms; words that only share a
-head are not. The plain text has no usable antonyms.
+A category such as ``420. Light -- N. light, ray, beam; day; ...`` runs over parts of speech and
+paragraphs to the next category. Words between two semicolons are synonyms; words that only share a
+category are not. The plain text has no usable antonyms.
 """
 
 import html
@@ -57,9 +57,9 @@ class Head(NamedTuple):
 
 
 class Paragraph(NamedTuple):
-    """A run of semicolon groups under one head and part of speech."""
+    """A run of semicolon groups under one category and part of speech."""
 
-    head: str
+    category: str
     pos: str
     text: str
 
@@ -74,7 +74,7 @@ def read_pairs(source: Source) -> Iterator[PairRow]:
     the codes of ``cleaning.fault_of``.
 
     Raises:
-        DataError: if no head is found.
+        DataError: if no category is found.
     """
     n_paragraphs = 0
     for paragraph in _paragraphs(source):
@@ -89,46 +89,46 @@ def read_pairs(source: Source) -> Iterator[PairRow]:
             yield from _pairs_of(group, paragraph, source)
     if not n_paragraphs:
         raise DataError(
-            f"{source.path} has no head such as '1. Existence -- N. existence, being'; "
+            f"{source.path} has no category such as '1. Existence -- N. existence, being'; "
             "give the body of Roget's Thesaurus (Gutenberg #22 or #10681)."
         )
 
 
 def _paragraphs(source: Source) -> Iterator[Paragraph]:
-    head, pos, after_blank = "", "", False
+    category, pos, after_blank = "", "", False
     parts: list[str] = []
     for number, raw in lines_of(source):
         line = _decode(raw, number, source)
-        start = _head_of(line)
+        start = _category_at(line)
         mark = _MARK.match(line, start.stop if start else 0)
         is_blank = not line or line.isspace()
         ends = start or mark or is_blank or line[0] in " \t" or line.lstrip().startswith("***")
         if ends and parts:
-            yield Paragraph(head, pos, "".join(parts))
+            yield Paragraph(category, pos, "".join(parts))
             parts = []
         if line.lstrip().startswith("***"):
             pos = ""
         if start:
-            head = f"{start.number} {_NOTE.sub('', start.name).strip(' .')}"
-            source.report.count("heads")
-        if mark and head:
+            category = f"{start.number} {_NOTE.sub('', start.name).strip(' .')}"
+            source.report.count("categories")
+        if mark and category:
             pos = _POS[mark[1]]
-        # After a blank line the text is a section title, until a head or a mark begins again.
+        # After a blank line the text is a section title, until a category or a mark begins again.
         is_title = after_blank and not (start or mark)
         after_blank = is_blank or is_title
-        if head and pos and not is_blank and not is_title:
+        if category and pos and not is_blank and not is_title:
             body = line[mark.end() if mark else 0 :].strip()
             if body:
                 joint = " " if parts and not parts[-1].endswith("-") else ""
                 parts.append(joint + body)
     if parts:
-        yield Paragraph(head, pos, "".join(parts))
+        yield Paragraph(category, pos, "".join(parts))
 
 
-def _head_of(line: str) -> Head | None:
-    """Return the head a line begins with, in time linear in its length.
+def _category_at(line: str) -> Head | None:
+    """Return the category a line begins with, in time linear in its length.
 
-    >>> _head_of("#420. Light [of day] -- N. light, ray")
+    >>> _category_at("#420. Light [of day] -- N. light, ray")
     Head(number='420', name='Light [of day]', stop=24)
     """
     number = _NUMBER.match(line)
@@ -203,7 +203,7 @@ def _pairs_of(
             relation="synonym",
             source=source.name,
             pos=paragraph.pos,
-            sense=paragraph.head,
+            sense=paragraph.category,
             tags=tuple(sorted({note.lower() for note in (notes_a, notes_b) if note})),
             licence=source.licence,
             weight=2 / len(group),

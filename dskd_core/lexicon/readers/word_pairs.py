@@ -271,7 +271,9 @@ def _pairs(fields: pa.Table, relation: Relation | None, source: Source) -> pa.Ta
         "source": pa.repeat(f"{source.name}:{source.path.name}", n_rows),
         "pos": _over_distinct(said.get("pos"), str.strip, _TEXT, n_rows),
         "sense": _over_distinct(said.get("sense"), tidy, _TEXT, n_rows),
-        "tags": _over_distinct(said.get("tags"), _tags, pa.list_(_TEXT), n_rows),
+        "tags": _over_distinct(
+            said.get("tags"), lambda text: sorted({*text.split()}), pa.list_(_TEXT), n_rows
+        ),
         "licence": pa.repeat(source.licence, n_rows),
         "weight": weight,
     }
@@ -332,7 +334,3 @@ def _weight(text: str) -> float | None:
     except ValueError:
         return None
     return weight if 0.0 < weight <= 1.0 else None
-
-
-def _tags(text: str) -> list[str]:
-    return sorted(set(text.split()))

@@ -62,13 +62,13 @@ class WindowActivations(WindowStates):
     other_targets: Mapping[float, TeacherTargets] = field(default_factory=dict, kw_only=True)
 
 
-def chosen_windows(windows: Windows, *, heldout: bool, budget: int | None) -> NDArray[np.int64]:
+def sample_windows(windows: Windows, *, heldout: bool, budget: int | None) -> NDArray[np.int64]:
     """Return windows to train on, or to score on: a hash-random choice within a token budget."""
     members = np.flatnonzero(windows.heldout == heldout)
     if budget is None or not len(members):
         return members
-    keys = windows.document_keys[windows.documents[members]]
-    order = members[np.argsort(occurrence_hashes(keys, windows.starts[members], seed=0))]
+    hashes = windows.document_hashes[windows.documents[members]]
+    order = members[np.argsort(occurrence_hashes(hashes, windows.starts[members], seed=0))]
     n_fit = int(np.searchsorted(np.cumsum(windows.lengths[order]), budget, side="right"))
     return np.sort(order[: max(1, n_fit)])
 

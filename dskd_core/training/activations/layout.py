@@ -1,4 +1,4 @@
-"""Parts of the activations: what a shard stores, whole windows.
+"""What a shard of the activations stores, whole windows.
 
 ``part.zarr`` of an ``activations-shard`` artifact holds, of P positions with the prefix,
 
@@ -36,7 +36,7 @@ from dskd_core.store.arrays import get_array, put_array
 from dskd_core.training.activations.capture import WindowActivations
 from dskd_core.training.losses.targets import TeacherTargets
 
-PART = "part.zarr"
+SHARD = "part.zarr"
 _CHUNK_BYTES = 1 << 20
 _BY_WINDOW = ("windows", "documents", "heldout", "offsets")
 _STATES = {"labels": torch.int32, "roles": torch.int8, "entering": None, "teacher_states": None}
@@ -56,14 +56,14 @@ def position_bytes(hidden_size: int, *, bridges: bool = False, n_others: int = 0
     return (4 if bridges else 3) * 2 * hidden_size + 13 + n_others * (2 * hidden_size + 4)
 
 
-def write_part(
+def write_shard(
     group: zarr.Group,
     windows: Windows,
     captured: list[WindowActivations],
     dtype: str,
     shard_name: str = "",
 ) -> int:
-    """Write the arrays of a part in window order; return its number of positions.
+    """Write the arrays of a shard in window order; return its number of positions.
 
     Args:
         group: an empty group.
@@ -79,7 +79,7 @@ def write_part(
     numbers = np.array([window.window for window in captured], dtype=np.int32)
     lengths = [len(window.labels) for window in captured]
     put_array(group, "windows", numbers)
-    put_array(group, "documents", windows.document_keys[windows.documents[numbers]])
+    put_array(group, "documents", windows.document_hashes[windows.documents[numbers]])
     put_array(group, "heldout", windows.heldout[numbers])
     put_array(group, "offsets", np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
     bridges = bool(captured) and captured[0].bridge is not None
@@ -115,12 +115,12 @@ def _put_targets(
         put_array(group, array, values, chunk_bytes=_CHUNK_BYTES)
 
 
-class Part:
-    """The windows of a part, read one by one.
+class StoredShard:
+    """The windows of a shard, read one by one.
 
     Attributes:
         windows: [w] int32, their numbers in the corpus, ascending.
-        documents: [w] uint64, hashes of their documents.
+        document_hashes: [w] uint64, of their documents.
         heldout: [w] bool, kept for evaluation.
         dtype: the teacher's, whose bits ``entering`` and ``teacher_states`` are.
     """
@@ -133,10 +133,10 @@ class Part:
         bridges: bool = True,
         temperatures: Collection[float] | None = None,
     ) -> None:
-        """Open a part.
+        """Open a shard.
 
         Args:
-            group: written by :func:`write_part`.
+            group: written by :func:`write_shard`.
             in_memory: whether its states are read now, or window by window when asked for.
             bridges: whether the states behind the student's gap are read, where it has them.
             temperatures: whose targets are read besides those at T, where it has them; all if None.
@@ -154,7 +154,7 @@ class Part:
         self._states = ("entering", "teacher_states", *bridge)
         self.dtype = str(group.attrs["dtype"])
         self.windows: NDArray[np.int32] = self._arrays["windows"]
-        self.documents: NDArray[np.uint64] = self._arrays["documents"]
+        self.document_hashes: NDArray[np.uint64] = self._arrays["documents"]
         self.heldout: NDArray[np.bool_] = self._arrays["heldout"]
 
     def length(self, index: int) -> int:
@@ -200,8 +200,10 @@ class Part:
         return int(start), int(stop)
 
 
-def places_of(parts: Sequence[Part]) -> dict[int, tuple[Part, int]]:
-    """Return the part of every window, and its index there."""
+def places_of(shards: Sequence[StoredShard]) -> dict[int, tuple[StoredShard, int]]:
+    """Return the shard of every window, and its index there."""
     return {
-        int(window): (part, index) for part in parts for index, window in enumerate(part.windows)
+        int(window): (shard, index)
+        for shard in shards
+        for index, window in enumerate(shard.windows)
     }

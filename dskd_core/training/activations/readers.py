@@ -16,11 +16,11 @@ from dskd_core.training.activations.capture import (
     Capturer,
     WindowActivations,
     WindowStates,
-    chosen_windows,
     labels_of,
     roles_of,
+    sample_windows,
 )
-from dskd_core.training.activations.layout import PART, Part, places_of
+from dskd_core.training.activations.layout import SHARD, StoredShard, places_of
 
 _MEMORY_SHARE = 0.25
 
@@ -58,46 +58,48 @@ class StoredActivations:
         bridges: bool = False,
         temperatures: Collection[float] = (),
     ) -> None:
-        """Open the parts of an ``activations`` artifact.
+        """Open the shards of an ``activations`` artifact.
 
         Args:
             artifact: the activations.
-            store: with their parts.
+            store: with their shards.
             validation_share: share of the held-out documents that is for validation.
             bridges: whether the states behind the student's gap are read.
             temperatures: whose targets are read besides those at training.temperature.
 
         Raises:
-            ArtifactError: if a part is gone.
+            ArtifactError: if a shard is gone.
             ConfigError: if documents are wanted for validation and fewer than two are held out.
         """
         names = artifact.record.report["parts"]
         shards = [store.get("activations-shard", name) for name in names]
         n_bytes = sum(shard.record.n_bytes for shard in shards)
         in_memory = n_bytes < _MEMORY_SHARE * psutil.virtual_memory().total
-        parts = [
-            Part(shard.group(PART), in_memory=in_memory, bridges=bridges, temperatures=temperatures)
+        opened = [
+            StoredShard(
+                shard.group(SHARD), in_memory=in_memory, bridges=bridges, temperatures=temperatures
+            )
             for shard in shards
         ]
-        places = places_of(parts)
+        places = places_of(opened)
         self._places = {window: places[window] for window in sorted(places)}
-        is_kept = {window: part.heldout[index] for window, (part, index) in self._places.items()}
+        is_kept = {window: shard.heldout[index] for window, (shard, index) in self._places.items()}
         kept = [window for window in is_kept if is_kept[window]]
         self.training = [window for window in is_kept if not is_kept[window]]
         validation = self._validation(kept, validation_share)
-        self.validation = [window for window in kept if self.document(window) in validation]
-        self.heldout = [window for window in kept if self.document(window) not in validation]
+        self.validation = [window for window in kept if self.document_hash(window) in validation]
+        self.heldout = [window for window in kept if self.document_hash(window) not in validation]
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Positions of each window to train on, the prefix counted."""
         places = (self._places[window] for window in self.training)
-        return np.array([part.length(index) for part, index in places])
+        return np.array([shard.length(index) for shard, index in places])
 
-    def document(self, window: int) -> int:
+    def document_hash(self, window: int) -> int:
         """Return the hash of a window's document."""
-        part, index = self._places[window]
-        return int(part.documents[index])
+        shard, index = self._places[window]
+        return int(shard.document_hashes[index])
 
     def labels(self, window: int) -> NDArray[np.int64]:
         """Return x_(t+1) at every position of a window, -1 where there is none."""
@@ -110,17 +112,17 @@ class StoredActivations:
     def read(self, windows: Sequence[int]) -> list[WindowActivations]:
         """Return the activations of windows, states in the dtype they are stored in."""
         places = [self._places[window] for window in windows]
-        return [part.read(index) for part, index in places]
+        return [shard.read(index) for shard, index in places]
 
     def _rows(self, window: int, name: str) -> NDArray[Any]:
-        part, index = self._places[window]
-        return part.rows(index, name)
+        shard, index = self._places[window]
+        return shard.rows(index, name)
 
     def _validation(self, heldout: list[int], share: float) -> set[int]:
         """Choose held-out documents for validation, at least one: those of the smallest hashes."""
         if not share:
             return set()
-        documents = sorted({self.document(window) for window in heldout})
+        documents = sorted({self.document_hash(window) for window in heldout})
         if len(documents) < 2:
             raise ConfigError(
                 f"training.validation_steps needs two held-out documents, one to validate on and "
@@ -148,7 +150,7 @@ class LiveActivations:
     ) -> "LiveActivations":
         """Load the teacher and choose the windows to train on."""
         windows = load_windows(text)
-        training = chosen_windows(windows, heldout=False, budget=config.max_train_tokens)
+        training = sample_windows(windows, heldout=False, budget=config.max_train_tokens)
         capturer = Capturer.load(teacher, untrained, teacher_config, bridges=config.bridges)
         reader = cls(capturer, windows, training.tolist())
         if not config.compile_layers:

@@ -17,7 +17,8 @@ from dskd_core.corpus.store import Windows, load_windows
 from dskd_core.decoder.decoder import device_lock
 from dskd_core.decoder.fitting import Fitting, halved
 from dskd_core.decoder.precision import processor_on, resolved_teacher
-from dskd_core.errors import ArtifactError, CapacityError
+from dskd_core.decoder.tokenizer import check_same_tokenizer
+from dskd_core.errors import CapacityError
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
 from dskd_core.store.arrays import get_array
@@ -26,10 +27,10 @@ from dskd_core.training.activations.capture import (
     Capturer,
     WindowActivations,
     check_batch,
-    chosen_windows,
     length_sorted_batches,
+    sample_windows,
 )
-from dskd_core.training.activations.layout import PART, position_bytes, write_part
+from dskd_core.training.activations.layout import SHARD, position_bytes, write_shard
 
 Mode = Literal["cached", "online"]
 
@@ -78,8 +79,8 @@ def captured_bytes(hidden_size: int, config: TrainingConfig) -> int:
 def _cached_positions(text_uri: str, config: TrainingConfig) -> int:
     """Count the positions of all windows to capture, once for all shards of this process."""
     windows = load_windows(ArtifactStore.open(text_uri))
-    members = _captured(windows, config, "cached")
-    return int(windows.lengths[members].sum()) + len(windows.prefix) * len(members)
+    _, captured = _choose(windows, config, "cached")
+    return int(windows.lengths[captured].sum()) + len(windows.prefix) * len(captured)
 
 
 def capture_shards(text: Artifact, config: TrainingConfig, mode: Mode) -> list[Shard]:
@@ -89,9 +90,9 @@ def capture_shards(text: Artifact, config: TrainingConfig, mode: Mode) -> list[S
         CapacityError: if a step takes more windows than there are to train on.
     """
     windows = load_windows(text)
-    trained = chosen_windows(windows, heldout=False, budget=config.max_train_tokens)
+    trained, captured = _choose(windows, config, mode)
     check_batch(config, len(trained))
-    batches = length_sorted_batches(windows, _captured(windows, config, mode))
+    batches = length_sorted_batches(windows, captured)
     return cut([int(windows.lengths[batch].sum()) for batch in batches], SHARD_TOKENS)
 
 
@@ -114,7 +115,8 @@ def capture_shard(
         DataError: if the teacher gives a NaN or an infinity; the message names the shard.
         CapacityError: if the device has no memory for one window.
     """
-    _check_same_tokenizer(untrained, text)
+    ours = untrained.record.report["tokenizer"]
+    check_same_tokenizer(text, text.record.inputs["tokenizer"], untrained, ours)
     teacher_config = resolved_teacher(teacher_config)
     work = Work(
         "activations-shard",
@@ -128,7 +130,7 @@ def capture_shard(
     with device_lock, store.publish(work) as draft:
         draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
         capturer = Capturer.load(teacher, untrained, teacher_config, bridges=config.bridges)
-        batches = length_sorted_batches(windows, _captured(windows, config, mode))
+        batches = length_sorted_batches(windows, _choose(windows, config, mode)[1])
         batches = batches[shard.start : shard.stop]
         fitting = Fitting.from_batches(
             batches,
@@ -140,8 +142,8 @@ def capture_shard(
             with fitting.attempt():
                 fine = halved(batches, windows.lengths, size)
                 captured = _capture(capturer, windows, fine, config, progress)
-        group = draft.write_group(PART)
-        n_positions = write_part(group, windows, captured, teacher_config.dtype, shard.name)
+        group = draft.write_group(SHARD)
+        n_positions = write_shard(group, windows, captured, teacher_config.dtype, shard.name)
         draft.counts |= {"windows": len(captured), "positions": n_positions}
         draft.report |= fitting.report("batch_tokens")
     return store.get(work.stage, work.fingerprint)
@@ -175,22 +177,22 @@ def collect_activations(
     untrained: Artifact,
     text: Artifact,
     mode: Mode,
-    parts: Sequence[Artifact],
+    shards: Sequence[Artifact],
 ) -> Artifact:
     """Join the shards; the record says what they were captured from, in words."""
     work = Work("activations", _content_settings(config, mode), _inputs(untrained, text), version=3)
     if found := store.find(work):
         return found
     with store.publish(work) as draft:
-        draft.computed_as(parts)
-        heldout = np.concatenate([get_array(part.group(PART), "heldout") for part in parts])
+        draft.computed_as(shards)
+        heldout = np.concatenate([get_array(shard.group(SHARD), "heldout") for shard in shards])
         draft.counts |= {
             "windows": len(heldout),
             "heldout_windows": int(heldout.sum()),
-            "positions": sum(part.record.counts["positions"] for part in parts),
+            "positions": sum(shard.record.counts["positions"] for shard in shards),
         }
         draft.report |= {
-            "parts": [part.fingerprint for part in parts],
+            "parts": [shard.fingerprint for shard in shards],
             "teacher": untrained.record.report["source"],
             "tokenizer": untrained.record.report["tokenizer"],
             "text": {"stage": text.record.stage} | text.record.config,
@@ -198,17 +200,17 @@ def collect_activations(
     return store.get(work.stage, work.fingerprint)
 
 
-def _captured(windows: Windows, config: TrainingConfig, mode: Mode) -> NDArray[np.int64]:
-    """Return the windows to capture: online, of the training ones a sample to calibrate on."""
+def _choose(
+    windows: Windows, config: TrainingConfig, mode: Mode
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the windows to train on and those to capture: online, of the former a sample."""
     budget = config.max_train_tokens
+    trained = sample = sample_windows(windows, heldout=False, budget=budget)
     if mode == "online":
         budget = min(budget or CALIBRATION_TOKENS, CALIBRATION_TOKENS)
-    return np.concatenate(
-        [
-            chosen_windows(windows, heldout=False, budget=budget),
-            chosen_windows(windows, heldout=True, budget=config.max_heldout_tokens),
-        ]
-    )
+        sample = sample_windows(windows, heldout=False, budget=budget)
+    heldout = sample_windows(windows, heldout=True, budget=config.max_heldout_tokens)
+    return trained, np.concatenate([sample, heldout])
 
 
 def _content_settings(config: TrainingConfig, mode: Mode) -> dict[str, object]:
@@ -229,12 +231,3 @@ def _inputs(untrained: Artifact, text: Artifact) -> dict[str, str]:
         "untrained-student": untrained.fingerprint,
         "text": text.fingerprint,
     }
-
-
-def _check_same_tokenizer(untrained: Artifact, text: Artifact) -> None:
-    mine, theirs = untrained.record.report["tokenizer"], text.record.inputs["tokenizer"]
-    if mine != theirs:
-        raise ArtifactError(
-            f"The {text.record.stage} {text.fingerprint} was cut with tokenizer {theirs}, but the "
-            f"teacher {untrained.record.report['source']} has {mine}; build it for this teacher."
-        )

@@ -24,14 +24,14 @@ class Candidates:
     Attributes:
         positives: [s, kappa] int64, nearest first, -1 where there are fewer.
         negatives: likewise.
-        pushed: int64 on the host, the positions that have negatives, of the s, ascending.
-        synonyms: [p, kappa], of the pushed positions, see :func:`for_ranking`; None where no term
+        opposed: int64 on the host, the positions that have negatives, of the s, ascending.
+        synonyms: [p, kappa], of the opposed positions, see :func:`for_ranking`; None where no term
             needs them.
     """
 
     positives: Tensor
     negatives: Tensor
-    pushed: Tensor
+    opposed: Tensor
     synonyms: Tensor | None = None
 
     @classmethod
@@ -133,11 +133,11 @@ def nearest_on_device(
     tokens = labels.astype(np.int64)
     positives = _segments([dictionary.own, dictionary.synonyms], tokens)
     negatives = _segments([dictionary.antonyms], tokens)
-    pushed = torch.from_numpy(np.flatnonzero(np.diff(negatives.offsets)))
+    opposed = torch.from_numpy(np.flatnonzero(np.diff(negatives.offsets)))
     return Candidates(
         _nearest_of(teacher_states, positives, senses, n_candidates),
         _nearest_of(teacher_states, negatives, senses, n_candidates),
-        pushed,
+        opposed,
     )
 
 

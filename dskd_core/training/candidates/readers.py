@@ -16,7 +16,7 @@ from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact
 from dskd_core.training.activations.capture import WindowStates
 from dskd_core.training.candidates.nearest import Candidates, for_ranking, nearest_on_device
-from dskd_core.training.candidates.store import part_name
+from dskd_core.training.candidates.store import group_name
 
 
 class CandidateReader(Protocol):
@@ -31,20 +31,20 @@ class CandidateReader(Protocol):
 class StoredCandidates:
     """The candidates of an artifact, in memory (8 kappa bytes a position, 12 with synonyms)."""
 
-    def __init__(self, artifact: Artifact, n_parts: int, *, with_synonyms: bool = False) -> None:
+    def __init__(self, artifact: Artifact, n_shards: int, *, with_synonyms: bool = False) -> None:
         """Read an artifact.
 
         Args:
             artifact: the candidates.
-            n_parts: of the activations.
+            n_shards: of the activations.
             with_synonyms: whether the synonyms of positions with antonyms are wanted by themselves.
         """
         self._names = ["positives", "negatives", *(["synonyms"] if with_synonyms else [])]
-        groups = [artifact.group(part_name(number)) for number in range(n_parts)]
+        groups = [artifact.group(group_name(number)) for number in range(n_shards)]
         self._rows = {name: [get_array(group, name) for group in groups] for name in self._names}
         self._places = {
-            int(window): (part, slice(int(start), int(stop)))
-            for part, group in enumerate(groups)
+            int(window): (shard, slice(int(start), int(stop)))
+            for shard, group in enumerate(groups)
             for window, start, stop in _spans(group)
         }
 
@@ -61,17 +61,17 @@ class StoredCandidates:
         positives, negatives, *more = (
             np.concatenate(column) for column in zip(*found, strict=True)
         )
-        pushed = np.flatnonzero((negatives >= 0).any(axis=1))
+        opposed = np.flatnonzero((negatives >= 0).any(axis=1))
         return Candidates(
             torch.from_numpy(positives),
             torch.from_numpy(negatives),
-            torch.from_numpy(pushed),
-            torch.from_numpy(more[0][pushed]) if more else None,
+            torch.from_numpy(opposed),
+            torch.from_numpy(more[0][opposed]) if more else None,
         )
 
     def _of(self, window: WindowStates, positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        part, rows = self._places[window.window]
-        return [self._rows[name][part][rows][positions].astype(np.int64) for name in self._names]
+        shard, rows = self._places[window.window]
+        return [self._rows[name][shard][rows][positions].astype(np.int64) for name in self._names]
 
 
 class LiveCandidates:
@@ -108,8 +108,8 @@ class LiveCandidates:
         found = self._nearest(states, labels, self._dictionary)
         if self._ranked is None:
             return found
-        pushed = states.index_select(0, onto(found.pushed, states.device))
-        ranked = self._nearest(pushed, labels[found.pushed.numpy()], self._ranked)
+        opposed = states.index_select(0, onto(found.opposed, states.device))
+        ranked = self._nearest(opposed, labels[found.opposed.numpy()], self._ranked)
         return replace(found, synonyms=ranked.positives)
 
     def _nearest(

@@ -1,6 +1,6 @@
 """The candidates of every captured position, for one dictionary; the teacher does not run.
 
-A ``candidates`` artifact has one group a part of the activations (``part-00000.zarr``), its
+A ``candidates`` artifact has one group a shard of the activations (``part-00000.zarr``), its
 windows and positions in the same order:
 
     windows    [w]         int32  window numbers of the corpus
@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from dskd_core.config import TrainingConfig
 from dskd_core.decoder.precision import memory_bytes
 from dskd_core.decoder.states import decode_states
+from dskd_core.decoder.tokenizer import check_same_tokenizer
 from dskd_core.dictionary.store import Dictionary, load_dictionary
 from dskd_core.errors import ArtifactError, CapacityError
 from dskd_core.progress import Progress, silent
 from dskd_core.store.arrays import get_array, put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
-from dskd_core.training.activations.layout import PART
+from dskd_core.training.activations.layout import SHARD
 from dskd_core.training.candidates.controls import Relations, controlled
 from dskd_core.training.candidates.margin import QUANTILES
 from dskd_core.training.candidates.nearest import for_ranking, nearest_rows
@@ -69,23 +70,23 @@ def select_candidates(
         n_lists = 3 if config.ranks else 2
         check_candidates(config.n_candidates, len(loaded.rows), activations, n_lists=n_lists)
         ranked = for_ranking(loaded) if config.ranks else None
-        push = []
+        by_shard = []
         for number, name in enumerate(names):
-            part = store.get("activations-shard", name).group(PART)
-            group = draft.write_group(part_name(number))
-            push.append(_write_nearest(part, group, loaded, ranked, config.n_candidates))
-            progress(number + 1, len(names), "parts")
-        pushes = np.concatenate(push)
+            shard = store.get("activations-shard", name).group(SHARD)
+            group = draft.write_group(group_name(number))
+            by_shard.append(_write_nearest(shard, group, loaded, ranked, config.n_candidates))
+            progress(number + 1, len(names), "shards")
+        antonym_mse = np.concatenate(by_shard)
         draft.counts |= {
             "positions": activations.record.counts["positions"],
-            "negatives": len(pushes),
+            "negatives": len(antonym_mse),
         }
         draft.report |= {
-            "antonym_mse_quantiles": np.quantile(pushes, QUANTILES).round(6).tolist()
-            if len(pushes)
+            "antonym_mse_quantiles": np.quantile(antonym_mse, QUANTILES).round(6).tolist()
+            if len(antonym_mse)
             else [0.0] * len(QUANTILES),
-            "teacher_active_share_at_margin_1": float((pushes < 1.0).mean())
-            if len(pushes)
+            "teacher_active_share_at_margin_1": float((antonym_mse < 1.0).mean())
+            if len(antonym_mse)
             else 0.0,
         }
     return store.get(work.stage, work.fingerprint)
@@ -119,8 +120,8 @@ def check_candidates(
         )
 
 
-def part_name(number: int) -> str:
-    """Return the group that belongs to a part of the activations."""
+def group_name(number: int) -> str:
+    """Return the group that belongs to a shard of the activations."""
     return f"part-{number:05d}.zarr"
 
 
@@ -134,13 +135,8 @@ def check_same_teacher(store: ArtifactStore, untrained: Artifact, dictionary: Ar
         ArtifactError: naming both.
     """
     start, teacher = untrained.record.report, untrained.record.inputs["teacher"]
-    tokenizer = dictionary.record.report["tokenizer"]
-    if tokenizer != start["tokenizer"]:
-        raise ArtifactError(
-            f"The dictionary {dictionary.fingerprint} was made with tokenizer {tokenizer}, but the "
-            f"teacher {start['source']} ({teacher}) has {start['tokenizer']}; "
-            "build a dictionary for this teacher."
-        )
+    theirs = dictionary.record.report["tokenizer"]
+    check_same_tokenizer(dictionary, theirs, untrained, start["tokenizer"])
     teachers = {a.fingerprint: a.record.inputs["teacher"] for a in store.of_stage("senses")}
     made_with = teachers.get(dictionary.record.inputs["senses"], teacher)
     if made_with != teacher:
@@ -153,17 +149,17 @@ def check_same_teacher(store: ArtifactStore, untrained: Artifact, dictionary: Ar
 
 
 def _write_nearest(
-    part: zarr.Group,
+    shard: zarr.Group,
     group: zarr.Group,
     dictionary: Dictionary,
     ranked: Dictionary | None,
     n_candidates: int,
 ) -> NDArray[np.float32]:
-    """Write the candidates of one part; return the finite MSE(m_t, a)."""
+    """Write the candidates of one shard; return the finite MSE(m_t, a)."""
     for name in ("windows", "offsets"):
-        put_array(group, name, get_array(part, name))
-    states = decode_states(get_array(part, "teacher_states"), str(part.attrs["dtype"]))
-    labels = get_array(part, "labels")
+        put_array(group, name, get_array(shard, name))
+    states = decode_states(get_array(shard, "teacher_states"), str(shard.attrs["dtype"]))
+    labels = get_array(shard, "labels")
     near = nearest_rows(states, labels, dictionary, n_candidates=n_candidates)
     put_array(group, "positives", near.positives, chunk_bytes=_CHUNK_BYTES)
     put_array(group, "negatives", near.negatives, chunk_bytes=_CHUNK_BYTES)

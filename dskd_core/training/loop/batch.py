@@ -16,7 +16,7 @@ from dskd_core.training.losses.targets import TeacherTargets
 
 def make_batch(
     windows: Sequence[WindowStates],
-    share: Step,
+    micro_batch: Step,
     candidates: Candidates,
     device: torch.device,
     *,
@@ -26,17 +26,17 @@ def make_batch(
     """Put the positions of windows one after the other, on a device that nobody waits for.
 
     Args:
-        windows: what the teacher left in the windows of ``share``, in its order.
-        share: with the weights and the chosen positions of each window.
+        windows: what the teacher left in the windows of ``micro_batch``, in its order.
+        micro_batch: with the weights and the chosen positions of each window.
         candidates: of all chosen positions.
         device: where the loss is computed.
         bridges: whether the teacher's states behind the student's gap are wanted.
         other_temperature: of the targets wanted; training.temperature if None.
     """
     starts = np.cumsum([0, *(len(window.labels) for window in windows)])
-    chosen = [start + within for start, within in zip(starts[:-1], share.chosen, strict=True)]
+    chosen = [start + within for start, within in zip(starts[:-1], micro_batch.chosen, strict=True)]
     left = _targets(windows, other_temperature)
-    weights, labels = np.concatenate(share.weights), torch.cat([w.labels for w in windows])
+    weights, labels = np.concatenate(micro_batch.weights), torch.cat([w.labels for w in windows])
     scored = np.flatnonzero((weights.astype(np.float32) != 0.0) & (labels.numpy() >= 0))
     bridge = [w.bridge for w in windows if w.bridge is not None] if bridges else []
     entering, real = padded_entering(windows)
@@ -51,7 +51,7 @@ def make_batch(
         chosen=onto(torch.from_numpy(np.concatenate(chosen)), device),
         positives=onto(candidates.positives, device),
         negatives=onto(candidates.negatives, device),
-        pushed=onto(candidates.pushed, device),
+        opposed=onto(candidates.opposed, device),
         bridge=onto(torch.cat(bridge), device).float() if bridge else None,
         synonyms=None if candidates.synonyms is None else onto(candidates.synonyms, device),
     )

@@ -116,8 +116,8 @@ class Inputs:
             arm: whose relations are taken.
         """
         if self.teacher is None or self.text is None:
-            n_parts = len(self.activations.record.report["parts"])
-            return StoredCandidates(self.candidates, n_parts, with_synonyms=ranks(config, arm))
+            n_shards = len(self.activations.record.report["parts"])
+            return StoredCandidates(self.candidates, n_shards, with_synonyms=ranks(config, arm))
         related = controlled(dictionary, relations_of(config, arm))
         return LiveCandidates(
             related, senses, config.n_candidates, with_synonyms=ranks(config, arm)

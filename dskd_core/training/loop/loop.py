@@ -68,14 +68,14 @@ def train_student(
     if found := store.find(work):
         checkpoint.drop(store, work)  # left by a run that was killed between publishing and this
         return found
-    settings = (store, config, teacher_config, inputs, arm, seed)
+    arguments = (store, config, teacher_config, inputs, arm, seed)
     device = torch_device(teacher_config.device).type
     with device_lock:
         started = time.monotonic()
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        with together(config.n_ranks, _be_rank, *settings, device=device) as ranks:
-            run = Run.prepare(*settings, ranks)
+        with together(config.n_ranks, _be_rank, *arguments, device=device) as ranks:
+            run = Run.prepare(*arguments, ranks)
             with tracked(config, store.root_uri, work, progress) as told:
                 trained = train(run, store, work, told)
         with interruption.finishing(), store.publish(work, started=started) as draft:

@@ -19,7 +19,7 @@ from dskd_core.training.loop.positions import choose_positions
 
 @dataclass(frozen=True)
 class Step:
-    """The windows of a step, or of a rank's or an accumulated batch's share of it.
+    """The windows of a step, of a rank's part of it, or of one of its micro-batches.
 
     Attributes:
         windows: numbers of the windows.
@@ -52,7 +52,7 @@ class Step:
         """Positions with L_sem and antonyms: what a ranking is divided by."""
         return sum(self.opposed)
 
-    def share(self, members: Sequence[int]) -> "Step":
+    def only(self, members: Sequence[int]) -> "Step":
         """Return the step with some of its windows only."""
         return Step(
             tuple(self.windows[i] for i in members),
@@ -61,10 +61,10 @@ class Step:
             tuple(self.opposed[i] for i in members) if self.opposed else (),
         )
 
-    def dealt(self, n_shares: int) -> list["Step"]:
-        """Deal the windows out into shares, as even as can be; an empty share is left out."""
-        shares = [self.share(range(i, len(self.windows), n_shares)) for i in range(n_shares)]
-        return [share for share in shares if share.windows]
+    def micro_batches(self, n: int) -> list["Step"]:
+        """Deal the windows out into micro-batches, as even as can be; an empty one is left out."""
+        dealt = [self.only(range(i, len(self.windows), n)) for i in range(n)]
+        return [micro_batch for micro_batch in dealt if micro_batch.windows]
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Run:
         activations: what the teacher left in a window.
         candidates: of every position; None where none gets L_sem.
         validation: the windows scored on the way, by the first rank; None if none.
-        ranks: which share of a step is taken here.
+        ranks: which windows of a step are taken here.
     """
 
     config: TrainingConfig
@@ -134,7 +134,7 @@ class Run:
             senses: what the arm reads of a dictionary.
             margin: gamma, where the settings say calibrated.
             validation: the windows scored on the way, if any.
-            ranks: which share of a step is taken here; all of it if None.
+            ranks: which windows of a step are taken here; all of them if None.
         """
         tail, recipe = copy_tail(student, shape), Recipe.from_config(config, arm, margin)
         length = int(activations.lengths.max())
@@ -202,8 +202,8 @@ class Run:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         found = []
-        for share in self._shares(step):
-            batch = next(self._batches) if self._batches else self.batch(share)
+        for micro_batch in self._micro_batches(step):
+            batch = next(self._batches) if self._batches else self.batch(micro_batch)
             loss, terms = self.objective.loss(
                 batch,
                 total_weight=step.total_weight,
@@ -217,7 +217,7 @@ class Run:
         self.ranks.add_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm or math.inf)
         self._pending.append(
-            Taken.from_shares(
+            Taken.from_micro_batches(
                 *(number, step, rate, found, norm),
                 n_accumulated=self.config.n_accumulated,
                 extra=self.objective.recipe.logged,
@@ -264,33 +264,33 @@ class Run:
             yield
             return
         steps = map(self._step_of, range(start, self.n_steps))
-        shares = (share for step in steps for share in self._shares(step))
-        self._batches = made_ahead(self.batch, shares, depth=_BATCHES_AHEAD)
+        dealt = (each for step in steps for each in self._micro_batches(step))
+        self._batches = made_ahead(self.batch, dealt, depth=_BATCHES_AHEAD)
         try:
             yield
         finally:
             self._batches.close()
             self._batches = None
 
-    def _shares(self, step: Step) -> list[Step]:
-        """Return this rank's windows of a step, a batch each."""
-        mine = step.share(self.ranks.mine(range(len(step.windows))))
-        return mine.dealt(self.config.n_accumulated)
+    def _micro_batches(self, step: Step) -> list[Step]:
+        """Return this rank's windows of a step, by micro-batch."""
+        mine = step.only(self.ranks.mine(range(len(step.windows))))
+        return mine.micro_batches(self.config.n_accumulated)
 
     @cached_property
     def _step_of(self) -> Callable[[int], Step]:
         return lru_cache(maxsize=4)(self.schedule.step)  # of it the batches are read ahead, too
 
-    def batch(self, share: Step) -> Batch:
+    def batch(self, micro_batch: Step) -> Batch:
         """Read the activations and the candidates of windows, or have the teacher make them."""
-        windows = self.activations.read(share.windows)
+        windows = self.activations.read(micro_batch.windows)
         candidates = Candidates.none(self.config.n_candidates)
-        if self.candidates and share.n_chosen:
-            candidates = self.candidates.select(windows, share.chosen)
+        if self.candidates and micro_batch.n_chosen:
+            candidates = self.candidates.select(windows, micro_batch.chosen)
         wanted = self.objective.bridged is not None
         return make_batch(
             windows,
-            share,
+            micro_batch,
             candidates,
             self.student.device,
             bridges=wanted,

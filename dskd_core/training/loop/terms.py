@@ -34,8 +34,8 @@ class Taken:
         step: its windows, on all ranks.
         rate: its learning rate.
         names: of the terms.
-        values: [n_accumulated * n_terms + 1] float64, the terms of this rank's shares, zeros where
-            there are fewer, and last the norm of the gradient of all ranks.
+        values: [n_accumulated * n_terms + 1] float64, the terms of this rank's micro-batches, zeros
+            where there are fewer, and last the norm of the gradient of all ranks.
     """
 
     number: int
@@ -45,22 +45,22 @@ class Taken:
     values: Tensor
 
     @classmethod
-    def from_shares(
+    def from_micro_batches(
         cls,
         number: int,
         step: Step,
         rate: float,
-        shares: Sequence[Mapping[str, Tensor]],
+        micro_batches: Sequence[Mapping[str, Tensor]],
         norm: Tensor,
         *,
         n_accumulated: int,
         extra: Sequence[str] = (),
     ) -> "Taken":
-        """Put the terms of the shares of a step one after the other, where they are."""
+        """Put the terms of the micro-batches of a step one after the other, where they are."""
         names = (*_NAMES, *extra)
-        none = norm.new_zeros((n_accumulated - len(shares)) * len(names))
+        none = norm.new_zeros((n_accumulated - len(micro_batches)) * len(names))
         zero = norm.new_zeros(())
-        terms = [share.get(name, zero) for share in shares for name in names]
+        terms = [terms.get(name, zero) for terms in micro_batches for name in names]
         pieces = [torch.stack(terms)] if terms else []
         return cls(number, step, rate, names, torch.cat([*pieces, none, norm[None]]).double())
 
@@ -76,30 +76,30 @@ class Taken:
         terms = over_ranks(ranks) | {"grad_norm": values[0][-1], "lr": self.rate}
         if not self.step.n_chosen:
             return terms
-        share = terms["n_active"] / max(1.0, terms["n_negatives"])
-        return {n: v for n, v in terms.items() if n not in _PAIRS} | {"active_share": share}
+        active = terms["n_active"] / max(1.0, terms["n_negatives"])
+        return {n: v for n, v in terms.items() if n not in _PAIRS} | {"active_share": active}
 
 
 def _added_up(values: Sequence[float], every: Sequence[str], names: Sequence[str]) -> Row:
-    """Return some terms of one rank, of every one there is: the sums over its shares."""
+    """Return some terms of one rank, of every one there is: the sums over its micro-batches."""
     terms = dict.fromkeys(names, 0.0)
     for start in range(0, len(values), len(every)):
-        share = dict(zip(every, values[start : start + len(every)], strict=True))
-        terms = added(terms, {name: share[name] for name in names})
+        found = dict(zip(every, values[start : start + len(every)], strict=True))
+        terms = added(terms, {name: found[name] for name in names})
     return terms
 
 
-def added(terms: Row, parts: Row) -> Row:
-    """Add the terms of another share of a step; norms of gradients add in squares.
+def added(terms: Row, more: Row) -> Row:
+    """Add the terms of another micro-batch of a step; norms of gradients add in squares.
 
     >>> added({"ce": 1.0, "kd_gradient": 3.0}, {"ce": 0.5, "kd_gradient": 4.0})
     {'ce': 1.5, 'kd_gradient': 5.0}
     """
     return {
-        name: math.hypot(terms.get(name, 0.0), parts.get(name, 0.0))
+        name: math.hypot(terms.get(name, 0.0), more.get(name, 0.0))
         if name.endswith("_gradient")
-        else terms.get(name, 0.0) + parts.get(name, 0.0)
-        for name in terms | parts
+        else terms.get(name, 0.0) + more.get(name, 0.0)
+        for name in terms | more
     }
 
 

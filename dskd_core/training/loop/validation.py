@@ -40,7 +40,7 @@ class Validation:
         """Choose the windows, or return None where no validation is asked for.
 
         Args:
-            store: where the parts of the activations are.
+            store: where the shards of the activations are.
             config: of the training.
             captured: the activations; online, they hold the held-out windows too.
             training: what the run reads, used here too where it has the captured windows.
@@ -59,11 +59,12 @@ class Validation:
         """Return ``ce`` and ``kl`` in nats: weighted means over positions."""
         names, found = ("ce", "kl"), []
         none = Candidates.none(1)
-        for share in self.windows.dealt(-(-len(self.windows.windows) // _BATCH_WINDOWS)):
-            windows = self.activations.read(share.windows)
+        n_batches = -(-len(self.windows.windows) // _BATCH_WINDOWS)
+        for micro_batch in self.windows.micro_batches(n_batches):
+            windows = self.activations.read(micro_batch.windows)
             batch = make_batch(
                 windows,
-                share,
+                micro_batch,
                 none,
                 objective.head.weight.device,
                 other_temperature=objective.other_temperature,

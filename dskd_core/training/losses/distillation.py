@@ -101,9 +101,9 @@ def distillation_loss(
         buffers,
         ce_weight=settings.ce_weight,
     )
-    shares, side = weights[kept] / max(total, 1e-12), _side(teacher, head, settings.divergence)
+    weights, side = weights[kept] / max(total, 1e-12), _side(teacher, head, settings.divergence)
     loss, ce, kl, norm = _Distillation.apply(  # type: ignore[no-untyped-call]
-        student_states, walk, labels[kept], side.at(kept), shares, kept
+        student_states, walk, labels[kept], side.at(kept), weights, kept
     )
     return DistillationLoss(loss, ce, kl, norm)
 
@@ -129,15 +129,15 @@ class _Distillation(torch.autograd.Function):
         walk: Walk,
         labels: Tensor,
         teacher: TeacherSide,
-        shares: Tensor,
+        weights: Tensor,
         kept: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return (loss, CE, D, norm of the gradient); only the loss is differentiable."""
         each_ce, each_kl, gradient = vocabulary_gradient(
             walk, student_states[kept], labels, teacher
         )
-        gradient = gradient * shares[:, None]
-        ce, kl, norm = (shares * each_ce).sum(), (shares * each_kl).sum(), gradient.norm()
+        gradient = gradient * weights[:, None]
+        ce, kl, norm = (weights * each_ce).sum(), (weights * each_kl).sum(), gradient.norm()
         whole = student_states.new_zeros(student_states.shape)
         ctx.save_for_backward(whole.index_copy_(0, kept, gradient.to(whole.dtype)))
         ctx.mark_non_differentiable(ce, kl, norm)

@@ -27,7 +27,7 @@ def sums_dtype(like: Tensor) -> torch.dtype:
     return torch.float64 if like.dtype == torch.float64 else torch.float32
 
 
-def settings(
+def kernel_constants(
     temperature: float,
     kl_weight: float,
     softcap: float | None,
@@ -59,7 +59,7 @@ def single(
 
     Args:
         logits: [rows, V], overwritten if ``gradient``.
-        constants: of :func:`settings`.
+        constants: of :func:`kernel_constants`.
         squared: whether T = 2.
         gradient: whether the logits are overwritten.
     """
@@ -93,7 +93,7 @@ def forward_kl(
     Args:
         logits: [rows, V], before the soft cap; overwritten if ``gradient``.
         teacher: [rows, V], likewise.
-        constants: of :func:`settings`.
+        constants: of :func:`kernel_constants`.
         squared: whether T = 2.
         softcapped: whether z = c tanh(logits / c), for both.
         gradient: whether the logits are overwritten.
@@ -135,7 +135,7 @@ def paired(
     Args:
         logits: [rows, V], before the soft cap; overwritten if ``gradient``.
         teacher: [rows, V], likewise.
-        constants: of :func:`settings`.
+        constants: of :func:`kernel_constants`.
         divergence: which one.
         softcapped: whether z = c tanh(logits / c), for both.
         gradient: whether the logits are overwritten.

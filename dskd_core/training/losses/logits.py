@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dskd_core.decoder.head import Head
-from dskd_core.training.losses.kernels import Kernel, settings, sums_dtype
+from dskd_core.training.losses.kernels import Kernel, kernel_constants, sums_dtype
 
 _CHUNK_LOGITS = {"cpu": 64 << 20, "cuda": 256 << 20}
 """Logits of a chunk. Each chunk brings all of W into the caches again, and what that costs is
@@ -67,7 +67,7 @@ class Walk:
         self.chunk, self.block, used = _sizes(n, len(weight), weight.device.type)
         self._buffers = buffers or Buffers()
         self.buffer = self._buffers.rows("student", used, weight)
-        self.settings = settings(
+        self.constants = kernel_constants(
             temperature, kl_weight, head.softcap, like=weight, ce_weight=ce_weight
         )
 
@@ -99,11 +99,11 @@ class Walk:
 
         What lies beyond n in the last block is computed and dropped.
         """
-        parts = []
+        blocks = []
         for start in range(0, n, self.block):
             stop = start + self.block if self.compiled else min(n, start + self.block)
-            parts.append(run(*(buffer[start:stop] for buffer in buffers), self.settings))
-        return tuple(torch.cat(column)[:n] for column in zip(*parts, strict=True))
+            blocks.append(run(*(buffer[start:stop] for buffer in buffers), self.constants))
+        return tuple(torch.cat(column)[:n] for column in zip(*blocks, strict=True))
 
 
 def pass_bytes(n: int, n_tokens: int, *, item_bytes: int, n_buffers: int, compiled: bool) -> int:

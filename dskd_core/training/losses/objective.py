@@ -1,4 +1,4 @@
-"""The objective of a step: the terms of a recipe, over the share of its windows at hand.
+"""The objective of a step: the terms of a recipe, over the micro-batch at hand.
 
 The paper's (Eq. 3-5 of arXiv:2602.22351) is
 
@@ -45,11 +45,11 @@ class Batch:
         scored: int64, the positions with a weight above 0, of the n.
         chosen: [s] int64, the positions with L_sem, of the n.
         positives, negatives: [s, kappa] int64, rows of the dictionary, -1 where there are fewer.
-        pushed: int64, the positions with negatives, of the s.
-        synonyms: [p, kappa] int64, rows that negatives of the pushed are ranked after, if they are.
+        opposed: int64, the positions with negatives, of the s.
+        synonyms: [p, kappa] int64, rows that negatives are ranked after, of the opposed; if any.
         bridge: [n, d], the teacher's state behind the student's gap, if a bridge is built to it.
 
-    What depends on labels and weights alone (``real``, ``scored``, ``pushed``) is found on the
+    What depends on labels and weights alone (``real``, ``scored``, ``opposed``) is found on the
     host: a GPU asked which positions those are would be waited for.
     """
 
@@ -63,7 +63,7 @@ class Batch:
     chosen: Tensor
     positives: Tensor
     negatives: Tensor
-    pushed: Tensor
+    opposed: Tensor
     synonyms: Tensor | None = None
     bridge: Tensor | None = None
 
@@ -77,7 +77,7 @@ class Objective:
         recipe: the terms and their weights.
         tail: what trains.
         head: the teacher's, frozen, in the precision of the products.
-        senses: [r, d], rows of the dictionary; none where no position gets L_sem.
+        rows: [r, d], of the dictionary; none where no position gets L_sem.
         fast: the layers of the tail compiled, if they are to be.
         metric: [d, d], of the head, where a term is measured by it.
         bridged: the tail's layer whose input a bridge is built to, if any.
@@ -88,7 +88,7 @@ class Objective:
     recipe: Recipe
     tail: Tail
     head: Head
-    senses: Tensor
+    rows: Tensor
     fast: CompiledLayers | None = None
     metric: Tensor | None = None
     bridged: int | None = None
@@ -103,10 +103,10 @@ class Objective:
         n_opposed: int = 0,
         done: float = 0.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return a batch's share of a step's objective, and its terms before their weights.
+        """Return what a batch adds to a step's objective, and its terms before their weights.
 
-        Every term is a sum over the batch divided by the whole step's total, so that the shares
-        of accumulated batches and of ranks add up to the step. Terms are numbers on the device,
+        Every term is a sum over the batch divided by the whole step's total, so that the losses
+        of micro-batches and of ranks add up to the step. Terms are numbers on the device,
         detached: to read one is to wait for all that was computed before it.
 
         Args:
@@ -229,12 +229,12 @@ class Objective:
     def _ranking(self, student_states: Tensor, batch: Batch) -> Tensor:
         """Return the sum of the rankings of the positions with antonyms."""
         assert batch.synonyms is not None
-        term, pushed = self.recipe.by_name["ranking"], batch.pushed
+        term, opposed = self.recipe.by_name["ranking"], batch.opposed
         each = ranking(
-            student_states.index_select(0, batch.chosen.index_select(0, pushed)),
-            self.senses,
+            student_states.index_select(0, batch.chosen.index_select(0, opposed)),
+            self.rows,
             batch.synonyms,
-            batch.negatives.index_select(0, pushed),
+            batch.negatives.index_select(0, opposed),
             temperature=term.temperature or RANKING,
             offset=term.offset or 0.0,
         )
@@ -244,11 +244,11 @@ class Objective:
         """Return the terms of L_sem (Eq. 4-5) before their weights."""
         return sense_terms(
             student_states.index_select(0, batch.chosen),
-            self.senses,
+            self.rows,
             batch.positives,
             batch.negatives,
             margin=self.recipe.margin,
             hinge=bool(self.recipe.weight("negative")),
             total=n_chosen,
-            pushed=batch.pushed,
+            opposed=batch.opposed,
         )

@@ -57,7 +57,7 @@ def sense_terms(
     margin: float,
     hinge: bool = True,
     total: float | None = None,
-    pushed: Tensor | None = None,
+    opposed: Tensor | None = None,
 ) -> SenseTerms:
     """Return the two terms of L_sem (Eq. 4-5) at the chosen positions.
 
@@ -73,16 +73,16 @@ def sense_terms(
         hinge: whether antonyms push; without, the second term is 0 and costs nothing.
         total: positions to divide by; n if None. Given where a step is cut into batches or ranks,
             whose terms then add up, and so do the counts of pairs.
-        pushed: int64, the positions that have negatives, where the caller knows them: then nothing
+        opposed: int64, the positions that have negatives, where the caller knows them: then nothing
             here waits for a GPU.
     """
     count = float(max(1, len(states)) if total is None else total)
     if not hinge:
-        pushed = negatives.new_empty(0)
-    elif pushed is None:
-        pushed = torch.nonzero((negatives >= 0).any(dim=1))[:, 0]
+        opposed = negatives.new_empty(0)
+    elif opposed is None:
+        opposed = torch.nonzero((negatives >= 0).any(dim=1))[:, 0]
     return SenseTerms(
-        *_SenseTerms.apply(states, rows, positives, negatives, margin, pushed, count)  # type: ignore[no-untyped-call]
+        *_SenseTerms.apply(states, rows, positives, negatives, margin, opposed, count)  # type: ignore[no-untyped-call]
     )
 
 
@@ -110,17 +110,17 @@ class _SenseTerms(torch.autograd.Function):
         positives: Tensor,
         negatives: Tensor,
         margin: float,
-        pushed: Tensor,
+        opposed: Tensor,
         total: float,
     ) -> tuple[Tensor, ...]:
         """Return the fields of :class:`SenseTerms`; the first two are differentiable."""
         wide = states.double() if states.dtype == torch.float64 else states.float()
         pull, pull_gradient = _pull(wide, rows, positives)
-        pushing = negatives[pushed]
-        push, n_active, push_gradient = _push(wide[pushed], rows, pushing, margin)
+        pushing = negatives[opposed]
+        push, n_active, push_gradient = _push(wide[opposed], rows, pushing, margin)
         pull_gradient *= 1.0 / total
         push_gradient *= 1.0 / total
-        ctx.save_for_backward(pull_gradient, push_gradient, pushed)
+        ctx.save_for_backward(pull_gradient, push_gradient, opposed)
         ctx.dtype = states.dtype
         norms = (pull_gradient.norm(), push_gradient.norm())
         counts = (n_active, (pushing >= 0).sum())
@@ -130,19 +130,19 @@ class _SenseTerms(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Mix the two gradients that forward kept."""
-        pull, push, pushed = ctx.saved_tensors
-        gradient = (outer[0] * pull).index_add_(0, pushed, outer[1] * push)
+        pull, push, opposed = ctx.saved_tensors
+        gradient = (outer[0] * pull).index_add_(0, opposed, outer[1] * push)
         return (gradient.to(ctx.dtype), *[None] * 6)
 
 
 def _pull(states: Tensor, rows: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sum over positions of mean_p MSE(n, p), and its gradient, [n, d]."""
     gradient, value = torch.zeros_like(states), states.new_zeros(())
-    for block, gathered, shares in _gathered(states, rows, indices):
-        center = torch.bmm(shares[:, None], gathered)[:, 0]
+    for block, gathered, weights in _gathered(states, rows, indices):
+        center = torch.bmm(weights[:, None], gathered)[:, 0]
         squares = torch.linalg.vector_norm(gathered, dim=2).square_()
-        spread = (shares * squares).sum() - center.square().sum()
-        off = (states[block] - center).mul_((shares.sum(dim=1) > 0)[:, None])
+        spread = (weights * squares).sum() - center.square().sum()
+        off = (states[block] - center).mul_((weights.sum(dim=1) > 0)[:, None])
         value += off.square().sum() + spread
         gradient[block] = off
     d = states.shape[1]
@@ -156,10 +156,10 @@ def _push(
     gradient, value = torch.zeros_like(states), states.new_zeros(())
     active = indices.new_zeros(())
     d = states.shape[1]
-    for block, gathered, shares in _gathered(states, rows, indices):
+    for block, gathered, weights in _gathered(states, rows, indices):
         off = torch.sub(states[block][:, None], gathered, out=gathered)
         inside = margin - torch.linalg.vector_norm(off, dim=2).square_() / d
-        pushing = shares * (inside > 0)
+        pushing = weights * (inside > 0)
         value += (pushing * inside).sum()
         active = active + (pushing > 0).sum()
         gradient[block] = torch.bmm(pushing[:, None], off)[:, 0]
@@ -169,9 +169,9 @@ def _push(
 def _gathered(
     states: Tensor, rows: Tensor, indices: Tensor
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yield blocks of positions: their rows, [b, kappa, d], and each row's share, [b, kappa].
+    """Yield blocks of positions: their rows, [b, kappa, d], and the weight of each, [b, kappa].
 
-    A share is 1 / (rows that are real), 0 for one that is not.
+    A weight is 1 / (rows that are real), 0 for one that is not.
     """
     row_bytes = states.element_size() * states.shape[1] * indices.shape[1]
     on_cpu = states.device.type == "cpu"

@@ -81,12 +81,12 @@ def vocabulary_gradient(
     for rows in walk.chunks():
         logits, label = walk.logits(student_states[rows]), labels[rows]
         label_logit, label_slope = _bent(logits.gather(1, label[:, None]), walk.head.softcap)
-        log_z, kl[rows], pull = teacher.measure(walk, rows, student_states[rows], True)
+        log_z, kl[rows], expected = teacher.measure(walk, rows, student_states[rows], True)
         ce[rows] = log_z - label_logit[:, 0]
         gradient[rows] = logits @ weight  # measure has left d loss / d logits in their place
         gradient[rows] -= walk.ce_weight * label_slope * wide(weight[label])
-        if pull is not None:
-            gradient[rows] -= walk.kl_weight * walk.temperature * pull
+        if expected is not None:
+            gradient[rows] -= walk.kl_weight * walk.temperature * expected
         if walk.head.scale != 1.0:
             gradient[rows] *= walk.head.scale
     return ce, kl, gradient

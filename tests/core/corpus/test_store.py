@@ -73,8 +73,8 @@ def test_windows_hold_every_token_of_every_document_in_order(store, tmp_path):
     table = corpus.table("documents.parquet").to_pylist()
     assert [row["document_id"] for row in table] == [f"d{i}" for i in kept]
     assert [row["n_tokens"] for row in table] == [LENGTHS[i] for i in kept]
-    assert [row["key"] for row in table] == [windows.document_key(f"d{i}") for i in kept]
-    assert loaded.document_keys.tolist() == [row["key"] for row in table]
+    assert [row["key"] for row in table] == [windows.document_hash(f"d{i}") for i in kept]
+    assert loaded.document_hashes.tolist() == [row["key"] for row in table]
     assert corpus.record.counts["n_tokens"] == 68
     assert corpus.record.report["skipped"] == {"empty_document": 1, "short_document": 1}
 

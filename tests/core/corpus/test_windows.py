@@ -33,9 +33,9 @@ def test_no_documents_make_no_windows():
     assert len(cut.documents) == 0
 
 
-def test_a_document_key_is_plain_blake2b():
+def test_a_document_hash_is_plain_blake2b():
     expected = int.from_bytes(blake2b("Ÿ".encode(), digest_size=8).digest(), "little")
-    assert windows.document_key("Ÿ") == expected
+    assert windows.document_hash("Ÿ") == expected
 
 
 def test_the_held_out_share_is_met_and_does_not_depend_on_the_order():

@@ -8,7 +8,7 @@ import torch
 
 from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.fitting import Fitting, halved
-from dskd_core.embeddings.layout import PART
+from dskd_core.embeddings.layout import SHARD
 from dskd_core.embeddings.store import extract_shard, plan_shards
 from dskd_core.errors import CapacityError
 from dskd_core.senses import torch_backend
@@ -143,9 +143,9 @@ def test_an_extraction_without_memory_keeps_the_same_occurrences(miniature, else
     assert tight.record.report == {"batch_tokens": 32, "n_halved": 2}
     assert tight.fingerprint == calm.fingerprint, "the size is no part of what is asked for"
     for name in ("tokens", "offsets", "documents", "positions", "hashes"):
-        one, other = (get_array(a.group(PART), name) for a in (calm, tight))
+        one, other = (get_array(a.group(SHARD), name) for a in (calm, tight))
         np.testing.assert_array_equal(one, other)
-    one, other = (get_array(a.group(PART), "states") for a in (calm, tight))
+    one, other = (get_array(a.group(SHARD), "states") for a in (calm, tight))
     np.testing.assert_allclose(one, other, atol=1e-5)
 
 
@@ -163,7 +163,7 @@ def test_a_capture_without_memory_keeps_the_same_positions(miniature, elsewhere,
     n_tokens, n_halved = calm.record.report["batch_tokens"], tight.record.report["n_halved"]
     assert tight.record.report["batch_tokens"] == n_tokens // 2**n_halved <= 100
     for name in ("windows", "labels", "offsets", "predicted"):
-        one, other = (get_array(a.group(PART), name) for a in (calm, tight))
+        one, other = (get_array(a.group(SHARD), name) for a in (calm, tight))
         np.testing.assert_array_equal(one, other)
 
 

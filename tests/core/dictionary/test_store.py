@@ -79,10 +79,10 @@ def test_positives_and_negatives_are_the_senses_of_synonyms_and_antonyms(nexted)
 
 
 def test_all_written_variants_of_a_word_share_its_neighbours(nexted):
-    heads = nexted.words().table("heads.parquet").to_pylist()
+    headwords = nexted.words().table("headwords.parquet").to_pylist()
     dictionary = load_dictionary(nexted.dictionary())
     by_word: dict[int, list[int]] = {}
-    for row in heads:
+    for row in headwords:
         by_word.setdefault(row["word_id"], []).append(row["token_id"])
     several = [tokens for tokens in by_word.values() if len(tokens) > 1]
     assert several

@@ -19,7 +19,7 @@ def _naive(windows: Windows, key: str, seed: int) -> dict[int, list[tuple[int, i
         for offset in range(len(windows.window(number))):
             at = start + offset + (key == "next")
             if at < len(text):
-                keys = windows.document_keys[document : document + 1]
+                keys = windows.document_hashes[document : document + 1]
                 value = int(occurrence_hashes(keys, np.array([start + offset]), seed)[0])
                 found[text[at]].append((value, number, offset))
     return {token: sorted(places) for token, places in found.items()}

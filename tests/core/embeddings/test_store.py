@@ -105,7 +105,7 @@ def _rank(place: tuple[int, int], keys: np.ndarray) -> int:
 def test_the_census_stores_the_sample_and_nothing_else(miniature, tmp_path, key, shard_tokens):
     changes = {"key": key, "max_occurrences": 2, "shard_tokens": shard_tokens}
     artifact, embeddings, n_shards = _embeddings(miniature, tmp_path, **changes)
-    keys = load_windows(miniature.corpus()).document_keys
+    keys = load_windows(miniature.corpus()).document_hashes
     places = defaultdict(list)
     for place, (token, _) in _naive(miniature, key).items():
         places[token].append(place)
@@ -163,7 +163,7 @@ def _publish_together(
     config: PipelineConfig, corpus_uri: str, teacher_uri: str, ready: Path
 ) -> str:
     """Extract shard 0, waiting with the draft written until two processes are as far."""
-    write = embeddings_store.write_part
+    write = embeddings_store.write_shard
 
     def write_and_wait(*arguments):
         write(*arguments)
@@ -177,7 +177,7 @@ def _publish_together(
     corpus, teacher = ArtifactStore.open(corpus_uri), ArtifactStore.open(teacher_uri)
     store, shard = ArtifactStore(config.root_uri), plan_shards(corpus, config.embeddings)[0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embeddings_store, "write_part", write_and_wait)
+        patch.setattr(embeddings_store, "write_shard", write_and_wait)
         part = extract_shard(store, config.embeddings, config.teacher, teacher, corpus, shard)
     return f"{part.uri} {part.record.content}"
 
@@ -213,11 +213,11 @@ def test_two_processes_that_publish_the_same_shard_at_once_do_no_harm(miniature,
         assert digest == entry["sha256"]
 
 
-def test_a_part_records_which_16_bits_its_states_are(miniature, tmp_path):
+def test_a_shard_records_which_16_bits_its_states_are(miniature, tmp_path):
     changes = {"key": "next", "max_occurrences": 3, "state_dtype": "bfloat16"}
     _, embeddings, _ = _embeddings(miniature, tmp_path, **changes)
-    for part in embeddings.parts:
-        group = part.group("part.zarr")
+    for shard in embeddings.shards:
+        group = shard.group("part.zarr")
         assert group.attrs["dtype"] == "bfloat16"
         assert group["states"].dtype == np.uint16
 
@@ -231,9 +231,9 @@ def test_states_of_8_bits_come_back_within_half_a_step_of_their_row(miniature, t
     steps = np.abs(wanted.states).max(axis=1, keepdims=True) / 127
     assert (np.abs(rows.states - wanted.states) <= 0.57 * steps).all()  # scales are float16
     assert np.abs(rows.states - wanted.states).max() > 0.0
-    for part in embeddings.parts:
-        assert part.group("part.zarr")["states"].dtype == np.int8
-        assert verify(part.uri, alone=True).problems == []
+    for shard in embeddings.shards:
+        assert shard.group("part.zarr")["states"].dtype == np.int8
+        assert verify(shard.uri, alone=True).problems == []
     assert artifact.group("index.zarr").attrs["dtype"] == "int8"
 
 
@@ -290,7 +290,7 @@ def test_a_nan_state_is_refused():
 def test_embeddings_whose_part_is_gone_say_so(miniature, tmp_path):
     artifact, embeddings, _ = _embeddings(miniature, tmp_path)
     store = ArtifactStore(str(tmp_path))
-    store.discard(embeddings.parts[0])
+    store.discard(embeddings.shards[0])
     with pytest.raises(ArtifactError, match="run the stage first"):
         load_embeddings(artifact, store)
 

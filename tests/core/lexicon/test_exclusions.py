@@ -4,9 +4,9 @@ import pytest
 
 from dskd_core.config import LexiconConfig, RelationsConfig
 from dskd_core.errors import DataError
-from dskd_core.lexicon import PAIRS
 from dskd_core.lexicon.exclusions import read_exclusions
 from dskd_core.lexicon.store import build_lexicon
+from dskd_core.relations import PAIRS
 from dskd_core.relations.tables import build_relations
 from dskd_core.store.artifacts import ArtifactStore
 

@@ -27,13 +27,13 @@ def test_rows_are_distinct_and_sorted_and_the_record_says_what_was_left_out(tmp_
         config_of(pairs),
         progress=lambda done, total, unit: told.append((done, total, unit)),
     )
-    table = artifact.table("pairs.parquet").to_pylist()
+    table = artifact.table("lexicon_pairs.parquet").to_pylist()
     assert [(r["word_a"], r["word_b"]) for r in table] == [("hot", "cold"), ("wet", "dry")]
     assert artifact.record.counts == {"n_pairs": 2, "n_derivations": 0}
     report = artifact.record.report["pairs"][0]
     assert report["n_rows"] == 3
     assert report["first_lines"] == {"wrong_columns": [4]}
-    assert sorted(artifact.record.files) == ["derivations.parquet", "pairs.parquet"]
+    assert sorted(artifact.record.files) == ["derivations.parquet", "lexicon_pairs.parquet"]
     assert told[-1] == (29, 29, "bytes")
 
 
@@ -167,6 +167,6 @@ def test_a_root_named_like_a_pattern_reads_none_of_its_siblings(tmp_path, pairs)
     pairs.write_text("left right\n")
     for name in ("root[a]?", "root*"):
         found = build_lexicon(ArtifactStore(str(tmp_path / name)), config_of(pairs))
-        rows = found.table("pairs.parquet").to_pylist()
+        rows = found.table("lexicon_pairs.parquet").to_pylist()
         assert [(r["word_a"], r["word_b"]) for r in rows] == [("left", "right")], name
     assert plain.record.counts["n_pairs"] == 2

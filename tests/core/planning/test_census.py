@@ -41,7 +41,7 @@ def test_counting_a_source_gives_what_the_corpus_stage_gives(nexted):
     tokenizer = load_tokenizer(nexted.teacher().folder())
     read = read_windows(nexted.config.corpus, tokenizer)
     built = load_windows(nexted.corpus())
-    for name in ("token_ids", "offsets", "documents", "starts", "heldout", "document_keys"):
+    for name in ("token_ids", "offsets", "documents", "starts", "heldout", "document_hashes"):
         np.testing.assert_array_equal(getattr(read, name), getattr(built, name))
 
 

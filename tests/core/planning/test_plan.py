@@ -166,9 +166,9 @@ def test_what_is_planned_from_a_corpus_is_what_is_then_stored(nexted):
     reader = load_embeddings(embeddings, nexted.store)
     assert stages["embeddings"].basis == stages["corpus"].basis == "counted"
     assert stages["embeddings"].n_tokens == embeddings.record.counts["positions"]
-    rows = sum(part.record.counts["rows"] for part in reader.parts)
-    assert stages["embeddings"].note.startswith(f"{rows:,} rows in the parts")
-    states = sum(_chunks(part, "part.zarr/states") for part in reader.parts)
+    rows = sum(shard.record.counts["rows"] for shard in reader.shards)
+    assert stages["embeddings"].note.startswith(f"{rows:,} rows in the shards")
+    states = sum(_chunks(shard, "part.zarr/states") for shard in reader.shards)
     assert states == pytest.approx(rows * 32 * 4, rel=0.01)
     corpus = nexted.corpus()
     planned = stages["corpus"].stored_bytes - 40 * corpus.record.counts["n_documents"]

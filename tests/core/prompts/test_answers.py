@@ -6,8 +6,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.padding import bears_gap, even_width
 from dskd_core.prompts.answers import end_tokens_of, greedy_answers
-from tests.core.decoder import families
-from tests.core.decoder.families import N_TOKENS, model_types
+from tests.families import FAMILIES, N_TOKENS, two_layer_model
 
 SIZES = {"vocab_size": 60, "eos_token_id": None, "bos_token_id": None}
 
@@ -63,7 +62,7 @@ def test_the_ends_are_the_models_own_and_the_tokenizers():
 
 def answered(model_type, n_tokens=8, **settings):
     """Answer prompts of several lengths together and each alone, well beyond a window of 16."""
-    teacher = Decoder(families.make_model(model_type, **settings), N_TOKENS - 4)
+    teacher = Decoder(two_layer_model(model_type, **settings), N_TOKENS - 4)
     rng = np.random.default_rng(0)
     prompts = [rng.integers(2, teacher.n_tokens, size=n) for n in (66, 5, 40, 5)]
     together = greedy_answers(teacher, prompts, (), n_tokens, ())
@@ -83,7 +82,7 @@ def test_an_answer_does_not_depend_on_its_batch(model_type):
 @pytest.mark.slow
 def test_no_answer_of_any_family_depends_on_its_batch():
     tried, wrong, untried = [], [], {}
-    for model_type in model_types():
+    for model_type in FAMILIES:
         try:
             together, alone = answered(model_type)
         except Exception as error:  # not built, not small, or cannot run at all
@@ -98,12 +97,12 @@ def test_no_answer_of_any_family_depends_on_its_batch():
 
 
 def test_a_gap_is_borne_by_full_attention_and_by_windows_wider_than_the_batch():
-    assert bears_gap(families.make_model("llama"), 100)
-    assert not bears_gap(families.make_model("mistral"), 100)  # its window is 16
-    assert bears_gap(families.make_model("mistral", sliding_window=128), 100)
-    assert not bears_gap(families.make_model("gpt_neo"), 100)  # local layers that no cache tells of
-    assert not bears_gap(families.make_model("mpt"), 100)  # its biases count places of the cache
-    assert not bears_gap(families.make_model("lfm2"), 100)
+    assert bears_gap(two_layer_model("llama"), 100)
+    assert not bears_gap(two_layer_model("mistral"), 100)  # its window is 16
+    assert bears_gap(two_layer_model("mistral", sliding_window=128), 100)
+    assert not bears_gap(two_layer_model("gpt_neo"), 100)  # local layers that no cache tells of
+    assert not bears_gap(two_layer_model("mpt"), 100)  # its biases count places of the cache
+    assert not bears_gap(two_layer_model("lfm2"), 100)
 
 
 @pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
@@ -113,7 +112,7 @@ def test_frequencies_that_follow_the_longest_row_are_those_of_each_row_alone(rop
         rope |= {"short_factor": [1.0] * 4, "long_factor": [3.0] * 4}
     rope["original_max_position_embeddings"] = 32
     settings = {"rope_parameters": rope, "max_position_embeddings": 32}
-    model = families.make_model("llama", **settings)
+    model = two_layer_model("llama", **settings)
     teacher, rng = Decoder(model, N_TOKENS - 4), np.random.default_rng(0)
     assert even_width(model) == 32
     together, alone = answered("llama", **settings)
@@ -132,7 +131,7 @@ def test_frequencies_that_follow_the_longest_row_are_those_of_each_row_alone(rop
 
 def test_a_models_own_penalties_do_not_change_its_answers():
     plain, _ = answered("mistral")
-    teacher = Decoder(families.make_model("mistral"), N_TOKENS - 4)
+    teacher = Decoder(two_layer_model("mistral"), N_TOKENS - 4)
     teacher.model.generation_config.repetition_penalty = 9.0
     teacher.model.generation_config.suppress_tokens = [plain[0][0]]
     first = np.random.default_rng(0).integers(2, teacher.n_tokens, size=66)

@@ -2,7 +2,7 @@ import pytest
 
 from dskd_core.config import EmbeddingsConfig, PromptsConfig
 from dskd_core.corpus.store import load_windows
-from dskd_core.corpus.windows import document_key
+from dskd_core.corpus.windows import document_hash
 from dskd_core.decoder.decoder import load_teacher
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.embeddings.store import extract_shard, plan_shards
@@ -69,7 +69,7 @@ def test_the_artifact_has_the_layout_of_a_corpus(asked, prompts):
     assert [row["title"] for row in documents] == ids
     assert [row["n_tokens"] for row in documents] == loaded.lengths.tolist()
     assert [row["heldout"] for row in documents] == loaded.heldout.tolist()
-    assert loaded.document_keys.tolist() == [document_key(name) for name in ids]
+    assert loaded.document_hashes.tolist() == [document_hash(name) for name in ids]
     assert loaded.documents.tolist() == list(range(27))
     assert not loaded.starts.any()
     assert loaded.document(3).tolist() == loaded.window(3).tolist()

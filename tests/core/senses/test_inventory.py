@@ -5,7 +5,7 @@ import pytest
 import zarr
 
 from dskd_core.senses import inventory
-from dskd_core.senses.inventory import SenseInventory, join_parts, load_senses, write_part
+from dskd_core.senses.inventory import SenseInventory, join_shards, load_senses, write_shard
 from dskd_core.senses.kmeans import Clustering
 from dskd_core.store.artifacts import ArtifactStore, Work
 
@@ -17,12 +17,12 @@ def joined(folder: Path, parts: list[np.ndarray]) -> SenseInventory:
         n = len(centroids)
         senses = [Clustering(centroids, np.arange(n, dtype=np.int32), np.ones(n, np.int32), 0.0)]
         groups.append(zarr.create_group(str(folder / f"part-{token}.zarr")))
-        write_part(groups[-1], np.array([token], np.int32), np.array([n]), senses)
+        write_shard(groups[-1], np.array([token], np.int32), np.array([n]), senses)
     store, work = ArtifactStore(str(folder / "root")), Work("senses", {}, {})
     attributes = {"hidden_size": parts[0].shape[1], "key": "next"}
     with store.publish(work) as draft:
         largest = float(np.abs(np.concatenate(parts)).max())
-        join_parts(draft, groups, largest=largest, attributes=attributes)
+        join_shards(draft, groups, largest=largest, attributes=attributes)
     return load_senses(store.get(work.stage, work.fingerprint))
 
 

@@ -11,7 +11,7 @@ from dskd_core.corpus.readers import source_files
 from dskd_core.errors import ConfigError
 from dskd_core.evaluation.word_senses.files import files_of
 from dskd_core.lexicon.files import local_path
-from dskd_core.store import access, places
+from dskd_core.store import places
 from dskd_core.store.access import (
     check_readable,
     check_settings,
@@ -328,4 +328,3 @@ def test_a_copy_of_a_remote_artifact_stays_in_the_cache(home, monkeypatch):
 def test_a_place_is_written_in_one_form():
     assert place_of("s3://bucket/a/") == "s3://bucket/a"
     assert place_of(".") == os.path.realpath(".")
-    assert access.SAMPLE == "sample:"

@@ -6,10 +6,10 @@ import pytest
 
 from dskd_core.config import WordsConfig
 from dskd_core.store.artifacts import ArtifactStore, Work
-from dskd_core.words import HEADS, NEIGHBOURS, WORDS, build_words
+from dskd_core.words import HEADWORDS, NEIGHBOURS, SPELLINGS, build_words
 
 PAIRS = [
-    # Both are one token; a head and three tokens; a head and too many; no head; too short.
+    # Both are one token; a headword and three tokens, or too many; no headword; too short.
     ("bank", "light", "synonym", 1.0, "source"),
     ("fault", "unkind bank", "synonym", 0.5, "source"),
     ("kind", "zzzzzz", "antonym", 1.0, "sure"),
@@ -44,7 +44,7 @@ def teacher_of(store, folder: Path):
 
 
 def test_words_are_dense_sorted_and_at_most_three_tokens(built):
-    words = built.table(WORDS).to_pylist()
+    words = built.table(SPELLINGS).to_pylist()
     expected = [
         "bank",
         "fault",
@@ -64,16 +64,18 @@ def test_words_are_dense_sorted_and_at_most_three_tokens(built):
 
 
 def test_heads_are_single_token_words_of_three_letters(built):
-    words = {w["word_id"]: w["word"] for w in built.table(WORDS).to_pylist()}
-    heads = built.table(HEADS).to_pylist()
-    assert {words[h["word_id"]] for h in heads} == {"bank", "fault", "kind", "less", "light"}
-    assert len({h["token_id"] for h in heads}) == len(heads)
+    words = {w["word_id"]: w["word"] for w in built.table(SPELLINGS).to_pylist()}
+    headwords = built.table(HEADWORDS).to_pylist()
+    assert {words[h["word_id"]] for h in headwords} == {"bank", "fault", "kind", "less", "light"}
+    assert len({h["token_id"] for h in headwords}) == len(headwords)
 
 
 def test_neighbours_go_both_ways_where_both_are_heads(built):
-    words = {w["word_id"]: w["word"] for w in built.table(WORDS).to_pylist()}
+    words = {w["word_id"]: w["word"] for w in built.table(SPELLINGS).to_pylist()}
     rows = built.table(NEIGHBOURS).to_pylist()
-    found = [(words[r["head"]], words[r["neighbour"]], r["relation"], r["weight"]) for r in rows]
+    found = [
+        (words[r["headword"]], words[r["neighbour"]], r["relation"], r["weight"]) for r in rows
+    ]
     assert found == [
         ("bank", "light", "synonym", 1.0),
         ("fault", "unkind bank", "synonym", 0.5),
@@ -87,13 +89,13 @@ def test_coverage_counts_pairs_with_a_head_by_the_span_of_the_other(built):
     # Headed: bank/light, fault/unkind bank, kind/zzzzzz, less/is.
     assert [(c["max_span"], c["n_pairs"]) for c in coverage] == [(1, 2), (2, 2), (3, 3), (4, 3)]
     assert {c["n_headed"] for c in coverage} == {4}
-    assert coverage[2]["share_of_pairs_with_a_head"] == 0.75
+    assert coverage[2]["share_of_pairs_with_a_headword"] == 0.75
     # Of all five: bank/light and is/less have one token each, faultless/unkind at most two,
     # fault/unkind bank at most three; zzzzzz has more than four.
     assert [c["share_of_all_pairs"] for c in coverage] == [0.4, 0.6, 0.8, 0.8]
 
 
 def test_columns_have_the_promised_types(built):
-    assert built.table(WORDS).schema.field("token_ids").type == pa.list_(pa.int32())
-    for name, column in ((WORDS, "word_id"), (HEADS, "token_id"), (NEIGHBOURS, "head")):
+    assert built.table(SPELLINGS).schema.field("token_ids").type == pa.list_(pa.int32())
+    for name, column in ((SPELLINGS, "word_id"), (HEADWORDS, "token_id"), (NEIGHBOURS, "headword")):
         assert built.table(name).schema.field(column).type == pa.int32()

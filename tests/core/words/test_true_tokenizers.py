@@ -92,7 +92,7 @@ def test_three_tokens_keep_the_share_of_moby_pairs_the_method_names(tokenizer):
         rows = coverage(connection)
     least, most = {"llama3": (0.90, 0.94), "mistral": (0.79, 0.85)}[name]
     assert least <= rows[2]["share_of_all_pairs"] <= most
-    assert rows[2]["share_of_pairs_with_a_head"] > rows[2]["share_of_all_pairs"]
-    for key in ("share_of_pairs_with_a_head", "share_of_all_pairs"):
+    assert rows[2]["share_of_pairs_with_a_headword"] > rows[2]["share_of_all_pairs"]
+    for key in ("share_of_pairs_with_a_headword", "share_of_all_pairs"):
         shares = [row[key] for row in rows]
         assert shares == sorted(shares)

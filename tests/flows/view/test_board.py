@@ -186,7 +186,7 @@ def test_the_stages_are_those_of_the_settings():
     assert names[:2] == ["start", "teacher"]
     assert names[-5:] == ["candidates", "students", "scores", "continuations", "report"]
     assert "benchmarks" not in names
-    assert next(s for s in stages_of(PipelineConfig()) if s.name == "students").n_parts == 9
+    assert next(s for s in stages_of(PipelineConfig()) if s.name == "students").n_tasks == 9
     assert dict(what_it_does(PipelineConfig()))["students"].startswith("9: arms kd, paper, kd_mse")
 
 

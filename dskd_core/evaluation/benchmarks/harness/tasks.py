@@ -90,12 +90,12 @@ def make_task(
     data = {"train": exemplars, "dev": exemplars, "validation": scored, "test": scored}
     if task == "squad":
         return _squad_task(data)
-    settings = _definition(_FILES[task].format(subject=subject))
-    settings["custom_dataset"] = lambda **_: data
+    definition = _definition(_FILES[task].format(subject=subject))
+    definition["custom_dataset"] = lambda **_: data
     if same_file:
-        settings |= {"training_split": "train", "validation_split": "validation"}
-        settings |= {"test_split": None, "fewshot_split": None}
-    return import_module("lm_eval.api.task").ConfigurableTask(config=settings)
+        definition |= {"training_split": "train", "validation_split": "validation"}
+        definition |= {"test_split": None, "fewshot_split": None}
+    return import_module("lm_eval.api.task").ConfigurableTask(config=definition)
 
 
 def _squad_task(data: dict[str, Any]) -> Any:

@@ -38,7 +38,7 @@ def test_next_tokens_cross_windows_and_never_documents():
         documents=np.array(documents, np.int32),
         starts=np.zeros(6, np.int32),
         heldout=np.zeros(6, bool),
-        document_keys=np.arange(3, dtype=np.uint64),
+        document_hashes=np.arange(3, dtype=np.uint64),
         prefix=(),
     )
     for chosen in ([0, 1, 2, 3, 4, 5], [1, 3], [0, 5], [2]):

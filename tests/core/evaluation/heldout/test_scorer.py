@@ -22,5 +22,5 @@ def test_an_equal_distance_is_not_nearer(miniature):
     states = torch.from_numpy(np.stack([synonym, antonym]))
     assert scorer.nearer(states, np.array([both, both])) == (2, 1)
     assert scorer.nearer(states, np.array([neither, neither])) == (0, 0)
-    equal = replace(scorer, senses=torch.zeros_like(scorer.senses))
+    equal = replace(scorer, rows=torch.zeros_like(scorer.rows))
     assert equal.nearer(states, np.array([both, both])) == (2, 0)

@@ -136,7 +136,7 @@ def test_every_heldout_window_has_one_row_with_its_document(miniature):
     table = miniature.score("kd").table("windows.parquet")
     heldout = np.flatnonzero(corpus.heldout)
     assert table["window"].to_pylist() == heldout.tolist()
-    keys = corpus.document_keys[corpus.documents[heldout]]
+    keys = corpus.document_hashes[corpus.documents[heldout]]
     assert table["document"].to_pylist() == keys.tolist()
     labelled = [int((corpus.next_tokens(int(w)) >= 0).sum()) for w in heldout]
     assert table["n_positions"].to_pylist() == labelled

@@ -93,9 +93,9 @@ def test_two_words_are_as_alike_as_their_nearest_senses():
     assert nearest_pair_cosine(a, b) == pytest.approx(1 / np.sqrt(2))
 
 
-def items_of(word, gold, part):
+def items_of(word, gold, split):
     return [
-        Item(f"{part}:{word}:{n}", word, label, (Context(word, word, 0, 1),), part)
+        Item(f"{split}:{word}:{n}", word, label, (Context(word, word, 0, 1),), split)
         for n, label in enumerate(gold)
     ]
 
@@ -129,13 +129,18 @@ def test_states_that_are_not_there_are_left_out_and_counted():
     assert scorer.counts()["contexts_without_a_state"] == 1
 
 
-def compared(gold, word="bank", part="test"):
+def compared(gold, word="bank", split="test"):
     contexts = (Context(word, word, 0, 1), Context(word, word, 0, 1))
-    return Item(f"{part}:{gold}", word, gold, contexts, part)
+    return Item(f"{split}:{gold}", word, gold, contexts, split)
 
 
 def test_same_sense_and_threshold_say_true_or_false_of_two_contexts():
-    items = [compared("T", part="train"), compared("F", part="train"), compared("T"), compared("F")]
+    items = [
+        compared("T", split="train"),
+        compared("F", split="train"),
+        compared("T"),
+        compared("F"),
+    ]
     states = np.array(
         [[1, 0], [2, 0], [1, 0], [0, 1], [9, 1], [8, 0], [9, 0], [1, 9]], dtype=np.float32
     )

@@ -31,10 +31,10 @@ def places(item):
 
 @pytest.fixture
 def wic(tmp_path):
-    for part, gold in (("train", "F\nT\nT\nT\nT\n"), ("dev", "F\nF\nT\nT\n?\n")):
-        (tmp_path / part).mkdir()
-        (tmp_path / part / f"{part}.data.txt").write_text(WIC)
-        (tmp_path / part / f"{part}.gold.txt").write_text(gold)
+    for split, gold in (("train", "F\nT\nT\nT\nT\n"), ("dev", "F\nF\nT\nT\n?\n")):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / f"{split}.data.txt").write_text(WIC)
+        (tmp_path / split / f"{split}.gold.txt").write_text(gold)
     return tmp_path
 
 
@@ -60,8 +60,8 @@ def test_dev_is_scored_only_where_there_is_no_test(wic):
     (wic / "test" / "test.data.txt").write_text("bank\tN\t0-0\tbank holiday\tbank robbery\n")
     (wic / "test" / "test.gold.txt").write_text("F\n")
     items, _ = read_items(source("wic", wic))
-    assert [item.word for item in items if item.part == "test"] == ["bank"]
-    assert len([item for item in items if item.part == "train"]) == 3
+    assert [item.word for item in items if item.split == "test"] == ["bank"]
+    assert len([item for item in items if item.split == "train"]) == 3
 
 
 def test_labels_that_do_not_fit_their_file_are_refused(wic):
@@ -74,11 +74,11 @@ def test_coarse_wsd_gives_the_names_of_the_classes(tmp_path):
     word = tmp_path / "apple"
     word.mkdir()
     (word / "classes_map.txt").write_text(json.dumps({"0": "apple_inc", "1": "apple_fruit"}))
-    for part, data in (("train", COARSE), ("test", COARSE.replace("apple", "Apple"))):
-        (word / f"{part}.data.txt").write_text(data)
-        (word / f"{part}.gold.txt").write_text("1\n0\n0\n7\n")
+    for split, data in (("train", COARSE), ("test", COARSE.replace("apple", "Apple"))):
+        (word / f"{split}.data.txt").write_text(data)
+        (word / f"{split}.gold.txt").write_text("1\n0\n0\n7\n")
     items, dirt = read_items(source("coarse_wsd", tmp_path))
-    assert [(i.part, i.gold, places(i)) for i in items] == [
+    assert [(i.split, i.gold, places(i)) for i in items] == [
         ("train", "apple_fruit", ["apple"]),
         ("train", "apple_inc", ["apple"]),
         ("test", "apple_fruit", ["Apple"]),
@@ -156,14 +156,14 @@ def test_a_source_without_a_train_part_is_split_word_by_word_by_its_text_alone(t
     path = tmp_path / "words.tsv"
     path.write_text("word\tsense\tsentence\n" + "\n".join(rows))
     items, _ = read_items(source("in_context", path, train_share=0.3))
-    train = {i.contexts[0].text for i in items if i.part == "train"}
+    train = {i.contexts[0].text for i in items if i.split == "train"}
     for word in ("bank", "spring"):
         assert sum(word in text for text in train) == 3
     path.write_text("word\tsense\tsentence\n" + "\n".join(reversed(rows)))
     again, _ = read_items(source("in_context", path, train_share=0.3))
-    assert {i.contexts[0].text for i in again if i.part == "train"} == train
+    assert {i.contexts[0].text for i in again if i.split == "train"} == train
     few, _ = read_items(source("in_context", path, train_share=0.3, max_items=4))
-    assert sorted(i.part for i in few) == ["test"] * 4 + ["train"] * 4
+    assert sorted(i.split for i in few) == ["test"] * 4 + ["train"] * 4
 
 
 def test_pairs_are_unordered_and_named_by_their_relation(tmp_path):

@@ -115,7 +115,7 @@ def test_another_tokenizer_is_refused(miniature, tagged, monkeypatch):
     dictionary = miniature.dictionary()
     monkeypatch.setitem(dictionary.record.report, "tokenizer", "another")
     monkeypatch.setattr(type(miniature.store), "find", lambda self, work: None)
-    with pytest.raises(ArtifactError, match=r"the dictionary .* another"):
+    with pytest.raises(ArtifactError, match=r"the dictionary .* is another, but"):
         score_senses(
             miniature.store, tagged, miniature.config.teacher, dictionary, miniature.teacher()
         )

@@ -73,12 +73,12 @@ def test_a_sentence_shows_the_first_plain_lemma_of_its_synset_as_it_is_or_inflec
 def test_every_sense_is_shown_before_it_is_asked_for_and_no_sentence_is_in_both_parts(folder):
     for share in (0.0, 0.5, 1.0):
         items, _ = read(folder, train_share=share)
-        parts = {part: {i.gold for i in items if i.part == part} for part in ("train", "test")}
-        assert parts["train"] == parts["test"]
+        splits = {split: {i.gold for i in items if i.split == split} for split in ("train", "test")}
+        assert splits["train"] == splits["test"]
         texts = Counter(item.contexts[0].text for item in items)
         assert max(texts.values()) == 1
     assert (
-        sum(item.part == "train" for item in items) == 7
+        sum(item.split == "train" for item in items) == 7
     )  # of 12, all but one of each of five senses
 
 
@@ -95,7 +95,7 @@ def test_pairs_are_as_often_of_one_synset_as_of_two_and_use_a_sentence_once(fold
 
 
 def test_a_sample_is_of_whole_words(folder):
-    items, _ = read(folder, max_items=3)  # bank has 4 or more in a part
+    items, _ = read(folder, max_items=3)  # bank has 4 or more in a split
     assert {item.word for item in items} == {"mouse"}
     assert {item.gold.split(".")[2] for item in items} == {"00000004", "00000005"}
 

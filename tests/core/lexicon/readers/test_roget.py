@@ -5,7 +5,7 @@ import re
 import pytest
 
 from dskd_core.errors import DataError
-from dskd_core.lexicon.readers.roget import _head_of
+from dskd_core.lexicon.readers.roget import _category_at
 from tests.growth import LINEAR, growth
 
 TEXT = """
@@ -79,8 +79,8 @@ def test_an_oversized_group_is_counted_and_left_out(read):
     assert report.counts["oversized_group"] == 1
 
 
-def test_a_text_without_heads_is_refused(read):
-    with pytest.raises(DataError, match="has no head such as"):
+def test_a_text_without_categories_is_refused(read):
+    with pytest.raises(DataError, match="has no category such as"):
         read("roget", "nothing of the kind\n")
 
 
@@ -91,8 +91,8 @@ def test_latin_1_lines_are_read_and_counted(read):
 
 
 HOSTILE = {
-    "spaces in a head": lambda n: "1. " + " " * n + "x",
-    "dashes in a head": lambda n: "1. a" + " --" * n,
+    "spaces in a category": lambda n: "1. " + " " * n + "x",
+    "dashes in a category": lambda n: "1. a" + " --" * n,
     "spaces after dashes": lambda n: "1. a" + "--" + " " * n + "x",
     "open references": lambda n: HEAD + "&c(" * n,
     "open notes of references": lambda n: HEAD + "&c [" * n,
@@ -109,7 +109,7 @@ HEAD = "1. Being -- N. being, existence "
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_takes_time_in_proportion_to_its_length(read, text):
     def read_text(content):
-        with contextlib.suppress(DataError):  # no head
+        with contextlib.suppress(DataError):  # no category
             read("roget", content)
 
     assert growth(read_text, HOSTILE[text], 5_000) < LINEAR
@@ -122,14 +122,14 @@ def test_a_head_is_found_as_its_pattern_says():
     )
     draw = random.Random(0)
     parts = ["1", "a", ".", " ", "--", "-", ";", "N.", "V.", "#", "Adj. ", "[x]", "\t"]
-    n_heads = 0
+    n_categories = 0
     for _ in range(20_000):
         line = "".join(draw.choice(parts) for _ in range(draw.randint(1, 9)))
         line = draw.choice(["", "1. ", " #2b."]) + line
-        found, head = pattern.match(line), _head_of(line)
-        n_heads += found is not None
-        assert (found and (found["number"], found["name"], found.end())) == head, line
-    assert n_heads > 200
+        found, category = pattern.match(line), _category_at(line)
+        n_categories += found is not None
+        assert (found and (found["number"], found["name"], found.end())) == category, line
+    assert n_categories > 200
 
 
 def test_an_entity_of_thousands_of_digits_is_counted_and_left_as_it_is(read):

@@ -9,7 +9,7 @@ import zarr
 from dskd_core.corpus.store import Windows
 from dskd_core.errors import DataError
 from dskd_core.training.activations.capture import WindowActivations
-from dskd_core.training.activations.layout import Part, position_bytes, write_part
+from dskd_core.training.activations.layout import StoredShard, position_bytes, write_shard
 from dskd_core.training.losses.targets import TeacherTargets
 
 WINDOWS = Windows(
@@ -18,7 +18,7 @@ WINDOWS = Windows(
     documents=np.array([0, 0, 1], np.int32),
     starts=np.array([0, 4, 0], np.int32),
     heldout=np.array([False, False, True]),
-    document_keys=np.array([11, 2**64 - 1], np.uint64),
+    document_hashes=np.array([11, 2**64 - 1], np.uint64),
     prefix=(),
 )
 
@@ -35,13 +35,13 @@ def captured(window: int, d: int = 3) -> WindowActivations:
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_windows_come_back_as_they_were_captured(tmp_path, dtype, in_memory):
     group = zarr.create_group(str(tmp_path / "part.zarr"))
-    assert write_part(group, WINDOWS, [captured(2), captured(0)], dtype) == 3 + 4
-    part = Part(group, in_memory=in_memory)
-    assert part.windows.tolist() == [0, 2]
-    assert part.documents.tolist() == [11, 2**64 - 1]
-    assert part.heldout.tolist() == [False, True]
+    assert write_shard(group, WINDOWS, [captured(2), captured(0)], dtype) == 3 + 4
+    shard = StoredShard(group, in_memory=in_memory)
+    assert shard.windows.tolist() == [0, 2]
+    assert shard.document_hashes.tolist() == [11, 2**64 - 1]
+    assert shard.heldout.tolist() == [False, True]
     for index, window in enumerate((0, 2)):
-        found, expected = dict(vars(part.read(index))), dict(vars(captured(window)))
+        found, expected = dict(vars(shard.read(index))), dict(vars(captured(window)))
         found |= vars(found.pop("targets"))
         expected |= vars(expected.pop("targets"))
         assert found.keys() == expected.keys()
@@ -52,7 +52,7 @@ def test_windows_come_back_as_they_were_captured(tmp_path, dtype, in_memory):
 
 def test_a_position_takes_the_bytes_that_are_planned_for_it(tmp_path):
     group = zarr.create_group(str(tmp_path / "part.zarr"))
-    n_positions = write_part(group, WINDOWS, [captured(0, d=64)], "bfloat16")
+    n_positions = write_shard(group, WINDOWS, [captured(0, d=64)], "bfloat16")
     by_window = {"windows", "documents", "heldout", "offsets"}
     stored = sum(array.nbytes for name, array in group.arrays() if name not in by_window)
     assert stored == n_positions * position_bytes(64)
@@ -61,10 +61,10 @@ def test_a_position_takes_the_bytes_that_are_planned_for_it(tmp_path):
 def test_the_state_behind_a_gap_comes_back_too_in_the_bytes_planned_for_it(tmp_path):
     group = zarr.create_group(str(tmp_path / "part.zarr"))
     windows = [replace(one, bridge=one.teacher_states + 5) for one in (captured(2), captured(0))]
-    n_positions = write_part(group, WINDOWS, windows, "bfloat16")
+    n_positions = write_shard(group, WINDOWS, windows, "bfloat16")
     for in_memory in (True, False):
-        part = Part(group, in_memory=in_memory)
-        assert torch.equal(part.read(1).bridge.float(), windows[0].bridge)
+        shard = StoredShard(group, in_memory=in_memory)
+        assert torch.equal(shard.read(1).bridge.float(), windows[0].bridge)
     assert group["bridge"][:].nbytes == 2 * 3 * n_positions
     assert position_bytes(64, bridges=True) - position_bytes(64) == 2 * 64
 
@@ -82,9 +82,9 @@ def test_targets_of_other_temperatures_come_back_in_the_bytes_planned_for_them(t
             for t, n in others.items()
         }
         windows.append(replace(one, other_targets=softer))
-    n_positions = write_part(group, WINDOWS, windows, "bfloat16")
+    n_positions = write_shard(group, WINDOWS, windows, "bfloat16")
     for in_memory in (True, False):
-        found = Part(group, in_memory=in_memory).read(1)
+        found = StoredShard(group, in_memory=in_memory).read(1)
         assert found.other_targets.keys() == others.keys()
         assert torch.equal(found.targets.expected.float(), windows[0].targets.expected)
         for t, targets in windows[0].other_targets.items():
@@ -99,4 +99,4 @@ def test_a_nan_is_refused_with_the_name_of_its_shard(tmp_path):
     bad = dataclasses.replace(captured(1), teacher_states=torch.full((2, 3), torch.nan))
     group = zarr.create_group(str(tmp_path / "part.zarr"))
     with pytest.raises(DataError, match=r"Shard '3-of-4' has .*; set teacher\.dtype to float32"):
-        write_part(group, WINDOWS, [bad], "float32", "3-of-4")
+        write_shard(group, WINDOWS, [bad], "float32", "3-of-4")

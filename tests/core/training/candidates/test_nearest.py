@@ -95,9 +95,9 @@ def test_on_the_device_the_same_rows_are_found_and_equal_distances_keep_their_or
     found = _on_device(states, labels, dictionary, n_candidates)
     assert found.positives.tolist() == expected.positives.tolist()
     assert found.negatives.tolist() == expected.negatives.tolist()
-    pushed = np.flatnonzero((expected.negatives >= 0).any(axis=1))
-    assert found.pushed.tolist() == pushed.tolist()
-    assert 0 < len(pushed) < (labels >= 0).sum()
+    opposed = np.flatnonzero((expected.negatives >= 0).any(axis=1))
+    assert found.opposed.tolist() == opposed.tolist()
+    assert 0 < len(opposed) < (labels >= 0).sum()
 
 
 @pytest.mark.parametrize("labels", [[], [-1, -1]])
@@ -105,7 +105,7 @@ def test_positions_without_a_label_have_no_candidates_on_the_device(labels):
     states = np.zeros((len(labels), 5), dtype=np.float32)
     found = _on_device(states, np.array(labels, dtype=np.int64), _dictionary(), 3)
     assert found.positives.tolist() == found.negatives.tolist() == [[-1] * 3] * len(labels)
-    assert found.pushed.tolist() == []
+    assert found.opposed.tolist() == []
 
 
 def test_half_precision_states_are_compared_in_single_precision():

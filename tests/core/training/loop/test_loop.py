@@ -58,7 +58,7 @@ def _loss(run: Run, number: int = 0) -> tuple[torch.Tensor, dict[str, float]]:
 def _naive_loss(run: Run, built: Built) -> float:
     """Eq. 3-5 over the windows of step 0: whole models, full logits, a loop over positions."""
     teacher = load_teacher(built.teacher(), built.config.teacher)
-    windows, senses = load_windows(built.corpus()), run.objective.senses.double()
+    windows, senses = load_windows(built.corpus()), run.objective.rows.double()
     dictionary, weights = load_dictionary(built.dictionary()), run.objective.recipe
     step = run.schedule.step(0)
     student_states, teacher_states, labels, terms, start = [], [], [], [], 0
@@ -149,7 +149,8 @@ def test_a_recipe_of_the_user_s_is_its_terms_times_their_weights(built):
     expected = expected + 0.7 * _naive_ranking(built, batch, n)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     shares = [
-        run.objective.loss(run.batch(share), **totals)[1]["ranking"] for share in step.dealt(3)
+        run.objective.loss(run.batch(micro_batch), **totals)[1]["ranking"]
+        for micro_batch in step.micro_batches(3)
     ]
     assert sum(shares).item() == pytest.approx(found["ranking"].item(), rel=1e-5)
     row = run.step(0)

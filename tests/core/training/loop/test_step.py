@@ -104,7 +104,7 @@ def test_validation_is_the_mean_over_the_validation_documents(built):
 def test_validation_documents_are_neither_trained_on_nor_scored_on(built):
     source = StoredActivations(built.activations(), built.store, validation_share=0.5)
     documents = [
-        {source.document(window) for window in windows}
+        {source.document_hash(window) for window in windows}
         for windows in (source.training, source.validation, source.heldout)
     ]
     assert all(documents)

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from dskd_core.decoder.compilation import Compiled
-from dskd_core.training.losses.kernels import forward_kl, kernel, paired, settings, single, teaching
+from dskd_core.training.losses.kernels import (
+    forward_kl,
+    kernel,
+    kernel_constants,
+    paired,
+    single,
+    teaching,
+)
 
 needs_a_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="no C++ compiler here"
@@ -40,7 +47,9 @@ def test_a_compiled_kernel_equals_the_eager_one_to_rounding(unbroken, function, 
     for compiled in (False, True):
         blocks = logits()[:n_blocks]
         run = kernel(function, compiled=compiled, **options)
-        outcomes.append([*run(*blocks, settings(2.0, 0.7, 30.0, like=blocks[0])), blocks[0]])
+        outcomes.append(
+            [*run(*blocks, kernel_constants(2.0, 0.7, 30.0, like=blocks[0])), blocks[0]]
+        )
     assert not Compiled.failed
     for eager, fast in zip(*outcomes, strict=True):
         assert fast.dtype == eager.dtype
@@ -55,7 +64,7 @@ def test_a_row_s_result_depends_on_no_other_row_and_not_on_threads(unbroken):
     whole = logits()[0]
     alone = torch.full_like(whole, 7.0)
     alone[3] = whole[3]
-    constants = settings(2.0, 0.7, None, like=whole)
+    constants = kernel_constants(2.0, 0.7, None, like=whole)
     first = run(whole, constants)
     threads = torch.get_num_threads()
     try:
@@ -77,7 +86,7 @@ def test_without_a_compiler_the_eager_kernel_runs_and_says_so_once(unbroken, mon
     monkeypatch.setattr(torch, "compile", broken)
     block = logits()[0]
     expected = block.float().logsumexp(dim=1)
-    constants = settings(2.0, 0.7, None, like=block)
+    constants = kernel_constants(2.0, 0.7, None, like=block)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             run = kernel(single, compiled=True, squared=True, gradient=False)
@@ -88,7 +97,8 @@ def test_without_a_compiler_the_eager_kernel_runs_and_says_so_once(unbroken, mon
 
 
 def test_another_kl_weight_is_a_number_and_not_another_kernel():
-    one, other = (settings(2.0, weight, None, like=torch.empty(0)) for weight in (0.7, 0.3))
+    like = torch.empty(0)
+    one, other = (kernel_constants(2.0, weight, None, like=like) for weight in (0.7, 0.3))
     assert one.shape == other.shape
     assert kernel(single, compiled=False, squared=True, gradient=True) is kernel(
         single, compiled=False, squared=True, gradient=True

@@ -1,4 +1,4 @@
-"""What the JSON files of a model may say: its settings, and no name of a file or another model.
+"""What the JSON files of a model may say: its config, and no name of a file or another model.
 
 transformers hands every key of ``tokenizer_config.json`` and ``special_tokens_map.json`` to the
 class of the tokenizer, and many of its classes open what a key names (``vocab``, ``merges``,
@@ -32,7 +32,7 @@ _PATH = re.compile(r"[/\\~]|[A-Za-z]:[/\\]|file:|.*(?:^|[/\\])\.\.(?:[/\\]|$)", 
 _IMPLEMENTATION = re.compile(r"[A-Za-z0-9_]*")
 _CLASS = re.compile(r"(?!Auto)[A-Za-z]\w*(?:Tokenizer(?:Fast|Legacy)?|Backend)")
 _WORDS = frozenset(["id2label", "label2id", "stop_strings"])
-"""Of a model's settings, those that are text of any form."""
+"""Of a model's config, the keys that are text of any form."""
 
 _MOST_COUNT = 1 << 16
 _MOST = {
@@ -70,7 +70,7 @@ _N_LEVELS = 32
 _MAX_KEY = 256
 
 
-def tokenizer_settings(values: Any, file: Path) -> dict[str, Any]:
+def checked_tokenizer_config(values: Any, file: Path) -> dict[str, Any]:
     """Return what a tokenizer may be told, out of its ``tokenizer_config.json``.
 
     Also for ``special_tokens_map.json``, whose keys take the same way into the tokenizer.
@@ -105,7 +105,7 @@ def tokenizer_settings(values: Any, file: Path) -> dict[str, Any]:
     return kept
 
 
-def model_settings(values: Any, file: Path, *, code: bool | None = False) -> dict[str, Any]:
+def checked_config(values: Any, file: Path, *, code: bool | None = False) -> dict[str, Any]:
     """Return what a model may be told, out of its ``config.json`` or ``generation_config.json``.
 
     Args:
@@ -121,18 +121,18 @@ def model_settings(values: Any, file: Path, *, code: bool | None = False) -> dic
         ConfigError: if a key names weights, a file or code, a text looks like a path, or a size is
             beyond that of any model.
     """
-    settings = dict(_object(values, file))
-    auto_map = settings.pop("auto_map", None)
-    if auto_map and code is False and not _is_known_family(settings.get("model_type")):
+    config = dict(_object(values, file))
+    auto_map = config.pop("auto_map", None)
+    if auto_map and code is False and not _is_known_family(config.get("model_type")):
         raise _needs_code(auto_map, file)
-    tokenizer_class = settings.get("tokenizer_class")
+    tokenizer_class = config.get("tokenizer_class")
     if tokenizer_class is not None and not _is_class(tokenizer_class):
         raise ConfigError(
             f"{file} sets tokenizer_class to {shown(tokenizer_class)}, which is no class of a "
             "tokenizer; correct it or take the key out."
         )
-    _check_levels(settings, file)
-    for key, value in _pairs(settings):
+    _check_levels(config, file)
+    for key, value in _pairs(config):
         if len(key) > _MAX_KEY:
             raise ConfigError(
                 f"{file} has the key {shown(key)} of {len(key):,} letters, which is none of a "
@@ -147,7 +147,7 @@ def model_settings(values: Any, file: Path, *, code: bool | None = False) -> dic
             isinstance(value, str) and _PATH.match(value)
         ):
             raise _names_a_file(key, value, file)
-    kept: dict[str, Any] = _without_relics(settings)
+    kept: dict[str, Any] = _without_relics(config)
     return kept | {"auto_map": auto_map} if auto_map and code else kept
 
 
@@ -339,7 +339,7 @@ def _check_sizes(key: str, value: Any, file: Path) -> None:
 
 
 def _check_levels(values: Any, file: Path) -> None:
-    """Refuse what nests deeper than settings do, before a function calls itself so often."""
+    """Refuse what nests deeper than a config does, before a function calls itself so often."""
     level = [values]
     for _ in range(_N_LEVELS):
         members = (m.values() if isinstance(m, dict) else m for m in level)
