@@ -35,6 +35,9 @@ class ShardedStage(ABC):
     """Names of its inputs, those that are made first in front."""
     shard_setting: ClassVar[str]
     """What a user raises for fewer and longer shards; empty where it is fixed."""
+    writes_beside: ClassVar[bool] = False
+    """Whether a shard holds the device only while it is computed, so that the next one of the same
+    process is computed while it is written."""
 
     @abstractmethod
     def shards(self) -> list[Shard]:
@@ -55,6 +58,7 @@ class EmbeddingsStage(ShardedStage):
     name = "embeddings"
     needs = ("teacher", "corpus")
     shard_setting = "embeddings.shard_tokens"
+    writes_beside = True
 
     def shards(self) -> list[Shard]:
         """Cut the batches of the windows with something to keep."""
