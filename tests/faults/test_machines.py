@@ -101,7 +101,7 @@ def test_a_lost_machine_ends_the_other_in_a_sentence_and_a_rerun_gives_the_same_
         assert codes[victim] == -signal.SIGKILL
         assert codes[1 - victim] == 1
         (*_, last) = said(two[1 - victim][1])
-    assert re.search(r"lost another one|is silent for 8 s|is gone", last)
+    assert re.search(r"lost another rank|is silent for 8 s|is gone", last)
     assert last.endswith("start all machines again, the last checkpoint is kept.")
     assert checkpoints(config) == [4]
     with places(tmp_path) as two:

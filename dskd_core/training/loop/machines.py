@@ -239,7 +239,7 @@ class Group:
         except LostRankError as error:
             if said := _awaited(self._keys, f"words/{self._number}", _LAST_WORDS_SECONDS):
                 raise _error_from(json.loads(said)) from error
-            self.lost = f"{error}".replace("run again", "start all machines again")
+            self.lost = f"{self} lost another rank; {_CURE}"
             raise LostMachineError(self.lost) from error
         except Interrupted as error:
             self.lost = str(error)  # whoever was asked to stop takes no other student
@@ -268,8 +268,10 @@ class Group:
         try:
             with self._at(self._number, order["device"]) as ranks:
                 work(ranks, order)
-        except (Interrupted, LostRankError) as error:
-            _say(f"{self}: {error}")  # the first rank knows by itself
+        except LostRankError:
+            _say(f"{self} lost another rank.")  # the first one knows by itself, or is lost
+        except Interrupted as error:
+            _say(f"{self}: {error}")
         except Exception as error:
             told = {"type": type(error).__name__, "text": str(error)}
             self._keys.set(f"words/{self._number}", json.dumps(told))
