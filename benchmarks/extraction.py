@@ -1,6 +1,7 @@
 """What extraction costs beside the bare forward pass of the teacher that it cannot do without.
 
     python -m benchmarks.extraction [--root work/benchmarks] [--batches 2] [--rounds 5]
+    python -m benchmarks.extraction --slow-store 3 [--shards 4]
 
 The teacher is SmolLM2 as ``prepare_teacher`` makes it from the sample, the text the sample corpus.
 A round runs, over the same batches in turn: the base model alone, without a head and keeping
@@ -9,6 +10,10 @@ cap is out of reach, so every state is filed, sorted, checked, written, hashed a
 the end the stored states are compared with those of the bare pass, bit by bit.
 
 Before that, the census of the whole corpus is shown for some caps: what extraction skips.
+
+With --slow-store nothing of that runs. Shards of the same batches are extracted into a store that
+takes so many seconds more to publish each: one after the other in one thread, and in two threads as
+a flow does it, where one is published while the next is computed. Both publish the same bytes.
 
 The last line is JSON: time_vs_bare_forward is the median over the rounds of a round's own ratio;
 cpu_vs_bare_forward the same in processor seconds, which other load on the machine disturbs less.
@@ -20,6 +25,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +45,8 @@ from dskd_core.embeddings.store import extract_shard
 from dskd_core.embeddings.teacher import prepare_teacher
 from dskd_core.shards import Shard
 from dskd_core.store.arrays import get_array
-from dskd_core.store.artifacts import Artifact, ArtifactStore
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft
+from dskd_core.store.drafts import Hold
 
 KEYS = ("next", "predicted")
 UNCAPPED = 10**9
@@ -176,6 +183,52 @@ def measure(bench: Bench, n_rounds: int) -> dict[str, dict[str, float]]:
     }
 
 
+class SlowStore(ArtifactStore):
+    """A store that takes long to publish, as one across a network does.
+
+    Attributes:
+        waits: seconds that publishing takes more.
+    """
+
+    waits = 0.0
+
+    @classmethod
+    def _commit(cls, uri: str, draft: Draft, hold: Hold) -> None:
+        time.sleep(cls.waits)
+        ArtifactStore._commit(uri, draft, hold)
+
+
+def beside(bench: Bench, n_shards: int, waits: float) -> dict[str, float]:
+    """Time shards one after the other, and each published while the next one is computed."""
+    settings, size = bench.settings("next"), bench.shard.stop - bench.shard.start
+    first = bench.shard.start - size * (n_shards // 2)
+    shards = [Shard(i, n_shards, first + i * size, first + (i + 1) * size) for i in range(n_shards)]
+
+    def seconds(n_threads: int, waits: float) -> tuple[float, list[Artifact]]:
+        SlowStore.waits = waits
+        with tempfile.TemporaryDirectory() as root, ThreadPoolExecutor(n_threads) as pool:
+            started = time.perf_counter()
+            made = pool.map(
+                lambda shard: extract_shard(
+                    *(SlowStore(root), settings, bench.config, bench.teacher, bench.corpus, shard)
+                ),
+                shards,
+            )
+            found = list(made)
+            return time.perf_counter() - started, found
+
+    computing, _ = seconds(1, 0.0)
+    in_turn, alone = seconds(1, waits)
+    together, two = seconds(2, waits)
+    for one, other in zip(alone, two, strict=True):
+        assert one.record.files == other.record.files
+    publishing = waits * n_shards
+    larger = max(computing, publishing)
+    told = {"computing": computing, "publishing": publishing, "in_turn": in_turn}
+    told |= {"beside": together, "larger": larger, "beside_vs_larger": together / larger}
+    return {name: round(value, 2) for name, value in told.items()}
+
+
 def main() -> None:
     """Run the benchmark and print its report."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -184,8 +237,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--slow-store", type=float, default=0.0, help="seconds a shard")
+    parser.add_argument("--shards", type=int, default=4)
     options = parser.parse_args()
     bench = prepare(options.root, options.batches, options.batch_tokens, options.device)
+    if options.slow_store:
+        here = machine(options.device, bench.model.precision)
+        print(json.dumps(here | beside(bench, options.shards, options.slow_store)))
+        return
     show_census(bench.windows)
     n_tokens = sum(int(bench.windows.lengths[batch].sum()) for batch in bench.batches)
     print(f"{len(bench.batches)} batches, {n_tokens:,} tokens, on {bench.model.device}")

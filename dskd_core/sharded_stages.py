@@ -43,6 +43,9 @@ class ShardedStage(ABC):
     """What a user raises for fewer and longer shards; empty where it is fixed."""
     in_one_task: ClassVar[bool] = False
     """Whether collecting makes what is missing, too: the shards are small, and need no worker."""
+    writes_beside: ClassVar[bool] = False
+    """Whether a shard holds the device only while it is computed, so that the next one of the same
+    process is computed while it is written."""
 
     @abstractmethod
     def shards(self) -> list[Shard]:
@@ -100,6 +103,7 @@ class EmbeddingsStage(ShardedStage):
     name = "embeddings"
     needs = ("teacher", "corpus")
     shard_setting = "embeddings.shard_tokens"
+    writes_beside = True
 
     def shards(self) -> list[Shard]:
         """Cut the batches of the windows with something to keep."""

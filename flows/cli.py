@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from dskd_core.config import load_config
+from dskd_core.config import PipelineConfig, load_config
 from dskd_core.errors import ConfigError, DskdError
+from dskd_core.training.loop.launched import launched
 from flows.limits import limit_reached
 from flows.settings import PORT, use_own_prefect
 from flows.tables import (
@@ -57,20 +58,30 @@ def run(parameters: ParameterFile) -> None:
     with refusals():
         config = load_config(parameters)
         _check_places(config.root_uri)
-        with _readable_settings():
-            use_own_prefect()
-        with watched(config, str(parameters)) as watch:
-            with _readable_settings():
-                from flows.named_server import check_server
-            check_server()
-            from flows.pipeline import pipeline
-            from flows.runners.choice import ChosenRunner
+        if place := launched():
+            from flows.torchrun import join
 
-            watch.hear_logs()
-            ChosenRunner().duplicate()  # a wrong place is refused before a server starts
-            watch.estimate(config)
-            state = pipeline(config, return_state=True)
-        uris = _result(state, watch.log)
+            join(place, config, lambda: _run(parameters, config))
+        else:
+            _run(parameters, config)
+
+
+def _run(parameters: Path, config: PipelineConfig) -> None:
+    """Run the pipeline, shown as it goes."""
+    with _readable_settings():
+        use_own_prefect()
+    with watched(config, str(parameters)) as watch:
+        with _readable_settings():
+            from flows.named_server import check_server
+        check_server()
+        from flows.pipeline import pipeline
+        from flows.runners.choice import ChosenRunner
+
+        watch.hear_logs()
+        ChosenRunner().duplicate()  # a wrong place is refused before a server starts
+        watch.estimate(config)
+        state = pipeline(config, return_state=True)
+    uris = _result(state, watch.log)
     print_places(uris)
     print_comparison(uris.report)
     run_id = state.state_details.flow_run_id
@@ -79,6 +90,36 @@ def run(parameters: ParameterFile) -> None:
     first = "" if served else " [bold]make serve[/bold], then"
     console.print(f"This run in the Prefect UI:{first} open")
     console.print(f"  {served or f'http://127.0.0.1:{PORT}'}/runs/flow-run/{run_id}")
+
+
+@app.command()
+def torchrun(
+    parameters: ParameterFile,
+    nnodes: Annotated[int, typer.Option(help="Machines.", min=1, max=1024)] = 1,
+    nproc_per_node: Annotated[
+        int, typer.Option(help="Processes on each: its GPUs.", min=1, max=1024)
+    ] = 1,
+    rdzv_endpoint: Annotated[
+        str, typer.Option(help="HOST:PORT; the machine with this address listens there.")
+    ] = "127.0.0.1:29400",
+    rdzv_id: Annotated[str, typer.Option(help="Name of the run, the same everywhere.")] = "dskd",
+    max_restarts: Annotated[
+        int, typer.Option(help="Starts after a lost process or machine.", min=0, max=100)
+    ] = 0,
+    rdzv_timeout: Annotated[
+        int, typer.Option(help="Seconds to wait for all machines.", min=1, max=86_400)
+    ] = 600,
+) -> None:
+    """Run with one student over several machines: the same command on each of them."""
+    with refusals():
+        config = load_config(parameters)
+        from flows.torchrun import Launch, launch
+
+        settings = Launch(
+            nnodes, nproc_per_node, rdzv_endpoint, rdzv_id, max_restarts, rdzv_timeout
+        )
+        code = launch(settings, ["-m", "flows.cli", "run", str(parameters)], config)
+    raise typer.Exit(code)
 
 
 @app.command()

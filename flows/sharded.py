@@ -25,5 +25,5 @@ def make_sharded(
     calls = {
         f"{stage} shard {shard.name}": (config, uris, shard) for shard in tasks.shards(config, uris)
     }
-    shards = in_slots(stage, tasks.make, calls, done)
+    shards = in_slots(stage, tasks.make, calls, done, writes_beside=tasks.stage.writes_beside)
     return tasks.collect.submit(config, uris, shards).result()

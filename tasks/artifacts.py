@@ -80,10 +80,20 @@ def shown_on_gpu(title: str, build: Callable[[Progress], Artifact]) -> str:
         return shown(title, build)
 
 
-def shown_shard(title: str, build: Callable[[Progress], Artifact]) -> str:
-    """Build one shard on a GPU slot, with a progress bar; its stage shows the table."""
+def shown_shard(
+    title: str, build: Callable[[Progress], Artifact], *, writes_beside: bool = False
+) -> str:
+    """Build one shard on a GPU slot, with a progress bar; its stage shows the table.
+
+    Args:
+        title: names it in the log.
+        build: makes it, and is told where to report progress.
+        writes_beside: the slot is held only while ``build`` holds the device.
+    """
+    from dskd_core.decoder.decoder import slot_on_device
+
     logger, began = get_run_logger(), datetime.now(UTC)
-    with gpu_slot():
+    with slot_on_device(gpu_slot) if writes_beside else gpu_slot():
         artifact = _told(title, build, PrefectProgress(title, logger), began, is_shard=True)
     if artifact.record.report.get("n_halved"):
         logger.warning("%s: out of memory; %s", title, halved_line(artifact.record.report))

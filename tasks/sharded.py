@@ -45,6 +45,7 @@ def _tasks_of(stage: type[ShardedStage]) -> StageTasks:
         return shown_shard(
             f"{stage.name} shard {shard.name}",
             lambda progress: described(stage, config, uris).make(shard, progress),
+            writes_beside=stage.writes_beside,
         )
 
     @cpu_task(name=stage.name, task_run_name=stage.name)

@@ -21,6 +21,8 @@ def in_slots(
     task: Task[..., str],
     calls: Mapping[str, tuple[Any, ...]],
     done: Mapping[str, str] | None = None,
+    *,
+    writes_beside: bool = False,
 ) -> list[str]:
     """Run tasks that each fill a device: as many at once as the flow's task runner has slots.
 
@@ -33,6 +35,8 @@ def in_slots(
         task: what runs.
         calls: the name of each and its arguments.
         done: the URIs of those known to be there, by name; they are not run.
+        writes_beside: each holds its device only while it computes, so one more is out where there
+            is one slot: it computes while the one before it is written.
 
     Returns:
         The URIs, in the order of ``calls``.
@@ -42,6 +46,8 @@ def in_slots(
     """
     context = FlowRunContext.get()
     n_slots = getattr(context.task_runner, "n_slots", 1) if context else 1
+    if n_slots == 1 and writes_beside:
+        n_slots = 2
     futures: dict[str, PrefectFuture[str]] = {}
     done = done or {}
     tell(Planned(stage, len(calls)))

@@ -67,8 +67,9 @@ class TrainingConfig(Settings):
     """Batches one step's windows are cut into, one after the other, to save memory; times n_ranks,
     at most batch_windows, since a batch has a window."""
     n_ranks: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Data-parallel processes on this machine, each with its own share of a step's windows; at most
-    as many as it has GPUs or, without any, processors."""
+    """Data-parallel processes, each with its own share of a step's windows: of this machine, or
+    under dskd torchrun of all machines together. A machine needs a GPU for each of its own or,
+    without any, a processor."""
     prompt_weight: Weight = 1.0
     """Weight of a prompt's positions in CE and KL, where the text has prompts and answers."""
     answer_weight: Weight = 1.0

@@ -2,8 +2,9 @@
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -29,6 +30,36 @@ from dskd_core.store.artifacts import Artifact
 LOGIT_BYTES = 48 << 20
 device_lock = threading.RLock()
 """Held by whoever runs a model: two shards in one process take turns on its device."""
+
+Slot = Callable[[], AbstractContextManager[None]]
+_slot: ContextVar[Slot] = ContextVar("slot", default=nullcontext)
+
+
+@contextmanager
+def on_device() -> Iterator[Callable[[], None]]:
+    """Hold the device of this process, and a slot of it where one was asked for.
+
+    Yields:
+        What lets go of both before the block ends: the rest of it computes nothing.
+    """
+    with ExitStack() as held:
+        held.enter_context(device_lock)
+        held.enter_context(_slot.get()())
+        yield held.close
+
+
+@contextmanager
+def slot_on_device(slot: Slot) -> Iterator[None]:
+    """Let work in this thread hold a slot while it holds the device, and no longer.
+
+    Args:
+        slot: returns what is held, such as one of the GPUs a server counts.
+    """
+    before = _slot.set(slot)
+    try:
+        yield
+    finally:
+        _slot.reset(before)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import torch
 
 from dskd_core.config import EmbeddingsConfig, TeacherConfig
 from dskd_core.corpus.store import Windows, load_windows
-from dskd_core.decoder.decoder import device_lock, load_teacher
+from dskd_core.decoder.decoder import load_teacher, on_device
 from dskd_core.decoder.fitting import Fitting, halved
 from dskd_core.decoder.precision import processor_of
 from dskd_core.decoder.states import encode_rows
@@ -62,11 +62,15 @@ def extract_shard(
     one another. Within one process shards take turns. Two workers that run the same shard both
     publish the same bytes, and the second finds the place taken.
 
+    The device is held while the shard is computed. It is sorted, written and published without, so
+    that another thread computes the next one meanwhile; each thread hears of its own errors.
+
     Where the device runs out of memory the shard begins again with batches half as large; its
     record says how large they were.
 
     Memory: the states that are kept, at most ``shard_tokens * d`` values of 16 bits, and a second
-    copy of them while they are sorted; the windows and the census (12 bytes a token) besides.
+    copy of them while they are sorted, of each shard that is under way; the windows and the census
+    (12 bytes a token) besides.
 
     Raises:
         ArtifactError: if the corpus was made with another tokenizer than the teacher's.
@@ -83,7 +87,7 @@ def extract_shard(
     tokenizer = load_tokenizer(teacher.folder())
     theirs = corpus.record.inputs["tokenizer"]
     check_same_tokenizer(corpus, theirs, teacher, tokenizer.fingerprint)
-    with device_lock, store.publish(work) as draft:
+    with on_device() as let_go, store.publish(work) as draft:
         windows, census = _census(corpus.uri, _sample_settings(config))
         model = load_teacher(teacher, teacher_config)
         draft.computed(model.precision, processor_of(model.device))
@@ -101,6 +105,7 @@ def extract_shard(
                     *(model, windows, census, fine, config, tokenizer.special_ids, progress),
                     shard.name,
                 )
+        let_go()
         kept = smallest_per_token(occurrences.tokens, occurrences.hashes, config.max_occurrences)
         bits, scales = encode_rows(states[torch.from_numpy(kept)], config.state_dtype, shard.name)
         group = draft.write_group(SHARD)

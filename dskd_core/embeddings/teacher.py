@@ -34,7 +34,7 @@ from dskd_core.decoder.pretrained import (
     local_folder,
 )
 from dskd_core.decoder.tokenizer import load_gguf_tokenizer, load_tokenizer
-from dskd_core.errors import ConfigError
+from dskd_core.errors import ArtifactError, ConfigError
 from dskd_core.progress import Progress, silent
 from dskd_core.store import access, places
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work, fingerprint_of
@@ -82,6 +82,25 @@ def prepare_teacher(
             _point_to(source, identity.get("commit"), config, draft)
         progress(1, 1, "teacher")
     return store.get(work.stage, work.fingerprint)
+
+
+def check_weights(teacher: Artifact, *, trust_remote_code: bool) -> None:
+    """Refuse a folder of weights that is another on this machine than the artifact was made from.
+
+    Reads the whole of it, once a process. Weights inside the artifact are compared when they are
+    loaded, and a hub's have their commit.
+
+    Raises:
+        ArtifactError: if it is.
+    """
+    if not (made_from := teacher.record.inputs.get("folder")):
+        return
+    source = str(teacher.record.report["source"])
+    if made_from != _fingerprint_here(source, trust_remote_code):
+        raise ArtifactError(
+            f"The teacher's folder {source} is another on this machine than the one "
+            f"{teacher.uri} was made from; copy it there whole."
+        )
 
 
 def stored_teachers(store: ArtifactStore, config: TeacherConfig) -> list[Artifact]:
@@ -203,6 +222,11 @@ def _folder_fingerprint(folder: Path, *, code: bool) -> str:
     check_has_vocabulary(folder)
     files = files_of(folder, tokenizer=True, weights=True, code=code)
     return fingerprint_of([[name, places.sha256_of_file(path)] for name, path in files.items()])
+
+
+_fingerprint_here = lru_cache(maxsize=1)(
+    lambda source, code: _folder_fingerprint(Path(source), code=code)
+)
 
 
 def _hub_commit(source: str, config: TeacherConfig) -> str:

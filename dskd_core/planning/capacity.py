@@ -12,6 +12,7 @@ from dskd_core.planning.architecture import Architecture, count
 from dskd_core.planning.quantities import STATE_BYTES, kept_bytes, optimizer_bytes
 from dskd_core.store.artifacts import Artifact
 from dskd_core.training.activations.capture import sample_windows
+from dskd_core.training.loop.launched import ranks_here
 from dskd_core.training.student.gap_fit import unfittable
 from dskd_core.training.student.shape import MODEL, Shape, shape_of
 
@@ -53,7 +54,7 @@ def check_step(
     except ConfigError:  # a model with code of its own
         return
     device, shape = torch_device(teacher_config.device), shape_of(untrained)
-    n_beside = config.n_ranks if device.type == "cpu" else 1  # ranks that share the memory
+    n_beside = ranks_here(config.n_ranks) if device.type == "cpu" else 1  # that share the memory
     fixed = n_beside * _fixed_bytes(config, teacher_config, untrained, student, shape, device.type)
     length = _mean_length(config, text)
     window = _CERTAIN * length * kept_bytes(student, len(shape.trained), _item_bytes(config))

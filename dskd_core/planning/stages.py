@@ -89,8 +89,9 @@ def embeddings(quantities: Quantities) -> StagePlan:
         quantities.census.n_run_windows or size.n_training_windows,
         n_shards,
         stored_bytes=_parts_bytes(rows, n_shards, quantities) + 16 * rows + index,
-        # The windows and the census; the kept states of the shard, twice while they are sorted.
-        host_bytes=12 * size.n_tokens + 2 * per_shard * state,
+        # The windows and the census; the kept states of the shard, twice while they are sorted, and
+        # of the one that is computed while it is written.
+        host_bytes=12 * size.n_tokens + 2 * per_shard * state * min(2, n_shards),
         device_bytes=weight_bytes(quantities)
         + _batch_bytes(quantities, config.batch_tokens)
         + LOGIT_BYTES,

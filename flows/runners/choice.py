@@ -90,9 +90,10 @@ class ChosenRunner(TaskRunner[PrefectFuture[Any]]):
         """
         settings = RunnerSettings.from_environment(os.environ)
         if settings.runner == "threads":
-            # Both branches, and a task that waits for both. More threads would not help: one
-            # device runs one teacher, and PyTorch uses all cores by itself.
-            return StoppableThreads(max_workers=3)
+            # Both branches, a shard that is written beside the next, and a task that waits for
+            # all. More threads would not help: one device runs one teacher, and PyTorch uses all
+            # cores by itself.
+            return StoppableThreads(max_workers=4)
         if not PREFECT_API_URL.value():
             raise ConfigError(
                 f"DSKD_RUNNER={settings.runner} needs a Prefect server that the workers reach, and "

@@ -24,15 +24,19 @@ def lives(target: Callable[..., None], *, seconds: float) -> Iterator[Callable[.
         seconds: a life that lasts longer fails the test.
 
     The function has an attribute ``together``, which runs several lives at once, each from its own
-    arguments, and returns their exit codes.
+    arguments, and returns their exit codes; ``start`` does not wait for them.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([target.__module__])
 
-    def together(*lives: tuple[Any, ...]) -> list[int]:
+    def start(*lives: tuple[Any, ...]) -> list[Any]:
         processes = [context.Process(target=target, args=args) for args in lives]
         for process in processes:
             process.start()
+        return processes
+
+    def together(*lives: tuple[Any, ...]) -> list[int]:
+        processes = start(*lives)
         deadline = time.monotonic() + seconds
         for process in processes:
             process.join(max(0.0, deadline - time.monotonic()))
@@ -45,7 +49,7 @@ def lives(target: Callable[..., None], *, seconds: float) -> Iterator[Callable[.
     def live(*args: Any) -> int:
         return together(args)[0]
 
-    live.together = together
+    live.start, live.together = start, together
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))

@@ -64,6 +64,15 @@ def test_as_many_are_out_as_there_are_slots_and_results_keep_their_order(
     assert found == [f"uri of {name}" for name in names]
 
 
+def test_one_more_is_out_on_one_slot_where_shards_are_written_beside_the_next(monkeypatch):
+    for n_slots, n_out in ((1, [1, 2, 2, 2]), (3, [1, 2, 3, 3]), (None, [1, 2, 3, 4])):
+        context = SimpleNamespace(task_runner=SimpleNamespace(n_slots=n_slots))
+        monkeypatch.setattr(shards.FlowRunContext, "get", lambda: context)  # noqa: B023
+        stage = Stage()
+        in_slots("embeddings", stage, {name: (name,) for name in "abcd"}, writes_beside=True)
+        assert stage.n_out == n_out
+
+
 def test_a_task_runner_that_knows_no_slots_has_one(monkeypatch):
     context = SimpleNamespace(task_runner=object())
     monkeypatch.setattr(shards.FlowRunContext, "get", lambda: context)

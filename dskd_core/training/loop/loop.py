@@ -2,6 +2,8 @@
 
 import resource
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +16,17 @@ from dskd_core.decoder.decoder import device_lock
 from dskd_core.decoder.fitting import needing_memory
 from dskd_core.decoder.precision import processor_on, resolved_training, torch_device
 from dskd_core.decoder.tokenizer import load_tokenizer
+from dskd_core.embeddings.teacher import check_weights
+from dskd_core.errors import ArtifactError
 from dskd_core.interruption import Interrupted
 from dskd_core.progress import Progress, silent
+from dskd_core.store.access import check_readable
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.training.loop import checkpoint
 from dskd_core.training.loop.checkpoint import Best
 from dskd_core.training.loop.inputs import Inputs
+from dskd_core.training.loop.launched import launched
+from dskd_core.training.loop.machines import met
 from dskd_core.training.loop.ranks import Ranks, together
 from dskd_core.training.loop.step import Run
 from dskd_core.training.loop.terms import Row
@@ -74,7 +81,7 @@ def train_student(
         started = time.monotonic()
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        with together(config.n_ranks, _be_rank, *arguments, device=device) as ranks:
+        with _ranks(*arguments, device) as ranks:
             run = Run.prepare(*arguments, ranks)
             with tracked(config, store.root_uri, work, progress) as told:
                 trained = train(run, store, work, told)
@@ -115,6 +122,7 @@ def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Tra
     """
     config, n_steps = run.config, run.n_steps
     resumed = checkpoint.resume(store, work, run.tail, run.optimizer)
+    _check_all_resume(run.ranks, resumed.step)
     history, best = resumed.history, resumed.best
     if not resumed.step:
         run.fit_start()
@@ -148,6 +156,20 @@ def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Tra
     return Trained(history, best)
 
 
+def _check_all_resume(ranks: Ranks, step: int) -> None:
+    """Refuse to go on from different checkpoints: storage may show machines different ones.
+
+    Raises:
+        ArtifactError: if it does.
+    """
+    steps = ranks.gather(torch.tensor([step], device=ranks.device)).flatten().tolist()
+    if len(set(steps)) > 1:
+        raise ArtifactError(
+            f"The ranks of one student found checkpoints of different steps ({steps}): the storage "
+            "does not show all machines the same files yet; run again."
+        )
+
+
 def _is_saved(run: Run, n_done: int) -> bool:
     """Say whether a checkpoint is due after so many steps; the last one's is the student."""
     return n_done % run.config.checkpoint_steps == 0 and n_done < run.n_steps
@@ -178,6 +200,51 @@ def _be_rank(
     """Take the steps of another rank than the first, in a process of its own."""
     run = Run.prepare(store, config, teacher_config, inputs, arm, seed, ranks)
     train(run, store, inputs.work(config, arm, seed), silent)
+
+
+@contextmanager
+def _ranks(
+    store: ArtifactStore,
+    config: TrainingConfig,
+    teacher_config: TeacherConfig,
+    inputs: Inputs,
+    arm: Arm,
+    seed: int,
+    device: str,
+) -> Iterator[Ranks]:
+    """Start the other ranks, or tell those that torch's launcher started what to train."""
+    if machines := met():
+        order = {
+            "root_uri": store.root_uri,
+            "training": config.model_dump(mode="json"),
+            "teacher": teacher_config.model_dump(mode="json"),
+            "inputs": {name: one.uri for name, one in vars(inputs).items() if one},
+            "arm": arm,
+            "seed": seed,
+        }
+        with machines.leading(order, device) as ranks:
+            yield ranks
+        return
+    arguments = (store, config, teacher_config, inputs, arm, seed)
+    with together(config.n_ranks, _be_rank, *arguments, device=device) as ranks:
+        yield ranks
+
+
+def be_ordered_rank(ranks: Ranks, order: dict[str, Any]) -> None:
+    """Take the steps of a rank of another machine, as the first one's order says.
+
+    Raises:
+        ArtifactError: if this machine reads another teacher than the first one did.
+    """
+    store = ArtifactStore(order["root_uri"])
+    uris = {name: check_readable(uri, name) for name, uri in order["inputs"].items()}
+    inputs = Inputs(**{name: store.open(uri) for name, uri in uris.items()})
+    training = TrainingConfig.model_validate(order["training"])
+    teacher = TeacherConfig.model_validate(order["teacher"])
+    place = launched()
+    if inputs.teacher and place and place.local_rank == 0:  # once a machine
+        check_weights(inputs.teacher, trust_remote_code=teacher.trust_remote_code)
+    _be_rank(ranks, store, training, teacher, inputs, order["arm"], order["seed"])
 
 
 def _export(run: Run, work: Work, draft: Draft, inputs: Inputs, trained: Trained) -> None:

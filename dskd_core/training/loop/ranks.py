@@ -4,7 +4,7 @@ The windows of a step depend on the seed and the step only. Rank r of n takes ev
 from the r-th on; its loss is its sum over positions divided by the weight of the *whole* step, so
 the gradients of the ranks add up to the gradient of the step, whatever n is (but for rounding).
 The caller is rank 0: it alone reports, saves and exports. The others are its children and end
-with it. Why torch's elastic launcher does not start them: docs/training.md.
+with it. Ranks on several machines are started by torch's elastic launcher instead (machines.py).
 """
 
 import builtins
@@ -22,14 +22,16 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, multiprocessing, nn
+from torch.distributed.distributed_c10d import Store
 
 from dskd_core import errors
 from dskd_core.errors import CapacityError
 from dskd_core.interruption import Interrupted
 from dskd_core.threads import usable_processors
+from dskd_core.training.loop.launched import launched
 
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
-_INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")  # where each of them listens
+INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")  # where each of them listens
 _LOOPBACK = {"lo", "lo0"}
 _ARRIVAL_SECONDS = 0.05
 _LAST_WORDS_SECONDS = 20.0
@@ -114,9 +116,10 @@ class Ranks:
 
 
 def check_ranks(n_ranks: int, device: str) -> None:
-    """Check that every rank has a GPU, or on the CPU a processor, of its own.
+    """Check that every rank on this machine has a GPU, or on the CPU a processor, of its own.
 
     Each rank is a process with torch and the student in it, so too many take the memory first.
+    Where a launcher started them, their number is compared too.
 
     Args:
         n_ranks: how many are asked for.
@@ -124,15 +127,18 @@ def check_ranks(n_ranks: int, device: str) -> None:
 
     Raises:
         CapacityError: if there are more ranks.
+        ConfigError: if a launcher started another number of them.
     """
     there, what = usable_processors(), "processors"
     if device == "cuda":
         there, what = torch.cuda.device_count(), "GPUs"
+    asked = f"training.n_ranks {n_ranks} needs"
+    if place := launched():
+        place.check(n_ranks)
+        n_ranks = place.n_local
+        asked = f"{n_ranks} processes on this machine (--nproc-per-node) need"
     if n_ranks > max(1, there):
-        raise CapacityError(
-            f"training.n_ranks {n_ranks} needs as many {what}, and there are {there} here; lower "
-            "it."
-        )
+        raise CapacityError(f"{asked} as many {what}, and there are {there} here; lower it.")
 
 
 @contextlib.contextmanager
@@ -172,7 +178,7 @@ def together(
                 children[-1].start()
             torch.set_num_threads(share)
             _await_arrival(children, meeting)
-            with _group(first, meeting):
+            with group(first, _store(meeting, n_ranks)):
                 yield first
             for child in children:
                 child.join(_LAST_WORDS_SECONDS)
@@ -233,7 +239,7 @@ def _be_rank(
     torch.set_num_threads(n_threads)
     meeting.arrived.release()
     try:
-        with _group(ranks, meeting):
+        with group(ranks, _store(meeting, ranks.n_ranks)):
             work(ranks, *args)
     except (Interrupted, LostRankError):
         return  # rank 0 knows by itself
@@ -251,13 +257,24 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+def _store(meeting: _Meeting, n_ranks: int) -> Store:
+    return dist.FileStore(meeting.file, n_ranks)  # type: ignore[attr-defined]
+
+
 @contextlib.contextmanager
-def _group(ranks: Ranks, meeting: _Meeting) -> Iterator[None]:
-    """Meet the others, and part from them at the end."""
+def group(ranks: Ranks, store: Store) -> Iterator[None]:
+    """Meet the others, and part from them at the end.
+
+    Args:
+        ranks: which one this process is, and the device it exchanges tensors on.
+        store: by which they find one another; used for this meeting alone.
+
+    Raises:
+        LostRankError: if they do not meet.
+    """
     kind = torch.device(ranks.device).type
     if kind == "cuda":
         torch.cuda.set_device(ranks.device)
-    store = dist.FileStore(meeting.file, ranks.n_ranks)  # type: ignore[attr-defined]
     try:
         dist.init_process_group(
             _BACKENDS[kind], store=store, rank=ranks.rank, world_size=ranks.n_ranks
@@ -276,5 +293,5 @@ def _group(ranks: Ranks, meeting: _Meeting) -> Iterator[None]:
 def _listen_on_loopback() -> None:
     """Let gloo and nccl open ports for this machine alone, unless the user named an interface."""
     for name in _LOOPBACK.intersection(name for _, name in socket.if_nameindex()):
-        for variable in _INTERFACES:
+        for variable in INTERFACES:
             os.environ.setdefault(variable, name)

@@ -1,10 +1,15 @@
+import errno
 import hashlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +17,7 @@ import torch
 
 from dskd_core.config import EmbeddingsConfig, PipelineConfig
 from dskd_core.corpus.store import load_windows
-from dskd_core.decoder.decoder import Decoder, load_teacher
+from dskd_core.decoder.decoder import Decoder, load_teacher, slot_on_device
 from dskd_core.decoder.states import (
     decode_states,
     dequantise_states,
@@ -24,6 +29,7 @@ from dskd_core.embeddings.readers import load_embeddings
 from dskd_core.embeddings.sampling import occurrence_hashes
 from dskd_core.embeddings.store import collect_embeddings, extract_shard, plan_shards
 from dskd_core.errors import ArtifactError, DataError
+from dskd_core.progress import silent
 from dskd_core.store.artifacts import ArtifactStore
 from dskd_core.store.verification import verify
 
@@ -211,6 +217,81 @@ def test_two_processes_that_publish_the_same_shard_at_once_do_no_harm(miniature,
     for name, entry in part.record.files.items():
         digest = hashlib.sha256(Path(part.uri, name).read_bytes()).hexdigest()
         assert digest == entry["sha256"]
+
+
+class SlowStore(ArtifactStore):
+    """A store in which a shard is being published until the next one is computed."""
+
+    computed = threading.Event()
+    published: ClassVar[list[str]] = []
+
+    def _commit(self, uri, draft, hold):
+        if uri.rsplit("/", 2)[1] == "embeddings-shard" and not self.published:
+            assert self.computed.wait(60)
+        super()._commit(uri, draft, hold)
+        self.published.append(uri)
+
+
+@pytest.mark.parametrize(
+    "full", [False, True], ids=["all is well", "the disk of the first is full"]
+)
+def test_a_shard_is_written_while_the_next_one_is_computed(miniature, tmp_path, monkeypatch, full):
+    config = miniature.config.embeddings.model_copy(update={"shard_tokens": 384})
+    teacher, corpus = miniature.teacher(), miniature.corpus()
+    first, second, *_ = plan_shards(corpus, config)
+    monkeypatch.setattr(SlowStore, "computed", threading.Event())
+    monkeypatch.setattr(SlowStore, "published", [])
+    if full:
+        monkeypatch.setattr(SlowStore, "published", ["none is waited for"])
+        monkeypatch.setattr(
+            embeddings_store, "write_shard", _fill_once(embeddings_store.write_shard)
+        )
+    held = []
+
+    @contextmanager
+    def slot():
+        held.append(threading.current_thread().name)
+        yield
+        held.remove(threading.current_thread().name)
+
+    def extract(store, shard, progress=silent):
+        with slot_on_device(slot):
+            return extract_shard(
+                *(store, config, miniature.config.teacher, teacher, corpus, shard),
+                progress=progress,
+            )
+
+    def compute(n_done, n_total, unit):
+        assert len(held) == 1
+        if n_done == n_total:
+            SlowStore.computed.set()
+
+    slow, alone = SlowStore(str(tmp_path / "beside")), ArtifactStore(str(tmp_path / "alone"))
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(extract, slow, first)
+        while not held and not one.done():
+            time.sleep(0.001)
+        other = pool.submit(extract, slow, second, compute)
+        if full:
+            with pytest.raises(OSError, match="No space"):
+                one.result(60)
+        else:
+            assert one.result(60).record.files == extract(alone, first).record.files
+        assert other.result(60).record.files == extract(alone, second).record.files
+    assert held == []
+    assert list((tmp_path / "beside/embeddings-shard").glob(".partial-*")) == []
+
+
+def _fill_once(write):
+    """Return a writer whose disk is full, the first time."""
+    full = [OSError(errno.ENOSPC, "No space left on device")]
+
+    def fail(*args):
+        if full:
+            raise full.pop()
+        write(*args)
+
+    return fail
 
 
 def test_a_shard_records_which_16_bits_its_states_are(miniature, tmp_path):

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import nn
 
 from dskd_core.errors import CapacityError, DataError
-from dskd_core.training.loop.ranks import LostRankError, Ranks, _group, _Meeting, together
+from dskd_core.training.loop.ranks import LostRankError, Ranks, group, together
 
 N_STEPS, N_WINDOWS, LENGTH = 5, 6, 3
 
@@ -167,14 +167,14 @@ def test_a_rank_that_dies_before_it_arrives_is_not_waited_for():
 
 def test_after_a_meeting_that_failed_the_next_one_succeeds(monkeypatch, tmp_path):
     meet = dist.init_process_group
-    alone = _Meeting(str(tmp_path / "meeting"), None, None)
+    alone = dist.FileStore(str(tmp_path / "meeting"), 2)
     with monkeypatch.context() as patched:
         patched.setattr(
             dist,
             "init_process_group",
             lambda *args, **kwargs: meet(*args, **kwargs, timeout=timedelta(seconds=1)),
         )
-        with pytest.raises(LostRankError, match="did not meet"), _group(Ranks(0, 2), alone):
+        with pytest.raises(LostRankError, match="did not meet"), group(Ranks(0, 2), alone):
             pass
     with together(2, add_up) as ranks:
         assert add_up(ranks)[0] == [1.0, 1.0]

@@ -1,0 +1,474 @@
+"""Ranks on several machines, started by torch's elastic launcher and not as children.
+
+Rank 0 runs the flow as it would alone. The others wait, and take their share of each student it
+tells them of. All of them talk through the launcher's store, in JSON: who is there, which student
+is next, what went wrong. Tensors go from rank to rank (ranks.py).
+
+Nothing is computed before all have met and agree on what a student depends on. Whoever is silent
+for a minute after that ends the others: a machine that lost its power closes no connection.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed.distributed_c10d import PrefixStore, Store
+
+from dskd_core import errors, interruption
+from dskd_core.config import PipelineConfig
+from dskd_core.decoder.precision import processor_on, resolved, torch_device
+from dskd_core.errors import ConfigError, DskdError, shown
+from dskd_core.interruption import Interrupted
+from dskd_core.store import places
+from dskd_core.store.records import tool_versions
+from dskd_core.threads import usable_processors
+from dskd_core.training.loop.launched import Launched
+from dskd_core.training.loop.ranks import INTERFACES, LostRankError, Ranks, check_ranks, group
+
+MEETING_SECONDS = 300.0
+SILENT_SECONDS = 60.0
+_BEAT_SECONDS = 5.0
+_POLL_SECONDS = 0.1
+_STUCK_SECONDS = 30.0
+_PROBE_SECONDS = 5.0
+_LAST_WORDS_SECONDS = 20.0
+_PROBE = ".dskd-trial-"
+_WHY = 200
+_STORE_SECONDS = 60
+_ASKED = 143
+_CURE = "start all machines again, the last checkpoint is kept."
+Work = Callable[[Ranks, dict[str, Any]], None]
+
+
+class LostMachineError(Interrupted):
+    """A rank that this process did not start is gone: only a new start brings it back."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the bytes of a student depend on beside its inputs, of one rank.
+
+    Attributes:
+        host: the name of its machine.
+        root: where ``root_uri`` leads.
+        settings: of all stages, as written.
+        kind: what computes, in which precisions, with which versions of libraries.
+    """
+
+    host: str
+    root: str
+    settings: dict[str, Any]
+    kind: dict[str, Any]
+
+    @classmethod
+    def from_config(cls, config: PipelineConfig) -> "Facts":
+        """Gather them in this process."""
+        named, versions = resolved(config), tool_versions()
+        del versions["python"]
+        kind = {
+            "processor": str(processor_on(config.teacher.device)),
+            "teacher.dtype": named.teacher.dtype,
+            "training.compute_dtype": named.training.compute_dtype,
+        }
+        root = places.check_root(config.root_uri)
+        return cls(socket.gethostname(), root, config.model_dump(mode="json"), kind | versions)
+
+    def refusal_of(self, rank: int, theirs: "Facts") -> str:
+        """Say why another rank cannot train beside this one, the first; nothing if it can."""
+        here, there = f"rank 0 ({self.host})", f"Rank {rank} ({theirs.host})"
+        if name := _first_difference(self.settings, theirs.settings):
+            ours, other = (shown(_value(one.settings, name)) for one in (self, theirs))
+            return (
+                f"{there} was started with {name} {other}, and {here} with {ours}; give all "
+                "machines the same parameter file."
+            )
+        if theirs.root != self.root:
+            return (
+                f"root_uri leads {there} to {theirs.root} and {here} to {self.root}; write it as "
+                "an absolute path of storage that all machines share, or an s3:// prefix."
+            )
+        if name := _first_difference(self.kind, theirs.kind):
+            return (
+                f"{there} has {name} {theirs.kind.get(name)}, and {here} {self.kind.get(name)}: "
+                "their weights would drift apart; take machines of one kind with the same packages."
+            )
+        return ""
+
+
+def _first_difference(one: dict[str, Any], other: dict[str, Any]) -> str:
+    """Return the dotted name of the first value that differs.
+
+    >>> _first_difference({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}})
+    'a.c'
+    """
+    for name in sorted(one.keys() | other.keys()):
+        ours, theirs = one.get(name), other.get(name)
+        if isinstance(ours, dict) and isinstance(theirs, dict) and ours != theirs:
+            return f"{name}.{_first_difference(ours, theirs)}"
+        if ours != theirs:
+            return name
+    return ""
+
+
+def _value(settings: Any, name: str) -> Any:
+    for part in name.split("."):
+        settings = settings[part]
+    return settings
+
+
+class Group:
+    """This process among those that the launcher started, once all of them have met.
+
+    Attributes:
+        place: which of them it is.
+        lost: why no other student can be trained by them; empty while one can.
+    """
+
+    def __init__(self, place: Launched, config: PipelineConfig) -> None:
+        """Meet the others.
+
+        Raises:
+            ConfigError: if they do not agree on what a student depends on.
+            LostMachineError: if one of them does not come, or the store is not reached.
+        """
+        check_ranks(config.training.n_ranks, torch_device(config.teacher.device).type)
+        _listen_towards(place.host)
+        share = max(1, usable_processors() // place.n_local)
+        torch.set_num_threads(min(torch.get_num_threads(), share))
+        self.place, self.lost = place, ""
+        self._number, self._is_training, self._is_over = 0, False, threading.Event()
+        facts = Facts.from_config(config)
+        with _reached(place):
+            self._store = PrefixStore(f"dskd/{place.name}", _client(place))
+            self._name = self._gather(facts) if place.rank == 0 else self._arrive(facts)
+        self._keys = PrefixStore(self._name, self._store)
+        threading.Thread(target=self._watch, name="dskd-watch", daemon=True).start()
+
+    def _gather(self, facts: Facts) -> str:
+        """Wait for all others and tell each that work may begin, or why it may not."""
+        name, others = uuid.uuid4().hex, range(1, self.place.n_ranks)
+        keys, refusals = PrefixStore(name, self._store), []
+        self._beat(keys)
+        with _probe(facts.root, name):
+            self._store.set("first", name)
+            there = {}
+            for rank in others:
+                said = _awaited(keys, f"here/{rank}", MEETING_SECONDS)
+                if not said:
+                    raise LostMachineError(
+                        f"Rank {rank} of {self.place.n_ranks} did not come within "
+                        f"{MEETING_SECONDS:.0f} s; see what its machine says, then {_CURE}"
+                    )
+                there[rank] = json.loads(said)
+        for rank, said in there.items():
+            theirs = Facts(**said["facts"])
+            refusals.append(facts.refusal_of(rank, theirs))
+            if said["probe"] != name:
+                refusals.append(
+                    f"Rank {rank} ({theirs.host}) does not find in {facts.root} what rank 0 "
+                    f"({facts.host}) just wrote there ({said['probe']}); set root_uri to storage "
+                    "that all machines share."
+                )
+        refusal = next(filter(None, refusals), "")
+        for rank, said in there.items():
+            answer = {"to": said["nonce"], "refusal": refusal}
+            keys.set(f"begin/{rank}", json.dumps(answer))
+        if refusal:
+            raise ConfigError(refusal)
+        return name
+
+    def _arrive(self, facts: Facts) -> str:
+        """Say that this rank is here, and wait to be told to begin.
+
+        What an earlier start left in the store has the first rank's name of then, or answers to
+        another nonce, and is passed over.
+        """
+        nonce, deadline = uuid.uuid4().hex, time.monotonic() + MEETING_SECONDS
+        name, rank = "", self.place.rank
+        while time.monotonic() < deadline:
+            if not (first := _awaited(self._store, "first", 1.0)):
+                continue
+            keys = PrefixStore(first, self._store)
+            if name != first:
+                name = first
+                self._beat(keys)
+                said = {"nonce": nonce, "facts": vars(facts), "probe": _probed(facts.root, name)}
+                keys.set(f"here/{rank}", json.dumps(said))
+            answer = json.loads(_awaited(keys, f"begin/{rank}", 1.0) or "{}")
+            if answer.get("to") == nonce:
+                if answer["refusal"]:
+                    raise ConfigError(answer["refusal"])
+                return name
+        raise LostMachineError(
+            f"The first of {self.place.n_ranks} ranks did not come within "
+            f"{MEETING_SECONDS:.0f} s; see what its machine says, then {_CURE}"
+        )
+
+    @contextlib.contextmanager
+    def leading(self, order: dict[str, Any], device: str) -> Iterator[Ranks]:
+        """Run the block as rank 0 of a student while the others follow an order.
+
+        Args:
+            order: what the others need to know of the student, as plain values.
+            device: ``cpu`` or ``cuda``.
+
+        Raises:
+            LostMachineError: if a rank is gone, now or before; the error that another rank ended
+                with is raised instead, if there is one.
+        """
+        if self.lost:
+            raise LostMachineError(self.lost)
+        self._number += 1
+        self._keys.set(f"order/{self._number}", json.dumps(order | {"device": device}))
+        try:
+            with self._at(self._number, device) as ranks:
+                yield ranks
+        except LostRankError as error:
+            if said := _awaited(self._keys, f"words/{self._number}", _LAST_WORDS_SECONDS):
+                raise _error_from(json.loads(said)) from error
+            self.lost = f"{self} lost another rank; {_CURE}"
+            raise LostMachineError(self.lost) from error
+        except Interrupted as error:
+            self.lost = str(error)  # whoever was asked to stop takes no other student
+            raise
+
+    def follow(self, work: Work) -> int:
+        """Take this rank's share of every student that the first one orders.
+
+        Args:
+            work: called with the ranks and each order.
+
+        Returns:
+            The exit code of this process: that of the first one, or 143 if this one was asked to
+            stop.
+        """
+        with _reached(self.place):
+            while not interruption.is_requested():
+                if said := _awaited(self._keys, "end", 0.0):
+                    return self._end(json.loads(said))
+                if said := _awaited(self._keys, f"order/{self._number + 1}", _POLL_SECONDS):
+                    self._number += 1
+                    self._obey(json.loads(said), work)
+        return _ASKED
+
+    def _obey(self, order: dict[str, Any], work: Work) -> None:
+        try:
+            with self._at(self._number, order["device"]) as ranks:
+                work(ranks, order)
+        except LostRankError:
+            _say(f"{self} lost another rank.")  # the first one knows by itself, or is lost
+        except Interrupted as error:
+            _say(f"{self}: {error}")
+        except Exception as error:
+            told = {"type": type(error).__name__, "text": str(error)}
+            self._keys.set(f"words/{self._number}", json.dumps(told))
+
+    def end(self, code: int) -> None:
+        """Tell the others, as the first rank, that there is no other student, and stop watching."""
+        self._is_over.set()
+        with contextlib.suppress(RuntimeError):  # the store is gone, and they with it
+            self._keys.set("end", json.dumps({"code": code, "why": self.lost}))
+
+    def _end(self, said: dict[str, Any]) -> int:
+        self._is_over.set()
+        if said["code"]:
+            why = said["why"] or f"it ended with exit code {said['code']}"
+            _say(f"{self} ends with the first one: {why}")
+        return int(said["code"])
+
+    @contextlib.contextmanager
+    def _at(self, number: int, device: str) -> Iterator[Ranks]:
+        """Meet the others for one student; say if this rank leaves it before its end."""
+        name = f"cuda:{self.place.local_rank}" if device == "cuda" else device
+        ranks = Ranks(self.place.rank, self.place.n_ranks, name)
+        self._is_training = True
+        try:
+            with group(ranks, PrefixStore(f"student/{number}", self._keys)):
+                yield ranks
+        except BaseException as error:
+            with contextlib.suppress(RuntimeError):
+                self._keys.set(f"left/{number}", f"{ranks}: {error}")
+            raise
+        finally:
+            self._is_training = False
+
+    def _beat(self, keys: Store) -> None:
+        keys.set(f"beat/{self.place.rank}", uuid.uuid4().hex)
+
+    def _watch(self) -> None:
+        """End this process where it would wait in vain: torch waits half an hour, or for ever."""
+        parent, heard, first_left = os.getppid(), dict[int, tuple[bytes, float]](), 0.0
+        try:
+            store = PrefixStore(f"dskd/{self.place.name}", _client(self.place))
+            keys = PrefixStore(self._name, store)
+            while not self._is_over.wait(_BEAT_SECONDS):
+                if os.getppid() != parent:
+                    self._leave(f"the launcher of this machine is gone; {_CURE}")
+                self._beat(keys)
+                if silent := self._silent(keys, heard):
+                    self._leave(f"rank {silent[0]} is silent for {SILENT_SECONDS:.0f} s; {_CURE}")
+                why = _awaited(keys, f"left/{self._number}", 0.0) or _awaited(keys, "end", 0.0)
+                first_left = first_left or time.monotonic() if self._is_training and why else 0.0
+                if first_left and time.monotonic() - first_left > _STUCK_SECONDS:
+                    self._leave(f"the others have left the student that it waits in ({why}).")
+        except RuntimeError:
+            if not self._is_over.is_set():
+                self._leave(f"the store at {self.place.host}:{self.place.port} is gone; {_CURE}")
+
+    def _silent(self, keys: Store, heard: dict[int, tuple[bytes, float]]) -> list[int]:
+        """Return those that have not changed their key for too long: all hear the first rank.
+
+        The first hears all others. Clocks of other machines are not asked.
+        """
+        watched = range(1, self.place.n_ranks) if self.place.rank == 0 else range(1)
+        if not watched:
+            return []
+        now, beats = time.monotonic(), keys.multi_get([f"beat/{rank}" for rank in watched])
+        for rank, beat in zip(watched, beats, strict=True):
+            if rank not in heard or heard[rank][0] != beat:
+                heard[rank] = beat, now
+        return [rank for rank in watched if now - heard[rank][1] > SILENT_SECONDS]
+
+    def _leave(self, why: str) -> None:
+        _say(f"{self} ends: {why}")
+        if self.place.rank == 0:
+            self.lost = why
+            self.end(1)
+        os._exit(1)
+
+    def __str__(self) -> str:
+        return f"Rank {self.place.rank} of {self.place.n_ranks} ({socket.gethostname()})"
+
+
+_led: list[Group] = []
+
+
+def met() -> Group | None:
+    """Return the group this process leads; None where no launcher started it."""
+    return _led[-1] if _led else None
+
+
+@contextlib.contextmanager
+def leading(place: Launched, config: PipelineConfig) -> Iterator[None]:
+    """Meet the other ranks, and let students that the block trains be trained by all of them.
+
+    Raises:
+        ConfigError: if the ranks do not agree on what a student depends on.
+        LostMachineError: if one of them does not come.
+    """
+    code = 1
+    _led.append(Group(place, config))
+    try:
+        yield
+        code = 0
+    finally:
+        _led.pop().end(code)
+
+
+def _client(place: Launched) -> TCPStore:
+    seconds = timedelta(seconds=_STORE_SECONDS)
+    return TCPStore(place.host, place.port, is_master=False, timeout=seconds)
+
+
+@contextlib.contextmanager
+def _reached(place: Launched) -> Iterator[None]:
+    """Say in one sentence that the store is gone, or was never there."""
+    try:
+        yield
+    except LostRankError:
+        raise
+    except RuntimeError as error:
+        raise LostMachineError(
+            f"The store at {place.host}:{place.port} is not reached "
+            f"({str(error).splitlines()[0][:_WHY]}); {_CURE}"
+        ) from error
+
+
+def _awaited(store: Store, key: str, seconds: float) -> str:
+    """Return the value of a key, waited for; empty if it does not come."""
+    deadline = time.monotonic() + seconds
+    while not store.check([key]):
+        if time.monotonic() >= deadline:
+            return ""
+        time.sleep(_POLL_SECONDS)
+    return store.get(key).decode()
+
+
+@contextlib.contextmanager
+def _probe(root: str, name: str) -> Iterator[None]:
+    """Let something stand under a root while the block runs, for the others to read."""
+    fs, path = places.filesystem(places.check_root(root))
+    if not places.is_remote(root):
+        Path(root).mkdir(parents=True, exist_ok=True)
+    fs.pipe_file(f"{path}/{_PROBE}{name}", name.encode())
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            fs.rm_file(f"{path}/{_PROBE}{name}")
+
+
+def _probed(root: str, name: str) -> str:
+    """Return what stands there, or why nothing is read; storage may be seconds late."""
+    deadline = time.monotonic() + _PROBE_SECONDS
+    while True:
+        try:
+            fs, path = places.filesystem(root)
+            return bytes(fs.cat_file(f"{path}/{_PROBE}{name}")).decode()
+        except (OSError, DskdError) as error:
+            if time.monotonic() > deadline:
+                return f"{type(error).__name__}"
+            time.sleep(_POLL_SECONDS)
+
+
+def _listen_towards(host: str) -> None:
+    """Let gloo and nccl listen on the interface towards a host alone, unless the user named one.
+
+    Raises:
+        ConfigError: if it is not found.
+    """
+    if all(name in os.environ for name in INTERFACES):
+        return
+    try:
+        (family, _, _, _, address), *_ = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)
+        with socket.socket(family, socket.SOCK_DGRAM) as towards:
+            towards.connect(address)  # sends nothing
+            own = towards.getsockname()[0]
+    except OSError as error:
+        raise ConfigError(
+            f"The host {host!r} of the rendezvous is not found ({error}); correct --rdzv-endpoint."
+        ) from error
+    for name, addresses in psutil.net_if_addrs().items():
+        if own in {one.address.partition("%")[0] for one in addresses}:
+            for variable in INTERFACES:
+                os.environ.setdefault(variable, name)
+            return
+    raise ConfigError(
+        f"No interface of this machine has the address {own}, by which it reaches {host}; set "
+        f"{' and '.join(INTERFACES)} to the interface the ranks exchange tensors on."
+    )
+
+
+def _error_from(said: dict[str, str]) -> Exception:
+    """Return what ended another rank: one of our refusals, or its text."""
+    kind = getattr(errors, said["type"], None)
+    if isinstance(kind, type) and issubclass(kind, DskdError):
+        return kind(said["text"])
+    return RuntimeError(f"{said['type']}: {said['text']}")
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
