@@ -17,9 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -29,12 +27,11 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from dskd_core import errors, interruption
 from dskd_core.config import PipelineConfig
-from dskd_core.decoder.precision import processor_on, resolved, torch_device
-from dskd_core.errors import ConfigError, DskdError, shown
+from dskd_core.decoder.precision import torch_device
+from dskd_core.errors import ConfigError, DskdError
 from dskd_core.interruption import Interrupted
-from dskd_core.store import places
-from dskd_core.store.records import tool_versions
 from dskd_core.threads import usable_processors
+from dskd_core.training.loop.agreement import Facts, probed_by_others, read_probe
 from dskd_core.training.loop.launched import Launched
 from dskd_core.training.loop.ranks import INTERFACES, LostRankError, Ranks, check_ranks, group
 
@@ -43,9 +40,7 @@ SILENT_SECONDS = 60.0
 _BEAT_SECONDS = 5.0
 _POLL_SECONDS = 0.1
 _STUCK_SECONDS = 30.0
-_PROBE_SECONDS = 5.0
 _LAST_WORDS_SECONDS = 20.0
-_PROBE = ".dskd-trial-"
 _WHY = 200
 _STORE_SECONDS = 60
 _ASKED = 143
@@ -55,78 +50,6 @@ Work = Callable[[Ranks, dict[str, Any]], None]
 
 class LostMachineError(Interrupted):
     """A rank that this process did not start is gone: only a new start brings it back."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the bytes of a student depend on beside its inputs, of one rank.
-
-    Attributes:
-        host: the name of its machine.
-        root: where ``root_uri`` leads.
-        settings: of all stages, as written.
-        kind: what computes, in which precisions, with which versions of libraries.
-    """
-
-    host: str
-    root: str
-    settings: dict[str, Any]
-    kind: dict[str, Any]
-
-    @classmethod
-    def from_config(cls, config: PipelineConfig) -> "Facts":
-        """Gather them in this process."""
-        named, versions = resolved(config), tool_versions()
-        del versions["python"]
-        kind = {
-            "processor": str(processor_on(config.teacher.device)),
-            "teacher.dtype": named.teacher.dtype,
-            "training.compute_dtype": named.training.compute_dtype,
-        }
-        root = places.check_root(config.root_uri)
-        return cls(socket.gethostname(), root, config.model_dump(mode="json"), kind | versions)
-
-    def refusal_of(self, rank: int, theirs: "Facts") -> str:
-        """Say why another rank cannot train beside this one, the first; nothing if it can."""
-        here, there = f"rank 0 ({self.host})", f"Rank {rank} ({theirs.host})"
-        if name := _first_difference(self.settings, theirs.settings):
-            ours, other = (shown(_value(one.settings, name)) for one in (self, theirs))
-            return (
-                f"{there} was started with {name} {other}, and {here} with {ours}; give all "
-                "machines the same parameter file."
-            )
-        if theirs.root != self.root:
-            return (
-                f"root_uri leads {there} to {theirs.root} and {here} to {self.root}; write it as "
-                "an absolute path of storage that all machines share, or an s3:// prefix."
-            )
-        if name := _first_difference(self.kind, theirs.kind):
-            return (
-                f"{there} has {name} {theirs.kind.get(name)}, and {here} {self.kind.get(name)}: "
-                "their weights would drift apart; take machines of one kind with the same packages."
-            )
-        return ""
-
-
-def _first_difference(one: dict[str, Any], other: dict[str, Any]) -> str:
-    """Return the dotted name of the first value that differs.
-
-    >>> _first_difference({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}})
-    'a.c'
-    """
-    for name in sorted(one.keys() | other.keys()):
-        ours, theirs = one.get(name), other.get(name)
-        if isinstance(ours, dict) and isinstance(theirs, dict) and ours != theirs:
-            return f"{name}.{_first_difference(ours, theirs)}"
-        if ours != theirs:
-            return name
-    return ""
-
-
-def _value(settings: Any, name: str) -> Any:
-    for part in name.split("."):
-        settings = settings[part]
-    return settings
 
 
 class Group:
@@ -162,7 +85,7 @@ class Group:
         name, others = uuid.uuid4().hex, range(1, self.place.n_ranks)
         keys, refusals = PrefixStore(name, self._store), []
         self._beat(keys)
-        with _probe(facts.root, name):
+        with probed_by_others(facts.root, name):
             self._store.set("first", name)
             there = {}
             for rank in others:
@@ -205,7 +128,7 @@ class Group:
             if name != first:
                 name = first
                 self._beat(keys)
-                said = {"nonce": nonce, "facts": vars(facts), "probe": _probed(facts.root, name)}
+                said = {"nonce": nonce, "facts": vars(facts), "probe": read_probe(facts.root, name)}
                 keys.set(f"here/{rank}", json.dumps(said))
             answer = json.loads(_awaited(keys, f"begin/{rank}", 1.0) or "{}")
             if answer.get("to") == nonce:
@@ -405,33 +328,6 @@ def _awaited(store: Store, key: str, seconds: float) -> str:
             return ""
         time.sleep(_POLL_SECONDS)
     return store.get(key).decode()
-
-
-@contextlib.contextmanager
-def _probe(root: str, name: str) -> Iterator[None]:
-    """Let something stand under a root while the block runs, for the others to read."""
-    fs, path = places.filesystem(places.check_root(root))
-    if not places.is_remote(root):
-        Path(root).mkdir(parents=True, exist_ok=True)
-    fs.pipe_file(f"{path}/{_PROBE}{name}", name.encode())
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            fs.rm_file(f"{path}/{_PROBE}{name}")
-
-
-def _probed(root: str, name: str) -> str:
-    """Return what stands there, or why nothing is read; storage may be seconds late."""
-    deadline = time.monotonic() + _PROBE_SECONDS
-    while True:
-        try:
-            fs, path = places.filesystem(root)
-            return bytes(fs.cat_file(f"{path}/{_PROBE}{name}")).decode()
-        except (OSError, DskdError) as error:
-            if time.monotonic() > deadline:
-                return f"{type(error).__name__}"
-            time.sleep(_POLL_SECONDS)
 
 
 def _listen_towards(host: str) -> None:
