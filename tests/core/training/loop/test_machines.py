@@ -6,8 +6,8 @@ import pytest
 
 from dskd_core.errors import CapacityError, ConfigError, DataError
 from dskd_core.training.loop import ranks
-from dskd_core.training.loop.launched import Launched
 from dskd_core.training.loop.agreement import Facts
+from dskd_core.training.loop.launched import Launched
 from dskd_core.training.loop.machines import _error_from
 from dskd_core.training.loop.ranks import check_ranks
 
