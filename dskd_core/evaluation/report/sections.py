@@ -85,7 +85,7 @@ def build_page(
     method = text.describe_method(heldout, config, len(content.pairs))
     caption = "Each step's batch (thin) and the running mean (thick), all seeds."
     sections = [
-        Section("", (text.describe_data(heldout),)),
+        Section("", (text.describe_data(heldout, content.students),)),
         Section("Findings", _summarise(content)),
         Section("Scores on held-out text", method, text.score_table(heldout, content.pairs)),
         *_metric_sections([*content.pairs, *content.control], heldout, config, picture_path),

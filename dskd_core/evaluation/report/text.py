@@ -17,16 +17,24 @@ from dskd_core.store.artifacts import Artifact, Work
 _PERPLEXITY = Metric("perplexity", "perplexity", "", "", "lower", digits=2)
 
 
-def describe_data(heldout: HeldoutScores) -> str:
-    """Say which students were compared, and on what."""
+def describe_data(heldout: HeldoutScores, students: Sequence[Artifact]) -> str:
+    """Say which students were compared, from what they started, and on what."""
     counts = next(iter(heldout.artifacts.values())).record.counts
     arms = [arm for arm in heldout.arms if arm != "teacher"]
     listed = ", ".join(f"{NAMES[arm]} ({len(heldout.seeds(arm))})" for arm in arms)
     share = counts["positions_with_synonyms_and_antonyms"]
+    fitted = {s.record.report["arm"] for s in students if s.record.config.get("start") == "fitted"}
+    named = ", ".join(NAMES[arm] for arm in arms if arm in fitted)
+    differs = (
+        f"In those of {named} the gap between its layers is closed by least squares first. "
+        if named
+        else ""
+    )
+    what = "the objective and that start differ" if named else "the objective differs"
     return (
         f"Arms, with the number of seeds of each: {listed}. All students start from the same copy "
-        "of the teacher. With the same seed they see the same windows in the same order, so only "
-        "the objective differs. They are scored on the same held-out text: "
+        f"of the teacher. {differs}With the same seed they see the same windows in the same order, "
+        f"so only {what}. They are scored on the same held-out text: "
         f"{count(counts['positions'], 'position')} in {count(counts['windows'], 'window')} of "
         f"{count(counts['documents'], 'document')}. This text was used neither for the senses "
         f"nor for training. At {share:,} positions the next token has senses of synonyms and of "

@@ -53,8 +53,8 @@ def train_student(
 ) -> Artifact:
     """Distil one student (Eq. 3-5) and publish it as a plain transformers checkpoint.
 
-    Every arm starts from the same copy of the teacher and, for one seed, sees the same windows in
-    the same order; only the weights of the objective differ.
+    Every arm starts from the same copy of the teacher, its gap closed where the recipe says so, and
+    for one seed sees the same windows in the same order.
 
     Args:
         store: where the student, and checkpoints on the way to it, are kept.

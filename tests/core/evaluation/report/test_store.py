@@ -51,8 +51,9 @@ def write_scores(store, arm, seed, *, ce=3.0, window_shift=0, teacher="a teacher
     return store.get(work.stage, work.fingerprint)
 
 
-def write_student(store, arm, seed, *, active=0.0):
-    work = Work("student", {"active": active}, {"student": f"{arm} {seed}"})
+def write_student(store, arm, seed, *, active=0.0, start=None):
+    config = {"active": active} | ({"start": start} if start and arm != "kd" else {})
+    work = Work("student", config, {"student": f"{arm} {seed}"})
     with store.publish(work) as draft:
         history = {
             "step": [0.0, 1.0],
@@ -65,13 +66,13 @@ def write_student(store, arm, seed, *, active=0.0):
     return store.get(work.stage, work.fingerprint)
 
 
-def report_of(root, ce_by_arm, *, active=0.0):
+def report_of(root, ce_by_arm, *, active=0.0, start=None):
     store = ArtifactStore(str(root))
     scores, students = [write_scores(store, "teacher", None, ce=2.0)], []
     for arm, by_seed in ce_by_arm.items():
         for seed, ce in enumerate(by_seed):
             scores.append(write_scores(store, arm, seed, ce=ce))
-            students.append(write_student(store, arm, seed, active=active))
+            students.append(write_student(store, arm, seed, active=active, start=start))
     return build_report(store, CONFIG, scores, students)
 
 
@@ -196,6 +197,15 @@ def test_one_seed_calls_nothing_better(tmp_path):
     text = (report.folder() / "report.md").read_text("utf-8")
     assert "**" not in text
     assert "With one seed" in text
+
+
+def test_the_page_says_which_students_started_with_the_gap_closed(tmp_path):
+    plain = (report_of(tmp_path / "plain", {"kd": [3.0]}).folder() / "report.md").read_text()
+    assert "so only the objective differs" in plain
+    report = report_of(tmp_path / "fitted", {"kd": [3.0], "recommended": [2.0]}, start="fitted")
+    text = (report.folder() / "report.md").read_text("utf-8")
+    assert "In those of Recommended the gap between its layers is closed" in text
+    assert "so only the objective and that start differ" in text
 
 
 def test_a_margin_that_did_nothing_is_said_so(tmp_path):
