@@ -138,7 +138,9 @@ def _check_fits(view: Path, shown: str | Path, n_stored: int, options: dict[str,
     from transformers import AutoConfig, AutoModelForCausalLM
 
     named = {name: options[name] for name in ("gguf_file",) if name in options}
-    config = AutoConfig.from_pretrained(str(view), local_files_only=True, **named)
+    config = AutoConfig.from_pretrained(
+        str(view), local_files_only=True, trust_remote_code=False, **named
+    )
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)

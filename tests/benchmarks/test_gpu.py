@@ -31,6 +31,7 @@ BROUGHT = {"torch", "transformers", "numpy", "yaml", "fsspec", "safetensors", "t
 NOT_ASKED_FOR = {
     *("cuml", "cupy", "sklearn"),  # k-means' other backends; their checks are skipped without them
     *("datasets", "gguf", "obstore", "botocore"),  # sources and stores
+    "mlflow",  # a tracker
 }
 """What functions import that no part calls."""
 

@@ -128,7 +128,8 @@ def test_dirty_pairs_are_counted_with_their_lines_and_all_others_are_there(built
 
 
 def related(artifact):
-    rows = artifact.table("pairs.parquet").to_pylist()
+    table = "lexicon_pairs.parquet" if artifact.record.stage == "lexicon" else "pairs.parquet"
+    rows = artifact.table(table).to_pylist()
     return {(row["word_a"], row["word_b"], row["relation"]) for row in rows}
 
 

@@ -9,6 +9,7 @@ from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.errors import ConfigError
 from dskd_core.lexicon import build_lexicon
 from dskd_core.lexicon.rows import DerivationRow
+from dskd_core.lexicon.store import LEXICON_PAIRS
 from dskd_core.relations import PAIRS, build_relations
 from dskd_core.relations.affix_matching import find_negations
 from dskd_core.samples import resolve
@@ -152,7 +153,7 @@ def roget(tmp_path_factory) -> tuple[ArtifactStore, Artifact]:
 
 
 def test_roget_synonyms_share_a_semicolon_group_not_a_category(roget):
-    rows = roget[1].table(PAIRS).to_pylist()
+    rows = roget[1].table(LEXICON_PAIRS).to_pylist()
     pairs = {(r["word_a"], r["word_b"]) for r in rows}
     assert ("luster", "sheen") in pairs
     assert ("spark", "scintilla") in pairs

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import transformers.models
 from transformers import AutoTokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from dskd_core.decoder.model_files import (
@@ -222,14 +223,15 @@ def test_a_vocabulary_of_another_class_is_none(tmp_path):
 
 
 def test_a_class_is_loaded_from_its_own_vocabulary_files(tmp_path):
+    letters = bytes_to_unicode().values()  # of which a byte-level vocabulary has all
     folder = write(
         tmp_path / "m",
-        tokenizer={"tokenizer_class": "GPT2Tokenizer", "unk_token": "a"},
+        tokenizer={"tokenizer_class": "GPT2Tokenizer"},
         model={"model_type": "gpt2"},
-        vocab__json=json.dumps({"a": 0, "b": 1, "ab": 2}),
+        vocab__json=json.dumps({token: n for n, token in enumerate([*letters, "ab"])}),
         merges__txt="#version: 0.2\na b\n",
     )
-    assert load_tokenizer(folder).encode("ab") == [2]
+    assert load_tokenizer(folder).encode("ab") == [256]
 
 
 PUBLISHED = {

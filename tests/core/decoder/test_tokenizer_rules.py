@@ -83,7 +83,10 @@ def with_rules(miniature, folder: Path, **rules: object) -> Path:
 
 def test_a_tokenizer_that_gives_up_on_a_text_says_so(miniature, tmp_path):
     split = {"type": "Split", "pattern": {"Regex": "(a|a|aa)+$"}, "behavior": "Isolated"}
-    folder = with_rules(miniature, tmp_path / "m", pre_tokenizer=split | {"invert": False})
+    of_bytes = {"add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    steps = [split | {"invert": False}, {"type": "ByteLevel"} | of_bytes]
+    rules = {"type": "Sequence", "pretokenizers": steps}
+    folder = with_rules(miniature, tmp_path / "m", pre_tokenizer=rules)
     tokenizer = load_tokenizer(folder)
     for encode in (tokenizer.encode, lambda text: tokenizer.encode_texts([text])):
         with pytest.raises(DataError, match=r"cannot be tokenized.*take another teacher, or text"):

@@ -99,7 +99,7 @@ def test_no_model_or_tokenizer_is_loaded_with_code_unless_a_setting_says_so():
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "from_pretrained":
                 given = {k.arg: ast.unparse(k.value) for k in node.keywords}
                 loaders[f"{path.name}:{node.lineno}"] = given
-    assert len(loaders) == 5
+    assert len(loaders) == 6
     code = {place: given.get("trust_remote_code") for place, given in loaders.items()}
     assert set(code.values()) == {"False", "code"}, code  # the latter: set
 

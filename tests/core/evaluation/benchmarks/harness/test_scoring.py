@@ -173,9 +173,10 @@ def test_an_end_that_a_tokenizer_adds_stands_in_no_request(bench):
     hf = load_tokenizer(folder).hf
     config = AutoConfig.from_pretrained(folder)
     plain = Encoder(hf, config).encode_pair("The river", " bank")
-    end = hf.eos_token
+    begin, end = hf.bos_token, hf.eos_token
     hf.backend_tokenizer.post_processor = TemplateProcessing(
-        single=f"$A {end}", special_tokens=[(end, hf.eos_token_id)]
+        single=f"{begin} $A {end}",
+        special_tokens=[(begin, hf.bos_token_id), (end, hf.eos_token_id)],
     )
     ids, n = Encoder(hf, config).encode_pair("The river", " bank")
     assert (ids.tolist(), n) == (plain[0].tolist(), plain[1])
@@ -197,5 +198,6 @@ def test_a_continuation_that_is_joined_with_its_context_keeps_tokens_of_its_own(
     start, rest = whole[:-1], whole[-1]
     assert len(tokenizer.encode(whole)) == 1
     ids, n = Encoder(tokenizer.hf, AutoConfig.from_pretrained(folder)).encode_pair(start, rest)
-    assert ids.tolist() == tokenizer.encode(start) + tokenizer.encode(rest)
+    begin = [tokenizer.hf.bos_token_id]
+    assert ids.tolist() == begin + tokenizer.encode(start) + tokenizer.encode(rest)
     assert n == len(tokenizer.encode(rest)) > 0
