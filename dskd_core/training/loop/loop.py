@@ -40,6 +40,8 @@ _SMALLER_STEPS = (
     "training.batch_windows or corpus.window_tokens (the last checkpoint is kept)"
 )
 
+_COPIED_START = "set the recipe's start to copied, or take a device with more memory"
+
 
 def train_student(
     store: ArtifactStore,
@@ -125,7 +127,8 @@ def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Tra
     _check_all_resume(run.ranks, resumed.step)
     history, best = resumed.history, resumed.best
     if not resumed.step:
-        run.fit_start()
+        with needing_memory("the fitted start of a student", _COPIED_START):
+            run.fit_start()
     with run.reading_ahead(resumed.step):
         for number in range(resumed.step, n_steps):
             n_done = number + 1
