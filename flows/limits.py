@@ -8,7 +8,13 @@ from typing import ParamSpec, TypeVar
 
 from dskd_core.errors import DskdError, causes_of
 
-_MEMORY = ("cannot allocate memory", "can't allocate memory", "bad_alloc", "out of memory")
+_MEMORY = (
+    "cannot allocate memory",
+    "can't allocate memory",
+    "bad_alloc",
+    "out of memory",
+    "failed to map",
+)
 _THREADS = ("can't start new thread", "resource temporarily unavailable")
 _FILES = ("too many open files",)
 _CURE = "and run again: finished work is kept."

@@ -161,10 +161,11 @@ def _await(death: Death) -> None:
             die_if(draft.folder.parent.name, "half")
         return path(draft, name)
 
-    def watched_commit(store, work, draft):
-        die_if(work.stage, "written")
-        commit(store, work, draft)
-        die_if(work.stage, "published")
+    def watched_commit(_store, uri, draft, hold):
+        stage = uri.rsplit("/", 2)[1]
+        die_if(stage, "written")
+        commit(uri, draft, hold)
+        die_if(stage, "published")
 
     ArtifactStore._draft_folder = watched_begin
     ArtifactStore._commit = watched_commit
