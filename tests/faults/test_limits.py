@@ -89,7 +89,8 @@ def test_a_run_that_goes_on_with_its_clock_an_hour_back_ends_with_the_same_bytes
         assert life(config, Death("checkpoint", "written", 2)) == -signal.SIGKILL
     # The draft that was left, of a writer at work for all that tidy knows, is from the future.
     past = time.time() - HOUR
-    assert find_garbage(config.root_uri, older_than_hours=1.0, now=past) == []
+    found = find_garbage(config.root_uri, older_than_hours=1.0, now=past)
+    assert [one for one in found if one.uri.startswith(config.root_uri)] == []
     last = max(a.record.created_at for a in ArtifactStore(config.root_uri).of_stage("corpus"))
     with lives(live_in_the_past, seconds=150) as life:
         assert life(config, HOUR) == 0
