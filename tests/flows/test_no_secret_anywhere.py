@@ -70,12 +70,13 @@ def leaked(tmp_path_factory, prefect_server):
 
 def test_no_byte_written_anywhere_has_a_secret(leaked, prefect_server):
     folder, text = leaked
-    database = prefect_server.work / "prefect"
+    work = prefect_server.work
+    database = work.with_name(f"{work.name}-prefect")
     said = [b"[PGPASSWORD]", b"stubborn, with", b"careless: "]
     assert awaited(lambda: all(any(files_with([mark], database)) for mark in said)), (
         "the server has the states and lines, or this test shows nothing"
     )
-    found = list(files_with(forms_of_the_mark(), folder, prefect_server.work))
+    found = list(files_with(forms_of_the_mark(), folder, work, database))
     assert not found, "\n".join(found[:20])
     assert "Traceback" in text
 
