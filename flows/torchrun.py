@@ -34,7 +34,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from dskd_core import interruption
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
-from dskd_core.training.loop.launched import ENDPOINT, Launched
+from dskd_core.training.loop.launched import ENDPOINT, Launched, host_and_port, own_address
 
 _BACKEND = "dskd"
 _STORE_SECONDS = 60
@@ -62,13 +62,13 @@ class Launch:
         >>> Launch(2, 8, "[fd00::1]:29400", "dskd", 0, 600).address()
         ('fd00::1', 29400)
         """
-        host, _, port = self.rdzv_endpoint.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        found = host_and_port(self.rdzv_endpoint)
+        if not found or not 0 < found[1] < 1 << 16:
             raise ConfigError(
                 f"--rdzv-endpoint {self.rdzv_endpoint!r} is no HOST:PORT; write it as "
                 "10.0.0.1:29400."
             )
-        return host.strip("[]"), int(port)
+        return found
 
 
 def launch(settings: Launch, command: Sequence[str], config: PipelineConfig) -> int:
@@ -89,7 +89,7 @@ def launch(settings: Launch, command: Sequence[str], config: PipelineConfig) -> 
             f"{n_ranks} processes, and training.n_ranks is {config.training.n_ranks}; set it to "
             f"{n_ranks}."
         )
-    host, port = settings.address()
+    address = settings.address()
     os.environ[ENDPOINT] = settings.rdzv_endpoint
     # Else the launcher makes a second store for its processes, which listens on all interfaces.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
@@ -105,7 +105,7 @@ def launch(settings: Launch, command: Sequence[str], config: PipelineConfig) -> 
             rdzv_endpoint=settings.rdzv_endpoint,
             rdzv_configs={"join_timeout": settings.rdzv_timeout},
             max_restarts=settings.max_restarts,
-            local_addr=_own_address(host, port),
+            local_addr=own_address(*address),
         ),
         sys.executable,
     )
@@ -166,12 +166,12 @@ class _Backend(C10dRendezvousBackend):
 
 def _handler(parameters: RendezvousParameters) -> RendezvousHandler:
     """Return a rendezvous whose store listens on one address, hosted by whoever has it first."""
-    host, _, port = parameters.endpoint.rpartition(":")
-    host, number = host.strip("[]"), int(port)
+    place = host_and_port(parameters.endpoint)
+    assert place is not None  # launch() has checked it
     seconds = timedelta(seconds=_STORE_SECONDS)
-    listening = _listening(host, number)
+    listening = _listening(*place)
     store = dist.TCPStore(
-        *(host, number, None, listening is not None, seconds),
+        *(*place, None, listening is not None, seconds),
         wait_for_workers=False,
         master_listen_fd=listening,
     )
@@ -200,14 +200,6 @@ def _listening(host: str, port: int) -> int | None:
                 return None
             raise
         return made.detach()
-
-
-def _own_address(host: str, port: int) -> str:
-    """Return this machine's address towards the endpoint, by which the machines are ordered."""
-    (family, _, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    with socket.socket(family, socket.SOCK_DGRAM) as towards:
-        towards.connect(address)  # sends nothing
-        return str(towards.getsockname()[0])
 
 
 def _end(code: int) -> str:

@@ -77,7 +77,7 @@ def load_model(
             check_not_quantised(view, shown)
             _check_shards(view, shown)
         if not code:
-            _check_fits(view, shown, _n_stored(view, gguf), options)
+            _check_fits(view, shown, gguf)
         model, info = AutoModelForCausalLM.from_pretrained(
             str(view),
             dtype=dtype,
@@ -127,7 +127,7 @@ def _n_stored(view: Path, gguf: str) -> int:
     return n_values
 
 
-def _check_fits(view: Path, shown: str | Path, n_stored: int, options: dict[str, Any]) -> None:
+def _check_fits(view: Path, shown: str | Path, gguf: str) -> None:
     """Refuse a configuration of far more weights than there are, before they are made.
 
     transformers makes those that a checkpoint lacks, and tables of sines by the longest context.
@@ -137,7 +137,7 @@ def _check_fits(view: Path, shown: str | Path, n_stored: int, options: dict[str,
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    named = {name: options[name] for name in ("gguf_file",) if name in options}
+    named = {"gguf_file": gguf} if gguf else {}
     config = AutoConfig.from_pretrained(
         str(view), local_files_only=True, trust_remote_code=False, **named
     )
@@ -147,6 +147,7 @@ def _check_fits(view: Path, shown: str | Path, n_stored: int, options: dict[str,
     except CONFIG_FAULTS:
         return  # said when it is loaded
     n_values = sum(value.numel() for value in (*model.parameters(), *model.buffers()))
+    n_stored = _n_stored(view, gguf)
     if n_values > _MOST_TIMES * n_stored + _SPARE_VALUES:
         raise ArtifactError(
             f"The config.json of {shown} is of a model of {n_values:,} values, but its weights "

@@ -200,7 +200,6 @@ def test_a_value_is_shown_in_eighty_characters_without_building_its_text():
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("root_uri: a\nroot_uri: b\n", "has 'root_uri' twice, in lines 1 and 2"),
         (
             "training: {n_candidates: 1:30}\n",
             "'1:30' in line 1 is a number to another base than ten",

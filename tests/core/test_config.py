@@ -176,6 +176,7 @@ def test_a_parameter_file_is_read(tmp_path):
             "senses: {n_senses: 10}\nseed: 1\nsenses: {seed: 1}\n",
             "'senses' twice, in lines 1 and 3",
         ),
+        ("root_uri: a\nroot_uri: b\n", "has 'root_uri' twice, in lines 1 and 2"),
         ("senses: {n_senses: 10, n_senses: 2}\n", "'n_senses' twice, in lines 1 and 1"),
     ],
 )

@@ -16,7 +16,7 @@ from dskd_core.store.records import tool_versions
 
 _PROBE = ".dskd-trial-"
 _PROBE_SECONDS = 5.0
-_POLL_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -115,4 +115,4 @@ def read_probe(root: str, name: str) -> str:
         except (OSError, DskdError) as error:
             if time.monotonic() > deadline:
                 return f"{type(error).__name__}"
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)

@@ -4,6 +4,7 @@ Read from the environment, and without torch: whoever wants to know need not wai
 """
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -53,8 +54,7 @@ class Launched:
         endpoint = environment.get(ENDPOINT, "")
         if not endpoint and environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             endpoint = f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
-        host, _, port = endpoint.rpartition(":")
-        if not host or not port.isdecimal():
+        if not (place := host_and_port(endpoint)):
             raise ConfigError(
                 f"This process was started by torch's elastic launcher without a store to meet at "
                 f"({ENDPOINT} is {endpoint!r}); start it with dskd torchrun."
@@ -62,7 +62,7 @@ class Launched:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
         rank, n_ranks, local_rank, n_local = (int(environment[name]) for name in names)
         name = environment["TORCHELASTIC_RUN_ID"]
-        return cls(rank, n_ranks, local_rank, n_local, host.strip("[]"), int(port), name)
+        return cls(rank, n_ranks, local_rank, n_local, *place, name)
 
     def check(self, n_ranks: int) -> None:
         """Refuse settings of another number of ranks than were started.
@@ -75,6 +75,28 @@ class Launched:
                 f"training.n_ranks {n_ranks} is not what was started: {self.n_ranks} processes on "
                 f"all machines together; set it to {self.n_ranks}, or start {n_ranks}."
             )
+
+
+def host_and_port(endpoint: str) -> tuple[str, int] | None:
+    """Return what HOST:PORT says; None where it is none.
+
+    >>> host_and_port("[fd00::1]:29400"), host_and_port("10.0.0.1")
+    (('fd00::1', 29400), None)
+    """
+    host, _, port = endpoint.rpartition(":")
+    return (host.strip("[]"), int(port)) if host and port.isdecimal() else None
+
+
+def own_address(host: str, port: int) -> str:
+    """Return the address by which this machine reaches a host, to which nothing is sent.
+
+    Raises:
+        OSError: if the host has no address.
+    """
+    (family, _, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    with socket.socket(family, socket.SOCK_DGRAM) as towards:
+        towards.connect(address)
+        return str(towards.getsockname()[0])
 
 
 @cache

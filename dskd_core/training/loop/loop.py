@@ -41,6 +41,8 @@ _SMALLER_STEPS = (
 )
 
 _COPIED_START = "set the recipe's start to copied, or take a device with more memory"
+_Arguments = tuple[ArtifactStore, TrainingConfig, TeacherConfig, Inputs, Arm, int]
+"""What every rank prepares a run of."""
 
 
 def train_student(
@@ -83,7 +85,7 @@ def train_student(
         started = time.monotonic()
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        with _ranks(*arguments, device) as ranks:
+        with _ranks(arguments, device) as ranks:
             run = Run.prepare(*arguments, ranks)
             with tracked(config, store.root_uri, work, progress) as told:
                 trained = train(run, store, work, told)
@@ -206,16 +208,9 @@ def _be_rank(
 
 
 @contextmanager
-def _ranks(
-    store: ArtifactStore,
-    config: TrainingConfig,
-    teacher_config: TeacherConfig,
-    inputs: Inputs,
-    arm: Arm,
-    seed: int,
-    device: str,
-) -> Iterator[Ranks]:
+def _ranks(arguments: _Arguments, device: str) -> Iterator[Ranks]:
     """Start the other ranks, or tell those that torch's launcher started what to train."""
+    store, config, teacher_config, inputs, arm, seed = arguments
     if machines := met():
         order = {
             "root_uri": store.root_uri,
@@ -228,7 +223,6 @@ def _ranks(
         with machines.leading(order, device) as ranks:
             yield ranks
         return
-    arguments = (store, config, teacher_config, inputs, arm, seed)
     with together(config.n_ranks, _be_rank, *arguments, device=device) as ranks:
         yield ranks
 

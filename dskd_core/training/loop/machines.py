@@ -31,14 +31,19 @@ from dskd_core.decoder.precision import torch_device
 from dskd_core.errors import ConfigError, DskdError
 from dskd_core.interruption import Interrupted
 from dskd_core.threads import usable_processors
-from dskd_core.training.loop.agreement import Facts, probed_by_others, read_probe
-from dskd_core.training.loop.launched import Launched
+from dskd_core.training.loop.agreement import (
+    POLL_SECONDS,
+    Facts,
+    probed_by_others,
+    read_probe,
+)
+from dskd_core.training.loop.launched import Launched, own_address
 from dskd_core.training.loop.ranks import INTERFACES, LostRankError, Ranks, check_ranks, group
 
 MEETING_SECONDS = 300.0
 SILENT_SECONDS = 60.0
 _BEAT_SECONDS = 5.0
-_POLL_SECONDS = 0.1
+_DISCARD = 9
 _STUCK_SECONDS = 30.0
 _LAST_WORDS_SECONDS = 20.0
 _WHY = 200
@@ -182,7 +187,7 @@ class Group:
             while not interruption.is_requested():
                 if said := _awaited(self._keys, "end", 0.0):
                     return self._end(json.loads(said))
-                if said := _awaited(self._keys, f"order/{self._number + 1}", _POLL_SECONDS):
+                if said := _awaited(self._keys, f"order/{self._number + 1}", POLL_SECONDS):
                     self._number += 1
                     self._obey(json.loads(said), work)
         return _ASKED
@@ -326,7 +331,7 @@ def _awaited(store: Store, key: str, seconds: float) -> str:
     while not store.check([key]):
         if time.monotonic() >= deadline:
             return ""
-        time.sleep(_POLL_SECONDS)
+        time.sleep(POLL_SECONDS)
     return store.get(key).decode()
 
 
@@ -339,10 +344,7 @@ def _listen_towards(host: str) -> None:
     if all(name in os.environ for name in INTERFACES):
         return
     try:
-        (family, _, _, _, address), *_ = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)
-        with socket.socket(family, socket.SOCK_DGRAM) as towards:
-            towards.connect(address)  # sends nothing
-            own = towards.getsockname()[0]
+        own = own_address(host, _DISCARD)
     except OSError as error:
         raise ConfigError(
             f"The host {host!r} of the rendezvous is not found ({error}); correct --rdzv-endpoint."

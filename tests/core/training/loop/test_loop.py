@@ -216,6 +216,15 @@ def test_a_bridge_teaches_the_layer_before_the_gap_what_the_one_behind_it_is_fed
     assert +waits == {"tolist": 1}
 
 
+class _KilledError(Exception):
+    pass
+
+
+def _kill(n_done, n_total, unit, **measures):
+    if n_done == 6:
+        raise _KilledError
+
+
 def _fitted(built: Built, **training) -> Built:
     recipe = {"name": "mine", "terms": [{"term": "ce"}], "start": "fitted"}
     changes = {"recipes": [recipe, recipe | {"name": "plain", "start": "copied"}], **training}
@@ -270,16 +279,9 @@ def test_a_run_that_goes_on_is_not_fitted_again(built, monkeypatch):
     assert undisturbed.record.config["start"] == "fitted"
     assert fits == [1]
 
-    class KilledError(Exception):
-        pass
-
-    def kill(n_done, n_total, unit, **measures):
-        if n_done == 6:
-            raise KilledError
-
     mine.store.discard(undisturbed)
-    with pytest.raises(KilledError):
-        mine.student("mine", 1, progress=kill)
+    with pytest.raises(_KilledError):
+        mine.student("mine", 1, progress=_kill)
     assert mine.student("mine", 1).record.files == undisturbed.record.files
     assert fits == [1, 1]
     plain = mine.student("plain", 1)
@@ -329,16 +331,9 @@ def test_training_lowers_the_loss(built):
 def test_a_killed_run_goes_on_to_the_same_bits(built):
     undisturbed = built.student("paper", 3)
 
-    class KilledError(Exception):
-        pass
-
-    def kill(n_done, n_total, unit, **measures):
-        if n_done == 6:
-            raise KilledError
-
     built.store.discard(undisturbed)
-    with pytest.raises(KilledError):
-        built.student("paper", 3, progress=kill)
+    with pytest.raises(_KilledError):
+        built.student("paper", 3, progress=_kill)
     steps = []
     resumed = built.student("paper", 3, progress=lambda n, *_, **__: steps.append(n))
     assert steps[0] == 5  # the checkpoint of step 4 was found
