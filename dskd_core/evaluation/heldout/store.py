@@ -54,12 +54,12 @@ from dskd_core.progress import Progress, silent
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.loop.inputs import Inputs
+from dskd_core.training.student.export import read_layers
 from dskd_core.training.student.shape import (
     MODEL,
     Shape,
     copy_tail,
     load_student,
-    read_layers,
     shape_of,
 )
 from dskd_core.training.student.tail import Tail

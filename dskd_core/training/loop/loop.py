@@ -32,7 +32,8 @@ from dskd_core.training.loop.step import Run
 from dskd_core.training.loop.terms import Row
 from dskd_core.training.loop.trackers import tracked
 from dskd_core.training.student.card import model_card
-from dskd_core.training.student.shape import MODEL, export, shape_of
+from dskd_core.training.student.export import export
+from dskd_core.training.student.shape import MODEL, shape_of
 
 HISTORY = "history.parquet"
 _SMALLER_STEPS = (

@@ -20,7 +20,7 @@ from dskd_core.config import TeacherConfig
 from dskd_core.decoder.decoder import load_decoder, quiet_transformers
 from dskd_core.decoder.loading import load_model
 from dskd_core.errors import ArtifactError
-from dskd_core.training.student.shape import Shape, write_untrained
+from dskd_core.training.student.export import write_untrained
 
 _SIZES = {
     "vocab_size": 24,
@@ -269,7 +269,7 @@ def test_a_head_that_is_not_the_embeddings_reaches_the_student_whatever_the_conf
     model = load(folder)
     assert torch.equal(model.lm_head.weight, head)
     (tmp_path / "student").mkdir()
-    write_untrained(Decoder(model, 24), Shape((0,), entry=0), tmp_path / "student")
+    write_untrained(Decoder(model, 24), (0,), tmp_path / "student")
     assert torch.equal(load(tmp_path / "student").lm_head.weight, head)
 
 

@@ -4,9 +4,10 @@ import torch
 from dskd_core.decoder.decoder import Decoder
 from dskd_core.errors import ConfigError
 from dskd_core.training.student import tail as tail_module
+from dskd_core.training.student.export import write_untrained
 from dskd_core.training.student.layer_settings import config_of_layers
 from dskd_core.training.student.proof import check_layers
-from dskd_core.training.student.shape import Shape, write_untrained
+from dskd_core.training.student.shape import Shape
 from tests.families import FAMILIES, N_TOKENS, tiny_config, tiny_model
 
 CHOICES = {
@@ -54,7 +55,7 @@ def _outputs(model, ids, given=None):
 
 def _assert_layers_are_the_teacher_s(model, layers, folder):
     """Write the student, read it as anyone would, and run both on other text."""
-    write_untrained(Decoder(model, N_TOKENS), Shape(layers, entry=len(layers) - 2), folder)
+    write_untrained(Decoder(model, N_TOKENS), layers, folder)
     student = type(model).from_pretrained(folder).eval()
     ids = torch.randint(3, 90, (2, 21), generator=torch.Generator().manual_seed(1))
     entered, expected = _outputs(model, ids)

@@ -19,13 +19,11 @@ from dskd_core.config import StudentConfig
 from dskd_core.decoder.compilation import Compiled, CompiledLayers, run_compiled
 from dskd_core.decoder.decoder import Decoder, decoder_layers
 from dskd_core.errors import ConfigError
-from dskd_core.training.student import shape as shape_module
+from dskd_core.training.student import export as export_module
+from dskd_core.training.student.export import export, read_layers, write_untrained
 from dskd_core.training.student.shape import (
     Shape,
     copy_tail,
-    export,
-    read_layers,
-    write_untrained,
 )
 from dskd_core.training.student.tail import Span, Tail, capturing
 
@@ -97,7 +95,7 @@ def _teacher(family: str) -> Decoder:
 
 
 def _untrained(teacher: Decoder, shape: Shape, folder) -> Decoder:
-    write_untrained(teacher, shape, folder)
+    write_untrained(teacher, shape.layers, folder)
     return Decoder(AutoModelForCausalLM.from_pretrained(folder).eval().requires_grad_(False), 101)
 
 
@@ -148,7 +146,7 @@ def test_frozen_layers_between_trained_ones_stay_and_a_trained_norm_is_exported(
     differing = {
         name for name, value in student.state_dict().items() if (value != before[name]).any()
     }
-    prefix = shape_module.layers_prefix(student)
+    prefix = export_module.layers_prefix(student)
     norm = {"gpt2": "transformer.ln_f."}.get(family, "model.norm.")
     assert {name.removeprefix(prefix).split(".")[0] for name in differing if prefix in name} == {
         "1",
@@ -190,7 +188,7 @@ def test_a_student_s_layers_are_read_as_they_were_saved(family, tmp_path):
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_of_a_family_whose_names_agree_only_the_layers_are_read(family, tmp_path, monkeypatch):
     _teacher(family).model.save_pretrained(tmp_path)
-    monkeypatch.setattr(shape_module, "load_model", None)
+    monkeypatch.setattr(export_module, "load_model", None)
     assert read_layers(tmp_path, first=5)
 
 
