@@ -49,7 +49,7 @@ from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft
 from dskd_core.store.drafts import Hold
 
 KEYS = ("next", "predicted")
-UNCAPPED = 10**9
+UNCAPPED = 10**6
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def prepare(root: str, n_batches: int, batch_tokens: int, device: str) -> Bench:
     )
     windows = load_windows(corpus)
     settings = EmbeddingsConfig(key="next", max_occurrences=UNCAPPED, batch_tokens=batch_tokens)
-    batches = training_batches(windows, take_census(windows, settings), settings)
+    batches = training_batches(take_census(windows, settings), settings)
     start = (len(batches) - n_batches) // 2
     shard = Shard(0, 1, start, start + n_batches)
     model = load_teacher(teacher, config)

@@ -43,7 +43,7 @@ from dskd_core.shards import Shard
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 from flows.settings import use_own_prefect
 
-UNCAPPED = 10**9
+UNCAPPED = 10**6
 Flow = Callable[[int], list[str]]
 
 

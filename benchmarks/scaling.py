@@ -63,8 +63,8 @@ def stand_in(root: str, number: int, seconds: float) -> str:
 
 
 @contextmanager
-def prefect_server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Start Prefect's server on loopback, which workers reach; yield its address and process."""
+def prefect_server(folder: Path) -> Iterator[tuple[str, int]]:
+    """Start Prefect's server on loopback, which workers reach; yield its address and process id."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -80,7 +80,7 @@ def prefect_server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
             if time.monotonic() > deadline or process.poll() is not None:
                 raise SystemExit(f"Prefect's server did not start: {log.name} says why.")
             time.sleep(0.5)
-        yield url, psutil.Process(process.pid)
+        yield url, process.pid
     finally:
         process.terminate()
         process.wait()
@@ -129,8 +129,9 @@ def dask_cluster(folder: Path, n_workers: int) -> Iterator[str]:
             process.wait()
 
 
-def core_seconds(process: psutil.Process) -> float:
+def core_seconds(process_id: int) -> float:
     """Return the seconds of a core that a process and its children have used."""
+    process = psutil.Process(process_id)
     family = [process, *process.children(recursive=True)]
     return sum(sum(each.cpu_times()[:2]) for each in family)
 
@@ -151,12 +152,11 @@ class Timed:
     content: list[str]
 
 
-def timed(
-    folder: Path, server: psutil.Process, n_workers: int, n_shards: int, seconds: float
-) -> Timed:
+def timed(folder: Path, server: int, n_workers: int, n_shards: int, seconds: float) -> Timed:
     """Run shards on a cluster of its own.
 
-    Prefect, the cluster and a first task on every worker start before, and are not counted.
+    Prefect, the cluster and a first task on every worker start before, and are not counted. The
+    server is named by its process id: the flow travels to the workers, and so must what it holds.
     """
     from prefect import flow, get_client
 
@@ -185,7 +185,7 @@ def timed(
     return Timed(*took, [ArtifactStore.open(uri).record.content for uri in uris])
 
 
-def measure(options: argparse.Namespace, folder: Path, server: psutil.Process) -> dict[str, float]:
+def measure(options: argparse.Namespace, folder: Path, server: int) -> dict[str, float]:
     """Time one worker and two, and shards that wait for nothing."""
     one, two = (timed(folder / str(n), server, n, options.shards, options.seconds) for n in (1, 2))
     if one.content != two.content:
