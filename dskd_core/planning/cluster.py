@@ -3,7 +3,7 @@
 A stage in shards is bound by its GPUs, by how finely it is cut (a GPU has a whole shard or none),
 by the store all workers write to, or by Prefect's server, which hands out one task after another.
 What one process does alone (reading the corpus, joining shards, composing words) takes as long
-however many GPUs there are. Nothing here was run on a cluster: it is arithmetic, from the plan and
+however many GPUs there are; only its tokenizer uses all cores of its machine. Nothing here was run on a cluster: it is arithmetic, from the plan and
 from constants that were measured on two cores, where the text of each says so.
 """
 
@@ -46,6 +46,7 @@ class Cluster:
         task_seconds: that a worker waits between two shards.
         store_bytes_per_second: what all workers together write; each alone writes no faster than
             ``plan.STORE_BYTES_PER_SECOND``.
+        n_cores: of the machine that tokenizes the corpus; taken, a small one beside a GPU.
     """
 
     device: Device
@@ -53,6 +54,7 @@ class Cluster:
     dispatch_seconds: float = DISPATCH_SECONDS
     task_seconds: float = TASK_SECONDS
     store_bytes_per_second: float = SHARED_STORE_BYTES_PER_SECOND
+    n_cores: int = 16
 
     def rate(self, n_writers: int) -> float:
         """Return the bytes a second that each of some writers writes."""
@@ -124,5 +126,5 @@ def _alone(plan: Plan, stage: StagePlan, cluster: Cluster) -> float:
     seconds = plan.hours(stage, cluster.device) * HOUR
     if stage.stage == "corpus":
         config, corpus = plan.quantities.config.corpus, plan.quantities.corpus
-        return seconds + corpus_seconds(config, corpus.n_tokens)
+        return seconds + corpus_seconds(config, corpus.n_tokens, cluster.n_cores)
     return seconds

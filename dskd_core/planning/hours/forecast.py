@@ -23,6 +23,7 @@ from dskd_core.planning.hours.reading import branch_seconds, corpus_seconds
 from dskd_core.planning.plan import STORE_BYTES_PER_SECOND, Plan
 from dskd_core.planning.quantities import Quantities, StagePlan, dictionary_rows, forward_flops
 from dskd_core.progress import StageEstimate
+from dskd_core.threads import usable_processors
 from dskd_core.training.candidates.controls import relations_of
 
 FORWARD = 0.9
@@ -221,9 +222,8 @@ def _teacher(plan: Plan, rates: _Rates) -> float:
 
 
 def _corpus(plan: Plan, rates: _Rates) -> float:
-    return rates.core(
-        corpus_seconds(plan.quantities.config.corpus, plan.quantities.corpus.n_tokens)
-    )
+    config, corpus = plan.quantities.config.corpus, plan.quantities.corpus
+    return rates.core(corpus_seconds(config, corpus.n_tokens, usable_processors()))
 
 
 def _embeddings(plan: Plan, rates: _Rates) -> float:

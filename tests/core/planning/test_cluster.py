@@ -18,7 +18,9 @@ from dskd_core.planning.plan import STORE_BYTES_PER_SECOND
 from dskd_core.planning.quantities import StagePlan
 
 GPU = Device("gpu", 1e12, 1e12, 10**9, 1e12, utilisation=1.0)
-FREE = Cluster(GPU, 1, dispatch_seconds=0.0, task_seconds=0.0, store_bytes_per_second=1e18)
+FREE = Cluster(
+    GPU, 1, dispatch_seconds=0.0, task_seconds=0.0, store_bytes_per_second=1e18, n_cores=4
+)
 
 
 def plan(*stages: StagePlan) -> SimpleNamespace:
@@ -27,7 +29,7 @@ def plan(*stages: StagePlan) -> SimpleNamespace:
     def hours(stage: StagePlan, _: Device) -> float:
         return (100.0 + stage.stored_bytes / STORE_BYTES_PER_SECOND) / 3600
 
-    corpus = SimpleNamespace(n_tokens=150_000 * 7)
+    corpus = SimpleNamespace(n_tokens=5_000_000)
     settings = PipelineConfig.model_validate({"corpus": {"source": "hf:us/text"}})
     quantities = SimpleNamespace(config=settings, corpus=corpus)
     return SimpleNamespace(stages=stages, hours=hours, quantities=quantities)
@@ -71,7 +73,7 @@ def test_all_workers_share_the_store():
 def test_what_one_process_does_takes_as_long_on_any_number_of_gpus():
     stages = plan(StagePlan("corpus"), StagePlan("senses", n_shards=100, stored_bytes=2 * 10**9))
     writing = 2e9 / STORE_BYTES_PER_SECOND
-    alone = StageTime("corpus", pytest.approx(100.0 + 7.0), "one process")
+    alone = StageTime("corpus", pytest.approx(100.0 + 1.0 + 5.0), "one process")
     for n in (1, 1000):
         corpus, senses = stage_times(stages, replace(FREE, n_gpus=n))
         assert corpus == alone
