@@ -3,8 +3,9 @@
 A stage in shards is bound by its GPUs, by how finely it is cut (a GPU has a whole shard or none),
 by the store all workers write to, or by Prefect's server, which hands out one task after another.
 What one process does alone (reading the corpus, joining shards, composing words) takes as long
-however many GPUs there are; only its tokenizer uses all cores of its machine. Nothing here was run on a cluster: it is arithmetic, from the plan and
-from constants that were measured on two cores, where the text of each says so.
+however many GPUs there are; only its tokenizer uses all cores of its machine. Nothing here was run
+on a cluster: it is arithmetic, from the plan and from constants that were measured on two cores,
+where the text of each says so.
 """
 
 from collections.abc import Iterator
