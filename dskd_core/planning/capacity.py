@@ -77,7 +77,7 @@ def check_gap(config: TrainingConfig, shape: Shape) -> None:
     Raises:
         ConfigError: if one does.
     """
-    if config.bridges:
+    if config.reads_gap:
         _ = shape.behind_gap
     if config.fits_starts:
         _ = shape.fitted

@@ -207,14 +207,14 @@ def activations(quantities: Quantities, *, cached: bool) -> StagePlan:
 
 def candidates(quantities: Quantities, *, cached: bool) -> StagePlan:
     """Plan the candidates: the kappa rows nearest to every state, ids only."""
-    tokens = _captured_tokens(quantities, cached=cached)
+    tokens, training = _captured_tokens(quantities, cached=cached), quantities.config.training
     rows = dictionary_rows(quantities) * quantities.teacher.hidden_size * 2
     return StagePlan(
         "candidates",
         tokens,
         stored_bytes=tokens
         * candidate_position_bytes(
-            quantities.config.training.n_candidates, ranks=quantities.config.training.ranks
+            training.n_candidates, with_synonyms=training.ranks_synonyms
         ),
         host_bytes=rows + (1 << 30),
         device_bytes=rows,

@@ -33,7 +33,7 @@ def share_done(store: ArtifactStore, config: PipelineConfig) -> dict[str, float]
         found |= {
             stage: one
             for stage, one in selected.items()
-            if not config.training.ranks or one.record.config.get("with_synonyms")
+            if not config.training.ranks_synonyms or one.record.config.get("with_synonyms")
         }
         trained = _trained(store, config, found)
     return dict.fromkeys(found, 1.0) | {name: share for name, share in trained.items() if share}
@@ -112,8 +112,8 @@ def _has_all(activations: Artifact, config: TrainingConfig) -> bool:
     """Say whether activations hold what recipes need of the teacher besides its final state."""
     kept = activations.record.config
     temperatures = set(kept.get("other_temperatures", []))
-    bridged = bool(kept.get("bridge")) or not config.bridges
-    return bridged and temperatures >= set(config.other_temperatures)
+    has_gap = bool(kept.get("bridge")) or not config.reads_gap
+    return has_gap and temperatures >= set(config.other_temperatures)
 
 
 def _same_recipe(student: Artifact, config: TrainingConfig, arm: Arm) -> bool:

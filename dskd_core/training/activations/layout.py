@@ -47,13 +47,13 @@ _WIDE = ("entering", "teacher_states", "expected", _BRIDGE)
 """The arrays that may be too large for memory."""
 
 
-def position_bytes(hidden_size: int, *, bridges: bool = False, n_others: int = 0) -> int:
+def position_bytes(hidden_size: int, *, reads_gap: bool = False, n_others: int = 0) -> int:
     """Return the bytes of one position: h, m_t and e_t in 16 bits, and 13 of ids and entropy.
 
-    Where a recipe bridges the student's gap, one state more; for each temperature besides T that
-    recipes have, one e_t and one entropy more.
+    Where a recipe reads the state behind the student's gap, one state more; for each temperature
+    besides T that recipes have, one e_t and one entropy more.
     """
-    return (4 if bridges else 3) * 2 * hidden_size + 13 + n_others * (2 * hidden_size + 4)
+    return (4 if reads_gap else 3) * 2 * hidden_size + 13 + n_others * (2 * hidden_size + 4)
 
 
 def write_shard(
@@ -82,8 +82,8 @@ def write_shard(
     put_array(group, "documents", windows.document_hashes[windows.documents[numbers]])
     put_array(group, "heldout", windows.heldout[numbers])
     put_array(group, "offsets", np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
-    bridges = bool(captured) and captured[0].bridge is not None
-    kept = _STATES | ({_BRIDGE: None} if bridges else {})
+    has_bridge = bool(captured) and captured[0].bridge is not None
+    kept = _STATES | ({_BRIDGE: None} if has_bridge else {})
     columns = {name: torch.cat([getattr(w, name) for w in captured]) for name in kept}
     for name, whole in columns.items():
         if stored := kept[name]:
@@ -130,7 +130,7 @@ class StoredShard:
         group: zarr.Group,
         *,
         in_memory: bool,
-        bridges: bool = True,
+        reads_gap: bool = True,
         temperatures: Collection[float] | None = None,
     ) -> None:
         """Open a shard.
@@ -138,10 +138,10 @@ class StoredShard:
         Args:
             group: written by :func:`write_shard`.
             in_memory: whether its states are read now, or window by window when asked for.
-            bridges: whether the states behind the student's gap are read, where it has them.
+            reads_gap: whether the states behind the student's gap are read, where it has them.
             temperatures: whose targets are read besides those at T, where it has them; all if None.
         """
-        bridge = [_BRIDGE] if bridges and _BRIDGE in group else []
+        bridge = [_BRIDGE] if reads_gap and _BRIDGE in group else []
         kept: Any = group.attrs.get("temperatures", [])
         numbers = {float(other): number for number, other in enumerate(kept, start=1)}
         wanted = numbers if temperatures is None else temperatures

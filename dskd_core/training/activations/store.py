@@ -71,7 +71,7 @@ def activation_bytes(
 def captured_bytes(hidden_size: int, config: TrainingConfig) -> int:
     """Return the bytes that one position takes, with all that recipes need of it."""
     return position_bytes(
-        hidden_size, bridges=config.bridges, n_others=len(config.other_temperatures)
+        hidden_size, reads_gap=config.reads_gap, n_others=len(config.other_temperatures)
     )
 
 
@@ -129,7 +129,7 @@ def capture_shard(
     windows = load_windows(text)
     with device_lock, store.publish(work) as draft:
         draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
-        capturer = Capturer.load(teacher, untrained, teacher_config, bridges=config.bridges)
+        capturer = Capturer.load(teacher, untrained, teacher_config, reads_gap=config.reads_gap)
         batches = length_sorted_batches(windows, _choose(windows, config, mode)[1])
         batches = batches[shard.start : shard.stop]
         fitting = Fitting.from_batches(
@@ -215,7 +215,7 @@ def _choose(
 
 def _content_settings(config: TrainingConfig, mode: Mode) -> dict[str, object]:
     kept = {"temperature", "max_train_tokens", "max_heldout_tokens"}
-    bridge = {"bridge": True} if config.bridges else {}
+    bridge = {"bridge": True} if config.reads_gap else {}
     others = {"other_temperatures": list(config.other_temperatures)}
     return (
         config.model_dump(mode="json", include=kept)

@@ -59,7 +59,7 @@ def select_candidates(
     work = Work(
         "candidates",
         {"n_candidates": config.n_candidates, "relations": relations}
-        | ({"with_synonyms": True} if config.ranks else {}),
+        | ({"with_synonyms": True} if config.ranks_synonyms else {}),
         {"activations": activations.fingerprint, "dictionary": dictionary.fingerprint},
     )
     if found := store.find(work):
@@ -67,9 +67,9 @@ def select_candidates(
     with store.publish(work) as draft:
         loaded = controlled(load_dictionary(dictionary), relations)
         names = activations.record.report["parts"]
-        n_lists = 3 if config.ranks else 2
+        n_lists = 3 if config.ranks_synonyms else 2
         check_candidates(config.n_candidates, len(loaded.rows), activations, n_lists=n_lists)
-        ranked = for_ranking(loaded) if config.ranks else None
+        ranked = for_ranking(loaded) if config.ranks_synonyms else None
         by_shard = []
         for number, name in enumerate(names):
             shard = store.get("activations-shard", name).group(SHARD)

@@ -20,7 +20,7 @@ def make_batch(
     candidates: Candidates,
     device: torch.device,
     *,
-    bridges: bool = False,
+    with_bridge: bool = False,
     other_temperature: float | None = None,
 ) -> Batch:
     """Put the positions of windows one after the other, on a device that nobody waits for.
@@ -30,7 +30,7 @@ def make_batch(
         micro_batch: with the weights and the chosen positions of each window.
         candidates: of all chosen positions.
         device: where the loss is computed.
-        bridges: whether the teacher's states behind the student's gap are wanted.
+        with_bridge: whether the teacher's states behind the student's gap are wanted.
         other_temperature: of the targets wanted; training.temperature if None.
     """
     starts = np.cumsum([0, *(len(window.labels) for window in windows)])
@@ -38,7 +38,7 @@ def make_batch(
     left = _targets(windows, other_temperature)
     weights, labels = np.concatenate(micro_batch.weights), torch.cat([w.labels for w in windows])
     scored = np.flatnonzero((weights.astype(np.float32) != 0.0) & (labels.numpy() >= 0))
-    bridge = [w.bridge for w in windows if w.bridge is not None] if bridges else []
+    bridge = [w.bridge for w in windows if w.bridge is not None] if with_bridge else []
     entering, real = padded_entering(windows)
     return Batch(
         entering=onto(entering, device).float(),
