@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from dskd_core.decoder.faults import CONFIG_FAULTS, is_of_memory
+from dskd_core.decoder.faults import CONFIG_FAULTS
 from dskd_core.decoder.gguf_header import Header, read_header
 from dskd_core.decoder.model_files import CONFIG, INDEX, weight_map
-from dskd_core.errors import ArtifactError, DskdError
+from dskd_core.errors import ArtifactError, DskdError, says_no_memory
 from dskd_core.errors import shown as short
 
 _SHOWN = 10
@@ -92,7 +92,7 @@ def load_model(
             f"The weights of {shown} are damaged ({error}); copy the whole checkpoint again."
         ) from error
     except CONFIG_FAULTS as error:
-        if isinstance(error, DskdError) or is_of_memory(error):
+        if isinstance(error, DskdError) or says_no_memory(str(error)):
             raise
         if "conversion of the weights" not in str(error):
             raise ArtifactError(
