@@ -7,7 +7,8 @@ scored, and a GGUF file.
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any
@@ -66,27 +67,53 @@ def load_model(
         ArtifactError: if a tensor that the model needs is missing or has another shape, if one is
             left over, if weights are quantised or not finite, or if a file is damaged.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, GgufConfig
-
-    options: dict[str, Any] = {"use_safetensors": True}
-    if gguf:
-        options = {"gguf_file": gguf, "quantization_config": GgufConfig(dequantize=True)}
-    try:
+    with _faults_told(shown):
         if not gguf:
             check_not_quantised(view, shown)
             _check_shards(view, shown)
         if not code:
             _check_fits(view, shown, gguf)
-        model, info = AutoModelForCausalLM.from_pretrained(
-            str(view),
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=code,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # refused below, by name
-            **options,
-        )
+        model, info = _load(view, dtype, code, gguf)
+    _check_complete(model, info, shown)
+    if gguf:
+        _check_gguf(model, view / gguf, shown)
+    else:
+        _check_dtypes(model, view, shown)
+    _check_finite(model, shown)
+    _say_if_untied(model)
+    return model
+
+
+def _load(view: Path, dtype: torch.dtype, code: bool, gguf: str) -> tuple[Any, dict[str, Any]]:
+    """Return what transformers makes of a folder, and what it says of the tensors there."""
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    options: dict[str, Any] = {"use_safetensors": True}
+    if gguf:
+        options = {"gguf_file": gguf, "quantization_config": GgufConfig(dequantize=True)}
+    model, info = AutoModelForCausalLM.from_pretrained(
+        str(view),
+        dtype=dtype,
+        local_files_only=True,
+        trust_remote_code=code,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # refused by name, once it is loaded
+        **options,
+    )
+    return model, info
+
+
+@contextmanager
+def _faults_told(shown: str | Path) -> Iterator[None]:
+    """Say in one sentence why nothing can be loaded.
+
+    Raises:
+        ArtifactError: in the place of what safetensors or transformers raises.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
     except SafetensorError as error:
         raise ArtifactError(
             f"The weights of {shown} are damaged ({error}); copy the whole checkpoint again."
@@ -104,14 +131,6 @@ def load_model(
             "are missing or of other shapes (of one expert, perhaps); copy the whole checkpoint, "
             "or save it again with save_pretrained(...)."
         ) from error
-    _check_complete(model, info, shown)
-    if gguf:
-        _check_gguf(model, view / gguf, shown)
-    else:
-        _check_dtypes(model, view, shown)
-    _check_finite(model, shown)
-    _say_if_untied(model)
-    return model
 
 
 def _n_stored(view: Path, gguf: str) -> int:
