@@ -213,9 +213,7 @@ def candidates(quantities: Quantities, *, cached: bool) -> StagePlan:
         "candidates",
         tokens,
         stored_bytes=tokens
-        * candidate_position_bytes(
-            training.n_candidates, with_synonyms=training.ranks_synonyms
-        ),
+        * candidate_position_bytes(training.n_candidates, with_synonyms=training.ranks_synonyms),
         host_bytes=rows + (1 << 30),
         device_bytes=rows,
         note="row ids in the dictionary",

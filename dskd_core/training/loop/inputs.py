@@ -117,7 +117,9 @@ class Inputs:
         """
         if self.teacher is None or self.text is None:
             n_shards = len(self.activations.record.report["parts"])
-            return StoredCandidates(self.candidates, n_shards, with_synonyms=ranks_synonyms(config, arm))
+            return StoredCandidates(
+                self.candidates, n_shards, with_synonyms=ranks_synonyms(config, arm)
+            )
         related = controlled(dictionary, relations_of(config, arm))
         return LiveCandidates(
             related, rows, config.n_candidates, with_synonyms=ranks_synonyms(config, arm)
