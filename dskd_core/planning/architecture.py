@@ -101,11 +101,6 @@ class Architecture:
         chosen = range(self.n_layers) if layers is None else layers
         return self.other_parameters + self.layer_parameters(chosen)
 
-    @property
-    def active_parameters(self) -> int:
-        """Weights of matrices that one token is multiplied with, its head's included."""
-        return round(sum(layer.active for layer in self.layers) + self.head_parameters)
-
     def layer_flops(self, layers: Iterable[int], context: float) -> float:
         """Return the forward FLOPs of layers for one token that sees ``context`` others."""
         attention = 4 * self.attention_width * context
