@@ -40,7 +40,7 @@ class Plan:
     """All stages of a configuration, planned.
 
     Attributes:
-        of: what the plan rests on; its settings name their precisions.
+        quantities: what the plan rests on; its settings name their precisions.
         asked: the settings as they were given, whose precisions may be ``auto``.
         cached: whether students train from stored activations.
         stages: in the order in which they run; the right branch needs no plan.

@@ -274,12 +274,9 @@ def students(quantities: Quantities, *, cached: bool) -> StagePlan:
 
 
 def _captured_tokens(quantities: Quantities, *, cached: bool) -> int:
-    return quantities.n_heldout_positions + _captured_training_tokens(quantities, cached=cached)
-
-
-def _captured_training_tokens(quantities: Quantities, *, cached: bool) -> int:
-    n_tokens = quantities.n_training_positions
-    return n_tokens if cached else min(CALIBRATION_TOKENS, n_tokens)
+    trained = quantities.n_training_positions
+    sampled = trained if cached else min(CALIBRATION_TOKENS, trained)
+    return quantities.n_heldout_positions + sampled
 
 
 def _batch_bytes(quantities: Quantities, n_tokens: int) -> int:

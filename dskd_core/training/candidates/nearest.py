@@ -159,10 +159,9 @@ def for_ranking(dictionary: Dictionary) -> Dictionary:
 
 def _of_tokens(lists: Csr, kept: NDArray[np.bool_]) -> Csr:
     """Return the lists of some tokens, empty ones of the others."""
-    counts = np.diff(lists.offsets)
-    offsets = np.concatenate(([0], np.cumsum(np.where(kept, counts, 0))))
     places, owner = expand_ranges(lists.offsets[:-1], lists.offsets[1:])
-    return Csr(offsets.astype(np.int64), lists.rows[places[kept[owner]]])
+    counts = np.where(kept, np.diff(lists.offsets), 0)
+    return Csr.from_counts(counts, lists.rows[places[kept[owner]]])
 
 
 def _segments(lists: Sequence[Csr], labels: NDArray[np.int64]) -> Csr:
@@ -174,9 +173,9 @@ def _segments(lists: Sequence[Csr], labels: NDArray[np.int64]) -> Csr:
         places, owner = expand_ranges(one.offsets[tokens], one.offsets[tokens + 1])
         pieces.append(one.rows[places])
         owners.append(scored[owner])
-    order = np.argsort(np.concatenate(owners), kind="stable")
-    counts = np.bincount(np.concatenate(owners), minlength=n)
-    return Csr(np.concatenate(([0], np.cumsum(counts))), np.concatenate(pieces)[order])
+    owner = np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    return Csr.from_counts(np.bincount(owner, minlength=n), np.concatenate(pieces)[order])
 
 
 def _nearest_of(states: Tensor, near: Csr, rows: Tensor, n_candidates: int) -> Tensor:
