@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from dskd_core.dirty_rows import DirtyRows
 
@@ -82,6 +82,19 @@ class Item:
         """A hash of its words and contexts, by which samples are drawn and repetitions found."""
         parts = [f"{c.word}\t{c.start}\t{c.stop}\t{c.text}" for c in self.contexts]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def row_of(item: Item, measure: str) -> dict[str, Any]:
+    """Return what the table of items says of an item, whatever a measure finds."""
+    return {
+        "measure": measure,
+        "item": item.item,
+        "word": item.word,
+        "gold": item.gold,
+        "predicted": "",
+        "sense": None,
+        "text": " / ".join(shown(context) for context in item.contexts),
+    }
 
 
 class Dirt(DirtyRows):

@@ -47,7 +47,9 @@ def resolve_mode(config: TrainingConfig, untrained: Artifact, text: Artifact) ->
     """
     if config.mode == "online":
         return "online"
-    needed, n_positions = activation_bytes(config, untrained, text)
+    n_positions = _cached_positions(text.uri, config)
+    hidden_size = int(untrained.record.report["hidden_size"])
+    needed = n_positions * captured_bytes(hidden_size, config)
     if needed <= config.max_activation_bytes:
         return "cached"
     if config.mode == "auto":
@@ -57,15 +59,6 @@ def resolve_mode(config: TrainingConfig, untrained: Artifact, text: Artifact) ->
         f"training.max_activation_bytes ({config.max_activation_bytes / 2**30:.1f} GiB); raise "
         "it, lower training.max_train_tokens, or set training.mode to auto or online."
     )
-
-
-def activation_bytes(
-    config: TrainingConfig, untrained: Artifact, text: Artifact
-) -> tuple[int, int]:
-    """Return the bytes that cached activations take, and their number of positions."""
-    n_positions = _cached_positions(text.uri, config)
-    hidden_size = int(untrained.record.report["hidden_size"])
-    return n_positions * captured_bytes(hidden_size, config), n_positions
 
 
 def captured_bytes(hidden_size: int, config: TrainingConfig) -> int:
