@@ -28,7 +28,7 @@ from dskd_core.errors import ArtifactError, CapacityError
 from dskd_core.progress import Progress, silent
 from dskd_core.store.arrays import get_array, put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
-from dskd_core.training.activations.layout import SHARD
+from dskd_core.training.activations.layout import SHARD, shards_of
 from dskd_core.training.candidates.controls import Relations, controlled
 from dskd_core.training.candidates.margin import QUANTILES
 from dskd_core.training.candidates.nearest import for_ranking, nearest_rows
@@ -66,16 +66,15 @@ def select_candidates(
         return found
     with store.publish(work) as draft:
         loaded = controlled(load_dictionary(dictionary), relations)
-        names = activations.record.report["parts"]
+        shards = shards_of(store, activations)
         n_lists = 3 if config.ranks_synonyms else 2
         check_candidates(config.n_candidates, len(loaded.rows), activations, n_lists=n_lists)
         ranked = for_ranking(loaded) if config.ranks_synonyms else None
         by_shard = []
-        for number, name in enumerate(names):
-            shard = store.get("activations-shard", name).group(SHARD)
-            group = draft.write_group(group_name(number))
-            by_shard.append(_write_nearest(shard, group, loaded, ranked, config.n_candidates))
-            progress(number + 1, len(names), "shards")
+        for number, shard in enumerate(shards):
+            group, states = draft.write_group(group_name(number)), shard.group(SHARD)
+            by_shard.append(_write_nearest(states, group, loaded, ranked, config.n_candidates))
+            progress(number + 1, len(shards), "shards")
         antonym_mse = np.concatenate(by_shard)
         draft.counts |= {
             "positions": activations.record.counts["positions"],
