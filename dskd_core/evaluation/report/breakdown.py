@@ -86,7 +86,7 @@ def breakdown(
     pairs: Sequence[MetricPair],
     config: EvaluationConfig,
 ) -> Table:
-    """Return the table."""
+    """Return the table: of each metric every model's mean, and how far it is from KD's."""
     means = {arm: heldout.summarise(arm) for arm in heldout.arms}
     spreads = {arm: heldout.summarise(arm, spread=True) for arm in heldout.arms}
     rows: list[Row] = []
