@@ -105,11 +105,7 @@ def _load(view: Path, dtype: torch.dtype, code: bool, gguf: str) -> tuple[Any, d
 
 @contextmanager
 def _faults_told(shown: str | Path) -> Iterator[None]:
-    """Say in one sentence why nothing can be loaded.
-
-    Raises:
-        ArtifactError: in the place of what safetensors or transformers raises.
-    """
+    """Say in one sentence why nothing can be loaded."""
     from safetensors import SafetensorError
 
     try:
@@ -150,9 +146,6 @@ def _check_fits(view: Path, shown: str | Path, gguf: str) -> None:
     """Refuse a configuration of far more weights than there are, before they are made.
 
     transformers makes those that a checkpoint lacks, and tables of sines by the longest context.
-
-    Raises:
-        ArtifactError: if it is one.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -192,9 +185,6 @@ def _check_shards(view: Path, shown: str | Path) -> None:
     """Refuse a tensor that lies in two files with other values: which is read is up to their order.
 
     An index gives each tensor one file, but transformers reads all that is in the files it names.
-
-    Raises:
-        ArtifactError: if there is one.
     """
     from safetensors import safe_open
 
@@ -228,11 +218,7 @@ def _is_quantised(shown: str | Path, how: str) -> ArtifactError:
 
 
 def _check_complete(model: Any, info: dict[str, Any], shown: str | Path) -> None:
-    """Refuse what is missing, of another shape, or left over within the language model.
-
-    Raises:
-        ArtifactError: with the first names of each, how many, and the likely cure.
-    """
+    """Refuse what is missing, of another shape, or left over within the language model."""
     missing, mismatched = set(info["missing_keys"]), set(info["mismatched_keys"])
     own = {name for name, _ in model.named_children()}
     unexpected = {
@@ -289,11 +275,7 @@ def _cure(missing: set[str], unexpected: set[str]) -> str:
 
 
 def _check_dtypes(model: Any, view: Path, shown: str | Path) -> None:
-    """Refuse weights that are stored as integers or in 8 bits, without what scales them.
-
-    Raises:
-        ArtifactError: if there are any.
-    """
+    """Refuse weights that are stored as integers or in 8 bits, without what scales them."""
     from safetensors import safe_open
 
     integers = {name for name, value in model.state_dict().items() if not value.is_floating_point()}
@@ -310,11 +292,7 @@ def _check_dtypes(model: Any, view: Path, shown: str | Path) -> None:
 
 
 def _check_finite(model: Any, shown: str | Path) -> None:
-    """Refuse weights that are no numbers, or that a narrower precision cannot hold.
-
-    Raises:
-        ArtifactError: if there are any.
-    """
+    """Refuse weights that are no numbers, or that a narrower precision cannot hold."""
     found = [
         name
         for name, value in model.named_parameters()
@@ -349,11 +327,7 @@ def _say_if_untied(model: Any) -> None:
 
 
 def _check_gguf(model: Any, file: Path, shown: str | Path) -> None:
-    """Refuse a GGUF file of which transformers has left out tensors, or how it scales positions.
-
-    Raises:
-        ArtifactError: if it has.
-    """
+    """Refuse a GGUF file of which transformers has left out tensors, or how it scales positions."""
     header = read_header(file)
     _check_positions(header, file, shown)
     values = {value.data_ptr(): value.numel() for value in model.state_dict().values()}

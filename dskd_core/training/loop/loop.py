@@ -150,11 +150,7 @@ def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Tra
 
 
 def _check_all_resume(ranks: Ranks, step: int) -> None:
-    """Refuse to go on from different checkpoints: storage may show machines different ones.
-
-    Raises:
-        ArtifactError: if it does.
-    """
+    """Refuse to go on from different checkpoints: storage may show machines different ones."""
     steps = ranks.gather(torch.tensor([step], device=ranks.device)).flatten().tolist()
     if len(set(steps)) > 1:
         raise ArtifactError(
