@@ -72,8 +72,8 @@ def select_candidates(
         ranked = for_ranking(loaded) if config.ranks_synonyms else None
         by_shard = []
         for number, shard in enumerate(shards):
-            group, states = draft.write_group(group_name(number)), shard.group(SHARD)
-            by_shard.append(_write_nearest(states, group, loaded, ranked, config.n_candidates))
+            group, captured = draft.write_group(group_name(number)), shard.group(SHARD)
+            by_shard.append(_write_nearest(captured, group, loaded, ranked, config.n_candidates))
             progress(number + 1, len(shards), "shards")
         antonym_mse = np.concatenate(by_shard)
         draft.counts |= {
