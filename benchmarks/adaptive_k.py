@@ -201,7 +201,9 @@ def curves_of(
     }
     for k in range(1, max_senses + 1):
         found: list[Clustering] = cluster(
-            points, range(len(points)), n_senses=k, n_restarts=n_restarts, device="cpu"
+            points,
+            range(len(points)),
+            SensesConfig(n_senses=k, n_restarts=n_restarts, device="cpu"),
         )
         columns["senses"].append([len(c.counts) for c in found])
         columns["inertia"].append([c.inertia for c in found])

@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -84,38 +84,50 @@ def write_large(draft: Draft, name: str, table: pa.Table) -> None:
     pq.write_table(table, draft.path(name), row_group_size=ROW_GROUP, compression="zstd")
 
 
-def write_root(root: str, n_tokens: int, n_senses: int, width: int) -> None:
-    """Publish a dictionary of random senses, and what the explorer reads of its inputs."""
-    rng, store = np.random.default_rng(0), ArtifactStore(root)
-    words, n_rows = make_words(n_tokens, rng), n_tokens * n_senses
-    offsets = np.arange(n_tokens + 1, dtype=np.int64) * n_senses
-    pairs = make_pairs(words, rng)
+@dataclass(frozen=True)
+class RandomDictionary:
+    """A dictionary of random senses, one word a token, and what the explorer reads of its inputs.
 
-    def publish(stage: str, inputs: dict[str, Artifact], fill: Callable[[Draft], None]) -> Artifact:
-        work = Work(stage, {}, {name: a.fingerprint for name, a in inputs.items()})
-        with store.publish(work) as draft:
-            fill(draft)
-        return store.get(stage, work.fingerprint)
+    Attributes:
+        rng: whose draws are taken in the order in which the artifacts are written.
+        words: [n_tokens], their texts.
+        pairs: of words.
+        n_senses: of a token.
+        width: d.
+    """
 
-    def teacher(draft: Draft) -> None:
+    rng: np.random.Generator
+    words: np.ndarray
+    pairs: pa.Table
+    n_senses: int
+    width: int
+
+    @property
+    def n_rows(self) -> int:
+        """All senses."""
+        return len(self.words) * self.n_senses
+
+    def fill_teacher(self, draft: Draft) -> None:
+        """Say that there is none."""
         draft.report["source"] = "none: random senses"
 
-    def senses(draft: Draft) -> None:
-        group = draft.write_group("senses.zarr")
-        counts = rng.integers(1, 200, n_rows).astype(np.int32)
+    def fill_senses(self, draft: Draft) -> None:
+        """Write counts and examples of all senses."""
+        group, n_tokens = draft.write_group("senses.zarr"), len(self.words)
+        counts = self.rng.integers(1, 200, self.n_rows).astype(np.int32)
         put_array(group, "tokens", np.arange(n_tokens, dtype=np.int32))
         put_array(group, "counts", counts)
-        sums = counts.reshape(n_tokens, n_senses).sum(axis=1)
+        sums = counts.reshape(n_tokens, self.n_senses).sum(axis=1)
         put_array(group, "n_occurrences", sums.astype(np.int32))
-        n = n_rows * EXAMPLES_A_SENSE
-        token = np.repeat(np.arange(n_tokens, dtype=np.int32), n_senses * EXAMPLES_A_SENSE)
-        sense = np.tile(np.repeat(np.arange(n_senses), EXAMPLES_A_SENSE), n_tokens)
-        texts = np.char.add(" ", words)
+        n = self.n_rows * EXAMPLES_A_SENSE
+        token = np.repeat(np.arange(n_tokens, dtype=np.int32), self.n_senses * EXAMPLES_A_SENSE)
+        sense = np.tile(np.repeat(np.arange(self.n_senses), EXAMPLES_A_SENSE), n_tokens)
+        texts = np.char.add(" ", self.words)
         columns = {
             "token_id": token,
             "token": pa.array(texts[token]),
             "sense": sense.astype(np.int16),
-            "rank": np.tile(np.arange(EXAMPLES_A_SENSE, dtype=np.int16), n_rows),
+            "rank": np.tile(np.arange(EXAMPLES_A_SENSE, dtype=np.int16), self.n_rows),
             "document_id": pa.repeat("document", n),
             "left": pa.repeat(CONTEXT, n),
             "written": pa.array(texts[token]),
@@ -123,43 +135,59 @@ def write_root(root: str, n_tokens: int, n_senses: int, width: int) -> None:
         }
         write_large(draft, "examples.parquet", pa.table(columns))
 
-    def relations(draft: Draft) -> None:
-        write_large(draft, "pairs.parquet", pairs)
-        n = len(pairs)
-        empty = pa.repeat("", n)
-        origins = pairs.drop_columns(["sources"]).append_column("source", pa.repeat("roget", n))
+    def fill_relations(self, draft: Draft) -> None:
+        """Write the pairs, each of one origin."""
+        write_large(draft, "pairs.parquet", self.pairs)
+        n = len(self.pairs)
+        origins = self.pairs.drop_columns(["sources"])
+        origins = origins.append_column("source", pa.repeat("roget", n))
         for name in ("pos", "sense"):
-            origins = origins.append_column(name, empty)
+            origins = origins.append_column(name, pa.repeat("", n))
         origins = origins.append_column("tags", pa.array([[]] * n, pa.list_(pa.string())))
         write_large(draft, "origins.parquet", origins)
 
-    def spelled(draft: Draft) -> None:
-        numbers = np.arange(n_tokens, dtype=np.int32)
+    def fill_words(self, draft: Draft) -> None:
+        """Write that every token is a word."""
+        numbers = np.arange(len(self.words), dtype=np.int32)
         draft.write_table("headwords.parquet", pa.table({"token_id": numbers, "word_id": numbers}))
 
-    def dictionary(draft: Draft) -> None:
-        group = draft.write_group("dictionary.zarr")
-        pool = rng.normal(size=(4096, width)).astype(np.float16)
-        blocks = [pool[rng.permutation(4096)] for _ in range(4)]
-        put_array(group, "rows", *(blocks[i % 4] for i in range(n_rows // 4096)),
-                  pool[: n_rows % 4096])  # fmt: skip
+    def fill_dictionary(self, draft: Draft) -> None:
+        """Write the rows, 4,096 different ones in four orders, and whose they are."""
+        group, n_tokens = draft.write_group("dictionary.zarr"), len(self.words)
+        pool = self.rng.normal(size=(4096, self.width)).astype(np.float16)
+        blocks = [pool[self.rng.permutation(4096)] for _ in range(4)]
+        whole = (blocks[i % 4] for i in range(self.n_rows // 4096))
+        put_array(group, "rows", *whole, pool[: self.n_rows % 4096])
+        offsets = np.arange(n_tokens + 1, dtype=np.int64) * self.n_senses
         put_array(group, "own_offsets", offsets)
         columns = {
             "word_id": np.arange(n_tokens, dtype=np.int32),
-            "word": words,
+            "word": self.words,
             "token_ids": pa.array([[i] for i in range(n_tokens)], pa.list_(pa.int32())),
             "row_start": offsets[:-1],
             "row_stop": offsets[1:],
         }
         draft.write_table("words.parquet", pa.table(columns))
-        draft.counts |= {"words": n_tokens, "tokens_with_senses": n_tokens, "rows": n_rows}
+        draft.counts |= {"words": n_tokens, "tokens_with_senses": n_tokens, "rows": self.n_rows}
 
-    made = {"teacher": publish("teacher", {}, teacher)}
-    made["senses"] = publish("senses", {"teacher": made["teacher"]}, senses)
-    made["relations"] = publish("relations", {}, relations)
-    made["words"] = publish("words", {"relations": made["relations"]}, spelled)
-    inputs = {name: made[name] for name in ("senses", "words")}
-    publish("dictionary", inputs, dictionary)
+
+def write_root(root: str, n_tokens: int, n_senses: int, width: int) -> None:
+    """Publish a random dictionary and its inputs."""
+    rng, store = np.random.default_rng(0), ArtifactStore(root)
+    words = make_words(n_tokens, rng)
+    random = RandomDictionary(rng, words, make_pairs(words, rng), n_senses, width)
+    made: dict[str, Artifact] = {}
+    for stage, needs, fill in (
+        ("teacher", (), random.fill_teacher),
+        ("senses", ("teacher",), random.fill_senses),
+        ("relations", (), random.fill_relations),
+        ("words", ("relations",), random.fill_words),
+        ("dictionary", ("senses", "words"), random.fill_dictionary),
+    ):
+        work = Work(stage, {}, {name: made[name].fingerprint for name in needs})
+        with store.publish(work) as draft:
+            fill(draft)
+        made[stage] = store.get(stage, work.fingerprint)
 
 
 def measure(root: str) -> dict[str, float]:

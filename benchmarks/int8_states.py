@@ -27,6 +27,7 @@ from scipy.optimize import linear_sum_assignment
 
 from benchmarks.kmeans import embeddings_under
 from benchmarks.machine import machine
+from dskd_core.config import SensesConfig
 from dskd_core.decoder.states import dequantise_states, quantise_states
 from dskd_core.senses.kmeans import Clustering, cluster
 
@@ -84,7 +85,9 @@ def main() -> None:
     packed = [quantise_states(torch.from_numpy(rows)) for rows in points]
     rough = [dequantise_states(*one) for one in packed]
     ids = range(len(points))
-    exact, again = (cluster(each, ids, n_senses=options.senses) for each in (points, rough))
+    exact, again = (
+        cluster(each, ids, SensesConfig(n_senses=options.senses)) for each in (points, rough)
+    )
     every = [compare(*one) for one in zip(points, exact, rough, again, strict=True)]
     total = {name: sum(one[name] for one in every) for name in every[0]}
     found |= {

@@ -93,12 +93,14 @@ def measure(points: Points, n_senses: int) -> dict[str, float | None]:
     ids = range(len(points))
 
     def ours() -> list[Clustering]:
-        return cluster(points, ids, n_senses=n_senses, device="cpu")
+        return cluster(points, ids, SensesConfig(n_senses=n_senses, device="cpu"))
 
     def reference() -> list[Clustering]:
-        return cluster(points, ids, n_senses=n_senses, backend="sklearn", max_iterations=300)
+        return cluster(
+            points, ids, SensesConfig(n_senses=n_senses, backend="sklearn", max_iterations=300)
+        )
 
-    cluster(points[:1], [0], n_senses=n_senses, device="cpu")
+    cluster(points[:1], [0], SensesConfig(n_senses=n_senses, device="cpu"))
     torch_seconds, found = timed(ours, len(points), 3)
     sklearn_seconds, wanted = timed(reference, len(points), 1)
     faiss_seconds, objective = timed(lambda: faiss_inertia(points, n_senses), len(points), 1)

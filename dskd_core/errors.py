@@ -13,6 +13,8 @@ from typing import Any
 
 _LONGEST = 80
 _LARGEST_BITS = 128
+_NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "failed to map")
+"""How torch, C++ and the system say that they were given no memory."""
 
 
 class _Short(reprlib.Repr):
@@ -63,6 +65,15 @@ def causes_of(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
+
+
+def says_no_memory(text: str) -> bool:
+    """Say whether what a library says of its failure is that it was given no memory.
+
+    >>> says_no_memory("DefaultCPUAllocator: can't allocate memory"), says_no_memory("No such key")
+    (True, False)
+    """
+    return any(words in text.lower() for words in _NO_MEMORY)
 
 
 class DskdError(Exception):

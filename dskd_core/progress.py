@@ -1,4 +1,4 @@
-"""How long work reports what it has done, and how people write durations, rates and counts."""
+"""How work reports what it has done, and how people write durations, rates and sizes."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -50,6 +50,20 @@ def rate_text(per_second: float) -> str:
     ('1,234.5/s', '15.0/min')
     """
     return f"{per_second:,.1f}/s" if per_second >= 1 else f"{60 * per_second:,.1f}/min"
+
+
+def in_bytes(n_bytes: float) -> str:
+    """Write a size as people do, in powers of ten.
+
+    >>> in_bytes(900), in_bytes(7_080_000_000), in_bytes(1.14e12)
+    ('900 B', '7.08 GB', '1.14 TB')
+    """
+    size, unit = float(n_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.3g} {unit}"
 
 
 def in_words(name: str) -> str:

@@ -47,6 +47,11 @@ class ShardedStage(ABC):
     """Whether a shard holds the device only while it is computed, so that the next one of the same
     process is computed while it is written."""
 
+    @classmethod
+    def is_part_of(cls, config: PipelineConfig) -> bool:
+        """Say whether a run of these settings makes it: where all is precomputed, few are."""
+        return not cls.needs or config.training.mode != "precomputed"
+
     @abstractmethod
     def shards(self) -> list[Shard]:
         """List its shards: the same list for every caller."""
@@ -176,6 +181,11 @@ class PromptsStage(ShardedStage):
     name = "prompts"
     needs = ("teacher", "questions")
     shard_setting = "prompts.shard_tokens"
+
+    @classmethod
+    def is_part_of(cls, config: PipelineConfig) -> bool:
+        """Say whether benchmarks are named as text to train on."""
+        return bool(config.prompts.sources) and super().is_part_of(config)
 
     def shards(self) -> list[Shard]:
         """Cut the prompts."""

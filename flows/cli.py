@@ -275,8 +275,8 @@ def diff(
         print(json.dumps(found.as_json()))
         return
     print_rows(found.counts(), f"{before} -> {after}")
-    print_rows(found.moves(), "Most moved tokens")
-    for line in found.lines():
+    print_rows(found.most_moved, "Most moved tokens")
+    for line in (*found.settings, *found.notes):
         console.print(line, markup=False, highlight=False)
 
 

@@ -6,15 +6,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from dskd_core.errors import DskdError, causes_of
+from dskd_core.errors import DskdError, causes_of, says_no_memory
 
-_MEMORY = (
-    "cannot allocate memory",
-    "can't allocate memory",
-    "bad_alloc",
-    "out of memory",
-    "failed to map",
-)
 _THREADS = ("can't start new thread", "resource temporarily unavailable")
 _FILES = ("too many open files",)
 _CURE = "and run again: finished work is kept."
@@ -77,8 +70,8 @@ def _sentence(error: BaseException) -> str:
             f"(ulimit -v, ulimit -u), or end other processes, {_CURE}"
         )
     known = isinstance(error, RuntimeError | OSError | ImportError)
-    no_memory = known and any(word in text for word in _MEMORY)
-    if isinstance(error, MemoryError) or number == errno.ENOMEM or no_memory:
+    no_memory = number == errno.ENOMEM or (known and says_no_memory(text))
+    if isinstance(error, MemoryError) or no_memory:
         limit = _limit(resource.RLIMIT_AS, 10**9, "GB")
         return (
             f"The system gave no more memory ({lines[0]}); this process may have {limit} "

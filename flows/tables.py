@@ -63,8 +63,8 @@ class PrintedProgress:
 
 def print_places(made: StageUris) -> None:
     """Print where the artifacts of a run lie, and their sizes."""
+    from dskd_core.progress import in_bytes
     from dskd_core.store.artifacts import ArtifactStore
-    from tasks.artifacts import in_bytes
 
     root = str(made.report).rsplit("/", 2)[0]
     rows = []

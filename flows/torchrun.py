@@ -136,7 +136,8 @@ def join(place: Launched, config: PipelineConfig, run: Callable[[], None]) -> No
     """
     from dskd_core.store.access import check_settings
     from dskd_core.training.loop.loop import be_ordered_rank
-    from dskd_core.training.loop.machines import Group, LostMachineError, leading
+    from dskd_core.training.loop.machines import Group, leading
+    from dskd_core.training.loop.meeting import LostMachineError
 
     check_settings(config)
     if (runner := os.environ.get("DSKD_RUNNER", "threads")) != "threads":

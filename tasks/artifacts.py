@@ -15,7 +15,7 @@ from prefect.runtime import flow_run, task_run
 
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import DskdError
-from dskd_core.progress import Progress, clock_time, in_words
+from dskd_core.progress import Progress, clock_time, in_bytes, in_words
 from dskd_core.redaction import redact
 from dskd_core.store import access, places
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Record
@@ -335,17 +335,3 @@ def _run_began() -> datetime:
 
 def _seconds_since(began: datetime) -> float:
     return (datetime.now(UTC) - began).total_seconds()
-
-
-def in_bytes(n_bytes: int) -> str:
-    """Write a size as people do.
-
-    >>> in_bytes(900), in_bytes(2_060_000_000)
-    ('900 B', '2.06 GB')
-    """
-    size, unit = float(n_bytes), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"

@@ -75,9 +75,7 @@ def survey_of(config: PipelineConfig) -> list[Shards]:
     without_teacher = config.training.mode == "precomputed"
     found = {} if without_teacher else _made_whole(store, config)
     for stage in SHARDED_STAGES:
-        if stage.needs and without_teacher:
-            continue
-        if stage.name == "prompts" and not config.prompts.sources:
+        if not stage.is_part_of(config):
             continue
         stages.append(_survey(stage, store, config, found))
         if uri := stages[-1].collected:

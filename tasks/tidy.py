@@ -3,7 +3,7 @@
 from prefect import get_run_logger
 
 from dskd_core.config import PipelineConfig
-from tasks.artifacts import in_bytes
+from dskd_core.progress import in_bytes
 from tasks.policy import cpu_task
 from tasks.redacted_pages import create_table_artifact
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from benchmarks.gpu.part import Told
 from benchmarks.gpu.scene import Scene
-from dskd_core.senses.kmeans import cluster, kmeans_settings
+from dskd_core.senses.kmeans import cluster
 
 _N_WARM = 2
 _N_CUML = 16
@@ -18,10 +18,9 @@ def measure(scene: Scene, told: Told, backend: str) -> None:
     config = scene.config().senses.model_copy(update={"backend": backend})
     n_tokens = scene.sizes.n_clustered if backend == "torch" else _N_CUML
     points = _mixtures(scene, min(n_tokens, scene.sizes.n_clustered))
-    settings = kmeans_settings(config)
 
     def run(some: list[NDArray[np.float32]]) -> float:
-        found = cluster(some, range(len(some)), n_senses=config.n_senses, **settings)
+        found = cluster(some, range(len(some)), config)
         return sum(one.inertia for one in found)
 
     run(points[:_N_WARM])

@@ -118,6 +118,11 @@ class RecipeConfig(Settings):
         """Whether it needs the teacher's state behind the gap between the layers copied."""
         return self.start == "fitted" or any(term.term == "bridge" for term in self.terms)
 
+    @property
+    def ranks_synonyms(self) -> bool:
+        """Whether it ranks synonyms before antonyms."""
+        return any(term.term == "ranking" for term in self.terms)
+
     @field_validator("name")
     @classmethod
     def _is_a_name(cls, name: str) -> str:

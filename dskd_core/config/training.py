@@ -118,12 +118,12 @@ class TrainingConfig(Settings):
     """Order of the windows and choice of the positions."""
 
     @property
-    def ranks(self) -> bool:
+    def ranks_synonyms(self) -> bool:
         """Whether a recipe ranks synonyms before antonyms, and so needs both by themselves."""
-        return any(term.term == "ranking" for one in self.recipes for term in one.terms)
+        return any(one.ranks_synonyms for one in self.recipes)
 
     @property
-    def bridges(self) -> bool:
+    def reads_gap(self) -> bool:
         """Whether a recipe needs the teacher's state behind the gap between the layers copied."""
         return any(one.reads_gap for one in self.recipes)
 

@@ -4,10 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
-MAX_PLACES = 20
-"""Places remembered for each code."""
+from dskd_core.dirty_rows import DirtyRows
+
 MAX_NAME_CHARACTERS = 4096
 """Of an id or a title; a longer one is cut."""
 
@@ -73,27 +73,18 @@ class Document:
 
 
 @dataclass
-class Reading:
+class Reading(DirtyRows):
     """What reading met, counted by code (the keys of ``SKIPPED`` and ``REPAIRED``).
 
     ``stripped`` counts what went of wiki pages, by the keys of ``STRIPPED``: too much for places.
     """
 
-    counts: Counter[str] = field(default_factory=Counter)
-    places: dict[str, list[str]] = field(default_factory=dict)
+    codes: ClassVar = SKIPPED | REPAIRED
+
     stripped: Counter[str] = field(default_factory=Counter)
     n_bytes_total: int = 0
     n_bytes_closed: int = 0
     file: BinaryIO | None = None
-
-    def note(self, code: str, place: str, n: int = 1) -> None:
-        """Count ``code`` ``n`` times at ``place``; the first places are kept."""
-        if code not in SKIPPED and code not in REPAIRED:
-            raise KeyError(code)
-        self.counts[code] += n
-        places = self.places.setdefault(code, [])
-        if len(places) < MAX_PLACES:
-            places.append(place)
 
     def clean(self, text: str, place: str) -> str:
         r"""Return ``text`` with every character that no text may have replaced by U+FFFD.
@@ -122,13 +113,13 @@ class Reading:
     def report(self) -> dict[str, Any]:
         """Return the account as plain values, for the record of an artifact."""
         return {
-            "skipped": {code: self.counts[code] for code in SKIPPED if self.counts[code]},
-            "repaired": {code: self.counts[code] for code in REPAIRED if self.counts[code]},
+            "skipped": self.counted(SKIPPED),
+            "repaired": self.counted(REPAIRED),
             "stripped": {code: self.stripped[code] for code in STRIPPED if self.stripped[code]},
-            "places": {code: self.places[code] for code in sorted(self.places)},
+            "places": self.sorted_places(),
             "meaning": {
                 code: meaning
-                for code, meaning in sorted((SKIPPED | REPAIRED | STRIPPED).items())
+                for code, meaning in sorted((self.codes | STRIPPED).items())
                 if code in self.places or self.stripped[code]
             },
         }

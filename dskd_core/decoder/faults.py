@@ -10,7 +10,7 @@ from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 
-from dskd_core.errors import DskdError, shown
+from dskd_core.errors import DskdError, says_no_memory, shown
 
 CONFIG_FAULTS = (
     ArithmeticError,
@@ -22,12 +22,6 @@ CONFIG_FAULTS = (
     ValueError,
 )
 """What transformers raises of a configuration that contradicts itself."""
-_MEMORY = ("out of memory", "allocate memory")
-
-
-def is_of_memory(error: BaseException) -> bool:
-    """Say whether torch failed for want of memory, which is no fault of a configuration."""
-    return any(words in str(error) for words in _MEMORY)
 
 
 @contextmanager
@@ -52,7 +46,7 @@ def faults_told(
     except BaseException as error:
         is_panic = type(error).__name__ == "PanicException"
         is_fault = isinstance(error, CONFIG_FAULTS) or type(error) is Exception  # of tokenizers
-        if not (is_panic or is_fault) or is_of_memory(error):
+        if not (is_panic or is_fault) or says_no_memory(str(error)):
             raise
         said = " ".join(str(error).split())
         raise kind(f"{what} cannot be {verb} ({shown(said)}); {cure}.") from (

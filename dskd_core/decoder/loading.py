@@ -7,17 +7,18 @@ scored, and a GGUF file.
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dskd_core.decoder.faults import CONFIG_FAULTS, is_of_memory
+from dskd_core.decoder.faults import CONFIG_FAULTS
 from dskd_core.decoder.gguf_header import Header, read_header
 from dskd_core.decoder.model_files import CONFIG, INDEX, weight_map
-from dskd_core.errors import ArtifactError, DskdError
+from dskd_core.errors import ArtifactError, DskdError, says_no_memory
 from dskd_core.errors import shown as short
 
 _SHOWN = 10
@@ -66,33 +67,55 @@ def load_model(
         ArtifactError: if a tensor that the model needs is missing or has another shape, if one is
             left over, if weights are quantised or not finite, or if a file is damaged.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, GgufConfig
-
-    options: dict[str, Any] = {"use_safetensors": True}
-    if gguf:
-        options = {"gguf_file": gguf, "quantization_config": GgufConfig(dequantize=True)}
-    try:
+    with _faults_told(shown):
         if not gguf:
             check_not_quantised(view, shown)
             _check_shards(view, shown)
         if not code:
             _check_fits(view, shown, gguf)
-        model, info = AutoModelForCausalLM.from_pretrained(
-            str(view),
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=code,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # refused below, by name
-            **options,
-        )
+        model, info = _load(view, dtype, code, gguf)
+    _check_complete(model, info, shown)
+    if gguf:
+        _check_gguf(model, view / gguf, shown)
+    else:
+        _check_dtypes(model, view, shown)
+    _check_finite(model, shown)
+    _say_if_untied(model)
+    return model
+
+
+def _load(view: Path, dtype: torch.dtype, code: bool, gguf: str) -> tuple[Any, dict[str, Any]]:
+    """Return what transformers makes of a folder, and what it says of the tensors there."""
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    options: dict[str, Any] = {"use_safetensors": True}
+    if gguf:
+        options = {"gguf_file": gguf, "quantization_config": GgufConfig(dequantize=True)}
+    model, info = AutoModelForCausalLM.from_pretrained(
+        str(view),
+        dtype=dtype,
+        local_files_only=True,
+        trust_remote_code=code,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # refused by name, once it is loaded
+        **options,
+    )
+    return model, info
+
+
+@contextmanager
+def _faults_told(shown: str | Path) -> Iterator[None]:
+    """Say in one sentence why nothing can be loaded."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
     except SafetensorError as error:
         raise ArtifactError(
             f"The weights of {shown} are damaged ({error}); copy the whole checkpoint again."
         ) from error
     except CONFIG_FAULTS as error:
-        if isinstance(error, DskdError) or is_of_memory(error):
+        if isinstance(error, DskdError) or says_no_memory(str(error)):
             raise
         if "conversion of the weights" not in str(error):
             raise ArtifactError(
@@ -104,14 +127,6 @@ def load_model(
             "are missing or of other shapes (of one expert, perhaps); copy the whole checkpoint, "
             "or save it again with save_pretrained(...)."
         ) from error
-    _check_complete(model, info, shown)
-    if gguf:
-        _check_gguf(model, view / gguf, shown)
-    else:
-        _check_dtypes(model, view, shown)
-    _check_finite(model, shown)
-    _say_if_untied(model)
-    return model
 
 
 def _n_stored(view: Path, gguf: str) -> int:
@@ -131,9 +146,6 @@ def _check_fits(view: Path, shown: str | Path, gguf: str) -> None:
     """Refuse a configuration of far more weights than there are, before they are made.
 
     transformers makes those that a checkpoint lacks, and tables of sines by the longest context.
-
-    Raises:
-        ArtifactError: if it is one.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -173,9 +185,6 @@ def _check_shards(view: Path, shown: str | Path) -> None:
     """Refuse a tensor that lies in two files with other values: which is read is up to their order.
 
     An index gives each tensor one file, but transformers reads all that is in the files it names.
-
-    Raises:
-        ArtifactError: if there is one.
     """
     from safetensors import safe_open
 
@@ -209,11 +218,7 @@ def _is_quantised(shown: str | Path, how: str) -> ArtifactError:
 
 
 def _check_complete(model: Any, info: dict[str, Any], shown: str | Path) -> None:
-    """Refuse what is missing, of another shape, or left over within the language model.
-
-    Raises:
-        ArtifactError: with the first names of each, how many, and the likely cure.
-    """
+    """Refuse what is missing, of another shape, or left over within the language model."""
     missing, mismatched = set(info["missing_keys"]), set(info["mismatched_keys"])
     own = {name for name, _ in model.named_children()}
     unexpected = {
@@ -270,11 +275,7 @@ def _cure(missing: set[str], unexpected: set[str]) -> str:
 
 
 def _check_dtypes(model: Any, view: Path, shown: str | Path) -> None:
-    """Refuse weights that are stored as integers or in 8 bits, without what scales them.
-
-    Raises:
-        ArtifactError: if there are any.
-    """
+    """Refuse weights that are stored as integers or in 8 bits, without what scales them."""
     from safetensors import safe_open
 
     integers = {name for name, value in model.state_dict().items() if not value.is_floating_point()}
@@ -291,11 +292,7 @@ def _check_dtypes(model: Any, view: Path, shown: str | Path) -> None:
 
 
 def _check_finite(model: Any, shown: str | Path) -> None:
-    """Refuse weights that are no numbers, or that a narrower precision cannot hold.
-
-    Raises:
-        ArtifactError: if there are any.
-    """
+    """Refuse weights that are no numbers, or that a narrower precision cannot hold."""
     found = [
         name
         for name, value in model.named_parameters()
@@ -330,11 +327,7 @@ def _say_if_untied(model: Any) -> None:
 
 
 def _check_gguf(model: Any, file: Path, shown: str | Path) -> None:
-    """Refuse a GGUF file of which transformers has left out tensors, or how it scales positions.
-
-    Raises:
-        ArtifactError: if it has.
-    """
+    """Refuse a GGUF file of which transformers has left out tensors, or how it scales positions."""
     header = read_header(file)
     _check_positions(header, file, shown)
     values = {value.data_ptr(): value.numel() for value in model.state_dict().values()}

@@ -277,11 +277,7 @@ def _without_half(setting: str, asked: str, device: str) -> Precision:
 
 
 def _check_asked(setting: str, asked: str, device: torch.device) -> None:
-    """Refuse a precision that a device cannot compute in; say what an emulated one costs.
-
-    Raises:
-        ConfigError: if the device cannot compute in it at all.
-    """
+    """Refuse a precision that a device cannot compute in; say what an emulated one costs."""
     precision, processor = cast(Precision, asked), processor_of(device)
     _check_possible(setting, precision, device)
     if precision != "float32" and processor.native == "float32":

@@ -110,14 +110,6 @@ class Difference:
             {"what": name, "n": value, "first": ""} for name, value in self.moved.items()
         ]
 
-    def moves(self) -> list[dict[str, Any]]:
-        """Return one row a token whose senses moved far."""
-        return self.most_moved
-
-    def lines(self) -> list[str]:
-        """Return what differs in settings and inputs, and what was not compared."""
-        return [*self.settings, *self.notes]
-
 
 def compare(before_uri: str, after_uri: str, *, progress: Progress = silent) -> Difference:
     """Compare two dictionaries, from where each stands.

@@ -20,6 +20,11 @@ class Csr:
     offsets: IntArray
     rows: IntArray
 
+    @classmethod
+    def from_counts(cls, counts: NDArray[np.integer], rows: IntArray) -> "Csr":
+        """Return lists of so many rows each, which are one after the other in ``rows``."""
+        return cls(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), rows)
+
     def rows_of(self, token: int) -> IntArray:
         """Return the row ids of one token."""
         return self.rows[self.offsets[token] : self.offsets[token + 1]]
@@ -55,16 +60,19 @@ def neighbour_rows(
         n_tokens: size of the vocabulary.
     """
     rows, link = expand_ranges(starts, stops)
-    owner = tokens[link]
+    return without_own(rows, tokens[link], own, n_tokens=n_tokens)
+
+
+def without_own(rows: IntArray, owner: IntArray, own: Csr, *, n_tokens: int) -> Csr:
+    """Return rows by the token that each is listed for, but for those that are its own senses."""
     keep = (rows < own.offsets[owner]) | (rows >= own.offsets[owner + 1])
     rows, owner = rows[keep], owner[keep]
     order = np.argsort(owner, kind="stable")
-    counts = np.bincount(owner, minlength=n_tokens)
-    return Csr(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), rows[order])
+    return Csr.from_counts(np.bincount(owner, minlength=n_tokens), rows[order])
 
 
 def own_rows(tokens: NDArray[np.int32], offsets: IntArray, *, n_tokens: int) -> Csr:
     """Return each token's own senses as CSR over the whole vocabulary; own rows are consecutive."""
     counts = np.zeros(n_tokens, dtype=np.int64)
     counts[tokens] = np.diff(offsets)
-    return Csr(np.concatenate(([0], np.cumsum(counts))), np.arange(int(offsets[-1])))
+    return Csr.from_counts(counts, np.arange(int(offsets[-1])))

@@ -18,6 +18,8 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from dskd_core.config import EmbeddingsConfig, TeacherConfig
 from dskd_core.corpus.store import Windows, load_windows
@@ -27,13 +29,13 @@ from dskd_core.decoder.precision import processor_of
 from dskd_core.decoder.states import encode_rows
 from dskd_core.decoder.tokenizer import check_same_tokenizer, load_tokenizer
 from dskd_core.embeddings.census import Census, take_census
-from dskd_core.embeddings.extraction import extract, training_batches
+from dskd_core.embeddings.extraction import Occurrences, extract, training_batches
 from dskd_core.embeddings.layout import SHARD, all_hashes, all_met, write_shard
 from dskd_core.embeddings.sampling import hash_limits, smallest_per_token
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
 from dskd_core.store.arrays import put_array
-from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
+from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 
 INDEX = "index.zarr"
 
@@ -57,16 +59,10 @@ def extract_shard(
 ) -> Artifact:
     """Run the teacher over the batches of a shard and keep what the census admits.
 
-    Several GPUs: one process each, with ``teacher.device`` cuda:0, cuda:1, ... (or cuda:0 in each
-    and CUDA_VISIBLE_DEVICES), and any division of the shards among them; the shards do not know of
-    one another. Within one process shards take turns. Two workers that run the same shard both
-    publish the same bytes, and the second finds the place taken.
-
-    The device is held while the shard is computed. It is sorted, written and published without, so
-    that another thread computes the next one meanwhile; each thread hears of its own errors.
-
-    Where the device runs out of memory the shard begins again with batches half as large; its
-    record says how large they were.
+    Shards know nothing of one another, so any process may make any of them. The device is held
+    while the shard is computed. It is sorted, written and published without, so that another thread
+    computes the next one meanwhile. Where the device runs out of memory the shard begins again with
+    batches half as large; its record says how large they were.
 
     Memory: the states that are kept, at most ``shard_tokens * d`` values of 16 bits, and a second
     copy of them while they are sorted, of each shard that is under way; the windows and the census
@@ -106,18 +102,31 @@ def extract_shard(
                     shard.name,
                 )
         let_go()
-        kept = smallest_per_token(occurrences.tokens, occurrences.hashes, config.max_occurrences)
-        bits, scales = encode_rows(states[torch.from_numpy(kept)], config.state_dtype, shard.name)
-        group = draft.write_group(SHARD)
-        write_shard(group, bits, occurrences[kept], met, config.state_dtype, scales)
+        n_rows = _write_rows(draft, config, shard, states, occurrences, met)
         draft.counts |= {
-            "windows": sum(len(batch) for batch in batches),
+            "windows": sum(map(len, batches)),
             "positions": sum(int(census.lengths[batch].sum()) for batch in batches),
             "occurrences": int(met.sum()),
-            "rows": len(kept),
+            "rows": n_rows,
         }
         draft.report |= fitting.report("batch_tokens")
     return store.get(work.stage, work.fingerprint)
+
+
+def _write_rows(
+    draft: Draft,
+    config: EmbeddingsConfig,
+    shard: Shard,
+    states: Tensor,
+    occurrences: Occurrences,
+    met: NDArray[np.int64],
+) -> int:
+    """Write a shard's states by token and hash, at most the cap of a token; return how many."""
+    kept = smallest_per_token(occurrences.tokens, occurrences.hashes, config.max_occurrences)
+    bits, scales = encode_rows(states[torch.from_numpy(kept)], config.state_dtype, shard.name)
+    group = draft.write_group(SHARD)
+    write_shard(group, bits, occurrences[kept], met, config.state_dtype, scales)
+    return len(kept)
 
 
 def collect_embeddings(

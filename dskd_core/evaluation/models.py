@@ -18,9 +18,13 @@ def model_folder(model: Artifact) -> Path:
     return folder / MODEL if (folder / MODEL).is_dir() else folder
 
 
+@lru_cache(maxsize=8)
 def model_config(folder: Path) -> Any:
     """Return the transformers configuration of a checkpoint."""
-    return _config(str(folder))
+    from transformers import AutoConfig
+
+    with model_view(folder) as view:
+        return AutoConfig.from_pretrained(str(view), local_files_only=True, trust_remote_code=False)
 
 
 def context_tokens(folder: Path) -> int:
@@ -28,11 +32,3 @@ def context_tokens(folder: Path) -> int:
     config = model_config(folder)
     names = ("max_position_embeddings", "n_positions", "n_ctx")
     return next((int(n) for name in names if (n := getattr(config, name, None))), _CONTEXT)
-
-
-@lru_cache(maxsize=8)
-def _config(folder: str) -> Any:
-    from transformers import AutoConfig
-
-    with model_view(Path(folder)) as view:
-        return AutoConfig.from_pretrained(str(view), local_files_only=True, trust_remote_code=False)

@@ -101,11 +101,6 @@ class Architecture:
         chosen = range(self.n_layers) if layers is None else layers
         return self.other_parameters + self.layer_parameters(chosen)
 
-    @property
-    def active_parameters(self) -> int:
-        """Weights of matrices that one token is multiplied with, its head's included."""
-        return round(sum(layer.active for layer in self.layers) + self.head_parameters)
-
     def layer_flops(self, layers: Iterable[int], context: float) -> float:
         """Return the forward FLOPs of layers for one token that sees ``context`` others."""
         attention = 4 * self.attention_width * context
@@ -165,10 +160,6 @@ def count(values: Mapping[str, Any], origin: str) -> Architecture:
     """Return the sizes of the model that transformers makes of a configuration.
 
     No weights are made: a model of 70 billion takes a second or two.
-
-    Args:
-        values: the content of a ``config.json``.
-        origin: where it is, for messages.
 
     Raises:
         ConfigError: if it lacks a size, or transformers cannot make a model of it.

@@ -57,7 +57,11 @@ def check_step(
     n_beside = ranks_here(config.n_ranks) if device.type == "cpu" else 1  # that share the memory
     fixed = n_beside * _fixed_bytes(config, teacher_config, untrained, student, shape, device.type)
     length = _mean_length(config, text)
-    window = _CERTAIN * length * kept_bytes(student, len(shape.trained), _item_bytes(config))
+    window = (
+        _CERTAIN
+        * length
+        * kept_bytes(student, len(shape.trained), STATE_BYTES.get(config.compute_dtype, 2))
+    )
     n_windows = config.batch_windows // (config.n_accumulated * config.n_ranks)
     there = memory_bytes(device)
     if (needed := fixed + n_beside * n_windows * window) > there:
@@ -77,7 +81,7 @@ def check_gap(config: TrainingConfig, shape: Shape) -> None:
     Raises:
         ConfigError: if one does.
     """
-    if config.bridges:
+    if config.reads_gap:
         _ = shape.behind_gap
     if config.fits_starts:
         _ = shape.fitted
@@ -129,10 +133,6 @@ def _mean_length(config: TrainingConfig, text: Artifact | None) -> float:
     if not len(trained):
         return 1.0
     return float(windows.lengths[trained].mean()) + len(windows.prefix)
-
-
-def _item_bytes(config: TrainingConfig) -> int:
-    return STATE_BYTES.get(config.compute_dtype, 2)
 
 
 def _gibi(n_bytes: float) -> str:

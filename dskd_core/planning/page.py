@@ -17,6 +17,7 @@ from dskd_core.planning.plan import (
     Plan,
 )
 from dskd_core.planning.quantities import KMEANS_ITERATIONS, StagePlan
+from dskd_core.progress import in_bytes
 from dskd_core.sharded_stages import SHARDED_STAGES
 from dskd_core.training.student.likeness import why_refused
 
@@ -37,16 +38,16 @@ def stage_rows(plan: Plan) -> list[dict[str, str]]:
             "tokens": _count(stage.n_tokens),
             "windows": _count(stage.n_windows),
             "shards": _count(stage.n_shards),
-            "stored": in_bytes(stage.stored_bytes),
-            "host peak": in_bytes(stage.host_bytes),
-            "GPU peak": in_bytes(stage.device_bytes),
+            "stored": _size(stage.stored_bytes),
+            "host peak": _size(stage.host_bytes),
+            "GPU peak": _size(stage.device_bytes),
             "precision": _precision(plan, stage),
             "FLOPs": f"{total:.2g}" if (total := stage.flops + stage.float32_flops) else "-",
             "basis": stage.basis,
         }
         for stage in plan.stages
     ]
-    whole = {"stage": "all", "stored": in_bytes(plan.stored_bytes)}
+    whole = {"stage": "all", "stored": _size(plan.stored_bytes)}
     return [*rows, dict.fromkeys(rows[0], "") | whole]
 
 
@@ -62,7 +63,7 @@ def hour_rows(plan: Plan, devices: Sequence[Device]) -> list[dict[str, str]]:
     ]
     about = [
         {"time of": "precision"} | {d.name: _precisions_on(plan, d) for d in devices},
-        {"time of": "memory"} | {d.name: in_bytes(d.memory_bytes) for d in devices},
+        {"time of": "memory"} | {d.name: _size(d.memory_bytes) for d in devices},
     ]
     times = [
         {"time of": stage}
@@ -109,11 +110,7 @@ def scaling_rows(
 ) -> list[dict[str, str]]:
     """Return one row a stage, one column a number of GPUs, and the sums.
 
-    Args:
-        plan: the plan.
-        device: each GPU.
-        counts: how many there are.
-        constants: of :class:`Cluster`, where they are known.
+    What of :class:`Cluster` is known is given as ``constants``.
     """
     by_count = {
         n: {time.stage: time for time in stage_times(plan, Cluster(device, n, **constants))}
@@ -140,9 +137,9 @@ def size_rows(plan: Plan) -> list[dict[str, str]]:
         {"what": name, "value": value}
         for name, value in (
             ("tokens covered", f"{sizes['tokens_covered']:,}"),
-            (f"embeddings, {cap:,} of each", in_bytes(sizes["embeddings_at_the_cap_bytes"])),
-            ("embeddings expected to be used", in_bytes(sizes["embeddings_used_bytes"])),
-            ("dictionary", in_bytes(sizes["dictionary_bytes"])),
+            (f"embeddings, {cap:,} of each", _size(sizes["embeddings_at_the_cap_bytes"])),
+            ("embeddings expected to be used", _size(sizes["embeddings_used_bytes"])),
+            ("dictionary", _size(sizes["dictionary_bytes"])),
             ("teacher", f"{sizes['teacher_parameters'] / 1e9:.3g} B parameters"),
             ("student", f"{sizes['student_parameters'] / 1e9:.3g} B parameters"),
             ("of which train", f"{sizes['trainable_parameters'] / 1e9:.2g} B"),
@@ -260,17 +257,5 @@ def in_time(seconds: float) -> str:
     return f"{seconds / 60:.2g} min" if seconds < HOUR else f"{seconds / HOUR:,.3g} h"
 
 
-def in_bytes(n_bytes: float) -> str:
-    """Write a size as people do, in powers of ten.
-
-    >>> in_bytes(0), in_bytes(7_080_000_000), in_bytes(1.14e12)
-    ('-', '7.08 GB', '1.14 TB')
-    """
-    if not n_bytes:
-        return "-"
-    size, unit = float(n_bytes), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.3g} {unit}"
+def _size(n_bytes: float) -> str:
+    return in_bytes(n_bytes) if n_bytes else "-"

@@ -40,7 +40,7 @@ class Plan:
     """All stages of a configuration, planned.
 
     Attributes:
-        of: what the plan rests on; its settings name their precisions.
+        quantities: what the plan rests on; its settings name their precisions.
         asked: the settings as they were given, whose precisions may be ``auto``.
         cached: whether students train from stored activations.
         stages: in the order in which they run; the right branch needs no plan.
@@ -180,11 +180,7 @@ def misfits(
 ) -> list[str]:
     """Return what does not fit, a sentence each with the setting to change.
 
-    Args:
-        plan: the plan.
-        device: the accelerator of a worker; one that shares the host's memory adds to it.
-        memory_bytes: the host memory of a worker.
-        disk_bytes: room for the artifacts.
+    A device that shares the host's memory adds to what the host needs.
     """
     found = []
     shared = device is not None and device.shares_host

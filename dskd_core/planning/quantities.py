@@ -198,12 +198,12 @@ def stored_embedding_rows(census: Census, config: EmbeddingsConfig, n_shards: in
     return census.rows(min(config.safety, n_shards) * config.max_occurrences)
 
 
-def candidate_position_bytes(n_candidates: int, *, ranks: bool = False) -> int:
+def candidate_position_bytes(n_candidates: int, *, with_synonyms: bool = False) -> int:
     """Return the bytes of one position's nearest rows: kappa positives and kappa negatives.
 
-    Where a recipe ranks, kappa synonyms stand beside them.
+    Where a recipe ranks them, kappa synonyms stand beside them.
     """
-    return (3 if ranks else 2) * 4 * n_candidates
+    return (3 if with_synonyms else 2) * 4 * n_candidates
 
 
 def forward_flops(

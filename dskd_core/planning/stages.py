@@ -207,15 +207,13 @@ def activations(quantities: Quantities, *, cached: bool) -> StagePlan:
 
 def candidates(quantities: Quantities, *, cached: bool) -> StagePlan:
     """Plan the candidates: the kappa rows nearest to every state, ids only."""
-    tokens = _captured_tokens(quantities, cached=cached)
+    tokens, training = _captured_tokens(quantities, cached=cached), quantities.config.training
     rows = dictionary_rows(quantities) * quantities.teacher.hidden_size * 2
     return StagePlan(
         "candidates",
         tokens,
         stored_bytes=tokens
-        * candidate_position_bytes(
-            quantities.config.training.n_candidates, ranks=quantities.config.training.ranks
-        ),
+        * candidate_position_bytes(training.n_candidates, with_synonyms=training.ranks_synonyms),
         host_bytes=rows + (1 << 30),
         device_bytes=rows,
         note="row ids in the dictionary",
@@ -276,12 +274,9 @@ def students(quantities: Quantities, *, cached: bool) -> StagePlan:
 
 
 def _captured_tokens(quantities: Quantities, *, cached: bool) -> int:
-    return quantities.n_heldout_positions + _captured_training_tokens(quantities, cached=cached)
-
-
-def _captured_training_tokens(quantities: Quantities, *, cached: bool) -> int:
-    n_tokens = quantities.n_training_positions
-    return n_tokens if cached else min(CALIBRATION_TOKENS, n_tokens)
+    trained = quantities.n_training_positions
+    sampled = trained if cached else min(CALIBRATION_TOKENS, trained)
+    return quantities.n_heldout_positions + sampled
 
 
 def _batch_bytes(quantities: Quantities, n_tokens: int) -> int:

@@ -16,12 +16,7 @@ from dskd_core.training.losses.recipes import has_sense_terms, recipe_settings
 
 
 def share_done(store: ArtifactStore, config: PipelineConfig) -> dict[str, float]:
-    """Return the share of each stage that stands, 0 to 1; a stage with none is left out.
-
-    Args:
-        store: the root.
-        config: settings whose precisions are named.
-    """
+    """Return the share of each stage that stands, 0 to 1; a stage with none is left out."""
     found = _left(store, config) | _right(store, config)
     trained = {"students": 0.0, "scores": 0.0, "report": 0.0}
     if "senses" in found and "words" in found:
@@ -33,7 +28,7 @@ def share_done(store: ArtifactStore, config: PipelineConfig) -> dict[str, float]
         found |= {
             stage: one
             for stage, one in selected.items()
-            if not config.training.ranks or one.record.config.get("with_synonyms")
+            if not config.training.ranks_synonyms or one.record.config.get("with_synonyms")
         }
         trained = _trained(store, config, found)
     return dict.fromkeys(found, 1.0) | {name: share for name, share in trained.items() if share}
@@ -112,8 +107,8 @@ def _has_all(activations: Artifact, config: TrainingConfig) -> bool:
     """Say whether activations hold what recipes need of the teacher besides its final state."""
     kept = activations.record.config
     temperatures = set(kept.get("other_temperatures", []))
-    bridged = bool(kept.get("bridge")) or not config.bridges
-    return bridged and temperatures >= set(config.other_temperatures)
+    has_gap = bool(kept.get("bridge")) or not config.reads_gap
+    return has_gap and temperatures >= set(config.other_temperatures)
 
 
 def _same_recipe(student: Artifact, config: TrainingConfig, arm: Arm) -> bool:

@@ -3,14 +3,14 @@
 import re
 import sys
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from string import ascii_uppercase
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from dskd_core.corpus.windows import hash64
+from dskd_core.dirty_rows import DirtyRows
 
 Task = Literal["arc", "commonsense_qa", "mmlu", "piqa", "squad"]
 UNANSWERABLE = "no answer"
@@ -37,7 +37,6 @@ NOTED = {
     "no_answer": "a question without a published answer; asked, but never an exemplar",
     "invalid_character": "characters no text may have, now U+FFFD",
 }
-_MAX_PLACES = 20
 _INVALID = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffd-\uffff]")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
@@ -101,21 +100,12 @@ class Question:
 
 
 @dataclass
-class Account:
+class Account(DirtyRows):
     """What reading met, counted by code (the keys of ``DIRTY`` and ``NOTED``)."""
 
-    counts: Counter[str] = field(default_factory=Counter)
-    places: dict[str, list[str]] = field(default_factory=dict)
-    n_read: int = 0
+    codes: ClassVar = DIRTY | NOTED
 
-    def note(self, code: str, place: str) -> None:
-        """Count ``code`` at ``place``; the first places are kept."""
-        if code not in DIRTY and code not in NOTED:
-            raise KeyError(code)
-        self.counts[code] += 1
-        places = self.places.setdefault(code, [])
-        if len(places) < _MAX_PLACES:
-            places.append(place)
+    n_read: int = 0
 
     def clean(self, text: str, place: str) -> str:
         """Return ``text`` without outer space and without characters that no text may have."""
@@ -128,10 +118,10 @@ class Account:
         """Return the account as plain values, for the record of an artifact."""
         return {
             "read": self.n_read,
-            "dirty": {code: self.counts[code] for code in DIRTY if self.counts[code]},
-            "noted": {code: self.counts[code] for code in NOTED if self.counts[code]},
-            "places": {code: self.places[code] for code in sorted(self.places)},
-            "meaning": {code: (DIRTY | NOTED)[code] for code in sorted(self.places)},
+            "dirty": self.counted(DIRTY),
+            "noted": self.counted(NOTED),
+            "places": self.sorted_places(),
+            "meaning": {code: self.codes[code] for code in sorted(self.places)},
         }
 
 

@@ -15,11 +15,11 @@ times as long, and rare tokens pay for common ones. So it is off by default.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dskd_core.config import SensesConfig
 from dskd_core.senses.kmeans import Clustering, cluster
 
 _PATIENCE = 2
@@ -29,10 +29,9 @@ _HALVINGS = 60
 def cluster_at_price(
     points: Sequence[NDArray[np.float32]],
     token_ids: Sequence[int],
+    config: SensesConfig,
     *,
     price: float,
-    max_senses: int,
-    **settings: Any,
 ) -> list[Clustering]:
     """Cluster each token into the number of senses that is worth its price.
 
@@ -42,28 +41,27 @@ def cluster_at_price(
     Args:
         points: the rows of each token, float32 [n_i, d].
         token_ids: the id of each token.
+        config: the most senses of a token, and how they are found; ``n_senses`` is not looked at.
         price: squared distance, summed over a token's rows, that a sense must take away.
-        max_senses: most senses of a token.
-        settings: of ``cluster``, without ``n_senses``.
 
     Returns:
         One clustering per token, in the order given.
 
     >>> tight, wide = np.array([[0.0], [1.0]]), np.array([[0.0], [9.0]])
     >>> pair = [tight.astype(np.float32), wide.astype(np.float32)]
-    >>> [len(c.counts) for c in cluster_at_price(pair, [1, 2], price=2.0, max_senses=4)]
+    >>> config = SensesConfig(max_senses=4, device="cpu")
+    >>> [len(c.counts) for c in cluster_at_price(pair, [1, 2], config, price=2.0)]
     [1, 2]
     """
-    best = cluster(points, token_ids, n_senses=1, **settings)
-    for k in range(2, max_senses + 1):
+    best = cluster(points, token_ids, _fixed(config, 1))
+    for k in range(2, config.max_senses + 1):
         trying = [
             i
             for i, found in enumerate(best)
             if len(points[i]) >= k and k - len(found.counts) <= _PATIENCE
         ]
-        found = cluster(
-            [points[i] for i in trying], [token_ids[i] for i in trying], n_senses=k, **settings
-        )
+        ids = [token_ids[i] for i in trying]
+        found = cluster([points[i] for i in trying], ids, _fixed(config, k))
         for i, more in zip(trying, found, strict=True):
             if _cost(more, price) < _cost(best[i], price):
                 best[i] = more
@@ -71,19 +69,15 @@ def cluster_at_price(
 
 
 def inertia_curves(
-    points: Sequence[NDArray[np.float32]],
-    token_ids: Sequence[int],
-    *,
-    max_senses: int,
-    **settings: Any,
+    points: Sequence[NDArray[np.float32]], token_ids: Sequence[int], config: SensesConfig
 ) -> NDArray[np.float64]:
     """Return the inertia of each token at every k from 1 to ``max_senses``, float64 [t, max].
 
     A k above the number of different rows has the inertia 0, and no curve rises.
     """
     columns = [
-        [found.inertia for found in cluster(points, token_ids, n_senses=k, **settings)]
-        for k in range(1, max_senses + 1)
+        [found.inertia for found in cluster(points, token_ids, _fixed(config, k))]
+        for k in range(1, config.max_senses + 1)
     ]
     return np.minimum.accumulate(np.array(columns, dtype=np.float64), axis=0).T
 
@@ -146,6 +140,10 @@ def find_price(
         middle = (low + high) / 2
         low, high = (low, middle) if within(middle) else (middle, high)
     return high
+
+
+def _fixed(config: SensesConfig, k: int) -> SensesConfig:
+    return config.model_copy(update={"n_senses": k})
 
 
 def _cost(found: Clustering, price: float) -> float:

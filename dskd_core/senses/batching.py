@@ -9,7 +9,7 @@ from dskd_core.config import SensesConfig
 from dskd_core.embeddings.readers import Embeddings, TokenRows
 from dskd_core.errors import DataError
 from dskd_core.senses.adaptive import cluster_at_price
-from dskd_core.senses.kmeans import Clustering, cluster, kmeans_settings
+from dskd_core.senses.kmeans import Clustering, cluster
 from dskd_core.shards import Shard, cut
 
 
@@ -34,12 +34,9 @@ def cluster_rows(
         DataError: if a row has a NaN or an infinity; the message names the shard.
     """
     points, token_ids = np.split(rows.states, rows.offsets[1:-1]), rows.tokens.tolist()
-    settings = kmeans_settings(config)
     try:
         if price is None:
-            return cluster(points, token_ids, n_senses=config.n_senses, **settings)
-        return cluster_at_price(
-            points, token_ids, price=price, max_senses=config.max_senses, **settings
-        )
+            return cluster(points, token_ids, config)
+        return cluster_at_price(points, token_ids, config, price=price)
     except DataError as error:
         raise DataError(f"In the senses shard {shard.name}: {error}") from error

@@ -12,7 +12,6 @@ from dskd_core.embeddings.readers import Embeddings, load_embeddings
 from dskd_core.errors import ConfigError
 from dskd_core.senses.adaptive import find_price, inertia_curves
 from dskd_core.senses.capacity import check_memory
-from dskd_core.senses.kmeans import kmeans_settings
 from dskd_core.shards import cut
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 
@@ -104,12 +103,6 @@ def _curves(reader: Embeddings, config: SensesConfig, start: int, stop: int) -> 
     curves = []
     for piece in cut(reader.n_rows[start:stop], max_rows):
         rows = reader.read(start + piece.start, start + piece.stop)
-        curves.append(
-            inertia_curves(
-                np.split(rows.states, rows.offsets[1:-1]),
-                rows.tokens.tolist(),
-                max_senses=config.max_senses,
-                **kmeans_settings(config),
-            )
-        )
+        points = np.split(rows.states, rows.offsets[1:-1])
+        curves.append(inertia_curves(points, rows.tokens.tolist(), config))
     return np.concatenate(curves)

@@ -13,16 +13,16 @@ import torch
 from numpy.typing import NDArray
 
 from dskd_core import interruption
+from dskd_core.config import SensesConfig
 from dskd_core.decoder.precision import torch_device
 from dskd_core.errors import ConfigError
-from dskd_core.senses.settings import KMeansSettings
 from dskd_core.senses.torch_backend import plus_plus, uniforms
 
 
 def assign(
     points: Sequence[NDArray[np.float32]],
     token_ids: Sequence[int],
-    settings: KMeansSettings,
+    config: SensesConfig,
 ) -> list[NDArray[np.int32]]:
     """Return the cluster of every row of every token, int32 [n_i] each.
 
@@ -30,20 +30,17 @@ def assign(
         ConfigError: if cuML or CuPy is not installed.
     """
     cupy, kmeans = _import_cuml()
-    place = torch_device(settings.device)
+    place = torch_device(config.device)
     labels = []
     for rows, token_id in zip(points, token_ids, strict=True):
         interruption.check()
         X = torch.from_numpy(rows).to(place)
         draws = torch.from_numpy(
-            uniforms(token_id, settings.seed, settings.n_restarts, settings.n_senses)
+            uniforms(token_id, config.seed, config.n_restarts, config.n_senses)
         ).to(place)
-        starts = _starts(X, draws, getattr(torch, settings.coarse_dtype))
+        starts = _starts(X, draws, getattr(torch, config.coarse_dtype))
         best = min(
-            (
-                _fit(kmeans, cupy.asarray(X), cupy.asarray(C), settings.max_iterations)
-                for C in starts
-            ),
+            (_fit(kmeans, cupy.asarray(X), cupy.asarray(C), config.max_iterations) for C in starts),
             key=lambda model: float(model.inertia_),
         )
         labels.append(_on_host(best.labels_).astype(np.int32))

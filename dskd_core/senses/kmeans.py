@@ -12,20 +12,16 @@ rows, duplicates, means, order of the senses) is done here, so it is alike in al
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dskd_core.config import SensesConfig
 from dskd_core.decoder.precision import resolved_senses
-from dskd_core.errors import ConfigError, DataError
+from dskd_core.errors import DataError
 from dskd_core.senses import cuml_backend, sklearn_backend, torch_backend
-from dskd_core.senses.settings import KMeansSettings
 from dskd_core.threads import usable_processors
 
-Backend = Literal["torch", "cuml", "sklearn"]
-Dtype = Literal["auto", "bfloat16", "float32"]
 _THREADED_BYTES = 64 << 20
 """Of rows that are worth threads: numpy lets go of the interpreter while it reads them."""
 BACKENDS = {
@@ -54,79 +50,41 @@ class Clustering:
 
 
 def cluster(
-    points: Sequence[NDArray[np.float32]],
-    token_ids: Sequence[int],
-    *,
-    n_senses: int,
-    backend: Backend = "torch",
-    n_restarts: int = 10,
-    max_iterations: int = 100,
-    seed: int = 0,
-    device: str = "auto",
-    coarse_dtype: Dtype = "auto",
-    batch_bytes: int = 256 << 20,
+    points: Sequence[NDArray[np.float32]], token_ids: Sequence[int], config: SensesConfig
 ) -> list[Clustering]:
     """Cluster the embeddings of each token into at most ``n_senses`` senses (Eq. 1).
 
     Args:
         points: the rows of each token, float32 [n_i, d]; a token without rows has no senses.
-        token_ids: the id of each token; with ``seed`` it fixes the token's random numbers, so the
+        token_ids: the id of each token; with the seed it fixes the token's random numbers, so the
             other tokens of the call change nothing.
-        n_senses: k.
-        backend: who assigns rows to clusters.
-        n_restarts: starts tried for each token; the one of least inertia wins.
-        max_iterations: most Lloyd iterations of a start.
-        seed: seed of the starting centroids.
-        device: a torch device, for the torch and cuml backends.
-        coarse_dtype: precision of the rounds that choose among starts: bfloat16, float32, or auto.
-        batch_bytes: memory the torch backend may use at a time.
+        config: k, which is the same for all whatever its ``choice``, and how it is found.
 
     Returns:
         One clustering per token, in the order given.
 
     Raises:
-        ConfigError: if the backend is unknown, or not installed.
+        ConfigError: if the backend is not installed.
         DataError: if a row has a NaN or an infinity.
 
     >>> rows = np.array([[0.0], [0.2], [9.0], [9.2], [9.4]], dtype=np.float32)
-    >>> found = cluster([rows], [7], n_senses=2, device="cpu")[0]
+    >>> found = cluster([rows], [7], SensesConfig(n_senses=2, device="cpu"))[0]
     >>> found.centroids.round(3).tolist(), found.labels.tolist()
     ([[9.199999809265137], [0.10000000149011612]], [1, 1, 0, 0, 0])
     """
-    if backend not in BACKENDS:
-        raise ConfigError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}.")
     for token_id, rows in zip(token_ids, points, strict=True):
         _check_rows(token_id, rows)
-    obvious = [_obvious(rows, n_senses) for rows in points]
+    obvious = [_obvious(rows, config.n_senses) for rows in points]
     many = [i for i, labels in enumerate(obvious) if labels is None]
-    settings = KMeansSettings(
-        n_senses=n_senses,
-        n_restarts=n_restarts,
-        max_iterations=max_iterations,
-        seed=seed,
-        device=device,
-        coarse_dtype=_resolved(backend, device, coarse_dtype),
-        batch_bytes=batch_bytes,
-    )
-    assigned = BACKENDS[backend]([points[i] for i in many], [token_ids[i] for i in many], settings)
+    assign = BACKENDS[config.backend]
+    settings = resolved_senses(config)
+    assigned = assign([points[i] for i in many], [token_ids[i] for i in many], settings)
     found = dict(zip(many, assigned, strict=True))
     labels = [found[i] if known is None else known for i, known in enumerate(obvious)]
     if sum(rows.nbytes for rows in points) < _THREADED_BYTES or usable_processors() == 1:
         return list(map(summarize, points, labels))
     with ThreadPoolExecutor(usable_processors(), "dskd-summary") as pool:
         return list(pool.map(summarize, points, labels))
-
-
-def _resolved(backend: Backend, device: str, coarse_dtype: Dtype) -> str:
-    asked = SensesConfig(backend=backend, device=device, coarse_dtype=coarse_dtype)
-    return resolved_senses(asked).coarse_dtype
-
-
-def kmeans_settings(config: SensesConfig) -> dict[str, Any]:
-    """Return the arguments of ``cluster`` that a config has, all but ``n_senses``."""
-    names = {"backend", "n_restarts", "max_iterations", "seed"}
-    names |= {"device", "coarse_dtype", "batch_bytes"}
-    return config.model_dump(include=names)
 
 
 def few_distinct(rows: NDArray[np.float32], n_senses: int) -> NDArray[np.int32] | None:

@@ -77,14 +77,14 @@ def cluster_range(
     reader = load_embeddings(embeddings, store)
     check_memory(config, reader)
     price = price_of(prices[0]) if prices else None
+    fitting = Fitting(
+        config.batch_bytes,
+        smallest=_MIN_BATCH_BYTES,
+        setting="senses.batch_bytes",
+        cure="embeddings.max_occurrences or senses.n_restarts",
+    )
     with store.publish(work) as draft:
         draft.computed(config.coarse_dtype, processor_on(config.device))
-        fitting = Fitting(
-            config.batch_bytes,
-            smallest=_MIN_BATCH_BYTES,
-            setting="senses.batch_bytes",
-            cure="embeddings.max_occurrences or senses.n_restarts",
-        )
         for size in fitting:
             with fitting.attempt():
                 smaller = config.model_copy(update={"batch_bytes": size})

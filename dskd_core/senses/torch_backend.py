@@ -21,9 +21,9 @@ from torch import Tensor
 
 from dskd_core import interruption
 from dskd_core.ahead import made_ahead
+from dskd_core.config import SensesConfig
 from dskd_core.decoder.placement import onto
 from dskd_core.decoder.precision import torch_device
-from dskd_core.senses.settings import KMeansSettings
 
 _SAMPLE_ROWS = 512
 _COARSE = ((6, 6), (5, 3), (12, 1))
@@ -40,7 +40,7 @@ _CENTROID_BYTES = 4 + 4 + 2
 def assign(
     points: Sequence[NDArray[np.float32]],
     token_ids: Sequence[int],
-    settings: KMeansSettings,
+    config: SensesConfig,
 ) -> list[NDArray[np.int32]]:
     """Return the cluster of every row of every token, int32 [n_i] each.
 
@@ -49,23 +49,22 @@ def assign(
     Cost: at most ``batch_bytes`` at a time on the device beside the input, or one token's bytes if
     that is more; on the host the padded rows of the next batch, which are two thirds of it.
     """
-    place = torch_device(settings.device)
+    place = torch_device(config.device)
     labels: list[NDArray[np.int32]] = [np.empty(0, np.int32)] * len(points)
     d = points[0].shape[1] if len(points) else 0
-    row_bytes = _row_bytes(d, settings.n_senses, settings.n_restarts)
+    row_bytes = _row_bytes(d, config.n_senses, config.n_restarts)
 
     def prepared(members: list[int]) -> tuple[list[int], Tensor, Tensor, Tensor]:
         draws = [
-            uniforms(token_ids[i], settings.seed, settings.n_restarts, settings.n_senses)
-            for i in members
+            uniforms(token_ids[i], config.seed, config.n_restarts, config.n_senses) for i in members
         ]
         X, lengths = _padded([points[i] for i in members])
         return members, X, lengths, torch.from_numpy(np.stack(draws))
 
     sized = batches(
         [len(p) for p in points],
-        max_rows=settings.batch_bytes // row_bytes,
-        extra_rows=_CENTROID_BYTES * settings.n_restarts * settings.n_senses * d // row_bytes,
+        max_rows=config.batch_bytes // row_bytes,
+        extra_rows=_CENTROID_BYTES * config.n_restarts * config.n_senses * d // row_bytes,
     )
     for members, X, lengths, draws in made_ahead(prepared, sized):
         interruption.check()
@@ -73,8 +72,8 @@ def assign(
             onto(X, place),
             onto(lengths, place),
             onto(draws, place),
-            settings.max_iterations,
-            getattr(torch, settings.coarse_dtype),
+            config.max_iterations,
+            getattr(torch, config.coarse_dtype),
         )
         for i, row in zip(members, found.cpu().numpy(), strict=True):
             labels[i] = row[: len(points[i])].astype(np.int32)

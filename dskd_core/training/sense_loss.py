@@ -1,9 +1,11 @@
 """L_sem as a module for anybody's trainer: a dictionary in, the two sense terms of a batch out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dskd_core.decoder.placement import onto
@@ -90,34 +92,14 @@ class SenseLoss(nn.Module):
             ConfigError: if the states are not as wide as the dictionary's rows, what is given has
                 other positions than the student's states, or a label is no token of the dictionary.
         """
-        d, positions = self.rows.shape[1], student_states.shape[:-1]
-        if student_states.shape[-1] != d or teacher_states.shape[-1] != d:
-            raise ConfigError(
-                f"States of widths {student_states.shape[-1]} and {teacher_states.shape[-1]} do "
-                f"not fit a dictionary of width {d}; use the dictionary of this teacher."
-            )
-        for name, there in (
-            ("teacher_states", teacher_states.shape[:-1]),
-            ("labels", labels.shape),
-            ("attention_mask", positions if attention_mask is None else attention_mask.shape),
-        ):
-            if there != positions:
-                raise ConfigError(
-                    f"{name} has the positions {list(there)} and student_states {list(positions)}; "
-                    "give both of the same positions: a label for every state, -100 after the last "
-                    "token."
-                )
-        flat = labels.flatten()
-        if attention_mask is not None:
-            flat = torch.where(attention_mask.flatten().bool(), flat, -1)
-        tokens = flat.cpu().numpy()  # waits for a GPU that has the labels, once
-        has_senses = self.dictionary.has_senses()
-        if len(tokens) and tokens.max() >= len(has_senses):
-            raise ConfigError(
-                f"The label {tokens.max()} is no token of the dictionary, which has "
-                f"{len(has_senses)}; use the dictionary of this tokenizer."
-            )
-        kept = np.flatnonzero(has_senses[tokens.clip(min=0)] & (tokens >= 0))
+        d, mask = self.rows.shape[1], attention_mask
+        self._check_widths(student_states, teacher_states)
+        given = {"teacher_states": teacher_states.shape[:-1], "labels": labels.shape}
+        given |= {} if mask is None else {"attention_mask": mask.shape}
+        _check_positions(student_states.shape[:-1], given)
+        scored = labels if mask is None else torch.where(mask.bool(), labels, -1)
+        tokens = scored.flatten().cpu().numpy()  # waits for a GPU that has the labels, once
+        kept = self._find_sensed(tokens)
         places = onto(torch.from_numpy(kept), student_states.device)
         near = nearest_on_device(
             teacher_states.detach().reshape(-1, d).index_select(0, places),
@@ -137,3 +119,31 @@ class SenseLoss(nn.Module):
         )
         loss = self.positive_weight * terms.positive + self.negative_weight * terms.negative
         return WeightedTerms(loss, terms, len(kept))
+
+    def _check_widths(self, student_states: Tensor, teacher_states: Tensor) -> None:
+        widths, d = (student_states.shape[-1], teacher_states.shape[-1]), self.rows.shape[1]
+        if widths != (d, d):
+            raise ConfigError(
+                f"States of widths {widths[0]} and {widths[1]} do not fit a dictionary of width "
+                f"{d}; use the dictionary of this teacher."
+            )
+
+    def _find_sensed(self, tokens: NDArray[np.integer]) -> NDArray[np.intp]:
+        """Return the places of the labels that have positives."""
+        has_senses = self.dictionary.has_senses()
+        if len(tokens) and tokens.max() >= len(has_senses):
+            raise ConfigError(
+                f"The label {tokens.max()} is no token of the dictionary, which has "
+                f"{len(has_senses)}; use the dictionary of this tokenizer."
+            )
+        return np.flatnonzero(has_senses[tokens.clip(min=0)] & (tokens >= 0))
+
+
+def _check_positions(positions: torch.Size, given: Mapping[str, torch.Size]) -> None:
+    for name, there in given.items():
+        if there != positions:
+            raise ConfigError(
+                f"{name} has the positions {list(there)} and student_states {list(positions)}; "
+                "give both of the same positions: a label for every state, -100 after the last "
+                "token."
+            )

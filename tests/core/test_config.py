@@ -214,8 +214,8 @@ def test_every_setting_has_a_help_text():
 def test_the_recommended_recipe_is_listed_where_it_is_compared_and_cannot_be_another():
     compared = PipelineConfig.model_validate({"evaluation": {"arms": ["kd", "recommended"]}})
     assert [recipe.name for recipe in compared.training.recipes] == ["recommended"]
-    assert compared.training.bridges
-    assert not compared.training.ranks
+    assert compared.training.reads_gap
+    assert not compared.training.ranks_synonyms
     assert compared.training.other_temperatures == ()
     again = PipelineConfig.model_validate(compared.model_dump(mode="json"))
     assert again == compared

@@ -13,6 +13,7 @@ from dskd_core.config import PipelineConfig
 from dskd_core.interruption import Interrupted
 from dskd_core.training.loop import machines
 from dskd_core.training.loop.launched import Launched
+from dskd_core.training.loop.meeting import LostMachineError
 from flows.cli import refusals
 from flows.torchrun import join
 from tests.faults.learner import STOPPED
@@ -56,7 +57,7 @@ def machine(
     def train() -> None:
         try:
             Built(config).student("paper", 0, progress=send)
-        except machines.LostMachineError:
+        except LostMachineError:
             raise
         except Interrupted as error:
             print(error, file=sys.stderr)

@@ -6,7 +6,7 @@ from prefect import flow
 from dskd_core.config import EvaluationConfig, PipelineConfig, TeacherConfig
 from dskd_core.embeddings.teacher import prepare_teacher
 from dskd_core.errors import ConfigError
-from dskd_core.evaluation.benchmarks.store import load_items
+from dskd_core.evaluation.benchmarks.layout import TABLE
 from dskd_core.store.artifacts import ArtifactStore
 from flows.benchmarks import benchmarks, with_benchmarks
 from flows.runners.choice import ChosenRunner
@@ -49,7 +49,7 @@ def test_every_model_has_scores_on_every_benchmark_and_a_second_run_finds_them(a
     scores = score().benchmarks
     assert len(scores) == 2
     store = ArtifactStore(config.root_uri)
-    table = load_items(store.open(scores[0]))
+    table = store.open(scores[0]).table(TABLE)
     assert {t: table["task"].to_pylist().count(t) for t in ("piqa", "arc")} == {
         "piqa": 6,
         "arc": 8,

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from dskd_core.config import SensesConfig
 from dskd_core.dictionary.composition import compose
 from dskd_core.senses.kmeans import cluster
 
@@ -19,7 +20,9 @@ def points():
 
 
 def clustered(backend, device="cpu"):
-    return cluster(points(), range(len(TOKENS)), n_senses=5, backend=backend, device=device)
+    return cluster(
+        points(), range(len(TOKENS)), SensesConfig(n_senses=5, backend=backend, device=device)
+    )
 
 
 def inertia(found):

@@ -164,11 +164,6 @@ def collect_scores(
     return store.get(work.stage, work.fingerprint)
 
 
-def load_items(scores: Artifact) -> pa.Table:
-    """Return the per-item table of a ``benchmark-scores`` artifact."""
-    return scores.table(TABLE)
-
-
 def _scored(items: Artifact, shards: Iterable[Artifact]) -> pa.Table:
     """Return the items of one benchmark with their scores, in their order."""
     own = [shard for shard in shards if shard.record.inputs["items"] == items.fingerprint]

@@ -16,8 +16,7 @@ from dskd_core.evaluation.heldout.scorer import HeldoutScorer
 from dskd_core.progress import Progress
 from dskd_core.training.activations.capture import WindowActivations
 from dskd_core.training.activations.readers import StoredActivations
-from dskd_core.training.loop.batch import padded_entering
-from dskd_core.training.student.tail import Tail, run_tail
+from dskd_core.training.student.tail import Tail, padded_entering, run_tail
 
 _BATCH_WINDOWS = 8
 _COUNTS = (
@@ -60,7 +59,8 @@ def _states(
     """Return the model's final states of each window, [n, d] float32; without a tail m_t."""
     if tail is None:
         return [window.teacher_states.float() for window in windows]
-    flat = run_tail(tail, *padded_entering(windows), compute_dtype)
+    entering = padded_entering([window.entering for window in windows])
+    flat = run_tail(tail, *entering, compute_dtype)
     return list(torch.split(flat, [len(window.labels) for window in windows]))
 
 

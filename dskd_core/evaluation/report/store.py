@@ -61,14 +61,8 @@ def build_report(
 ) -> Artifact:
     """Compare the arms and write it down for people.
 
-    Args:
-        store: where the report is kept.
-        config: level of the intervals and number of resamples.
-        scores: of the teacher, if wanted, and of every student.
-        students: the students, for how they trained.
-        beside: ``benchmark-scores``, ``sense-scores``, ``other-scores`` and ``continuations`` of
-            the same models, if any.
-        progress: told metrics compared.
+    ``beside`` are scores on benchmarks, tagged words and other texts, and continuations, of the
+    same models.
 
     Raises:
         ArtifactError: if KD is missing, two scores are of one model, or the windows differ.
@@ -88,23 +82,7 @@ def build_report(
     if found := store.find(work):
         return found
     with store.publish(work) as draft:
-        pairs, control, by_frequency = _compare(heldout, config, progress)
-        items = [a for a in beside if a.record.stage in (BENCHMARK_SCORES, SENSE_SCORES)]
-        curves = [_read_curve(student) for student in students]
-        groups = group_items(items, BASELINE, config)
-        content = ReportContent(
-            heldout,
-            pairs,
-            control,
-            by_frequency,
-            _other_texts(beside, config),
-            groups,
-            _differing_excerpts(store, heldout),
-            _question_text(store, items),
-            [row for a in beside if a.record.stage == CONTINUATIONS for row in read_rows(a)],
-            curves,
-            students,
-        )
+        content = _gather(store, config, heldout, students, beside, progress)
         page = build_page(content, work, config, draft.path)
         draft.path("report.md").write_text(to_markdown(page), "utf-8")
         draft.path("report.html").write_text(to_html(page, draft.folder), "utf-8")
@@ -113,6 +91,34 @@ def build_report(
         draft.counts |= {"students": len(students), "arms": len(heldout.arms)}
         draft.report |= report_numbers(content)
     return store.get(work.stage, work.fingerprint)
+
+
+def _gather(
+    store: ArtifactStore,
+    config: EvaluationConfig,
+    heldout: HeldoutScores,
+    students: list[Artifact],
+    beside: Sequence[Artifact],
+    progress: Progress,
+) -> ReportContent:
+    """Compare the arms in everything that was scored, and read what is shown beside."""
+    pairs, control, by_frequency = _compare(heldout, config, progress)
+    items = [a for a in beside if a.record.stage in (BENCHMARK_SCORES, SENSE_SCORES)]
+    return ReportContent(
+        heldout=heldout,
+        pairs=pairs,
+        control=control,
+        by_frequency=by_frequency,
+        other_texts=_other_texts(beside, config),
+        groups=group_items(items, BASELINE, config),
+        excerpts=_differing_excerpts(store, heldout),
+        question_text=_question_text(store, items),
+        continuations=[
+            row for a in beside if a.record.stage == CONTINUATIONS for row in read_rows(a)
+        ],
+        curves=[_read_curve(student) for student in students],
+        students=students,
+    )
 
 
 def costs_as_markdown(report: Artifact) -> str:

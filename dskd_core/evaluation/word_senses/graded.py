@@ -17,7 +17,7 @@ from scipy import stats
 
 from dskd_core.decoder.tokenizer import Tokenizer
 from dskd_core.dictionary.store import Dictionary
-from dskd_core.evaluation.word_senses.items import Item, shown
+from dskd_core.evaluation.word_senses.items import Item, row_of
 from dskd_core.evaluation.word_senses.measures import cosines
 from dskd_core.words.spelling import spell
 
@@ -44,16 +44,7 @@ class GradedScorer:
         layers = {"graded_best": self.best_layer, "graded_last": len(self.states) - 1}
         found = self.similarities()
         return [
-            {
-                "measure": measure,
-                "item": item.item,
-                "word": item.word,
-                "gold": item.gold,
-                "predicted": "",
-                "score": float(found[layer, number]),
-                "sense": None,
-                "text": " / ".join(shown(context) for context in item.contexts),
-            }
+            row_of(item, measure) | {"score": float(found[layer, number])}
             for measure, layer in layers.items()
             for number, item in enumerate(self.items)
             if not np.isnan(found[layer, number])

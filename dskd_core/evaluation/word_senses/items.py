@@ -1,10 +1,11 @@
 """What every format becomes: items, each a word in one or two contexts with what is known of it."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+from dskd_core.dirty_rows import DirtyRows
 
 Split = Literal["train", "test"]
 
@@ -26,7 +27,6 @@ DIRTY = {
     "in_train_too": "an item to be scored stands in the train split as well",
 }
 """Codes of rows that are left out and counted."""
-_MAX_PLACES = 5
 
 
 @dataclass(frozen=True)
@@ -84,20 +84,24 @@ class Item:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-@dataclass
-class Dirt:
-    """Rows left out, by code, with the first places of each."""
+def row_of(item: Item, measure: str) -> dict[str, Any]:
+    """Return what the table of items says of an item, whatever a measure finds."""
+    return {
+        "measure": measure,
+        "item": item.item,
+        "word": item.word,
+        "gold": item.gold,
+        "predicted": "",
+        "sense": None,
+        "text": " / ".join(shown(context) for context in item.contexts),
+    }
 
-    counts: Counter[str] = field(default_factory=Counter)
-    places: dict[str, list[str]] = field(default_factory=dict)
 
-    def note(self, code: str, place: str) -> None:
-        """Count ``code``, one of :data:`DIRTY`."""
-        assert code in DIRTY, code
-        self.counts[code] += 1
-        places = self.places.setdefault(code, [])
-        if len(places) < _MAX_PLACES:
-            places.append(place)
+class Dirt(DirtyRows):
+    """Rows left out, by code (the keys of ``DIRTY``)."""
+
+    codes: ClassVar = DIRTY
+    max_places: ClassVar = 5
 
 
 def settled(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dskd_core.evaluation.word_senses.graded import spearman
-from dskd_core.evaluation.word_senses.items import Item, shown
+from dskd_core.evaluation.word_senses.items import Item, row_of
 from dskd_core.evaluation.word_senses.measures import (
     MEASURES,
     auc,
@@ -160,25 +160,13 @@ def means_of(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     return found
 
 
-def _row(item: Item, measure: str) -> dict[str, Any]:
-    return {
-        "measure": measure,
-        "item": item.item,
-        "word": item.word,
-        "gold": item.gold,
-        "predicted": "",
-        "sense": None,
-        "text": " / ".join(shown(context) for context in item.contexts),
-    }
-
-
 def _right(item: Item, measure: str, predicted: str) -> dict[str, Any]:
     score = float(predicted == item.gold)
-    return _row(item, measure) | {"predicted": predicted, "score": score}
+    return row_of(item, measure) | {"predicted": predicted, "score": score}
 
 
 def _similar(item: Item, measure: str, value: float) -> dict[str, Any]:
-    return _row(item, measure) | {"score": value}
+    return row_of(item, measure) | {"score": value}
 
 
 def counted_of(rows: Sequence[dict[str, Any]]) -> dict[str, int]:

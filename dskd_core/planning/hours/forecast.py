@@ -62,7 +62,7 @@ class _Rates:
     """Seconds of the parts that stages are made of.
 
     Attributes:
-        of: what the plan rests on.
+        quantities: what the plan rests on.
         host: this machine.
     """
 
@@ -145,7 +145,7 @@ def forecast(
         "candidates": _candidates,
         "students": _students,
         "scores": _scores,
-        "report": lambda _, quantities: quantities.core(REPORT_SECONDS),
+        "report": lambda _, rates: rates.core(REPORT_SECONDS),
     }
     order = list(left)
     if config.training.mode == "precomputed":
@@ -213,11 +213,11 @@ def _written(stage: StagePlan) -> float:
 
 
 def _teacher(plan: Plan, rates: _Rates) -> float:
-    quantities = plan.quantities.teacher
+    teacher = plan.quantities.teacher
     if not _planned(plan, "teacher").host_bytes:  # left where it is
         return rates.core(IMPORT_SECONDS)
-    converted = quantities.parameters() / CONVERTED_PARAMETERS_A_SECOND
-    strings = quantities.n_vocabulary / GGUF_TOKENS_A_SECOND
+    converted = teacher.parameters() / CONVERTED_PARAMETERS_A_SECOND
+    strings = teacher.n_vocabulary / GGUF_TOKENS_A_SECOND
     return rates.core(IMPORT_SECONDS + strings + converted)
 
 

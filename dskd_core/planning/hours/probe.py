@@ -15,7 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-from dskd_core.decoder.precision import AUTO, Precision, best_precision, processor_of, torch_device
+from dskd_core.decoder.precision import (
+    AUTO,
+    Precision,
+    best_precision,
+    memory_bytes,
+    processor_of,
+    torch_device,
+)
 from dskd_core.planning.hours.hardware import Device
 
 PROBE_SECONDS = 0.5
@@ -105,8 +112,6 @@ def this_machine(device: str = AUTO) -> Host:
     Raises:
         ConfigError: if torch cannot use it here.
     """
-    import psutil  # type: ignore[import-untyped]
-
     place = torch_device(device)
     processor = processor_of(place)
     native = best_precision(processor)
@@ -124,20 +129,14 @@ def this_machine(device: str = AUTO) -> Host:
         layer = max(layer, _layer_rate("again", shapes, native, place))
     if native == "float32":
         float32 = layer
-    on_gpu = place.type == "cuda"
-    memory = (
-        int(torch.cuda.get_device_properties(place).total_memory)
-        if on_gpu
-        else int(psutil.virtual_memory().total)
-    )
     return Host(
         "this machine",
         layer,
         float32,
-        memory,
+        memory_bytes(place),
         copy,
         utilisation=1.0,
-        shares_host=not on_gpu,
+        shares_host=place.type != "cuda",
         precision=native,
         processor=str(processor),
         n_threads=torch.get_num_threads(),

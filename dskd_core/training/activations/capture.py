@@ -122,7 +122,7 @@ class Capturer:
         middle: the student's frozen layers that are not the teacher's own at that depth, if any.
         fast: the teacher's layers compiled, if they are to be.
         buffers: memory of logits, kept from batch to batch.
-        bridges: whether the state behind the student's gap is kept, too.
+        reads_gap: whether the state behind the student's gap is kept, too.
     """
 
     teacher: Decoder
@@ -130,7 +130,7 @@ class Capturer:
     middle: Span | None
     fast: CompiledLayers | None = None
     buffers: Buffers = field(default_factory=Buffers)
-    bridges: bool = False
+    reads_gap: bool = False
 
     @classmethod
     def load(
@@ -139,7 +139,7 @@ class Capturer:
         untrained: Artifact,
         config: TeacherConfig,
         *,
-        bridges: bool = False,
+        reads_gap: bool = False,
     ) -> "Capturer":
         """Load the teacher, and of the student what the teacher lacks."""
         model, shape = load_teacher(teacher, config), shape_of(untrained)
@@ -147,7 +147,7 @@ class Capturer:
         if shape.shared < shape.entry:
             student = load_student(untrained, config)
             middle = Span(student, shape.shared, shape.entry, next(model.model.parameters()).dtype)
-        return cls(model, shape, middle, bridges=bridges)
+        return cls(model, shape, middle, reads_gap=reads_gap)
 
     def compiled(self, length: int) -> "Capturer":
         """Return one whose teacher runs compiled over windows of ``length`` positions."""
@@ -156,10 +156,6 @@ class Capturer:
     @torch.inference_mode()
     def run(self, windows: Windows, batch: NDArray[np.int64]) -> list[WindowStates]:
         """Run the teacher over one batch of windows.
-
-        Args:
-            windows: the corpus.
-            batch: window numbers.
 
         Returns:
             The states of each window, in the teacher's dtype, on its device.
@@ -171,7 +167,7 @@ class Capturer:
             stack.enter_context(run_compiled(self.fast, ids))
             caught = stack.enter_context(capturing(entered))
             bridge: list[Tensor] = []
-            if self.bridges:
+            if self.reads_gap:
                 behind = self.teacher.layers[self.shape.layers[self.shape.behind_gap]]
                 bridge = stack.enter_context(capturing(behind))
             states = self.teacher.states(ids)
@@ -199,15 +195,7 @@ class Capturer:
         compiled: bool,
         others: Sequence[float] = (),
     ) -> list[WindowActivations]:
-        """Run the teacher over one batch of windows, and form what it leaves behind.
-
-        Args:
-            windows: the corpus.
-            batch: window numbers.
-            temperature: T of the targets.
-            compiled: whether their element-wise part is compiled.
-            others: temperatures besides T that targets are wanted at.
-        """
+        """Run the teacher over one batch of windows, and form what it leaves behind."""
         found = self.run(windows, batch)
         lengths = [len(window.labels) for window in found]
         states = torch.cat([window.teacher_states for window in found])

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from dskd_core.corpus.store import Windows
 from dskd_core.decoder.states import encode_states, stored_states
 from dskd_core.store.arrays import get_array, put_array
+from dskd_core.store.artifacts import Artifact, ArtifactStore
 from dskd_core.training.activations.capture import WindowActivations
 from dskd_core.training.losses.targets import TeacherTargets
 
@@ -47,13 +48,13 @@ _WIDE = ("entering", "teacher_states", "expected", _BRIDGE)
 """The arrays that may be too large for memory."""
 
 
-def position_bytes(hidden_size: int, *, bridges: bool = False, n_others: int = 0) -> int:
+def position_bytes(hidden_size: int, *, reads_gap: bool = False, n_others: int = 0) -> int:
     """Return the bytes of one position: h, m_t and e_t in 16 bits, and 13 of ids and entropy.
 
-    Where a recipe bridges the student's gap, one state more; for each temperature besides T that
-    recipes have, one e_t and one entropy more.
+    Where a recipe reads the state behind the student's gap, one state more; for each temperature
+    besides T that recipes have, one e_t and one entropy more.
     """
-    return (4 if bridges else 3) * 2 * hidden_size + 13 + n_others * (2 * hidden_size + 4)
+    return (4 if reads_gap else 3) * 2 * hidden_size + 13 + n_others * (2 * hidden_size + 4)
 
 
 def write_shard(
@@ -65,13 +66,6 @@ def write_shard(
 ) -> int:
     """Write the arrays of a shard in window order; return its number of positions.
 
-    Args:
-        group: an empty group.
-        windows: the text.
-        captured: of some of its windows, with their targets.
-        dtype: the teacher's, in which the states are stored.
-        shard_name: for the message of an error.
-
     Raises:
         DataError: if a state is NaN or infinite.
     """
@@ -82,8 +76,8 @@ def write_shard(
     put_array(group, "documents", windows.document_hashes[windows.documents[numbers]])
     put_array(group, "heldout", windows.heldout[numbers])
     put_array(group, "offsets", np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
-    bridges = bool(captured) and captured[0].bridge is not None
-    kept = _STATES | ({_BRIDGE: None} if bridges else {})
+    has_bridge = bool(captured) and captured[0].bridge is not None
+    kept = _STATES | ({_BRIDGE: None} if has_bridge else {})
     columns = {name: torch.cat([getattr(w, name) for w in captured]) for name in kept}
     for name, whole in columns.items():
         if stored := kept[name]:
@@ -130,7 +124,7 @@ class StoredShard:
         group: zarr.Group,
         *,
         in_memory: bool,
-        bridges: bool = True,
+        reads_gap: bool = True,
         temperatures: Collection[float] | None = None,
     ) -> None:
         """Open a shard.
@@ -138,10 +132,10 @@ class StoredShard:
         Args:
             group: written by :func:`write_shard`.
             in_memory: whether its states are read now, or window by window when asked for.
-            bridges: whether the states behind the student's gap are read, where it has them.
+            reads_gap: whether the states behind the student's gap are read, where it has them.
             temperatures: whose targets are read besides those at T, where it has them; all if None.
         """
-        bridge = [_BRIDGE] if bridges and _BRIDGE in group else []
+        bridge = [_BRIDGE] if reads_gap and _BRIDGE in group else []
         kept: Any = group.attrs.get("temperatures", [])
         numbers = {float(other): number for number, other in enumerate(kept, start=1)}
         wanted = numbers if temperatures is None else temperatures
@@ -198,6 +192,16 @@ class StoredShard:
     def _span(self, index: int) -> tuple[int, int]:
         start, stop = self._arrays["offsets"][index : index + 2]
         return int(start), int(stop)
+
+
+def shards_of(store: ArtifactStore, activations: Artifact) -> list[Artifact]:
+    """Return the shards of an ``activations`` artifact.
+
+    Raises:
+        ArtifactError: if one is gone.
+    """
+    names = activations.record.report["parts"]
+    return [store.get("activations-shard", name) for name in names]
 
 
 def places_of(shards: Sequence[StoredShard]) -> dict[int, tuple[StoredShard, int]]:

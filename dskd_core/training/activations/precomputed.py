@@ -58,7 +58,7 @@ def _differences(
     yield from _unequal(
         "training", {key: record.config[key] for key in _OF_TRAINING}, config.training
     )
-    if config.training.bridges and not record.config.get("bridge"):
+    if config.training.reads_gap and not record.config.get("bridge"):
         yield "captured without the states that the term bridge of a recipe needs"
     kept = record.config.get("other_temperatures", [])
     if lacking := [t for t in config.training.other_temperatures if t not in kept]:

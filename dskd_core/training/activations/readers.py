@@ -20,7 +20,7 @@ from dskd_core.training.activations.capture import (
     roles_of,
     sample_windows,
 )
-from dskd_core.training.activations.layout import SHARD, StoredShard, places_of
+from dskd_core.training.activations.layout import SHARD, StoredShard, places_of, shards_of
 
 _MEMORY_SHARE = 0.25
 
@@ -55,7 +55,7 @@ class StoredActivations:
         store: ArtifactStore,
         *,
         validation_share: float = 0.0,
-        bridges: bool = False,
+        reads_gap: bool = False,
         temperatures: Collection[float] = (),
     ) -> None:
         """Open the shards of an ``activations`` artifact.
@@ -64,20 +64,22 @@ class StoredActivations:
             artifact: the activations.
             store: with their shards.
             validation_share: share of the held-out documents that is for validation.
-            bridges: whether the states behind the student's gap are read.
+            reads_gap: whether the states behind the student's gap are read.
             temperatures: whose targets are read besides those at training.temperature.
 
         Raises:
             ArtifactError: if a shard is gone.
             ConfigError: if documents are wanted for validation and fewer than two are held out.
         """
-        names = artifact.record.report["parts"]
-        shards = [store.get("activations-shard", name) for name in names]
+        shards = shards_of(store, artifact)
         n_bytes = sum(shard.record.n_bytes for shard in shards)
         in_memory = n_bytes < _MEMORY_SHARE * psutil.virtual_memory().total
         opened = [
             StoredShard(
-                shard.group(SHARD), in_memory=in_memory, bridges=bridges, temperatures=temperatures
+                shard.group(SHARD),
+                in_memory=in_memory,
+                reads_gap=reads_gap,
+                temperatures=temperatures,
             )
             for shard in shards
         ]
@@ -151,7 +153,7 @@ class LiveActivations:
         """Load the teacher and choose the windows to train on."""
         windows = load_windows(text)
         training = sample_windows(windows, heldout=False, budget=config.max_train_tokens)
-        capturer = Capturer.load(teacher, untrained, teacher_config, bridges=config.bridges)
+        capturer = Capturer.load(teacher, untrained, teacher_config, reads_gap=config.reads_gap)
         reader = cls(capturer, windows, training.tolist())
         if not config.compile_layers:
             return reader

@@ -47,7 +47,9 @@ def resolve_mode(config: TrainingConfig, untrained: Artifact, text: Artifact) ->
     """
     if config.mode == "online":
         return "online"
-    needed, n_positions = activation_bytes(config, untrained, text)
+    n_positions = _cached_positions(text.uri, config)
+    hidden_size = int(untrained.record.report["hidden_size"])
+    needed = n_positions * captured_bytes(hidden_size, config)
     if needed <= config.max_activation_bytes:
         return "cached"
     if config.mode == "auto":
@@ -59,19 +61,10 @@ def resolve_mode(config: TrainingConfig, untrained: Artifact, text: Artifact) ->
     )
 
 
-def activation_bytes(
-    config: TrainingConfig, untrained: Artifact, text: Artifact
-) -> tuple[int, int]:
-    """Return the bytes that cached activations take, and their number of positions."""
-    n_positions = _cached_positions(text.uri, config)
-    hidden_size = int(untrained.record.report["hidden_size"])
-    return n_positions * captured_bytes(hidden_size, config), n_positions
-
-
 def captured_bytes(hidden_size: int, config: TrainingConfig) -> int:
     """Return the bytes that one position takes, with all that recipes need of it."""
     return position_bytes(
-        hidden_size, bridges=config.bridges, n_others=len(config.other_temperatures)
+        hidden_size, reads_gap=config.reads_gap, n_others=len(config.other_temperatures)
     )
 
 
@@ -129,7 +122,7 @@ def capture_shard(
     windows = load_windows(text)
     with device_lock, store.publish(work) as draft:
         draft.computed(teacher_config.dtype, processor_on(teacher_config.device))
-        capturer = Capturer.load(teacher, untrained, teacher_config, bridges=config.bridges)
+        capturer = Capturer.load(teacher, untrained, teacher_config, reads_gap=config.reads_gap)
         batches = length_sorted_batches(windows, _choose(windows, config, mode)[1])
         batches = batches[shard.start : shard.stop]
         fitting = Fitting.from_batches(
@@ -215,7 +208,7 @@ def _choose(
 
 def _content_settings(config: TrainingConfig, mode: Mode) -> dict[str, object]:
     kept = {"temperature", "max_train_tokens", "max_heldout_tokens"}
-    bridge = {"bridge": True} if config.bridges else {}
+    bridge = {"bridge": True} if config.reads_gap else {}
     others = {"other_temperatures": list(config.other_temperatures)}
     return (
         config.model_dump(mode="json", include=kept)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dskd_core.config import Arm, TrainingConfig
-from dskd_core.dictionary.neighbours import Csr, expand_ranges
+from dskd_core.dictionary.neighbours import Csr, expand_ranges, without_own
 from dskd_core.dictionary.store import Dictionary
 from dskd_core.training.losses.recipes import find_recipe
 
@@ -57,7 +57,4 @@ def shuffled_relations(dictionary: Dictionary, *, seed: int) -> Dictionary:
 def _given(lists: Csr, giver: NDArray[np.int64], own: Csr) -> Csr:
     """Return the lists of ``giver[t]`` as those of t, without t's own rows."""
     places, owner = expand_ranges(lists.offsets[giver], lists.offsets[giver + 1])
-    rows = lists.rows[places]
-    keep = (rows < own.offsets[owner]) | (rows >= own.offsets[owner + 1])
-    counts = np.bincount(owner[keep], minlength=len(giver))
-    return Csr(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), rows[keep])
+    return without_own(lists.rows[places], owner, own, n_tokens=len(giver))

@@ -114,7 +114,7 @@ def nearest_on_device(
     teacher_states: Tensor,
     labels: NDArray[np.integer],
     dictionary: Dictionary,
-    senses: Tensor,
+    rows: Tensor,
     *,
     n_candidates: int,
 ) -> Candidates:
@@ -127,7 +127,7 @@ def nearest_on_device(
         teacher_states: [n, d], m_t, of any float dtype.
         labels: [n], next tokens; below 0 there are no candidates.
         dictionary: which rows belong to a token.
-        senses: [r, d], its rows, on the device of the states.
+        rows: [r, d], of the dictionary, on the device of the states.
         n_candidates: kappa.
     """
     tokens = labels.astype(np.int64)
@@ -135,8 +135,8 @@ def nearest_on_device(
     negatives = _segments([dictionary.antonyms], tokens)
     opposed = torch.from_numpy(np.flatnonzero(np.diff(negatives.offsets)))
     return Candidates(
-        _nearest_of(teacher_states, positives, senses, n_candidates),
-        _nearest_of(teacher_states, negatives, senses, n_candidates),
+        _nearest_of(teacher_states, positives, rows, n_candidates),
+        _nearest_of(teacher_states, negatives, rows, n_candidates),
         opposed,
     )
 
@@ -159,10 +159,9 @@ def for_ranking(dictionary: Dictionary) -> Dictionary:
 
 def _of_tokens(lists: Csr, kept: NDArray[np.bool_]) -> Csr:
     """Return the lists of some tokens, empty ones of the others."""
-    counts = np.diff(lists.offsets)
-    offsets = np.concatenate(([0], np.cumsum(np.where(kept, counts, 0))))
     places, owner = expand_ranges(lists.offsets[:-1], lists.offsets[1:])
-    return Csr(offsets.astype(np.int64), lists.rows[places[kept[owner]]])
+    counts = np.where(kept, np.diff(lists.offsets), 0)
+    return Csr.from_counts(counts, lists.rows[places[kept[owner]]])
 
 
 def _segments(lists: Sequence[Csr], labels: NDArray[np.int64]) -> Csr:
@@ -174,12 +173,12 @@ def _segments(lists: Sequence[Csr], labels: NDArray[np.int64]) -> Csr:
         places, owner = expand_ranges(one.offsets[tokens], one.offsets[tokens + 1])
         pieces.append(one.rows[places])
         owners.append(scored[owner])
-    order = np.argsort(np.concatenate(owners), kind="stable")
-    counts = np.bincount(np.concatenate(owners), minlength=n)
-    return Csr(np.concatenate(([0], np.cumsum(counts))), np.concatenate(pieces)[order])
+    owner = np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    return Csr.from_counts(np.bincount(owner, minlength=n), np.concatenate(pieces)[order])
 
 
-def _nearest_of(states: Tensor, near: Csr, senses: Tensor, n_candidates: int) -> Tensor:
+def _nearest_of(states: Tensor, near: Csr, rows: Tensor, n_candidates: int) -> Tensor:
     """Return the nearest of each position's rows, [n, kappa] int64, -1 where there are fewer.
 
     Positions with about as many rows are taken together, so that few places of a matrix are empty.
@@ -190,16 +189,13 @@ def _nearest_of(states: Tensor, near: Csr, senses: Tensor, n_candidates: int) ->
     order = order[np.searchsorted(counts[order], 1) :]
     most = max(1, _BLOCK_BYTES.get(states.device.type, 256 << 20) // (4 * d))
     for positions in _blocks(order, counts, most):
-        matrix = _padded_rows(near, positions)
-        rows, place = (
-            onto(torch.from_numpy(matrix), states.device),
-            onto(torch.from_numpy(positions), states.device),
-        )
-        read = senses.index_select(0, rows.clamp(min=0).flatten()).float().view(*rows.shape, d)
-        off = read.sub_(states.index_select(0, place).float()[:, None])
-        distances = off.square_().sum(dim=2).masked_fill_(rows < 0, torch.inf)
+        indices = onto(torch.from_numpy(_padded_rows(near, positions)), states.device)
+        place = onto(torch.from_numpy(positions), states.device)
+        read = rows.index_select(0, indices.clamp(min=0).flatten()).float()
+        off = read.view(*indices.shape, d).sub_(states.index_select(0, place).float()[:, None])
+        distances = off.square_().sum(dim=2).masked_fill_(indices < 0, torch.inf)
         nearest = distances.sort(dim=1, stable=True).indices[:, :n_candidates]
-        found[:, : nearest.shape[1]].index_copy_(0, place, rows.gather(1, nearest))
+        found[:, : nearest.shape[1]].index_copy_(0, place, indices.gather(1, nearest))
     return found
 
 

@@ -80,7 +80,7 @@ class LiveCandidates:
     def __init__(
         self,
         dictionary: Dictionary,
-        senses: Tensor,
+        rows: Tensor,
         n_candidates: int,
         *,
         with_synonyms: bool = False,
@@ -89,12 +89,12 @@ class LiveCandidates:
 
         Args:
             dictionary: which rows belong to a token.
-            senses: [r, d], its rows, on the teacher's device.
+            rows: [r, d], of the dictionary, on the teacher's device.
             n_candidates: kappa.
             with_synonyms: whether the synonyms of positions with antonyms are wanted by themselves.
         """
         self._ranked = for_ranking(dictionary) if with_synonyms else None
-        self._dictionary, self._senses, self._n_candidates = dictionary, senses, n_candidates
+        self._dictionary, self._rows, self._n_candidates = dictionary, rows, n_candidates
 
     def select(
         self, windows: Sequence[WindowStates], chosen: Sequence[NDArray[np.int64]]
@@ -116,7 +116,7 @@ class LiveCandidates:
         self, states: Tensor, labels: NDArray[np.int64], dictionary: Dictionary
     ) -> Candidates:
         n = self._n_candidates
-        return nearest_on_device(states, labels, dictionary, self._senses, n_candidates=n)
+        return nearest_on_device(states, labels, dictionary, self._rows, n_candidates=n)
 
 
 def _spans(group: zarr.Group) -> zip:  # type: ignore[type-arg]

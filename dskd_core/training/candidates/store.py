@@ -28,7 +28,7 @@ from dskd_core.errors import ArtifactError, CapacityError
 from dskd_core.progress import Progress, silent
 from dskd_core.store.arrays import get_array, put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
-from dskd_core.training.activations.layout import SHARD
+from dskd_core.training.activations.layout import SHARD, shards_of
 from dskd_core.training.candidates.controls import Relations, controlled
 from dskd_core.training.candidates.margin import QUANTILES
 from dskd_core.training.candidates.nearest import for_ranking, nearest_rows
@@ -59,23 +59,22 @@ def select_candidates(
     work = Work(
         "candidates",
         {"n_candidates": config.n_candidates, "relations": relations}
-        | ({"with_synonyms": True} if config.ranks else {}),
+        | ({"with_synonyms": True} if config.ranks_synonyms else {}),
         {"activations": activations.fingerprint, "dictionary": dictionary.fingerprint},
     )
     if found := store.find(work):
         return found
     with store.publish(work) as draft:
         loaded = controlled(load_dictionary(dictionary), relations)
-        names = activations.record.report["parts"]
-        n_lists = 3 if config.ranks else 2
+        shards = shards_of(store, activations)
+        n_lists = 3 if config.ranks_synonyms else 2
         check_candidates(config.n_candidates, len(loaded.rows), activations, n_lists=n_lists)
-        ranked = for_ranking(loaded) if config.ranks else None
+        ranked = for_ranking(loaded) if config.ranks_synonyms else None
         by_shard = []
-        for number, name in enumerate(names):
-            shard = store.get("activations-shard", name).group(SHARD)
-            group = draft.write_group(group_name(number))
-            by_shard.append(_write_nearest(shard, group, loaded, ranked, config.n_candidates))
-            progress(number + 1, len(names), "shards")
+        for number, shard in enumerate(shards):
+            group, captured = draft.write_group(group_name(number)), shard.group(SHARD)
+            by_shard.append(_write_nearest(captured, group, loaded, ranked, config.n_candidates))
+            progress(number + 1, len(shards), "shards")
         antonym_mse = np.concatenate(by_shard)
         draft.counts |= {
             "positions": activations.record.counts["positions"],
@@ -96,12 +95,6 @@ def check_candidates(
     n_candidates: int, n_rows: int, activations: Artifact, *, n_lists: int = 2
 ) -> None:
     """Check that kappa is no more than the rows there are, and that all candidates fit in memory.
-
-    Args:
-        n_candidates: kappa.
-        n_rows: of the dictionary.
-        activations: whose positions get candidates, 4 kappa bytes a list.
-        n_lists: lists of a position.
 
     Raises:
         CapacityError: if not.

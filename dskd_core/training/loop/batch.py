@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dskd_core.decoder.placement import onto
 from dskd_core.training.activations.capture import WindowActivations, WindowStates
@@ -12,6 +11,7 @@ from dskd_core.training.candidates.nearest import Candidates
 from dskd_core.training.loop.schedule import Step
 from dskd_core.training.losses.objective import Batch
 from dskd_core.training.losses.targets import TeacherTargets
+from dskd_core.training.student.tail import padded_entering
 
 
 def make_batch(
@@ -20,26 +20,17 @@ def make_batch(
     candidates: Candidates,
     device: torch.device,
     *,
-    bridges: bool = False,
+    with_bridge: bool = False,
     other_temperature: float | None = None,
 ) -> Batch:
-    """Put the positions of windows one after the other, on a device that nobody waits for.
-
-    Args:
-        windows: what the teacher left in the windows of ``micro_batch``, in its order.
-        micro_batch: with the weights and the chosen positions of each window.
-        candidates: of all chosen positions.
-        device: where the loss is computed.
-        bridges: whether the teacher's states behind the student's gap are wanted.
-        other_temperature: of the targets wanted; training.temperature if None.
-    """
+    """Put the positions of windows one after the other, on a device that nobody waits for."""
     starts = np.cumsum([0, *(len(window.labels) for window in windows)])
     chosen = [start + within for start, within in zip(starts[:-1], micro_batch.chosen, strict=True)]
     left = _targets(windows, other_temperature)
     weights, labels = np.concatenate(micro_batch.weights), torch.cat([w.labels for w in windows])
     scored = np.flatnonzero((weights.astype(np.float32) != 0.0) & (labels.numpy() >= 0))
-    bridge = [w.bridge for w in windows if w.bridge is not None] if bridges else []
-    entering, real = padded_entering(windows)
+    bridge = [w.bridge for w in windows if w.bridge is not None] if with_bridge else []
+    entering, real = padded_entering([window.entering for window in windows])
     return Batch(
         entering=onto(entering, device).float(),
         real=None if real is None else onto(real, device),
@@ -69,21 +60,3 @@ def _targets(
         for window in kept
         if other_temperature in window.other_targets
     ]
-
-
-def padded_entering(windows: Sequence[WindowStates]) -> tuple[Tensor, Tensor | None]:
-    """Pad the states that enter the tail, for :func:`run_tail`.
-
-    Returns:
-        ([n_windows, length, d], where they are; places of the real positions among all
-        n_windows * length, int64 on the host, or None where every window has the length).
-    """
-    lengths = [len(window.labels) for window in windows]
-    longest, first = max(lengths), windows[0].entering
-    entering = first.new_zeros(len(windows), longest, first.shape[1])
-    for line, window in enumerate(windows):
-        entering[line, : lengths[line]] = window.entering
-    if min(lengths) == longest:
-        return entering, None
-    real = np.flatnonzero(np.arange(longest)[None, :] < np.array(lengths)[:, None])
-    return entering, torch.from_numpy(real)

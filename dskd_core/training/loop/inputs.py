@@ -21,7 +21,7 @@ from dskd_core.training.candidates.readers import (
 from dskd_core.training.losses.recipes import (
     Recipe,
     has_sense_terms,
-    ranks,
+    ranks_synonyms,
     reads_gap,
     recipe_settings,
 )
@@ -99,26 +99,21 @@ class Inputs:
                 self.activations,
                 store,
                 validation_share=config.validated_share,
-                bridges=reads_gap(config, arm),
+                reads_gap=reads_gap(config, arm),
                 temperatures=(Recipe.from_config(config, arm, 0.0).temperature,),
             )
         return LiveActivations.load(config, teacher_config, self.teacher, self.untrained, self.text)
 
     def candidate_reader(
-        self, config: TrainingConfig, dictionary: Dictionary, senses: Tensor, arm: Arm
+        self, config: TrainingConfig, dictionary: Dictionary, rows: Tensor, arm: Arm
     ) -> CandidateReader:
-        """Return where candidates come from: the store, or the dictionary.
-
-        Args:
-            config: of the training.
-            dictionary: the senses, as they are.
-            senses: its rows on the device, which the loss reads too.
-            arm: whose relations are taken.
-        """
+        """Return where candidates come from: the store, or the dictionary."""
         if self.teacher is None or self.text is None:
             n_shards = len(self.activations.record.report["parts"])
-            return StoredCandidates(self.candidates, n_shards, with_synonyms=ranks(config, arm))
+            return StoredCandidates(
+                self.candidates, n_shards, with_synonyms=ranks_synonyms(config, arm)
+            )
         related = controlled(dictionary, relations_of(config, arm))
         return LiveCandidates(
-            related, senses, config.n_candidates, with_synonyms=ranks(config, arm)
+            related, rows, config.n_candidates, with_synonyms=ranks_synonyms(config, arm)
         )

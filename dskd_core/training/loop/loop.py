@@ -61,15 +61,6 @@ def train_student(
     Every arm starts from the same copy of the teacher, its gap closed where the recipe says so, and
     for one seed sees the same windows in the same order.
 
-    Args:
-        store: where the student, and checkpoints on the way to it, are kept.
-        config: of the training.
-        teacher_config: the device, and online how the teacher is loaded.
-        inputs: what the student is made from.
-        arm: of the objective, see ``EvaluationConfig.arms``.
-        seed: fixes the order of the windows and the choice of the positions with L_sem.
-        progress: told steps done, with the terms of the loss.
-
     Raises:
         DataError: if a term of the loss is not a number or explodes; the last checkpoint stays.
         CapacityError: if the device has no memory for a step; the last checkpoint stays.
@@ -115,11 +106,7 @@ class Trained:
 def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Trained:
     """Train from the last checkpoint, or the start, to the last step.
 
-    Args:
-        run: of any rank; the first alone validates, saves and reports.
-        store: where checkpoints are kept.
-        work: the student they belong to.
-        progress: told steps done, with the terms of the loss.
+    The first rank alone validates, saves and reports.
 
     Raises:
         DataError: see :meth:`Run.step`.
@@ -163,11 +150,7 @@ def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Tra
 
 
 def _check_all_resume(ranks: Ranks, step: int) -> None:
-    """Refuse to go on from different checkpoints: storage may show machines different ones.
-
-    Raises:
-        ArtifactError: if it does.
-    """
+    """Refuse to go on from different checkpoints: storage may show machines different ones."""
     steps = ranks.gather(torch.tensor([step], device=ranks.device)).flatten().tolist()
     if len(set(steps)) > 1:
         raise ArtifactError(

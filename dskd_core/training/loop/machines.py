@@ -1,11 +1,10 @@
 """Ranks on several machines, started by torch's elastic launcher and not as children.
 
 Rank 0 runs the flow as it would alone. The others wait, and take their share of each student it
-tells them of. All of them talk through the launcher's store, in JSON: who is there, which student
-is next, what went wrong. Tensors go from rank to rank (ranks.py).
+tells them of. Once all have met (meeting.py), they go on talking through the launcher's store:
+which student is next, what went wrong. Tensors go from rank to rank (ranks.py).
 
-Nothing is computed before all have met and agree on what a student depends on. Whoever is silent
-for a minute after that ends the others: a machine that lost its power closes no connection.
+Whoever is silent for a minute ends the others: a machine that lost its power closes no connection.
 """
 
 import contextlib
@@ -15,46 +14,38 @@ import socket
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from typing import Any
 
-import psutil
 import torch
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from dskd_core import errors, interruption
 from dskd_core.config import PipelineConfig
 from dskd_core.decoder.precision import torch_device
-from dskd_core.errors import ConfigError, DskdError
+from dskd_core.errors import DskdError
 from dskd_core.interruption import Interrupted
 from dskd_core.threads import usable_processors
-from dskd_core.training.loop.agreement import (
-    POLL_SECONDS,
-    Facts,
-    probed_by_others,
-    read_probe,
+from dskd_core.training.loop.agreement import POLL_SECONDS, Facts
+from dskd_core.training.loop.launched import Launched
+from dskd_core.training.loop.meeting import (
+    CURE,
+    LostMachineError,
+    awaited,
+    beat,
+    connect,
+    listen_towards,
+    meet,
+    reached,
 )
-from dskd_core.training.loop.launched import Launched, own_address
-from dskd_core.training.loop.ranks import INTERFACES, LostRankError, Ranks, check_ranks, group
+from dskd_core.training.loop.ranks import LostRankError, Ranks, check_ranks, group
 
-MEETING_SECONDS = 300.0
 SILENT_SECONDS = 60.0
 _BEAT_SECONDS = 5.0
-_DISCARD = 9
 _STUCK_SECONDS = 30.0
 _LAST_WORDS_SECONDS = 20.0
-_WHY = 200
-_STORE_SECONDS = 60
 _ASKED = 143
-_CURE = "start all machines again, the last checkpoint is kept."
 Work = Callable[[Ranks, dict[str, Any]], None]
-
-
-class LostMachineError(Interrupted):
-    """A rank that this process did not start is gone: only a new start brings it back."""
 
 
 class Group:
@@ -73,77 +64,17 @@ class Group:
             LostMachineError: if one of them does not come, or the store is not reached.
         """
         check_ranks(config.training.n_ranks, torch_device(config.teacher.device).type)
-        _listen_towards(place.host)
+        listen_towards(place.host)
         share = max(1, usable_processors() // place.n_local)
         torch.set_num_threads(min(torch.get_num_threads(), share))
         self.place, self.lost = place, ""
         self._number, self._is_training, self._is_over = 0, False, threading.Event()
         facts = Facts.from_config(config)
-        with _reached(place):
-            self._store = PrefixStore(f"dskd/{place.name}", _client(place))
-            self._name = self._gather(facts) if place.rank == 0 else self._arrive(facts)
-        self._keys = PrefixStore(self._name, self._store)
+        with reached(place):
+            store = connect(place)
+            self._name = meet(store, place, facts)
+        self._keys = PrefixStore(self._name, store)
         threading.Thread(target=self._watch, name="dskd-watch", daemon=True).start()
-
-    def _gather(self, facts: Facts) -> str:
-        """Wait for all others and tell each that work may begin, or why it may not."""
-        name, others = uuid.uuid4().hex, range(1, self.place.n_ranks)
-        keys, refusals = PrefixStore(name, self._store), []
-        self._beat(keys)
-        with probed_by_others(facts.root, name):
-            self._store.set("first", name)
-            there = {}
-            for rank in others:
-                said = _awaited(keys, f"here/{rank}", MEETING_SECONDS)
-                if not said:
-                    raise LostMachineError(
-                        f"Rank {rank} of {self.place.n_ranks} did not come within "
-                        f"{MEETING_SECONDS:.0f} s; see what its machine says, then {_CURE}"
-                    )
-                there[rank] = json.loads(said)
-        for rank, said in there.items():
-            theirs = Facts(**said["facts"])
-            refusals.append(facts.refusal_of(rank, theirs))
-            if said["probe"] != name:
-                refusals.append(
-                    f"Rank {rank} ({theirs.host}) does not find in {facts.root} what rank 0 "
-                    f"({facts.host}) just wrote there ({said['probe']}); set root_uri to storage "
-                    "that all machines share."
-                )
-        refusal = next(filter(None, refusals), "")
-        for rank, said in there.items():
-            answer = {"to": said["nonce"], "refusal": refusal}
-            keys.set(f"begin/{rank}", json.dumps(answer))
-        if refusal:
-            raise ConfigError(refusal)
-        return name
-
-    def _arrive(self, facts: Facts) -> str:
-        """Say that this rank is here, and wait to be told to begin.
-
-        What an earlier start left in the store has the first rank's name of then, or answers to
-        another nonce, and is passed over.
-        """
-        nonce, deadline = uuid.uuid4().hex, time.monotonic() + MEETING_SECONDS
-        name, rank = "", self.place.rank
-        while time.monotonic() < deadline:
-            if not (first := _awaited(self._store, "first", 1.0)):
-                continue
-            keys = PrefixStore(first, self._store)
-            if name != first:
-                name = first
-                self._beat(keys)
-                said = {"nonce": nonce, "facts": vars(facts), "probe": read_probe(facts.root, name)}
-                keys.set(f"here/{rank}", json.dumps(said))
-            answer = json.loads(_awaited(keys, f"begin/{rank}", 1.0) or "{}")
-            if answer.get("to") == nonce:
-                if answer["refusal"]:
-                    raise ConfigError(answer["refusal"])
-                return name
-        raise LostMachineError(
-            f"The first of {self.place.n_ranks} ranks did not come within "
-            f"{MEETING_SECONDS:.0f} s; see what its machine says, then {_CURE}"
-        )
 
     @contextlib.contextmanager
     def leading(self, order: dict[str, Any], device: str) -> Iterator[Ranks]:
@@ -165,9 +96,9 @@ class Group:
             with self._at(self._number, device) as ranks:
                 yield ranks
         except LostRankError as error:
-            if said := _awaited(self._keys, f"words/{self._number}", _LAST_WORDS_SECONDS):
+            if said := awaited(self._keys, f"words/{self._number}", _LAST_WORDS_SECONDS):
                 raise _error_from(json.loads(said)) from error
-            self.lost = f"{self} lost another rank; {_CURE}"
+            self.lost = f"{self} lost another rank; {CURE}"
             raise LostMachineError(self.lost) from error
         except Interrupted as error:
             self.lost = str(error)  # whoever was asked to stop takes no other student
@@ -183,11 +114,11 @@ class Group:
             The exit code of this process: that of the first one, or 143 if this one was asked to
             stop.
         """
-        with _reached(self.place):
+        with reached(self.place):
             while not interruption.is_requested():
-                if said := _awaited(self._keys, "end", 0.0):
+                if said := awaited(self._keys, "end", 0.0):
                     return self._end(json.loads(said))
-                if said := _awaited(self._keys, f"order/{self._number + 1}", POLL_SECONDS):
+                if said := awaited(self._keys, f"order/{self._number + 1}", POLL_SECONDS):
                     self._number += 1
                     self._obey(json.loads(said), work)
         return _ASKED
@@ -233,28 +164,24 @@ class Group:
         finally:
             self._is_training = False
 
-    def _beat(self, keys: Store) -> None:
-        keys.set(f"beat/{self.place.rank}", uuid.uuid4().hex)
-
     def _watch(self) -> None:
         """End this process where it would wait in vain: torch waits half an hour, or for ever."""
         parent, heard, first_left = os.getppid(), dict[int, tuple[bytes, float]](), 0.0
         try:
-            store = PrefixStore(f"dskd/{self.place.name}", _client(self.place))
-            keys = PrefixStore(self._name, store)
+            keys = PrefixStore(self._name, connect(self.place))
             while not self._is_over.wait(_BEAT_SECONDS):
                 if os.getppid() != parent:
-                    self._leave(f"the launcher of this machine is gone; {_CURE}")
-                self._beat(keys)
+                    self._leave(f"the launcher of this machine is gone; {CURE}")
+                beat(keys, self.place.rank)
                 if silent := self._silent(keys, heard):
-                    self._leave(f"rank {silent[0]} is silent for {SILENT_SECONDS:.0f} s; {_CURE}")
-                why = _awaited(keys, f"left/{self._number}", 0.0) or _awaited(keys, "end", 0.0)
+                    self._leave(f"rank {silent[0]} is silent for {SILENT_SECONDS:.0f} s; {CURE}")
+                why = awaited(keys, f"left/{self._number}", 0.0) or awaited(keys, "end", 0.0)
                 first_left = first_left or time.monotonic() if self._is_training and why else 0.0
                 if first_left and time.monotonic() - first_left > _STUCK_SECONDS:
                     self._leave(f"the others have left the student that it waits in ({why}).")
         except RuntimeError:
             if not self._is_over.is_set():
-                self._leave(f"the store at {self.place.host}:{self.place.port} is gone; {_CURE}")
+                self._leave(f"the store at {self.place.host}:{self.place.port} is gone; {CURE}")
 
     def _silent(self, keys: Store, heard: dict[int, tuple[bytes, float]]) -> list[int]:
         """Return those that have not changed their key for too long: all hear the first rank.
@@ -265,9 +192,9 @@ class Group:
         if not watched:
             return []
         now, beats = time.monotonic(), keys.multi_get([f"beat/{rank}" for rank in watched])
-        for rank, beat in zip(watched, beats, strict=True):
-            if rank not in heard or heard[rank][0] != beat:
-                heard[rank] = beat, now
+        for rank, value in zip(watched, beats, strict=True):
+            if rank not in heard or heard[rank][0] != value:
+                heard[rank] = value, now
         return [rank for rank in watched if now - heard[rank][1] > SILENT_SECONDS]
 
     def _leave(self, why: str) -> None:
@@ -304,60 +231,6 @@ def leading(place: Launched, config: PipelineConfig) -> Iterator[None]:
         code = 0
     finally:
         _led.pop().end(code)
-
-
-def _client(place: Launched) -> TCPStore:
-    seconds = timedelta(seconds=_STORE_SECONDS)
-    return TCPStore(place.host, place.port, is_master=False, timeout=seconds)
-
-
-@contextlib.contextmanager
-def _reached(place: Launched) -> Iterator[None]:
-    """Say in one sentence that the store is gone, or was never there."""
-    try:
-        yield
-    except LostRankError:
-        raise
-    except RuntimeError as error:
-        raise LostMachineError(
-            f"The store at {place.host}:{place.port} is not reached "
-            f"({str(error).splitlines()[0][:_WHY]}); {_CURE}"
-        ) from error
-
-
-def _awaited(store: Store, key: str, seconds: float) -> str:
-    """Return the value of a key, waited for; empty if it does not come."""
-    deadline = time.monotonic() + seconds
-    while not store.check([key]):
-        if time.monotonic() >= deadline:
-            return ""
-        time.sleep(POLL_SECONDS)
-    return store.get(key).decode()
-
-
-def _listen_towards(host: str) -> None:
-    """Let gloo and nccl listen on the interface towards a host alone, unless the user named one.
-
-    Raises:
-        ConfigError: if it is not found.
-    """
-    if all(name in os.environ for name in INTERFACES):
-        return
-    try:
-        own = own_address(host, _DISCARD)
-    except OSError as error:
-        raise ConfigError(
-            f"The host {host!r} of the rendezvous is not found ({error}); correct --rdzv-endpoint."
-        ) from error
-    for name, addresses in psutil.net_if_addrs().items():
-        if own in {one.address.partition("%")[0] for one in addresses}:
-            for variable in INTERFACES:
-                os.environ.setdefault(variable, name)
-            return
-    raise ConfigError(
-        f"No interface of this machine has the address {own}, by which it reaches {host}; set "
-        f"{' and '.join(INTERFACES)} to the interface the ranks exchange tensors on."
-    )
 
 
 def _error_from(said: dict[str, str]) -> Exception:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from dskd_core.config import TrainingConfig
 from dskd_core.training.activations.capture import ANSWER, PROMPT, check_batch
 from dskd_core.training.activations.readers import ActivationReader
-from dskd_core.training.loop.positions import choose_positions
 
 
 @dataclass(frozen=True)
@@ -178,3 +177,35 @@ class Schedule:
             at_least=self.config.min_related,
             seed=(self.seed, epoch, window),
         )
+
+
+def choose_positions(
+    related: NDArray[np.bool_],
+    eligible: NDArray[np.bool_],
+    *,
+    share: float,
+    at_least: int,
+    seed: tuple[int, ...],
+) -> NDArray[np.int64]:
+    """Return the positions of one window that get L_sem, ascending.
+
+    max(at_least, share) of those whose next token has relations (all of them where there are
+    fewer), and as many random others, which have only their own senses.
+
+    Args:
+        related: [n] bool, the next token has synonyms or antonyms.
+        eligible: [n] bool, the position has a next token with any senses.
+        share: of the related positions.
+        at_least: fewest related positions.
+        seed: whatever the choice shall depend on.
+    """
+    rng = np.random.default_rng(seed)
+    with_relations = np.flatnonzero(related & eligible)
+    others = np.flatnonzero(~related & eligible)
+    n_related = min(len(with_relations), max(at_least, int(np.ceil(share * len(with_relations)))))
+    n_others = min(len(others), n_related)
+    chosen = (
+        rng.choice(with_relations, n_related, replace=False),
+        rng.choice(others, n_others, replace=False),
+    )
+    return np.sort(np.concatenate(chosen))

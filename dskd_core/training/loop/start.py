@@ -8,7 +8,6 @@ from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.placement import onto
 from dskd_core.errors import ConfigError
 from dskd_core.training.activations.readers import ActivationReader
-from dskd_core.training.loop.batch import padded_entering
 from dskd_core.training.student.gap_fit import (
     GapStates,
     find_projection,
@@ -17,7 +16,7 @@ from dskd_core.training.student.gap_fit import (
     unfittable,
 )
 from dskd_core.training.student.shape import Shape
-from dskd_core.training.student.tail import Span, Tail
+from dskd_core.training.student.tail import Span, Tail, padded_entering
 
 _WINDOWS = 8
 """Run at a time."""
@@ -28,12 +27,6 @@ def fit_start(student: Decoder, shape: Shape, tail: Tail, activations: Activatio
 
     The positions are those of windows spread evenly over the ones trained on, 10 for every column
     of the projection and at least 16,384.
-
-    Args:
-        student: before training; it stays as it is.
-        shape: which of its layers train.
-        tail: whose projection is set.
-        activations: of the windows trained on, with the states behind the gap.
 
     Raises:
         ConfigError: if the layer does not end with a projection that is added as it is.
@@ -60,7 +53,7 @@ def _batches(
     chosen = activations.training[::every]
     for start in range(0, len(chosen), _WINDOWS):
         windows = activations.read(chosen[start : start + _WINDOWS])
-        entering, real = padded_entering(windows)
+        entering, real = padded_entering([window.entering for window in windows])
         behind = torch.cat([w.bridge for w in windows if w.bridge is not None])
         yield GapStates(
             onto(entering, device).float(),

@@ -32,7 +32,7 @@ from dskd_core.training.loop.start import fit_start
 from dskd_core.training.loop.terms import Row, Taken, check_terms
 from dskd_core.training.loop.validation import Validation
 from dskd_core.training.losses.objective import Batch, Objective
-from dskd_core.training.losses.recipes import Recipe, has_sense_terms, ranks
+from dskd_core.training.losses.recipes import Recipe, has_sense_terms, ranks_synonyms
 from dskd_core.training.losses.states import head_metric
 from dskd_core.training.student.shape import Shape, copy_tail, load_student, shape_of
 from dskd_core.training.student.tail import Tail
@@ -122,20 +122,7 @@ class Run:
         validation: Validation | None = None,
         ranks: Ranks | None = None,
     ) -> "Run":
-        """Put a run together from what is loaded already, and copy the tail.
-
-        Args:
-            config: of the training, its precision named.
-            arm: of the objective.
-            seed: of the run.
-            student: before training.
-            shape: which of its layers train.
-            activations: where those of a window come from.
-            senses: what the arm reads of a dictionary.
-            margin: gamma, where the settings say calibrated.
-            validation: the windows scored on the way, if any.
-            ranks: which windows of a step are taken here; all of them if None.
-        """
+        """Put a run together from what is loaded already, and copy the tail."""
         tail, recipe = copy_tail(student, shape), Recipe.from_config(config, arm, margin)
         length = int(activations.lengths.max())
         bridged = shape.behind_gap - shape.entry if "bridge" in recipe.by_name else None
@@ -167,10 +154,6 @@ class Run:
 
     def step(self, number: int, history: Sequence[Row] = ()) -> Row:
         """Take one step of AdamW and read it; return the terms of the loss as logged.
-
-        Args:
-            number: of the step, from 0.
-            history: the log so far, that the loss is compared with.
 
         Raises:
             DataError: if a term is not a number or the loss explodes; the weights are left as
@@ -287,13 +270,12 @@ class Run:
         candidates = Candidates.none(self.config.n_candidates)
         if self.candidates and micro_batch.n_chosen:
             candidates = self.candidates.select(windows, micro_batch.chosen)
-        wanted = self.objective.bridged is not None
         return make_batch(
             windows,
             micro_batch,
             candidates,
             self.student.device,
-            bridges=wanted,
+            with_bridge=self.objective.bridged is not None,
             other_temperature=self.objective.other_temperature,
         )
 
@@ -329,7 +311,7 @@ class Senses:
             dictionary.has_relations(),
             dictionary.has_senses(),
             np.diff(controlled(dictionary, relations_of(config, arm)).antonyms.offsets) > 0
-            if ranks(config, arm)
+            if ranks_synonyms(config, arm)
             else None,
         )
 
@@ -348,7 +330,7 @@ def _objective(
     tail: Tail,
     config: TrainingConfig,
     recipe: Recipe,
-    senses: Tensor,
+    rows: Tensor,
     length: int,
     bridged: int | None,
 ) -> Objective:
@@ -359,7 +341,7 @@ def _objective(
         recipe,
         tail,
         head.to(getattr(torch, config.compute_dtype)),
-        senses,
+        rows,
         CompiledLayers(tail.layers, length) if config.compile_layers else None,
         head_metric(head) if recipe.weight("state_head_mse") else None,
         bridged,

@@ -24,7 +24,7 @@ from dskd_core.training.losses.distillation import Distillation, distillation_lo
 from dskd_core.training.losses.logits import Buffers
 from dskd_core.training.losses.ranking import ranking
 from dskd_core.training.losses.recipes import RANKING, STATE_TERMS, Recipe
-from dskd_core.training.losses.senses import SenseTerms, sense_terms
+from dskd_core.training.losses.senses import sense_terms
 from dskd_core.training.losses.states import cosine, head_mse, mse
 from dskd_core.training.losses.targets import TeacherTargets, targets_suffice
 from dskd_core.training.student.tail import Tail, capturing, run_tail
@@ -172,7 +172,16 @@ class Objective:
         n_opposed: int,
     ) -> dict[str, Tensor]:
         """Return the terms of L_sem, and what is logged of them."""
-        senses = self._senses(student_states, batch, n_chosen)
+        senses = sense_terms(
+            student_states.index_select(0, batch.chosen),
+            self.rows,
+            batch.positives,
+            batch.negatives,
+            margin=self.recipe.margin,
+            hinge=bool(self.recipe.weight("negative")),
+            total=n_chosen,
+            opposed=batch.opposed,
+        )
         found = {
             "positive": senses.positive,
             "negative": senses.negative,
@@ -239,16 +248,3 @@ class Objective:
             offset=term.offset or 0.0,
         )
         return each.sum()
-
-    def _senses(self, student_states: Tensor, batch: Batch, n_chosen: int) -> SenseTerms:
-        """Return the terms of L_sem (Eq. 4-5) before their weights."""
-        return sense_terms(
-            student_states.index_select(0, batch.chosen),
-            self.rows,
-            batch.positives,
-            batch.negatives,
-            margin=self.recipe.margin,
-            hinge=bool(self.recipe.weight("negative")),
-            total=n_chosen,
-            opposed=batch.opposed,
-        )

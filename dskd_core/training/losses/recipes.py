@@ -141,10 +141,10 @@ def has_sense_terms(config: TrainingConfig, arm: Arm) -> bool:
     return arm.startswith("paper")
 
 
-def ranks(config: TrainingConfig, arm: Arm) -> bool:
+def ranks_synonyms(config: TrainingConfig, arm: Arm) -> bool:
     """Say whether an arm ranks synonyms before antonyms."""
     custom = find_recipe(config, arm)
-    return custom is not None and any(term.term == "ranking" for term in custom.terms)
+    return custom is not None and custom.ranks_synonyms
 
 
 def reads_gap(config: TrainingConfig, arm: Arm) -> bool:

@@ -5,11 +5,12 @@ replace what it would feed its first layer, or keep what it feeds any other.
 """
 
 import copy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -147,6 +148,24 @@ def final_norm(body: nn.Module) -> str:
             "set it to false."
         )
     return found[-1]
+
+
+def padded_entering(windows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Pad the states that enter the tail in each window, [n, d], for :func:`run_tail`.
+
+    Returns:
+        ([n_windows, length, d], where they are; places of the real positions among all
+        n_windows * length, int64 on the host, or None where every window has the length).
+    """
+    lengths = [len(window) for window in windows]
+    longest, first = max(lengths), windows[0]
+    entering = first.new_zeros(len(windows), longest, first.shape[1])
+    for line, window in enumerate(windows):
+        entering[line, : len(window)] = window
+    if min(lengths) == longest:
+        return entering, None
+    real = np.flatnonzero(np.arange(longest)[None, :] < np.array(lengths)[:, None])
+    return entering, torch.from_numpy(real)
 
 
 def run_tail(tail: Tail, entering: Tensor, real: Tensor | None, compute_dtype: str) -> Tensor:

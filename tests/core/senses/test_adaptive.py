@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
+from dskd_core.config import SensesConfig
 from dskd_core.senses.adaptive import cluster_at_price, find_price, inertia_curves, worth
 from dskd_core.senses.kmeans import cluster
 
-SETTINGS = {"n_restarts": 4, "device": "cpu"}
+CONFIG = SensesConfig(n_restarts=4, device="cpu", max_senses=6)
+AT_MOST_FIVE = CONFIG.model_copy(update={"max_senses": 5})
 
 
 def groups(n_groups, n_rows, d=6, seed=0):
@@ -28,14 +30,14 @@ def naive_choice(curve, price):
 @pytest.mark.parametrize("n_groups", [1, 2, 3, 5])
 def test_a_token_gets_a_sense_for_each_of_its_groups(n_groups):
     """A group apart lowers the inertia by thousands, half a group of noise by about a hundred."""
-    found = cluster_at_price([groups(n_groups, 90)], [1], price=400.0, max_senses=6, **SETTINGS)[0]
+    found = cluster_at_price([groups(n_groups, 90)], [1], CONFIG, price=400.0)[0]
     assert len(found.counts) == n_groups
 
 
 def test_a_price_of_nothing_takes_the_most_and_a_high_one_takes_one():
     rows = [groups(3, 60), groups(2, 4)]
-    free = cluster_at_price(rows, [1, 2], price=0.0, max_senses=5, **SETTINGS)
-    dear = cluster_at_price(rows, [1, 2], price=1e9, max_senses=5, **SETTINGS)
+    free = cluster_at_price(rows, [1, 2], AT_MOST_FIVE, price=0.0)
+    dear = cluster_at_price(rows, [1, 2], AT_MOST_FIVE, price=1e9)
     assert [len(c.counts) for c in free] == [5, 4]
     assert [len(c.counts) for c in dear] == [1, 1]
     np.testing.assert_allclose(dear[0].centroids[0], rows[0].mean(0), rtol=1e-4, atol=1e-4)
@@ -43,33 +45,33 @@ def test_a_price_of_nothing_takes_the_most_and_a_high_one_takes_one():
 
 def test_the_result_is_that_of_fixed_k_at_the_k_taken():
     rows = groups(3, 120, seed=4)
-    found = cluster_at_price([rows], [8], price=400.0, max_senses=6, **SETTINGS)[0]
-    fixed = cluster([rows], [8], n_senses=3, **SETTINGS)[0]
+    found = cluster_at_price([rows], [8], CONFIG, price=400.0)[0]
+    fixed = cluster([rows], [8], CONFIG.model_copy(update={"n_senses": 3}))[0]
     np.testing.assert_array_equal(found.labels, fixed.labels)
     np.testing.assert_array_equal(found.centroids, fixed.centroids)
 
 
 def test_duplicates_and_absent_rows_take_no_more_senses_than_they_differ():
     rows = [np.repeat(groups(2, 2), 20, axis=0), np.empty((0, 6), np.float32)]
-    found = cluster_at_price(rows, [1, 2], price=0.5, max_senses=6, **SETTINGS)
+    found = cluster_at_price(rows, [1, 2], CONFIG, price=0.5)
     assert [len(c.counts) for c in found] == [2, 0]
 
 
 def test_the_other_tokens_of_a_call_change_no_choice():
     rows = [groups(g, n, seed=g) for g, n in ((1, 40), (3, 33), (2, 70))]
-    together = cluster_at_price(rows, [1, 2, 3], price=200.0, max_senses=5, **SETTINGS)
+    together = cluster_at_price(rows, [1, 2, 3], AT_MOST_FIVE, price=200.0)
     for i, whole in enumerate(together):
-        alone = cluster_at_price([rows[i]], [i + 1], price=200.0, max_senses=5, **SETTINGS)[0]
+        alone = cluster_at_price([rows[i]], [i + 1], AT_MOST_FIVE, price=200.0)[0]
         np.testing.assert_array_equal(whole.centroids, alone.centroids)
 
 
 def test_curves_take_what_clustering_at_a_price_takes():
     rows = [groups(g, 40, seed=g) for g in (1, 2, 4, 5)]
-    curves = inertia_curves(rows, range(4), max_senses=6, **SETTINGS)
+    curves = inertia_curves(rows, range(4), CONFIG)
     assert curves.shape == (4, 6)
     assert (np.diff(curves, axis=1) <= 0).all()
     for price in (1.0, 30.0, 300.0, 3000.0):
-        found = cluster_at_price(rows, range(4), price=price, max_senses=6, **SETTINGS)
+        found = cluster_at_price(rows, range(4), CONFIG, price=price)
         assert worth(curves, price).tolist() == [len(c.counts) for c in found]
 
 

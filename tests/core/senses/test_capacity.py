@@ -37,6 +37,6 @@ def test_clustering_ends_when_its_run_is_asked_to_stop(backend):
     interruption.request()
     try:
         with pytest.raises(Interrupted):
-            cluster([rows], [1], n_senses=3, backend=backend, device="cpu")
+            cluster([rows], [1], SensesConfig(n_senses=3, backend=backend, device="cpu"))
     finally:
         interruption.clear()

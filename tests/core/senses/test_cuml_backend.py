@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dskd_core.config import SensesConfig
 from dskd_core.errors import ConfigError
 from dskd_core.senses.kmeans import cluster
 
@@ -77,7 +78,9 @@ def points():
 
 
 def test_every_restart_is_one_fit_from_our_own_start(stand_in):
-    found = cluster(points(), [4, 5, 6], n_senses=3, backend="cuml", n_restarts=4, device="cpu")
+    found = cluster(
+        points(), [4, 5, 6], SensesConfig(n_senses=3, backend="cuml", n_restarts=4, device="cpu")
+    )
     assert [len(c.counts) for c in found] == [2, 3, 3]
     assert len(stand_in) == 8
     for call in stand_in:
@@ -88,15 +91,17 @@ def test_every_restart_is_one_fit_from_our_own_start(stand_in):
 
 def test_starts_are_rows_of_the_token(stand_in):
     rows = points()[1]
-    cluster([rows], [5], n_senses=3, backend="cuml", n_restarts=2, device="cpu")
+    cluster([rows], [5], SensesConfig(n_senses=3, backend="cuml", n_restarts=2, device="cpu"))
     for call in stand_in:
         assert all((rows == start).all(axis=1).any() for start in call["init"])
 
 
 def test_the_best_restart_wins(stand_in):
     rows = points()[1]
-    found = cluster([rows], [5], n_senses=3, backend="cuml", n_restarts=6, device="cpu")[0]
-    reference = cluster([rows], [5], n_senses=3, backend="sklearn", n_restarts=10)[0]
+    found = cluster(
+        [rows], [5], SensesConfig(n_senses=3, backend="cuml", n_restarts=6, device="cpu")
+    )[0]
+    reference = cluster([rows], [5], SensesConfig(n_senses=3, backend="sklearn", n_restarts=10))[0]
     assert found.inertia <= 1.01 * reference.inertia
 
 
@@ -113,4 +118,4 @@ def test_an_absent_cuml_is_refused_with_its_cure(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.setitem(sys.modules, "cuml", None)
     with pytest.raises(ConfigError, match=r"pip install 'dskd\[gpu\]'"):
-        cluster(points(), [4, 5, 6], n_senses=3, backend="cuml")
+        cluster(points(), [4, 5, 6], SensesConfig(n_senses=3, backend="cuml"))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from dskd_core.config import SensesConfig
 from dskd_core.senses import torch_backend
 from dskd_core.senses.kmeans import cluster
 
@@ -17,7 +18,9 @@ def tokens(lengths, d=24, seed=0):
 
 
 def run(points, ids, **settings):
-    return cluster(points, ids, **({"n_senses": 5, "device": "cpu", "n_restarts": 4} | settings))
+    return cluster(
+        points, ids, SensesConfig(**({"n_senses": 5, "device": "cpu", "n_restarts": 4} | settings))
+    )
 
 
 @pytest.mark.parametrize("d", [24, 64, 576])
@@ -132,7 +135,7 @@ def test_a_device_that_is_asked_less_often_finds_the_same_clusters(monkeypatch):
     rng = np.random.default_rng(3)
     points = [rng.normal(size=(n, 8)).astype(np.float32) for n in (40, 300, 300, 700)]
     points[1][:290] = points[1][0]  # so that clusters lose all their rows
-    asked = cluster(points, range(4), n_senses=6, n_restarts=3)
+    asked = cluster(points, range(4), SensesConfig(n_senses=6, n_restarts=3))
     n_asked = []
 
     def waits(X):
@@ -140,7 +143,9 @@ def test_a_device_that_is_asked_less_often_finds_the_same_clusters(monkeypatch):
         return True
 
     monkeypatch.setattr(torch_backend, "_asking_waits", waits)
-    for one, other in zip(asked, cluster(points, range(4), n_senses=6, n_restarts=3), strict=True):
+    for one, other in zip(
+        asked, cluster(points, range(4), SensesConfig(n_senses=6, n_restarts=3)), strict=True
+    ):
         assert np.array_equal(one.labels, other.labels)
         assert np.array_equal(one.centroids, other.centroids)
     assert n_asked

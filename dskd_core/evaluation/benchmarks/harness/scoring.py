@@ -51,17 +51,7 @@ def score_batches(
     batches: Sequence[Batch],
     progress: Progress,
 ) -> Iterator[list[Row]]:
-    """Yield the rows of each batch.
-
-    Args:
-        model: the model.
-        tokenizer: its tokenizer.
-        folder: its files, which say how many tokens it reads.
-        requests: of all items.
-        table: all rows of ``items.parquet``.
-        batches: what is scored.
-        progress: told lines (squad).
-    """
+    """Yield the rows of each batch."""
     n_context = context_tokens(folder)
     lines: dict[int, str] = {}
     if table[0]["context"] is not None:

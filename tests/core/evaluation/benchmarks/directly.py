@@ -21,9 +21,9 @@ import yaml
 from dskd_core.config import BenchmarkConfig, EvaluationConfig, TeacherConfig
 from dskd_core.embeddings.teacher import prepare_teacher
 from dskd_core.evaluation.benchmarks.items import build_items
+from dskd_core.evaluation.benchmarks.layout import TABLE
 from dskd_core.evaluation.benchmarks.store import (
     collect_scores,
-    load_items,
     plan_scoring,
     score_shard,
 )
@@ -153,7 +153,7 @@ def ours(root, model, dtype, benchmark, **options):
         score_shard(store, config, teacher_config, teacher, items, shard)
         for shard in plan_scoring(items, config, teacher)
     ]
-    return load_items(collect_scores(store, config, teacher, [items], parts)).to_pylist()
+    return collect_scores(store, config, teacher, [items], parts).table(TABLE).to_pylist()
 
 
 def theirs(folder, model, benchmark):

@@ -11,10 +11,9 @@ from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.errors import ArtifactError, ConfigError, DataError
 from dskd_core.evaluation.benchmarks.checkpoints import open_checkpoint, score_checkpoint
 from dskd_core.evaluation.benchmarks.items import build_items
-from dskd_core.evaluation.benchmarks.layout import read_requests
+from dskd_core.evaluation.benchmarks.layout import TABLE, read_requests
 from dskd_core.evaluation.benchmarks.store import (
     collect_scores,
-    load_items,
     plan_scoring,
     score_shard,
 )
@@ -27,7 +26,7 @@ def rows_for(table, task, protocol):
 
 
 def test_every_answered_item_is_scored_once_in_both_protocols(scored):
-    table = load_items(scored)
+    table = scored.table(TABLE)
     counts = {"arc": 8, "commonsense_qa": 8, "mmlu": 12, "piqa": 6, "squad": 9}
     for task, n in counts.items():
         assert len({row["item"] for row in rows_for(table, task, "paper")}) == n
@@ -42,7 +41,7 @@ def test_every_answered_item_is_scored_once_in_both_protocols(scored):
 
 
 def test_unequal_choices_and_numeric_keys_are_asked_by_letter(scored):
-    table = load_items(scored)
+    table = scored.table(TABLE)
     paper = {row["item"]: row for row in rows_for(table, "arc", "paper")}
     assert paper["arc/q6"]["gold"] == ["B"]  # its key is 2
     assert paper["arc/q7"]["gold"] == ["E"]
@@ -59,7 +58,7 @@ def test_the_papers_answers_are_those_of_generating_one_by_one(bench, tmp_path):
     teacher = load_teacher(bench.teacher, bench.teacher_config)
     padded_rows = range(teacher.n_tokens, teacher.model.get_output_embeddings().weight.shape[0])
     tokenizer = load_tokenizer(bench.teacher.folder())
-    rows = {r["item"]: r for r in load_items(bench.scores(tmp_path, config)).to_pylist()}
+    rows = {r["item"]: r for r in bench.scores(tmp_path, config).table(TABLE).to_pylist()}
     for items, n_tokens in zip(bench.items(tmp_path, config), (1, 4), strict=True):
         requests = read_requests(items)
         for name, (ids,) in zip(items.table("items.parquet")["item"], requests.ids, strict=True):
@@ -155,7 +154,7 @@ def test_neither_the_cut_nor_the_order_of_shards_changes_a_score(bench, scored, 
         "arc", "commonsense_qa", "mmlu", "piqa", "squad", protocols=("paper", "harness"), shard=9000
     )
     other = bench.scores(tmp_path, config, order=-1)
-    assert load_items(other).equals(load_items(scored))
+    assert other.table(TABLE).equals(scored.table(TABLE))
 
 
 def test_a_killed_run_finds_the_shards_it_finished(bench, tmp_path, monkeypatch):
@@ -192,7 +191,7 @@ def test_items_that_were_trained_on_are_marked(bench, tmp_path):
     with store.publish(work) as draft:
         draft.write_table("questions.parquet", pa.Table.from_pylist(rows))
     scores = bench.scores(tmp_path, config, trained_on=store.find(work))
-    table = load_items(scores).to_pylist()
+    table = scores.table(TABLE).to_pylist()
     assert {r["item"] for r in table if r["in_training"]} == {arc[0]["item"], arc[3]["item"]}
     passage = [r["item"] for r in squad if r["group"] == squad[0]["group"]]
     assert len(passage) == 3
@@ -202,7 +201,7 @@ def test_items_that_were_trained_on_are_marked(bench, tmp_path):
 
 
 def test_mmlu_is_the_mean_of_its_subjects_means(scored):
-    rows = rows_for(load_items(scored), "mmlu", "harness")
+    rows = rows_for(scored.table(TABLE), "mmlu", "harness")
     means = [
         np.mean([row["score"] for row in rows if row["subject"] == subject])
         for subject in ("anatomy", "virology")
@@ -246,7 +245,7 @@ def test_any_checkpoint_is_scored_as_the_teacher_is(bench, tmp_path):
     scores = score_checkpoint(
         store, config, bench.teacher_config, model, progress=lambda *line: told.append(line)
     )
-    assert load_items(scores).equals(load_items(bench.scores(tmp_path / "b", config)))
-    n = len(load_items(scores))
+    assert scores.table(TABLE).equals(bench.scores(tmp_path / "b", config).table(TABLE))
+    n = len(scores.table(TABLE))
     assert told[-1] == (n, n, "items (piqa paper, part 1 of 1)")
     assert open_checkpoint(store, bench.teacher_config, model.uri).fingerprint == model.fingerprint

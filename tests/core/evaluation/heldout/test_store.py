@@ -14,9 +14,8 @@ from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.heldout.frequency import count_trained_labels
 from dskd_core.evaluation.heldout.store import score_student, student_tail
 from dskd_core.training.activations.readers import StoredActivations
-from dskd_core.training.loop.batch import padded_entering
 from dskd_core.training.student.shape import load_student, shape_of
-from dskd_core.training.student.tail import run_tail
+from dskd_core.training.student.tail import padded_entering, run_tail
 from tests.miniature import Built
 
 
@@ -102,7 +101,7 @@ def test_the_tail_read_from_safetensors_gives_the_checkpoints_own_states(miniatu
     decoder, shape = load_student(untrained, miniature.config.teacher), shape_of(untrained)
     with torch.no_grad():
         tail = student_tail(decoder, shape, student)
-        states = run_tail(tail, *padded_entering(windows), "float32")
+        states = run_tail(tail, *padded_entering([w.entering for w in windows]), "float32")
     corpus, model = load_windows(miniature.corpus()), checkpoint(student)
     expected = [
         model.base_model(torch.from_numpy(corpus.window(w.window).astype(np.int64))[None])

@@ -66,7 +66,7 @@ def test_the_state_behind_a_gap_comes_back_too_in_the_bytes_planned_for_it(tmp_p
         shard = StoredShard(group, in_memory=in_memory)
         assert torch.equal(shard.read(1).bridge.float(), windows[0].bridge)
     assert group["bridge"][:].nbytes == 2 * 3 * n_positions
-    assert position_bytes(64, bridges=True) - position_bytes(64) == 2 * 64
+    assert position_bytes(64, reads_gap=True) - position_bytes(64) == 2 * 64
 
 
 def test_targets_of_other_temperatures_come_back_in_the_bytes_planned_for_them(tmp_path):

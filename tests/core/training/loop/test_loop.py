@@ -24,12 +24,11 @@ from dskd_core.training.activations.store import resolve_mode
 from dskd_core.training.candidates.margin import calibrated_margin, margin_sentence
 from dskd_core.training.candidates.store import select_candidates
 from dskd_core.training.loop import step
-from dskd_core.training.loop.batch import padded_entering
 from dskd_core.training.loop.loop import Run, train_student
 from dskd_core.training.losses.objective import run_tail
 from dskd_core.training.losses.recipes import Recipe
 from dskd_core.training.student.shape import load_student, shape_of
-from dskd_core.training.student.tail import capturing
+from dskd_core.training.student.tail import capturing, padded_entering
 from tests.miniature import Built, make
 from tests.reference import objective_terms, ranking, state_term
 from tests.waits import counted_waits
@@ -442,7 +441,7 @@ def test_listed_layers_and_the_norm_train_nothing_else_does_and_scores_read_both
     (window,) = stored.read(stored.heldout[:1])
     ids = torch.from_numpy(load_windows(other.corpus()).window(window.window).astype(np.int64))
     with torch.no_grad():
-        states = run_tail(tail, *padded_entering([window]), "float32")
+        states = run_tail(tail, *padded_entering([window.entering]), "float32")
         expected = found.base_model(ids[None]).last_hidden_state[0]
     torch.testing.assert_close(states, expected, atol=1e-5, rtol=1e-5)
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dskd_core.evaluation.benchmarks.store import load_items
+from dskd_core.evaluation.benchmarks.layout import TABLE
 
 pytest.importorskip("lm_eval")
 
@@ -91,7 +91,7 @@ def compare(rows, samples, results, metrics):
 def test_arc_with_exemplars_of_its_train_file(bench, direct, tmp_path):
     train = bench.folder / "dev_rand_split.jsonl"  # the same format
     config = bench.config("arc", protocols=("harness",), exemplars_uri=str(train))
-    rows = load_items(bench.scores(tmp_path / "a", config)).to_pylist()
+    rows = bench.scores(tmp_path / "a", config).table(TABLE).to_pylist()
     splits = {"test": hub_arc(bench.folder / "ARC-Challenge-Test.jsonl")}
     splits |= {"train": hub_arc(train), "validation": splits["test"]}
     task = json_task("arc/arc_challenge.yaml", tmp_path, splits)
@@ -100,7 +100,7 @@ def test_arc_with_exemplars_of_its_train_file(bench, direct, tmp_path):
 
 def test_piqa_keeps_the_outer_space_of_its_texts(bench, direct, tmp_path):
     config = bench.config("piqa", protocols=("harness",), n_exemplars=0)
-    rows = load_items(bench.scores(tmp_path / "a", config)).to_pylist()
+    rows = bench.scores(tmp_path / "a", config).table(TABLE).to_pylist()
     texts = (bench.folder / "valid.jsonl").read_text().splitlines()
     labels = (bench.folder / "valid-labels.lst").read_text().split()
     items = [json.loads(t) | {"label": int(k)} for t, k in zip(texts, labels, strict=True)]
@@ -114,7 +114,7 @@ def test_an_mmlu_subject_with_its_dev_questions(bench, direct, tmp_path):
     config = bench.config(
         "mmlu", protocols=("harness",), exemplars_uri=str(bench.folder / "mmlu/dev")
     )
-    table = load_items(bench.scores(tmp_path / "a", config)).to_pylist()
+    table = bench.scores(tmp_path / "a", config).table(TABLE).to_pylist()
     splits = {}
     for part in ("dev", "test"):
         with (bench.folder / f"mmlu/{part}/anatomy_{part}.csv").open(newline="") as file:
@@ -135,7 +135,7 @@ def test_squad_generates_what_the_harness_generates(bench, direct, tmp_path):
     from dskd_core.evaluation.benchmarks.questions import read_benchmark
 
     config = bench.config("squad", protocols=("harness",), n_exemplars=0)
-    rows = load_items(bench.scores(tmp_path / "a", config)).to_pylist()
+    rows = bench.scores(tmp_path / "a", config).table(TABLE).to_pylist()
     items = [hub_row(q) for q in read_benchmark(config.benchmarks[0], 0).items]
     task = make_task("squad", "", items, items, same_file=False)
     # Its own aggregation downloads a metric, so the answers are compared and not the means.
