@@ -41,9 +41,13 @@ def read_documents(
 ) -> Iterator[Document]:
     """Yield the documents of ``config.source`` in the order of its files, sorted by name.
 
-    An id is the page id (MediaWiki), the field ``config.id_field``, or else ``file:row`` with
-    rows counted from 1; a plain text's id is its path below the source. Documents whose id
-    ``wanted`` refuses are passed over before their text is prepared.
+    An id is the page id (MediaWiki), the field ``config.id_field``, or else ``file:row`` with rows
+    counted from 1; a plain text's id is its path below the source.
+
+    Args:
+        config: the source and how to read it.
+        reading: where skipped and repaired documents are counted.
+        wanted: documents whose id it refuses are passed over before their text is prepared.
 
     Raises:
         ConfigError: if the source does not exist or nobody knows its format.

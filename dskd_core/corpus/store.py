@@ -124,6 +124,12 @@ def build_corpus(
     Memory: the tokens taken where ``max_tokens`` is set (4 bytes each); else one document and
     about 300 bytes of names for each document. Tokens are written chunk by chunk.
 
+    Args:
+        store: where the artifact is kept.
+        config: the source and the cut.
+        teacher: an artifact whose folder holds the tokenizer.
+        progress: told bytes of the source read, documents and tokens.
+
     Raises:
         ConfigError: if the source is unknown, or ``window_tokens`` leaves no room after the prefix
             or is more than the teacher reads.

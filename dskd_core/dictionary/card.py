@@ -78,7 +78,16 @@ def dictionary_card(
     shape: tuple[int, ...],
     token: int,
 ) -> str:
-    """Return the Markdown of a dictionary's card; equal inputs give equal text."""
+    """Return the Markdown of a dictionary's card; equal inputs give equal text.
+
+    Args:
+        store: with what the inputs were made from.
+        inputs: senses, words and corpus.
+        counts: of the dictionary's record.
+        shares: of the corpus' positions: with_senses, with_relations, with_antonyms.
+        shape: of the rows.
+        token: one with senses, for the example.
+    """
     senses, words, corpus = (inputs[name] for name in ("senses", "words", "corpus"))
     teacher = store.get("teacher", senses.record.inputs["teacher"]).record
     relations = store.get("relations", words.record.inputs["relations"])

@@ -83,6 +83,11 @@ def build_lexicon(
     rows it gave and what was left out, with the first line numbers of damaged rows. Memory does
     not grow with the size of a file.
 
+    Args:
+        store: where artifacts are kept.
+        config: the sources and their settings.
+        progress: told the bytes read.
+
     Raises:
         ConfigError: if a kind is unknown or a file is not there.
         DataError: if a file cannot be read at all, or nothing in it is usable.

@@ -161,6 +161,10 @@ def count(values: Mapping[str, Any], origin: str) -> Architecture:
 
     No weights are made: a model of 70 billion takes a second or two.
 
+    Args:
+        values: the content of a ``config.json``.
+        origin: where it is, for messages.
+
     Raises:
         ConfigError: if it lacks a size, or transformers cannot make a model of it.
     """

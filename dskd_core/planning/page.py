@@ -110,7 +110,11 @@ def scaling_rows(
 ) -> list[dict[str, str]]:
     """Return one row a stage, one column a number of GPUs, and the sums.
 
-    What of :class:`Cluster` is known is given as ``constants``.
+    Args:
+        plan: the plan.
+        device: each GPU.
+        counts: how many there are.
+        constants: of :class:`Cluster`, where they are known.
     """
     by_count = {
         n: {time.stage: time for time in stage_times(plan, Cluster(device, n, **constants))}

@@ -180,7 +180,11 @@ def misfits(
 ) -> list[str]:
     """Return what does not fit, a sentence each with the setting to change.
 
-    A device that shares the host's memory adds to what the host needs.
+    Args:
+        plan: the plan.
+        device: the accelerator of a worker; one that shares the host's memory adds to it.
+        memory_bytes: the host memory of a worker.
+        disk_bytes: room for the artifacts.
     """
     found = []
     shared = device is not None and device.shares_host

@@ -54,6 +54,12 @@ def build_questions(
 ) -> Artifact:
     """Read, sample and write the prompts the teacher is to answer, unless that is done already.
 
+    Args:
+        store: where the artifact is kept.
+        config: the benchmarks and the sample.
+        teacher: an artifact whose folder holds the tokenizer; its weights are not read.
+        progress: told prompts.
+
     Raises:
         ConfigError: if there is no source, or one has no file.
         DataError: if a file cannot be read, or no prompt is left.

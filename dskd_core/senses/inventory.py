@@ -75,7 +75,14 @@ def write_shard(
     n_occurrences: NDArray[np.int64],
     senses: Sequence[Clustering],
 ) -> NDArray[np.float32]:
-    """Write the senses of a range of tokens; return their centroids."""
+    """Write the senses of a range of tokens; return their centroids.
+
+    Args:
+        group: an empty group.
+        tokens: [t], ascending.
+        n_occurrences: [t], embeddings of each.
+        senses: of each.
+    """
     centroids = np.concatenate([s.centroids for s in senses])
     put_array(group, "centroids", centroids)
     _put_index(

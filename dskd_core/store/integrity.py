@@ -55,6 +55,12 @@ def damage(uri: str, name: str, what: str) -> ArtifactError:
 def check_file(uri: str, name: str, path: Path, entry: Entry) -> None:
     """Compare a local file with its entry in the record; an unchanged file is read once a process.
 
+    Args:
+        uri: the artifact's place.
+        name: the file's name in it.
+        path: where the file, or a download of it, lies.
+        entry: its ``bytes`` and ``sha256``.
+
     Raises:
         ArtifactError: if it is absent or differs.
     """
@@ -166,7 +172,14 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
     """
 
     def __init__(self, store: Store, uri: str, group: str, files: dict[str, Entry]) -> None:
-        """Wrap ``store``, which holds the group ``group`` of the artifact at ``uri``."""
+        """Wrap ``store``, which holds the group ``group`` of the artifact at ``uri``.
+
+        Args:
+            store: holds the keys below the group.
+            uri: the artifact's place.
+            group: the group's name in it.
+            files: the files of its record.
+        """
         super().__init__(store)
         self._uri, self._group, self._files = uri, group, files
         self._packed: dict[str, int] = {}  # arrays of zstd, and the bytes of their chunks

@@ -44,6 +44,13 @@ def build_words(
     A headword is a word of at least ``min_letters`` letters that is one token after a space; its
     neighbours have at most ``max_span`` (m of Eq. 2) tokens. A pair of two headwords gives two
     rows.
+
+    Args:
+        store: where artifacts are kept.
+        config: m and the shortest headword.
+        relations: an artifact of ``build_relations``.
+        teacher: an artifact whose folder holds a transformers tokenizer.
+        progress: told the steps done.
     """
     tokenizer = load_tokenizer(teacher.folder())
     inputs = {"relations": relations.fingerprint, "tokenizer": tokenizer.fingerprint}

@@ -47,7 +47,14 @@ def build_sweep(
     base: Mapping[str, Any],
     scores: Mapping[str, Sequence[Artifact]],
 ) -> Artifact:
-    """Compare DSKD with KD at every point, and with itself at the first; publish one table."""
+    """Compare DSKD with KD at every point, and with itself at the first; publish one table.
+
+    Args:
+        store: where the sweep is kept.
+        config: level and resamples of the intervals.
+        base: what the first point has for every setting that others change.
+        scores: of every student of each point, by its name, the base first.
+    """
     work = Work(
         "sweep",
         config.model_dump(mode="json", include={"confidence", "n_resamples"})

@@ -82,9 +82,16 @@ def score_student(
     """Score a student on the held-out windows, from its exported checkpoint.
 
     Only its trained layers run, entered with the stored states. The teacher's states are stored
-    too, so that its weights are not needed. Windows for validation take no part. The
-    temperature and kappa are those of the activations and candidates. Without a student the
-    teacher's own states are scored.
+    too, so that its weights are not needed. Windows for validation take no part. The temperature
+    and kappa are those of the activations and candidates.
+
+    Args:
+        store: where the scores are kept.
+        config: of the training; only ``compute_dtype`` and the validation settings matter here.
+        teacher_config: the device.
+        inputs: what the student was made from, with the dictionary's own relations.
+        student: the student, or None to score the teacher's own states.
+        progress: told held-out windows done.
 
     Raises:
         ArtifactError: if the inputs were not made from one another, or nothing is held out.
@@ -114,8 +121,17 @@ def score_other_text(
 ) -> Artifact:
     """Score a student on text of another domain, as :func:`score_student` on held-out text.
 
-    Distances to the nearest senses are not measured; frequencies are those of the training
-    data. Without a student the teacher's own states are scored.
+    Distances to the nearest senses are not measured; frequencies are those of the training data.
+
+    Args:
+        store: where the scores are kept.
+        config: of the training; only ``compute_dtype`` matters here.
+        teacher_config: the device.
+        inputs: what the student was made from.
+        student: the student, or None to score the teacher's own states.
+        name: of the text.
+        other: the teacher's activations of it.
+        progress: told windows done.
 
     Raises:
         ArtifactError: if the inputs were not made from one another, or the text is empty.

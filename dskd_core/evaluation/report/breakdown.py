@@ -86,7 +86,16 @@ def breakdown(
     pairs: Sequence[MetricPair],
     config: EvaluationConfig,
 ) -> Table:
-    """Return the table: of each metric every model's mean, and how far it is from KD's."""
+    """Return the table: of each metric every model's mean, and how far it is from KD's.
+
+    Args:
+        name: header of the titles.
+        measured: header of the means.
+        titles: of the metrics, in the order of the rows.
+        heldout: the scores.
+        pairs: comparisons in these metrics.
+        config: level of the intervals.
+    """
     means = {arm: heldout.summarise(arm) for arm in heldout.arms}
     spreads = {arm: heldout.summarise(arm, spread=True) for arm in heldout.arms}
     rows: list[Row] = []

@@ -28,6 +28,12 @@ def differing_windows(
     Of each the run of 64 tokens that differs most is shown. A token is marked where the mean over
     seeds of its CE differs by half a nat or more.
 
+    Args:
+        arm: scores of an arm, one for each seed.
+        baseline: of the other, of the same seeds.
+        names: of both, as the page has them.
+        tokenizer: of the teacher.
+
     Returns:
         Nothing where the scores were written without positions.
     """

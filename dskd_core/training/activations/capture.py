@@ -157,6 +157,10 @@ class Capturer:
     def run(self, windows: Windows, batch: NDArray[np.int64]) -> list[WindowStates]:
         """Run the teacher over one batch of windows.
 
+        Args:
+            windows: the corpus.
+            batch: window numbers.
+
         Returns:
             The states of each window, in the teacher's dtype, on its device.
         """
@@ -195,7 +199,15 @@ class Capturer:
         compiled: bool,
         others: Sequence[float] = (),
     ) -> list[WindowActivations]:
-        """Run the teacher over one batch of windows, and form what it leaves behind."""
+        """Run the teacher over one batch of windows, and form what it leaves behind.
+
+        Args:
+            windows: the corpus.
+            batch: window numbers.
+            temperature: T of the targets.
+            compiled: whether their element-wise part is compiled.
+            others: temperatures besides T that targets are wanted at.
+        """
         found = self.run(windows, batch)
         lengths = [len(window.labels) for window in found]
         states = torch.cat([window.teacher_states for window in found])

@@ -66,6 +66,13 @@ def write_shard(
 ) -> int:
     """Write the arrays of a shard in window order; return its number of positions.
 
+    Args:
+        group: an empty group.
+        windows: the text.
+        captured: of some of its windows, with their targets.
+        dtype: the teacher's, in which the states are stored.
+        shard_name: for the message of an error.
+
     Raises:
         DataError: if a state is NaN or infinite.
     """

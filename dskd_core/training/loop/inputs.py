@@ -107,7 +107,14 @@ class Inputs:
     def candidate_reader(
         self, config: TrainingConfig, dictionary: Dictionary, rows: Tensor, arm: Arm
     ) -> CandidateReader:
-        """Return where candidates come from: the store, or the dictionary."""
+        """Return where candidates come from: the store, or the dictionary.
+
+        Args:
+            config: of the training.
+            dictionary: the senses, as they are.
+            rows: of the dictionary, on the device: the loss reads them too.
+            arm: whose relations are taken.
+        """
         if self.teacher is None or self.text is None:
             n_shards = len(self.activations.record.report["parts"])
             return StoredCandidates(

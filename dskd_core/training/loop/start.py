@@ -28,6 +28,12 @@ def fit_start(student: Decoder, shape: Shape, tail: Tail, activations: Activatio
     The positions are those of windows spread evenly over the ones trained on, 10 for every column
     of the projection and at least 16,384.
 
+    Args:
+        student: before training; it stays as it is.
+        shape: which of its layers train.
+        tail: whose projection is set.
+        activations: of the windows trained on, with the states behind the gap.
+
     Raises:
         ConfigError: if the layer does not end with a projection that is added as it is.
     """

@@ -122,7 +122,20 @@ class Run:
         validation: Validation | None = None,
         ranks: Ranks | None = None,
     ) -> "Run":
-        """Put a run together from what is loaded already, and copy the tail."""
+        """Put a run together from what is loaded already, and copy the tail.
+
+        Args:
+            config: of the training, its precision named.
+            arm: of the objective.
+            seed: of the run.
+            student: before training.
+            shape: which of its layers train.
+            activations: where those of a window come from.
+            senses: what the arm reads of a dictionary.
+            margin: gamma, where the settings say calibrated.
+            validation: the windows scored on the way, if any.
+            ranks: which windows of a step are taken here; all of them if None.
+        """
         tail, recipe = copy_tail(student, shape), Recipe.from_config(config, arm, margin)
         length = int(activations.lengths.max())
         bridged = shape.behind_gap - shape.entry if "bridge" in recipe.by_name else None
@@ -154,6 +167,10 @@ class Run:
 
     def step(self, number: int, history: Sequence[Row] = ()) -> Row:
         """Take one step of AdamW and read it; return the terms of the loss as logged.
+
+        Args:
+            number: of the step, from 0.
+            history: the log so far, that the loss is compared with.
 
         Raises:
             DataError: if a term is not a number or the loss explodes; the weights are left as

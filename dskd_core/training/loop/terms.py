@@ -123,6 +123,13 @@ def check_terms(
 ) -> None:
     """Refuse a step whose terms are no numbers, or whose loss is far above the recent ones.
 
+    Args:
+        number: of the step.
+        step: its windows, for the message.
+        terms: as they will be logged.
+        history: the log before it.
+        config: with ``max_loss_growth``, times the median loss of the last 50 steps.
+
     Raises:
         DataError: naming step, windows and terms.
     """

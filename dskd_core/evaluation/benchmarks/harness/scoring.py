@@ -51,7 +51,17 @@ def score_batches(
     batches: Sequence[Batch],
     progress: Progress,
 ) -> Iterator[list[Row]]:
-    """Yield the rows of each batch."""
+    """Yield the rows of each batch.
+
+    Args:
+        model: the model.
+        tokenizer: its tokenizer.
+        folder: its files, which say how many tokens it reads.
+        requests: of all items.
+        table: all rows of ``items.parquet``.
+        batches: what is scored.
+        progress: told lines (squad).
+    """
     n_context = context_tokens(folder)
     lines: dict[int, str] = {}
     if table[0]["context"] is not None:

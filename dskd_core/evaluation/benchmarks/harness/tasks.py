@@ -133,6 +133,12 @@ def score_answer(
 ) -> dict[str, Any]:
     """Score an item by lm-evaluation-harness's own metrics.
 
+    Args:
+        task: of :func:`make_task`.
+        doc: the item's row.
+        likelihoods: log-likelihood of each request's continuation, and whether it is greedy.
+        answer: the generated text (squad).
+
     Returns:
         The columns ``score`` (acc, or f1 of squad), ``score_norm`` (acc_norm, where the task has
         it), ``exact`` and ``answer`` (squad), ``parsed`` and ``logprobs``.

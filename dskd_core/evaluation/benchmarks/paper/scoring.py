@@ -21,7 +21,16 @@ def score_batches(
     batches: Sequence[Batch],
     n_tokens: int,
 ) -> Iterator[list[Row]]:
-    """Yield the rows of each batch."""
+    """Yield the rows of each batch.
+
+    Args:
+        model: the model.
+        tokenizer: its tokenizer.
+        requests: of all items.
+        table: all rows of ``items.parquet``.
+        batches: what is scored.
+        n_tokens: most tokens of an answer.
+    """
     ends = end_tokens_of(model, tokenizer.hf.eos_token_id)
     for batch in batches:
         prompts = [requests.ids[i][0] for i in batch.items]
@@ -35,6 +44,10 @@ def score_batches(
 
 def score_answer(row: Row, answer: str) -> Row:
     """Score a generated answer.
+
+    Args:
+        row: of the table of items.
+        answer: the generated text.
 
     Returns:
         The columns ``score`` (accuracy, or F1 of squad), ``exact`` (squad), ``answer`` and
