@@ -123,16 +123,24 @@ def _draw_seed_interval(
 
 
 def draw_training(curves: Sequence[Curve], path: Path) -> None:
-    """Draw every student's log as a PNG whose bytes depend on the curves alone."""
-    figure, axes = _figure((8.4, 5.2), n_rows=2)
-    for axis, (column, label) in zip(axes, _PANELS, strict=True):
+    """Draw every student's log as a PNG whose bytes depend on the curves alone.
+
+    The hinge has a panel where an arm has a hinge. The axis of CE leaves out how far it is above
+    all later values in the first tenth of the steps, where a student falls by ten nats and more.
+    """
+    panels = [panel for panel in _PANELS if any(panel[0] in curve.history for curve in curves)]
+    figure, axes = _figure((8.4, 5.2 if len(panels) == 2 else 3.6), n_rows=len(panels))
+    for axis, (column, label) in zip(axes, panels, strict=True):
         for curve in curves:
             _draw_curve(axis, curve, column)
         axis.set_ylabel(label)
         axis.grid(alpha=0.22)
+        if column == "active_share":
+            axis.set_ylim(-0.02, 1.02)
+    later = [curve.history["ce"][len(curve.history["ce"]) // 10 :] for curve in curves]
+    axes[0].set_ylim(top=1.05 * max(float(np.nanmax(values)) for values in later))
     axes[0].legend(frameon=False)
-    axes[1].set_ylim(-0.02, 1.02)
-    axes[1].set_xlabel("step")
+    axes[-1].set_xlabel("step")
     _save(figure, path)
 
 

@@ -83,7 +83,10 @@ def build_page(
     scored = next(iter(heldout.artifacts.values())).record
     draw_training(content.curves, picture_path(PICTURE))
     method = text.describe_method(heldout, config, len(content.pairs))
-    caption = "Each step's batch (thin) and the running mean (thick), all seeds."
+    caption = (
+        "Each step's batch (thin) and the running mean (thick), all seeds. Values of the first tenth "
+        "of the steps above all later ones are cut off."
+    )
     sections = [
         Section("", (text.describe_data(heldout, content.students),)),
         Section("Findings", _summarise(content)),

@@ -83,7 +83,7 @@ def build_report(
             for artifact in (*heldout.artifacts.values(), *students)
         }
         | {_input_name(a): a.fingerprint for a in beside},
-        version=4,
+        version=5,
     )
     if found := store.find(work):
         return found
