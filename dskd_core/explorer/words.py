@@ -121,8 +121,9 @@ def read_word(opened: OpenDictionary, word: str, *, with_nearest: bool = True) -
         raise queries.unknown(word)
     spelling = queries.spelling(known)
     ids = spelling["token_ids"] if spelling else []
-    tokens = [read_token(opened, token) for token in queries.tokens(known)]
-    tokens = sorted((t for t in tokens if t.senses), key=lambda t: (-t.n_occurrences, t.token_id))
+    known_tokens = [t for t in queries.tokens(known) if opened.rows_of_token(t)]
+    tokens = [read_token(opened, token) for token in known_tokens]
+    tokens.sort(key=lambda t: (-t.n_occurrences, t.token_id))
     composed = _composed(opened, known, ids) if len(ids) > 1 else None
     related = [_relation(known, pair) for pair in queries.relations(known)]
     found = Word(

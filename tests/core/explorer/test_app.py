@@ -13,6 +13,7 @@ import pytest
 import zarr
 
 from dskd_core.decoder.tokenizer import load_tokenizer
+from dskd_core.dictionary.queries import Sources
 from dskd_core.errors import ArtifactError, ConfigError
 from dskd_core.explorer.opened import OpenDictionary, choose
 from dskd_core.explorer.words import _example
@@ -378,7 +379,8 @@ def test_a_pair_of_the_explorers_lists_goes_back_into_the_lexicon(client, explor
     assert listed.text == before.replace("friendly\n", "friendly\t\n") + "light\tdark\tantonym\n"
     assert "attachment" in listed.headers["content-disposition"]
     pairs = client.get(f"/pairs.tsv?{picked}")
-    table = explored.relations().table("pairs.parquet").to_pylist()
+    relations = Sources(explored.store, explored.dictionary()).relations
+    table = relations.table("pairs.parquet").to_pylist()
     [weight] = [p["weight"] for p in table if {p["word_a"], p["word_b"]} == {"light", "dark"}]
     assert pairs.text == f"word_a\tword_b\trelation\tweight\nlight\tdark\tantonym\t{weight:.6g}\n"
 
