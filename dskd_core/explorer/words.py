@@ -187,7 +187,7 @@ def _example(opened: OpenDictionary, row: dict[str, Any]) -> Example:
     """Return an occurrence; a tokenizer that drops spaces leaves one on either side."""
     token, written = (row[key].strip() or row[key] for key in ("token", "written"))
     left, right = (" ".join(row[side].split()) for side in ("left", "right"))
-    joins = opened.keeps_spaces and written == token
+    joins = opened.keeps_spaces and (written == token or not row["right"][:1].isalnum())
     if left and not (opened.keeps_spaces and row["token"][:1].strip() and row["left"][-1:].strip()):
         left += " "
     if right and not (joins and row["right"][:1].strip()):

@@ -97,6 +97,7 @@ def test_a_token_without_senses_is_called_by_its_text(explored):
     [
         (("the ratio of", " light", " light", ", as"), True, "the ratio of [light], as"),
         (("(high", "light", "light", "ed in"), True, "(high[light]ed in"),
+        (("On this", " view", " basis", ", he"), True, "On this [view](basis), he"),
         (("298", " light", " how", "itzers"), True, "298 [light](how) itzers"),
         (("by", " light", "\n", "The"), True, "by [light](\n) The"),
         (("the ratio of", "light", "light", "from"), False, "the ratio of [light] from"),
