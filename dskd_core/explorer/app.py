@@ -19,26 +19,20 @@ from dskd_core.errors import DataError, DskdError
 from dskd_core.explorer.comparison import Compared
 from dskd_core.explorer.content import (
     PATIENCE_SECONDS,
+    contradictions_content,
     map_content,
     odd_content,
     pair_content,
     training_content,
 )
+from dskd_core.explorer.curation import exclude_lines, pair_lines, weights
+from dskd_core.explorer.guards import HEADERS, HOSTS, is_from_elsewhere
 from dskd_core.explorer.nearest import nearest_senses
 from dskd_core.explorer.opened import OpenDictionary
-from dskd_core.explorer.pages import SCRIPT, SECURITY, STYLE, Pages, ServerLinks
-from dskd_core.explorer.pairs import exclude_lines, pair_lines
+from dskd_core.explorer.pages import SCRIPT, STYLE, Pages, ServerLinks
 from dskd_core.explorer.shelf import Shelf, head_note
 from dskd_core.explorer.words import Senses, add_nearest, read_token, read_word
 
-HOSTS = ("127.0.0.1", "localhost")
-_HEADERS = {
-    "Content-Security-Policy": f"{SECURITY}; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 _FROM_ELSEWHERE = (
     "A page of another site asked for this, and pages here may start long work; open it from here."
 )
@@ -46,7 +40,6 @@ _MAX_LETTERS = 200
 Text = Annotated[str, Query(max_length=_MAX_LETTERS)]
 Rows = Annotated[list[int], Query(min_length=1, max_length=400)]
 Picks = Annotated[list[str] | None, Query(max_length=2 * 200)]
-_N_CONTRADICTIONS = 200
 Page = Annotated[int, Query(ge=1, lt=1 << 40)]
 Number = Annotated[int, Query(ge=0, lt=1 << 40)]
 
@@ -67,7 +60,7 @@ def make_app(shelf: Shelf) -> FastAPI:
             status=status,
             title=named,
             message=message,
-            **({"suggestions": []} | content),
+            **({"suggestions": [], "tokens": []} | content),
         )
 
     _add_guards(app, refused)
@@ -89,9 +82,9 @@ def _add_guards(app: FastAPI, refused: Show) -> None:
     async def with_headers(
         request: Request, call: Callable[[Request], Awaitable[Response]]
     ) -> Response:
-        is_ours = not _is_from_elsewhere(request)
+        is_ours = not is_from_elsewhere(request)
         answer = await call(request) if is_ours else refused(_FROM_ELSEWHERE, 403)
-        answer.headers.update(_HEADERS)
+        answer.headers.update(HEADERS)
         return answer
 
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False)
@@ -111,14 +104,6 @@ def _add_guards(app: FastAPI, refused: Show) -> None:
     @app.exception_handler(HTTPException)
     def of_http(request: Request, error: HTTPException) -> Response:
         return refused("There is no such page; search for a word instead.", error.status_code)
-
-
-def _is_from_elsewhere(request: Request) -> bool:
-    """Say whether a browser says that a page of another site, or port, asks for this."""
-    if request.headers.get("sec-fetch-site", "none") in {"none", "same-origin"}:
-        return False
-    is_link = request.headers.get("sec-fetch-mode") == "navigate"
-    return not (is_link and request.url.path == "/" and not request.url.query)
 
 
 def _add_files(app: FastAPI, pages: Pages) -> None:
@@ -147,8 +132,8 @@ def _add_words(app: FastAPI, shelf: Shelf, show: Show, refused: Show) -> None:
     def word(q: Text) -> Response:
         opened = shelf.dictionary()
         if opened.queries.spelled(q) is None:
-            near = opened.suggestions(q)
-            return refused(str(opened.queries.unknown(q)), 404, q, suggestions=near)
+            near = {"suggestions": opened.suggestions(q), "tokens": opened.tokens_that_read(q)}
+            return refused(str(opened.queries.unknown(q)), 404, q, **near)
         found = read_word(opened, q, with_nearest=opened.rows.fits)
         return show("word", word=found, head_note=head_note(opened))
 
@@ -192,30 +177,37 @@ def _add_pairs(app: FastAPI, shelf: Shelf, show: Show) -> None:
         return show("pair", **pair_content(shelf.dictionary(), a, b))
 
     @app.get("/contradictions")
-    def contradicted() -> Response:
-        job = shelf.contradictions()
-        looked = job.result() if job.is_done(PATIENCE_SECONDS) else None
-        shown = looked.found[:_N_CONTRADICTIONS] if looked else []
-        return show("contradictions", here="contradictions", job=job, looked=looked, shown=shown)
+    def contradicted(page: Page = 1) -> Response:
+        content = contradictions_content(shelf.contradictions(), page)
+        return show("contradictions", here="contradictions", **content)
 
-    def picked(pick: list[str]) -> list[tuple[str, str, str]]:
-        rows = [tuple(value.split("\t")) for value in dict.fromkeys(pick)] or [
-            (row.word, row.synonym, "synonym")
-            for row in shelf.contradictions().wait().found[:_N_CONTRADICTIONS]
+    def picked(pick: list[str], page: int) -> list[tuple[str, str, str]]:
+        rows = [tuple(value.split("\t")) for value in dict.fromkeys(pick)]
+        if not rows and page:
+            shelf.contradictions().wait()
+            shown = contradictions_content(shelf.contradictions(), page)["shown"]
+            rows = [(row.word, row.synonym, "synonym") for row in shown]
+        if not rows:
+            raise DataError("Nothing is ticked; go back, and tick the pairs that are wrong.")
+        return [
+            (row[0], row[1], row[2])
+            for row in rows
+            if len(row) == 3 and not any("\n" in field for field in row)
         ]
-        return [row for row in rows if len(row) == 3 and not any("\n" in field for field in row)]
 
     def as_file(name: str, text: str) -> Response:
         disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
         return Response(text, media_type="text/tab-separated-values", headers=disposition)
 
     @app.get("/exclude.tsv")
-    def exclude_list(pick: Picks = None) -> Response:
-        return as_file("exclude.tsv", exclude_lines(picked(pick or [])))
+    def exclude_list(pick: Picks = None, page: Number = 0) -> Response:
+        lines = [*shelf.dictionary().exclusions(), *picked(pick or [], page)]
+        return as_file("exclude.tsv", exclude_lines(dict.fromkeys(lines)))
 
     @app.get("/pairs.tsv")
-    def pair_file(pick: Picks = None) -> Response:
-        return as_file("pairs.tsv", pair_lines(picked(pick or [])))
+    def pair_file(pick: Picks = None, page: Number = 0) -> Response:
+        pairs = picked(pick or [], page)
+        return as_file("pairs.tsv", pair_lines(pairs, weights(shelf.dictionary(), pairs)))
 
 
 def _add_map(app: FastAPI, shelf: Shelf, show: Show) -> None:

@@ -128,10 +128,15 @@ class Compared:
         fingerprint = opened.artifact.fingerprint
         if word:
             known = opened.queries.spelled(word)
-            tokens = opened.queries.tokens(known) if known else []
-            if not tokens:
+            if known is None:
                 raise opened.queries.unknown(word)
-            token = max(tokens, key=lambda t: (opened.counts.occurrences_of(t), -t))
+            tokens = opened.queries.tokens(known)
+            if not tokens:
+                raise DataError(
+                    f"{known} is no single token, and composed senses move as their tokens' do; "
+                    "compare the tokens that its page names."
+                )
+            token = max(tokens, key=lambda t: (opened.occurrences_of(t), -t))
         if token is not None:
             text = opened.text_of(token)
             return {"title": text, "moves": draw_token(artifacts, token, text, fingerprint)}

@@ -11,7 +11,7 @@ from dskd_core.explorer.jobs import Job
 from dskd_core.explorer.maps import Layout, draw, lay_out
 from dskd_core.explorer.odd import OddOnes, texts_of
 from dskd_core.explorer.opened import OpenDictionary
-from dskd_core.explorer.pairs import read_pair, verdict
+from dskd_core.explorer.pairs import Contradictions, not_told, read_pair, verdict
 from dskd_core.explorer.training import Training, read_training
 from dskd_core.store.artifacts import Artifact
 
@@ -33,7 +33,8 @@ def pair_content(opened: OpenDictionary, a: str, b: str) -> dict[str, Any]:
     if found.mse.size:
         row, column = np.unravel_index(int(found.mse.argmin()), found.mse.shape)
         least = (int(row), int(column))
-    return {"pair": found, "least": least, "verdict": verdict(found)}
+    said = {"verdict": verdict(found), "not_told": not_told(found)}
+    return {"pair": found, "least": least} | said
 
 
 def map_content(
@@ -71,6 +72,24 @@ def map_content(
         "job": None if job is None or job.is_done() else job,
         "problem": " ".join(problems),
     }
+
+
+def contradictions_content(job: Job, page: int) -> dict[str, Any]:
+    """Return what the template of the contradictions shows: one page, or how far the work is.
+
+    Raises:
+        DataError: if there is no such page.
+    """
+    if not job.is_done(PATIENCE_SECONDS):
+        return {"job": job, "looked": None}
+    looked: Contradictions = job.result()
+    n_pages = max(1, -(-len(looked.found) // PAGE_ROWS))
+    if page > n_pages:
+        raise DataError(f"There is no page {page} of the contradictions; the last is {n_pages}.")
+    first = (page - 1) * PAGE_ROWS
+    shown = looked.found[first : first + PAGE_ROWS]
+    counts = {"first": first + 1, "page": page, "n_pages": n_pages}
+    return {"job": None, "looked": looked, "shown": shown} | counts
 
 
 def odd_content(opened: OpenDictionary, job: Job, page: int) -> dict[str, Any]:

@@ -14,46 +14,16 @@ from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.dictionary.queries import Queries, Sources
 from dskd_core.dictionary.rows import RowReader, SenseCounts
 from dskd_core.dictionary.top_tokens import TopTokenReader, load_top_token_reader
+from dskd_core.embeddings.store import INDEX
 from dskd_core.errors import ArtifactError, ConfigError, DataError, DskdError
+from dskd_core.explorer import searches
+from dskd_core.lexicon.exclusions import EXCLUSIONS
+from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 _TOKEN_TEXTS = "SELECT token_id, any_value(token) AS text FROM examples GROUP BY token_id"
 _HEADWORDS = "SELECT h.token_id, w.word FROM headwords h JOIN words w USING (word_id)"
 _COMPOSED = "SELECT word, row_start FROM words WHERE row_start >= $first ORDER BY row_start"
-_FOUND = """
-CREATE OR REPLACE TABLE found AS
-WITH ends AS (
-    SELECT word_a AS word, relation FROM pairs UNION ALL SELECT word_b, relation FROM pairs
-),
-related AS (
-    SELECT word, count(*) FILTER (relation = 'synonym') AS n_synonyms,
-           count(*) FILTER (relation = 'antonym') AS n_antonyms
-    FROM ends GROUP BY word
-),
-headed AS (
-    SELECT w.word, sum(t.n_senses)::BIGINT AS n_senses,
-           sum(t.n_occurrences)::BIGINT AS n_occurrences
-    FROM headwords h JOIN words w USING (word_id) JOIN token_counts t USING (token_id)
-    GROUP BY w.word
-)
-SELECT r.word AS text, lower(r.word) AS key, -1 AS token_id,
-       coalesce(h.n_senses, if(w.row_start >= 0, w.row_stop - w.row_start, 0)) AS n_senses,
-       r.n_synonyms, r.n_antonyms, coalesce(h.n_occurrences, 0) AS n_occurrences
-FROM related r LEFT JOIN words w ON w.word = r.word LEFT JOIN headed h ON h.word = r.word
-UNION ALL
-SELECT text, lower(trim(text)), token_id, n_senses, 0, 0, n_occurrences
-FROM token_counts t ANTI JOIN headwords h USING (token_id)
-"""
-_SEARCH = """
-SELECT * EXCLUDE (key), count(*) OVER () AS n_found FROM found WHERE starts_with(key, lower($text))
-ORDER BY $text <> '' AND key = lower($text) DESC, n_occurrences DESC, n_senses DESC, length(text),
-         text, token_id
-LIMIT $limit
-"""
-_FREQUENT = """
-SELECT text FROM found WHERE token_id < 0 AND n_senses > 0
-ORDER BY n_occurrences DESC, text LIMIT $limit
-"""
 _FIRST_TEXTS = """
 SELECT token_id, token, sense, rank, "left", written, "right", document_id FROM examples
 WHERE token_id IN (SELECT unnest($tokens::INTEGER[]))
@@ -70,12 +40,6 @@ ORDER BY relation DESC, weight DESC, neighbour
 """
 _IMPORTING = threading.Lock()
 _IN_MEMORY = ("words", "headwords", "pairs")
-_LIKE = """
-SELECT text FROM found
-WHERE token_id < 0 AND abs(length(key) - length($text)) <= $most
-  AND damerau_levenshtein(key, lower($text)) <= $most
-ORDER BY damerau_levenshtein(key, lower($text)), n_occurrences DESC, text LIMIT $limit
-"""
 
 
 @dataclass(frozen=True)
@@ -151,8 +115,10 @@ class OpenDictionary:
         self.queries = Queries(self.sources, in_memory=_IN_MEMORY)
         self.rows = RowReader(artifact, **limit)
         self.counts = SenseCounts(self.sources.senses)
+        self.occurrences = self._all_occurrences()
         texts = self.queries.rows(_TOKEN_TEXTS, {}, "examples")
         self._texts: dict[int, str] = {row["token_id"]: row["text"] for row in texts}
+        self.keeps_spaces = any(text.startswith(" ") for text in self._texts.values())
         headwords = self.queries.rows(_HEADWORDS, {}, "headwords", "words")
         self.word_of_token: dict[int, str] = {row["token_id"]: row["word"] for row in headwords}
         self._build_search()
@@ -177,9 +143,51 @@ class OpenDictionary:
         table = self.queries.table(_COMPOSED, first, "words")
         return table["row_start"].to_numpy(), table["word"].to_pylist()
 
+    @cached_property
+    def embeddings(self) -> Artifact | None:
+        """The embeddings that were clustered; None where they are not under the root any more."""
+        fingerprint = self.sources.senses.record.inputs.get("embeddings", "none")
+        try:
+            return self.store.get("embeddings", fingerprint)
+        except ArtifactError:
+            return None
+
+    def _all_occurrences(self) -> NDArray[np.int64]:
+        """Count the occurrences of each token that has senses, [t]; of some a sample was kept."""
+        if self.embeddings is None:
+            return self.counts.n_occurrences.astype(np.int64)
+        index = self.embeddings.group(INDEX)
+        places = np.searchsorted(get_array(index, "tokens"), self.counts.tokens)
+        return np.asarray(get_array(index, "n_occurrences")[places], np.int64)
+
+    def occurrences_of(self, token: int) -> int:
+        """Return how often a token occurred, kept or not; 0 if it never did."""
+        index = int(np.searchsorted(self.counts.tokens, token))
+        return int(self.occurrences[index]) if self.counts.occurrences_of(token) else 0
+
+    def exclusions(self) -> list[tuple[str, ...]]:
+        """Return the lines of the exclude list that this dictionary's lexicon was made with.
+
+        Raises:
+            ArtifactError: if there was one, and the lexicon is not under the root.
+        """
+        relations = self.sources.relations.record
+        if "excluded_by_list" not in relations.report.get("counts", {}):
+            return []
+        lexicon = self.store.get("lexicon", relations.inputs["lexicon"])
+        return [tuple(row.values()) for row in lexicon.table(EXCLUSIONS).to_pylist()]
+
     def text_of(self, token: int) -> str:
         """Return a token as it reads, its leading space kept."""
-        return self._texts.get(token, f"token {token}")
+        if token not in self._texts:
+            self._texts[token] = self._decoded(token)
+        return self._texts[token]
+
+    def _decoded(self, token: int) -> str:
+        try:
+            return self.decode([token]) if 0 <= token < self._tokenizer.n_tokens else str(token)
+        except DskdError:  # without the teacher's tokenizer it has a number still
+            return f"token {token}"
 
     def decode(self, ids: list[int]) -> str:
         """Return tokens as text."""
@@ -238,7 +246,7 @@ class OpenDictionary:
         numbers: dict[str, int] = {}
         of_tokens = np.zeros(len(self.rows.own_offsets) - 1, np.int32)
         for token in self.counts.tokens.tolist():
-            name = (self.word_of_token.get(token) or self.text_of(token).strip()).casefold()
+            name = (self.word_of_token.get(token) or _name(self.text_of(token))).casefold()
             of_tokens[token] = numbers.setdefault(name, len(numbers))
         return numbers, np.repeat(of_tokens, np.diff(self.rows.own_offsets))
 
@@ -257,17 +265,21 @@ class OpenDictionary:
         Each has text, token_id (-1 for a word), n_senses, n_synonyms, n_antonyms, n_occurrences,
         and n_found, how many there are in all.
         """
-        return self.queries.rows(_SEARCH, {"text": text.strip(), "limit": limit})
+        return self.queries.rows(searches.SEARCH, {"text": text.strip(), "limit": limit})
+
+    def tokens_that_read(self, text: str) -> list[dict[str, Any]]:
+        """Return the tokens outside the lexicon that are a text, in any case."""
+        return self.queries.rows(searches.TOKENS, {"text": text.strip()}) if text.strip() else []
 
     def most_frequent(self, n_words: int) -> list[str]:
         """Return the words with senses that occur most often, the most frequent first."""
-        return [row["text"] for row in self.queries.rows(_FREQUENT, {"limit": n_words})]
+        return [row["text"] for row in self.queries.rows(searches.FREQUENT, {"limit": n_words})]
 
     def suggestions(self, word: str, limit: int = 8) -> list[str]:
         """Return the known words nearest to an unknown one by edit distance."""
         most = 1 if len(word) < 4 else 2
         parameters = {"text": word.strip(), "limit": limit, "most": most}
-        return [row["text"] for row in self.queries.rows(_LIKE, parameters)]
+        return [row["text"] for row in self.queries.rows(searches.LIKE, parameters)]
 
     def first_texts(self, tokens: Iterable[int]) -> dict[tuple[int, int], dict[str, Any]]:
         """Return the text nearest to each sense of tokens, by token and sense."""
@@ -297,7 +309,7 @@ class OpenDictionary:
             "token_id": tokens,
             "text": [self.text_of(int(token)) for token in tokens],
             "n_senses": np.diff(self.rows.own_offsets)[tokens],
-            "n_occurrences": self.counts.n_occurrences,
+            "n_occurrences": self.occurrences,
         }
         self.queries.add_table("token_counts", pa.table(columns))
-        self.queries.run(_FOUND, "pairs", "words", "headwords")
+        self.queries.run(searches.FOUND, "pairs", "words", "headwords")

@@ -1,11 +1,13 @@
 """Pages as HTML. All text on them is foreign: Jinja2 escapes it."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
-from dskd_core.explorer.opened import Owner
 from dskd_core.html import templates_of
+
+if TYPE_CHECKING:
+    from dskd_core.explorer.opened import Owner
 
 SECURITY = (
     "default-src 'self'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
@@ -47,7 +49,7 @@ class Pages:
     def __init__(self, links: Links) -> None:
         environment = templates_of("dskd_core.explorer")
         environment.filters |= {"count": count, "percent": percent, "number": number}
-        environment.filters["visible"] = visible
+        environment.filters |= {"visible": visible, "counted": counted}
         environment.globals |= {"links": links, "security": SECURITY, "owner_link": _owner(links)}
         self._environment = environment
 
@@ -61,8 +63,8 @@ class Pages:
         return loader.get_source(self._environment, name)[0]  # type: ignore[union-attr]
 
 
-def _owner(links: Links) -> Callable[[Owner, int], str | None]:
-    def link(owner: Owner, row: int) -> str | None:
+def _owner(links: Links) -> Callable[["Owner", int], str | None]:
+    def link(owner: "Owner", row: int) -> str | None:
         page = (
             links.to("word", q=owner.word)
             if owner.word is not None
@@ -80,6 +82,15 @@ def count(value: float) -> str:
     '12,345'
     """
     return f"{int(value):,}"
+
+
+def counted(value: float, noun: str) -> str:
+    """Write a count of something.
+
+    >>> counted(1, "sense"), counted(2000, "sense")
+    ('1 sense', '2,000 senses')
+    """
+    return f"{count(value)} {noun}{'' if value == 1 else 's'}"
 
 
 def percent(share: float) -> str:

@@ -13,9 +13,9 @@ from dskd_core.explorer.words import derivation
 _APART, _TOGETHER = 0.9, 0.5
 _CONTRADICTION_BYTES = 400 << 20
 _WORDS_WITH_BOTH = """
-SELECT text FROM found
-WHERE token_id < 0 AND n_senses > 0 AND n_synonyms > 0 AND n_antonyms > 0
-ORDER BY n_occurrences DESC, text
+SELECT f.text FROM found f JOIN words w ON w.word = f.text
+WHERE f.token_id < 0 AND w.row_start >= 0 AND f.n_synonyms > 0 AND f.n_antonyms > 0
+ORDER BY f.n_occurrences DESC, f.text
 """
 
 
@@ -171,7 +171,7 @@ def contradictions(
     Raises:
         DataError: if a chunk is damaged.
     """
-    with_both = [row["text"] for row in opened.queries.rows(_WORDS_WITH_BOTH, {})]
+    with_both = [row["text"] for row in opened.queries.rows(_WORDS_WITH_BOTH, {}, "words")]
     budget = max_bytes // (opened.rows.hidden_size * 4)
     rows_of: dict[str, range] = {}
     chosen: list[tuple[str, list[dict[str, Any]]]] = []
@@ -280,23 +280,11 @@ def verdict(pair: Pair) -> str:
     )
 
 
-def exclude_lines(pairs: Iterable[tuple[str, ...]]) -> str:
-    r"""Write pairs as an exclude list of the lexicon.
-
-    >>> exclude_lines([("hot", "cold", "antonym")])
-    'word_a\tword_b\trelation\nhot\tcold\tantonym\n'
-    """
-    return _lines(["word_a", "word_b", "relation"], pairs)
-
-
-def pair_lines(pairs: Iterable[tuple[str, ...]]) -> str:
-    r"""Write pairs as a word-pair file, for its relations and weights to be edited.
-
-    >>> pair_lines([("hot", "cold", "antonym")])
-    'word_a\tword_b\trelation\tweight\nhot\tcold\tantonym\t1\n'
-    """
-    return _lines(["word_a", "word_b", "relation", "weight"], [(*pair, "1") for pair in pairs])
-
-
-def _lines(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    return "".join("\t".join(row) + "\n" for row in [header, *rows])
+def not_told(pair: Pair) -> str:
+    """Say why nothing is said of whether the teacher tells two words apart; empty where it is."""
+    if pair.own_nearest or pair.one == pair.other or not all(pair.rows):
+        return ""
+    single = [
+        word for word, rows in zip((pair.one, pair.other), pair.rows, strict=True) if len(rows) == 1
+    ]
+    return f"{' and '.join(single)} {'has' if len(single) == 1 else 'have'} one sense"

@@ -1,14 +1,18 @@
 """Serving the explorer to browsers on this machine, and to nobody else."""
 
+import contextlib
 import socket
-import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import uvicorn
+from starlette.types import ASGIApp
 
-from dskd_core.explorer.app import make_app
-from dskd_core.explorer.opened import choose
-from dskd_core.explorer.shelf import Shelf
+from dskd_core.errors import DskdError
+from dskd_core.explorer.opening import LateApp
+
+if TYPE_CHECKING:
+    from dskd_core.explorer.shelf import Shelf
 
 HOST = "127.0.0.1"
 _PATIENCE_SECONDS = 10
@@ -28,18 +32,39 @@ def serve(root_uri: str, *, port: int, tell: Callable[[str], None], dictionary: 
         ConfigError: if several begin so.
         OSError: if the port is taken.
     """
+    if dictionary:
+        _check_name(root_uri, dictionary)
+    shelves: list[Shelf] = []
+
+    def make() -> ASGIApp:
+        from dskd_core.explorer.app import make_app
+        from dskd_core.explorer.shelf import Shelf
+
+        shelves.append(Shelf(root_uri, dictionary=dictionary))
+        with contextlib.suppress(DskdError):  # the first page asks again, and says it
+            shelves[0].dictionary()
+        return make_app(shelves[0])
+
+    def warm() -> None:
+        shelves[0].warm()
+
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((HOST, port))
-        shelf = Shelf(root_uri, dictionary=dictionary)
-        if dictionary:
-            choose(shelf.store, dictionary)  # a wrong name is refused before anybody looks
-        warming = threading.Thread(target=shelf.warm, daemon=True)
-        warming.start()
-        config = uvicorn.Config(make_app(shelf), log_level="error", server_header=False)
+        app = LateApp(make, warm)
+        config = uvicorn.Config(app, log_level="error", server_header=False, lifespan="off")
         tell(f"http://{HOST}:{listening.getsockname()[1]}/")
         try:
             uvicorn.Server(config).run(sockets=[listening])
         finally:
-            warming.join(timeout=_PATIENCE_SECONDS)
-            shelf.close()
+            app.thread.join(timeout=_PATIENCE_SECONDS)
+            for shelf in shelves:
+                shelf.close()
+
+
+def _check_name(root_uri: str, dictionary: str) -> None:
+    """Refuse a wrong name before anybody looks."""
+    from dskd_core.explorer.opened import choose
+    from dskd_core.store.artifacts import ArtifactStore
+
+    choose(ArtifactStore(root_uri), dictionary)

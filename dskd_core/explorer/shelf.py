@@ -153,10 +153,19 @@ def created(artifact: Artifact) -> str:
     return artifact.record.created_at[:16].replace("T", " ")
 
 
+_FILED = {
+    "predicted": "An occurrence of a token is a place where the teacher predicts it.",
+    "next": "An occurrence of a token is the place before it: the text goes on with it.",
+    "input": "An occurrence of a token is a place where the text has it.",
+    "": "Occurrences are those that were clustered: the embeddings are not under this root.",
+}
+
+
 def about(opened: OpenDictionary) -> dict[str, Any]:
     """Return what every page's foot says of a dictionary."""
-    counts = opened.artifact.record.counts
+    counts, embeddings = opened.artifact.record.counts, opened.embeddings
     return {
+        "occurrences": _FILED[embeddings.record.config["key"] if embeddings else ""],
         "fingerprint": opened.artifact.fingerprint,
         "words": counts["words"],
         "tokens": counts["tokens_with_senses"],

@@ -5,6 +5,7 @@ positions, and the cross-entropy at each. The states of students at single posit
 :mod:`dskd_core.explorer.states`, when they are asked for.
 """
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -161,6 +162,7 @@ def read_training(
             "No student of this dictionary was scored under this root; run dskd run, or the "
             "deployments dskd/train and dskd/evaluate."
         )
+        training.notes += _scored_elsewhere(opened)
         return training
     scores.sort(key=lambda a: (arm_order(arm_and_seed(a)[0]), arm_and_seed(a)[1] or 0))
     training.models = [_model(artifact) for artifact in scores]
@@ -179,6 +181,18 @@ def read_training(
         return training
     _compare_positions(opened, training, *training.pair, run)
     return training
+
+
+def _scored_elsewhere(opened: OpenDictionary) -> list[str]:
+    """Say which other dictionaries of the root have students that were scored."""
+    scored = {scores.record.inputs.get("dictionary") for scores in opened.store.of_stage("scores")}
+    root = shlex.quote(opened.store.root_uri)
+    return [
+        f"Students of {other.fingerprint} were: dskd explore {root} "
+        f"--dictionary {other.fingerprint} shows them."
+        for other in opened.store.of_stage("dictionary")
+        if other.fingerprint in scored
+    ]
 
 
 def _model(artifact: Artifact) -> Model:

@@ -15,7 +15,7 @@ from dskd_core.explorer.opened import OpenDictionary
 
 @dataclass(frozen=True)
 class Example:
-    """An occurrence: the text around the token, and what the text has in its place."""
+    """An occurrence: the text around the token with its spaces, and what stands in its place."""
 
     left: str
     token: str
@@ -62,13 +62,19 @@ class Part:
 
 @dataclass
 class Senses:
-    """The senses of one token, or of a word of several."""
+    """The senses of one token, or of a word of several.
+
+    Attributes:
+        n_occurrences: of the token.
+        n_kept: how many of them were clustered.
+    """
 
     token_id: int
     text: str
     n_occurrences: int
     senses: list[Sense]
     word: str | None = None
+    n_kept: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,8 +121,9 @@ def read_word(opened: OpenDictionary, word: str, *, with_nearest: bool = True) -
         raise queries.unknown(word)
     spelling = queries.spelling(known)
     ids = spelling["token_ids"] if spelling else []
-    tokens = [read_token(opened, token) for token in queries.tokens(known)]
-    tokens = sorted((t for t in tokens if t.senses), key=lambda t: (-t.n_occurrences, t.token_id))
+    known_tokens = [t for t in queries.tokens(known) if opened.rows_of_token(t)]
+    tokens = [read_token(opened, token) for token in known_tokens]
+    tokens.sort(key=lambda t: (-t.n_occurrences, t.token_id))
     composed = _composed(opened, known, ids) if len(ids) > 1 else None
     related = [_relation(known, pair) for pair in queries.relations(known)]
     found = Word(
@@ -140,10 +147,9 @@ def read_token(opened: OpenDictionary, token: int) -> Senses:
         DataError: if the vocabulary has no such token, or a chunk is damaged.
     """
     rows = opened.rows_of_token(token)
-    n_occurrences = opened.counts.occurrences_of(token)
     texts = (
         {
-            sense: [_example(row) for row in of_sense]
+            sense: [_example(opened, row) for row in of_sense]
             for sense, of_sense in groupby(opened.queries.examples(token), lambda r: r["sense"])
         }
         if rows
@@ -157,7 +163,8 @@ def read_token(opened: OpenDictionary, token: int) -> Senses:
         )
     ]
     word = opened.word_of_token.get(token)
-    return Senses(token, opened.text_of(token), n_occurrences, senses, word)
+    n_occurrences, n_kept = opened.occurrences_of(token), opened.counts.occurrences_of(token)
+    return Senses(token, opened.text_of(token), n_occurrences, senses, word, n_kept)
 
 
 def add_nearest(opened: OpenDictionary, senses: Iterable[Sense]) -> None:
@@ -173,12 +180,18 @@ def first_examples(opened: OpenDictionary, rows: Iterable[int]) -> dict[int, Exa
     owners = {row: opened.owner(row) for row in rows}
     texts = opened.first_texts({o.token_id for o in owners.values() if o.token_id >= 0})
     places = {row: texts.get((o.token_id, o.sense)) for row, o in owners.items()}
-    return {row: _example(text) for row, text in places.items() if text}
+    return {row: _example(opened, text) for row, text in places.items() if text}
 
 
-def _example(row: dict[str, Any]) -> Example:
-    token, written = row["token"].strip(), row["written"].strip()
+def _example(opened: OpenDictionary, row: dict[str, Any]) -> Example:
+    """Return an occurrence; a tokenizer that drops spaces leaves one on either side."""
+    token, written = (row[key].strip() or row[key] for key in ("token", "written"))
     left, right = (" ".join(row[side].split()) for side in ("left", "right"))
+    joins = opened.keeps_spaces and (written == token or not row["right"][:1].isalnum())
+    if left and not (opened.keeps_spaces and row["token"][:1].strip() and row["left"][-1:].strip()):
+        left += " "
+    if right and not (joins and row["right"][:1].strip()):
+        right = f" {right}"
     return Example(left, token, right, "" if written == token else written, row["document_id"])
 
 
@@ -216,7 +229,7 @@ def _why_none(opened: OpenDictionary, word: str, ids: list[int]) -> str:
     if not ids:
         return f"{word} takes more tokens than a word of this dictionary may have."
     absent = [opened.text_of(token) for token in ids if not opened.rows_of_token(token)]
-    return f"No senses: {', '.join(map(repr, absent))} never occurred in the corpus."
+    return f"No senses: the corpus gave no embeddings of {', '.join(map(repr, absent))}."
 
 
 def _relation(word: str, pair: dict[str, Any]) -> tuple[bool, Relation]:

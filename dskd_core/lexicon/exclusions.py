@@ -1,8 +1,8 @@
 """The list of what people struck out of the lexicon: words, and pairs of words.
 
 A line is a word, or two words, or two words and the relation that does not hold between them,
-separated by tabs or commas. Words match in any case. A first line ``word_a, word_b, relation`` is
-skipped, so the explorer's lists can be given as they are.
+separated by tabs or commas. Words match in any case. A line ``word_a, word_b, relation`` is
+skipped, so the explorer's lists can be given as they are, or one behind the other.
 """
 
 import csv
@@ -30,7 +30,7 @@ def read_exclusions(path: Path) -> pa.Table:
         if not line.strip():
             continue
         fields = [field.strip() for field in _split(line)]
-        if number == 1 and fields[0].lower() in ("word", "word_a"):
+        if fields == _SCHEMA.names or (number == 1 and fields[0].lower() in ("word", "word_a")):
             continue
         rows.append(_row(path, number, fields))
     columns = list(zip(*rows, strict=True)) or [(), (), ()]

@@ -84,8 +84,8 @@ def build_page(
     draw_training(content.curves, picture_path(PICTURE))
     method = text.describe_method(heldout, config, len(content.pairs))
     caption = (
-        "Each step's batch (thin) and the running mean (thick), all seeds. Values of the first tenth "
-        "of the steps above all later ones are cut off."
+        "Each step's batch (thin) and the running mean (thick), all seeds. What the first tenth of "
+        "the steps has above all later ones is cut off."
     )
     sections = [
         Section("", (text.describe_data(heldout, content.students),)),

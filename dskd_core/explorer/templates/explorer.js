@@ -82,6 +82,10 @@ async function follow(working) {
 async function replaceLate(working) {
   try {
     await follow(working);
+    if (!document.getElementById("late")) {  // the first page, asked for before anything was open
+      if (find?.value.trim()) working.remove(); else location.reload();
+      return;
+    }
     const page = new DOMParser().parseFromString(await textOf(location.href), "text/html");
     document.getElementById("late").replaceWith(page.getElementById("late") ?? page.getElementById("main"));
   } catch { working.textContent = STOPPED; return; }

@@ -23,6 +23,16 @@ def test_a_dictionary_does_not_differ_from_itself(nexted):
     assert found.settings == found.notes == found.most_moved == []
 
 
+def test_senses_that_stayed_where_they_were_are_not_matched(nexted, monkeypatch):
+    monkeypatch.setattr("dskd_core.dictionary.difference.match_senses", None)
+    dictionary = nexted.dictionary()
+    found = compare(dictionary.uri, dictionary.uri)
+    assert found.moved["senses matched"] == int(
+        dictionary.group("dictionary.zarr")["own_offsets"][-1]
+    )
+    assert found.most_moved == []
+
+
 def test_senses_are_matched_before_they_are_measured():
     before = np.random.default_rng(0).normal(size=(4, 6))
     after = before[[2, 0, 3, 1]] + 0.5

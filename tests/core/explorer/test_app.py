@@ -12,8 +12,11 @@ import pyarrow as pa
 import pytest
 import zarr
 
+from dskd_core.decoder.tokenizer import load_tokenizer
+from dskd_core.dictionary.queries import Sources
 from dskd_core.errors import ArtifactError, ConfigError
 from dskd_core.explorer.opened import OpenDictionary, choose
+from dskd_core.explorer.words import _example
 from dskd_core.senses.inventory import load_senses
 from dskd_core.store.artifacts import ArtifactStore
 
@@ -55,8 +58,57 @@ def test_the_shares_of_a_token_are_of_its_occurrences(client, explored):
     of_token = senses.counts[: senses.offsets[1]]
     page = client.get(f"/token?id={token}").text
     for n in of_token:
-        assert f"of its occurrences ({n})" in page
+        assert re.search(rf"of its (clustered )?occurrences \({n}\)", page)
         assert f"{n / of_token.sum():.0%}".replace("%", " %") in page
+
+
+def test_occurrences_are_counted_where_a_sample_was_clustered_and_the_page_says_so(
+    client, client_of, explored, tmp_path
+):
+    index = explored.embeddings().group("index.zarr")
+    tokens, n_rows, n_all = (index[name][:] for name in ("tokens", "n_rows", "n_occurrences"))
+    capped = int((n_all - n_rows).argmax())
+    assert n_all[capped] > n_rows[capped] == 20
+    page = client.get(f"/token?id={tokens[capped]}").text
+    assert f"{n_all[capped]:,} occurrences, 20 of them clustered" in page
+    assert "of its clustered occurrences" in page
+    whole = int((n_all == n_rows).argmax())
+    assert "clustered" not in client.get(f"/token?id={tokens[whole]}").text
+    assert "the text goes on with it" in client.get("/").text
+    root = tmp_path / "root"
+    shutil.copytree(explored.config.root_uri, root)
+    shutil.rmtree(root / "embeddings")
+    without = client_of(root)
+    assert ", 20 occurrences" in without.get(f"/token?id={tokens[capped]}").text
+    assert "those that were clustered: the embeddings are not under" in without.get("/").text
+
+
+def test_a_token_without_senses_is_called_by_its_text(explored):
+    opened = OpenDictionary(explored.store, explored.dictionary())
+    tokenizer = load_tokenizer(explored.teacher().folder())
+    n_senses = np.diff(opened.rows.own_offsets)[: tokenizer.n_tokens]
+    absent = int(np.flatnonzero(n_senses == 0)[-1])
+    assert opened.text_of(absent) == tokenizer.decode([absent])
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "keeps_spaces", "shown"),
+    [
+        (("the ratio of", " light", " light", ", as"), True, "the ratio of [light], as"),
+        (("(high", "light", "light", "ed in"), True, "(high[light]ed in"),
+        (("On this", " view", " basis", ", he"), True, "On this [view](basis), he"),
+        (("298", " light", " how", "itzers"), True, "298 [light](how) itzers"),
+        (("by", " light", "\n", "The"), True, "by [light](\n) The"),
+        (("the ratio of", "light", "light", "from"), False, "the ratio of [light] from"),
+        (("", "\n", "\n", " The"), True, "[\n] The"),
+    ],
+)
+def test_an_example_has_the_spaces_of_the_text_and_what_it_has_instead(text, keeps_spaces, shown):
+    row = dict(zip(("left", "token", "written", "right"), text, strict=True))
+    said = _example(SimpleNamespace(keeps_spaces=keeps_spaces), row | {"document_id": "1"})
+    written = f"({said.written})" if said.written else ""
+    assert f"{said.left}[{said.token}]{written}{said.right}" == shown
 
 
 def test_a_word_of_several_tokens_shows_what_each_sense_was_made_of(client, explored):
@@ -93,6 +145,21 @@ def test_an_unknown_word_is_answered_with_the_nearest_by_edit_distance(client):
     assert answer.status_code == 404
     assert "knows no &#39;lihgt&#39;" in answer.text
     assert '<a href="/word?q=light">light</a>' in answer.text
+
+
+def test_a_word_that_is_a_token_alone_is_answered_with_that(client, explored):
+    opened = OpenDictionary(explored.store, explored.dictionary())
+    token = next(
+        row
+        for row in opened.search("", 1000)
+        if row["token_id"] >= 0
+        and row["text"].strip().isalpha()
+        and opened.queries.spelled(row["text"]) is None
+    )
+    opened.close()
+    page = client.get("/word?" + urlencode({"q": token["text"].strip().upper()})).text
+    assert "As a token, outside the lexicon" in page
+    assert f'href="/token?id={token["token_id"]}"' in page
 
 
 @pytest.mark.parametrize("path", ["/word", "/search", "/", "/map", "/compare", "/pair"])
@@ -219,6 +286,14 @@ def test_students_run_where_that_is_asked_for_and_a_missing_weight_is_said(
     assert "Pulled to" in refused
 
 
+def test_a_dictionary_without_students_names_the_one_that_has_some(client_of, explored):
+    before, after = explored.store.of_stage("dictionary")
+    older = client_of(explored.config.root_uri, dictionary=before.fingerprint)
+    page = older.get("/training").text
+    assert "No student of this dictionary was scored" in page
+    assert f"--dictionary {after.fingerprint} shows them" in page
+
+
 def test_the_odd_ones_out_are_listed_with_their_text(client, settled):
     page = settled(client, "/odd")
     assert re.search(r"1 to \d+ of \d+", page)
@@ -234,6 +309,8 @@ def test_two_dictionaries_are_compared_and_a_words_senses_are_drawn(client, sett
     assert "How the senses of" in page
     assert page.count("<line") > 0
     assert "MSE 0," in page, "the senses are the same in both"
+    composed = settled(client, "/compare?" + urlencode({"word": "river water"}))
+    assert "river water is no single token" in composed
 
 
 def test_senses_that_moved_are_listed_with_how_far_and_drawn(
@@ -297,11 +374,33 @@ def test_a_dictionary_that_is_not_there_or_not_the_only_one_is_refused_by_name(e
 
 def test_a_pair_of_the_explorers_lists_goes_back_into_the_lexicon(client, explored):
     picked = urlencode({"pick": "light\tdark\tantonym"})
+    assert 'value="light&#9;dark&#9;antonym"' in client.get("/word?q=light").text
     listed = client.get(f"/exclude.tsv?{picked}")
-    assert listed.text == "word_a\tword_b\trelation\nlight\tdark\tantonym\n"
+    before = (Path(explored.config.lexicon.exclude_uri)).read_text()
+    assert listed.text == before.replace("friendly\n", "friendly\t\n") + "light\tdark\tantonym\n"
     assert "attachment" in listed.headers["content-disposition"]
     pairs = client.get(f"/pairs.tsv?{picked}")
-    assert pairs.text == "word_a\tword_b\trelation\tweight\nlight\tdark\tantonym\t1\n"
+    relations = Sources(explored.store, explored.dictionary()).relations
+    table = relations.table("pairs.parquet").to_pylist()
+    [weight] = [p["weight"] for p in table if {p["word_a"], p["word_b"]} == {"light", "dark"}]
+    assert pairs.text == f"word_a\tword_b\trelation\tweight\nlight\tdark\tantonym\t{weight:.6g}\n"
+
+
+@pytest.mark.parametrize("name", ["exclude.tsv", "pairs.tsv"])
+def test_nothing_ticked_is_the_synonyms_of_a_page_of_contradictions_and_else_refused(
+    client, settled, name, monkeypatch
+):
+    assert "Nothing is ticked" in client.get(f"/{name}").text
+    settled(client, "/contradictions")
+    found = [SimpleNamespace(word=f"w{i}", synonym=f"s{i}") for i in range(3)]
+    monkeypatch.setattr("dskd_core.explorer.content.PAGE_ROWS", 2)
+    looked = SimpleNamespace(found=found)
+    job = SimpleNamespace(is_done=lambda seconds: True, result=lambda: looked, wait=lambda: looked)
+    monkeypatch.setattr("dskd_core.explorer.shelf.Shelf.contradictions", lambda shelf: job)
+    text = client.get(f"/{name}?page=2").text
+    assert "w2\ts2\tsynonym" in text
+    assert "w0" not in text
+    assert "the last is 2" in client.get(f"/{name}?page=3").text
 
 
 def test_the_map_has_a_link_for_every_sense_of_the_chosen_words(client, explored):

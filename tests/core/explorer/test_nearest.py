@@ -103,3 +103,12 @@ def test_an_odd_sense_has_no_relative_among_its_three_nearest_words(sliced):
     )
     assert odd.relative_mse == pytest.approx(least, rel=1e-4)
     assert [o.ratio for o in looked.found] == sorted((o.ratio for o in looked.found), reverse=True)
+
+
+def test_a_blank_token_is_no_neighbour_of_itself(explored):
+    with contextlib.closing(OpenDictionary(explored.store, explored.dictionary())) as opened:
+        token = next(t for t in opened.counts.tokens.tolist() if t not in opened.word_of_token)
+        opened._texts[token] = "\n"
+        [found] = nearest_senses(opened, [opened.rows_of_token(token)[0]])
+    assert found
+    assert all(neighbour.owner.token_id != token for neighbour in found)

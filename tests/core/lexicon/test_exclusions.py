@@ -100,3 +100,10 @@ def test_a_line_that_is_no_pair_is_refused_with_its_number(tmp_path, line):
     (tmp_path / "exclude.tsv").write_text(f"hot\n{line}\n")
     with pytest.raises(DataError, match="line 2"):
         read_exclusions(tmp_path / "exclude.tsv")
+
+
+def test_lists_put_behind_one_another_are_one_list(tmp_path):
+    one = "word_a\tword_b\trelation\nhot\tcold\tantonym\n"
+    (tmp_path / "exclude.tsv").write_text(one + one.replace("cold", "warm"))
+    rows = read_exclusions(tmp_path / "exclude.tsv").to_pylist()
+    assert [row["word_b"] for row in rows] == ["cold", "warm"]
