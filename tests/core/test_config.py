@@ -78,6 +78,7 @@ def test_a_refusal_shows_the_key_the_value_and_the_cure(values, shown):
         {"training": {"hub_repository": "me/hf_wJalrXUtnFEMIwJalrXUtnFEMI"}},
         {"lexicon": {"excluded_tags": ["obsolete", "s3://me:wJalrXUtnFEMI@host"]}},
         {"lexicon": {"language": "https://me:wJalrXUtnFEMI@host"}},
+        {"lexicon": {"language": "https%253A%252F%252Fme%253AwJalrXUtnFEMI%2540host"}},
     ],
 )
 def test_credentials_in_a_place_are_refused_and_shown_by_nobody(values):
