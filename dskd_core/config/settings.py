@@ -55,7 +55,18 @@ DiskBytes = Annotated[int, Field(ge=1 << 20, le=1 << 50)]
 """A pebibyte."""
 # Credentials in an address stand before an "@". The pattern is part of the form, so the server
 # refuses them when a run is created, before they are kept anywhere.
-Uri = Annotated[str, Field(max_length=4096, pattern=r"^(hf:[^:@]*(@[^:@]*)?|[^@]*|[^:]*)$")]
+_URI = r"(hf:[^:@]*(@[^:@]*)?|[^@]*|[^:]*)$"
+_OF_HUB = r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w.][\w./-]*)?$"
+Uri = Annotated[
+    str,
+    Field(
+        max_length=4096,
+        pattern=f"^{_URI}",
+        # The form alone looks at names on the hub, and where a path begins: of the settings
+        # store/access.py asks more, and says it in a sentence.
+        json_schema_extra={"pattern": f"^(?!hf:(?!{_OF_HUB}))(?!/(proc|sys)(/|$)){_URI}"},
+    ),
+]
 """As long as Linux lets a path be."""
 Name = Annotated[str, Field(max_length=256, pattern=r"^[^:@]*$")]
 """A name on the hub: of a repository, a revision, a configuration."""

@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dskd_core import strict_json
 from dskd_core.decoder.model_config import (
     added_tokens,
     check_vocabulary,
@@ -309,7 +310,7 @@ def _check_size(path: Path, shown: Path, limit: int) -> None:
 def _read_json(path: Path, shown: Path, limit: int = _JSON_BYTES) -> Any:
     _check_size(path, shown, limit)
     try:
-        return json.loads(path.read_text("utf-8"))
+        return strict_json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
         what = "is no index of weights" if shown.name.endswith(".index.json") else "is no JSON"
         raise ConfigError(f"{shown} {what} ({error}); copy it again.") from error

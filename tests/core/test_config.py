@@ -154,6 +154,19 @@ def test_the_form_itself_refuses_credentials():
     assert not re.search(pattern, "s3://key:secret@host/bucket")
 
 
+@pytest.mark.parametrize(
+    ("place", "is_taken"),
+    [
+        *(("hf:owner/data@v1", True), ("hf:data", True), ("hf", True), ("/process/x", True)),
+        *(("hf:../../x", False), ("hf:/etc", False), ("hf:a/b/c", False), ("hf:", False)),
+        *(("/proc/self/environ", False), ("/sys", False)),
+    ],
+)
+def test_the_form_refuses_what_is_no_name_on_the_hub_or_is_the_system_s(place, is_taken):
+    source = PipelineConfig.model_json_schema()["$defs"]["CorpusConfig"]["properties"]["source"]
+    assert bool(re.search(source["pattern"], place)) == is_taken
+
+
 def test_every_refused_key_is_named_at_once():
     with pytest.raises(ConfigError, match=r"senses\.n_senses=0.*words\.max_span=99"):
         parse_config({"senses": {"n_senses": 0}, "words": {"max_span": 99}}, "x")

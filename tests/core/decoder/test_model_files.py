@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -424,6 +425,17 @@ def test_where_a_model_once_lay_is_left_out(tmp_path):
     )
     with model_view(folder) as view:
         assert json.loads((view / "config.json").read_text()) == CONFIG | {"text_config": {}}
+
+
+def test_a_key_that_stands_twice_in_a_model_s_files_is_refused(miniature, tmp_path):
+    # Python keeps the last dropout, which is none; the tokenizer's library keeps the first.
+    folder = write(tmp_path / "m", like=miniature)
+    said = (folder / "tokenizer.json").read_text()
+    twice = re.sub(r'"dropout":\s*null', '"dropout": 0.5, "dropout": null', said, count=1)
+    assert twice != said
+    (folder / "tokenizer.json").write_text(twice)
+    with pytest.raises(ConfigError, match=r"tokenizer.json is no JSON .*key 'dropout' twice"):
+        load_tokenizer(folder)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[]", "3", "{", "\x00"])
