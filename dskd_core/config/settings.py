@@ -79,6 +79,23 @@ Text = Annotated[str, Field(max_length=256)]
 Texts = Annotated[tuple[Text, ...], Field(max_length=1000)]
 
 
+def _form(schema: dict[str, Any]) -> None:
+    """Have the form (JSON schema) refuse credentials, and what is no number.
+
+    NaN is neither below a minimum nor above a maximum, so it is asked the other way round.
+    """
+    refuse_in_form(schema)
+    waiting = list(schema.get("properties", {}).values())
+    while waiting:
+        member = waiting.pop()
+        waiting += [*member.get("anyOf", ()), *member.get("prefixItems", ())]
+        waiting += [member["items"]] if isinstance(member.get("items"), dict) else []
+        if member.get("type") == "number" and "maximum" in member:
+            member["not"] = {"exclusiveMinimum": member["maximum"]}
+        elif member.get("type") == "number" and "exclusiveMaximum" in member:
+            member["not"] = {"minimum": member["exclusiveMaximum"]}
+
+
 class Settings(BaseModel):
     """Frozen settings that refuse unknown keys, credentials in any text, and infinity."""
 
@@ -89,7 +106,7 @@ class Settings(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
         hide_input_in_errors=True,
-        json_schema_extra=refuse_in_form,
+        json_schema_extra=_form,
     )
 
     @model_validator(mode="before")

@@ -67,8 +67,10 @@ SMALL = (
 """All that is read of a model besides its weights and its additional chat templates."""
 
 _SHARD = re.compile(r"[A-Za-z0-9][\w.-]*\.safetensors")
+CONFIG_BYTES = 4 << 20
+"""Most that a config.json has."""
+
 _JSON_BYTES = 64 << 20
-_CONFIG_BYTES = 4 << 20
 _VOCABULARY_BYTES = 512 << 20
 _TEMPLATE_BYTES = 4 << 20
 
@@ -283,7 +285,7 @@ def checked_json(name: str, path: Path, shown: Path, *, code: bool | None = Fals
     if name in _TOKENIZER_SETTINGS:
         return checked_tokenizer_config(_read_json(path, shown), shown)
     if name in {CONFIG, GENERATION}:
-        return checked_config(_read_json(path, shown, _CONFIG_BYTES), shown, code=code)
+        return checked_config(_read_json(path, shown, CONFIG_BYTES), shown, code=code)
     if name == _ADDED_TOKENS:
         return added_tokens(_read_json(path, shown), shown)
     if name == INDEX:

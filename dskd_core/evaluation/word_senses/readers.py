@@ -127,7 +127,9 @@ def _read_wic(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]
 def _read_coarse(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]:
     word, map_path = path.parent.name, path.with_name(CLASSES)
     try:
-        classes = {str(k): str(v) for k, v in strict_json.loads(map_path.read_text("utf-8-sig")).items()}
+        classes = {
+            str(k): str(v) for k, v in strict_json.loads(map_path.read_text("utf-8-sig")).items()
+        }
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(
             f"{map_path} is no JSON object of numbers and senses ({error}); give CoarseWSD-20's."

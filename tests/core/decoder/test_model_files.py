@@ -421,7 +421,12 @@ def test_a_configuration_of_a_size_beyond_any_model_is_refused(tmp_path, said, t
 
 def test_where_a_model_once_lay_is_left_out(tmp_path):
     folder = write(
-        tmp_path / "m", model={"_name_or_path": "/home/a", "text_config": {"name_or_path": "b"}}
+        tmp_path / "m",
+        model={
+            "_name_or_path": "/home/a",
+            "return_dict": False,
+            "text_config": {"name_or_path": "b"},
+        },
     )
     with model_view(folder) as view:
         assert json.loads((view / "config.json").read_text()) == CONFIG | {"text_config": {}}
@@ -429,7 +434,7 @@ def test_where_a_model_once_lay_is_left_out(tmp_path):
 
 def test_a_key_that_stands_twice_in_a_model_s_files_is_refused(miniature, tmp_path):
     # Python keeps the last dropout, which is none; the tokenizer's library keeps the first.
-    folder = write(tmp_path / "m", like=miniature)
+    folder = write(tmp_path / "m", like=miniature.config.teacher.source)
     said = (folder / "tokenizer.json").read_text()
     twice = re.sub(r'"dropout":\s*null', '"dropout": 0.5, "dropout": null', said, count=1)
     assert twice != said
