@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from dskd_core.redaction import SIGNED, TOKEN
+from dskd_core.redaction import LOGIN, SIGNED, TOKEN
 
-NO_CREDENTIALS = rf"^(?![\s\S]*(?:{TOKEN}|{SIGNED}|://\S{{0,500}}@))"
+NO_CREDENTIALS = rf"^(?![\s\S]*(?:{TOKEN}|{SIGNED}|{LOGIN}))"
 """What no text of the settings may hold: a login or a signature in an address, a token that is
 known by its form. It stands in the form of every text, in the words that Python and JavaScript
 share."""

@@ -43,12 +43,20 @@ TOKEN = (
     r"pn[ub]_[A-Za-z0-9]{20,}|xox[abeprs]-[\w-]{10,}|xapp-[\w-]{20,}|(?:AKIA|ASIA)[A-Z0-9]{16}|"
     r"AIza[\w-]{35}|ya29\.[\w-]{20,}|sk-(?:proj-|svcacct-|ant-\w{1,10}-)?\w{20,}|npm_[A-Za-z0-9]{36}|"
     r"pypi-AgE[\w-]{20,}|dckr_pat_[\w-]{20,}|nvapi-[\w-]{20,}|wandb_v1_\w{20,}|"
+    r"GOOG[A-Z0-9]{20,57}|api_org_[A-Za-z0-9]{20,}|[rs]k_(?:live|test)_\w{20,}|"
+    r"SG\.[\w-]{22}\.[\w-]{43}|gsk_\w{40,}|xai-\w{60,}|pplx-\w{40,}|r8_\w{37}|dapi[0-9a-f]{32}|"
+    r"hv[sbr]\.[\w-]{24,}|do[opr]_v1_[0-9a-f]{64}|gl(?:sa|c)_[\w=+/]{32,}|shp(?:at|ca|pa|ss)_[0-9a-f]{32}|"
+    r"lsv2_(?:pt|sk)_[0-9a-f]{32}|dp\.(?:pt|st|sa)\.[\w.-]{40,}|\w{3}8Q~[\w.~-]{31,}|"
+    r"\d{8,10}:AA[\w-]{33}|AGE-SECRET-KEY-1[A-Z0-9]{20,}|PuTTY-User-Key-File|"
     r"eyJ[\w-]{10,400}\.eyJ[\w-]{1,4000}\.[\w-]*|-----BEGIN [A-Z ]{0,20}PRIVATE KEY"
 )
-"""Tokens that are known by their form: GitHub's, Hugging Face's, GitLab's, Prefect's, Slack's,
-AWS's, Google's, OpenAI's, Anthropic's, npm's, PyPI's, Docker's, NVIDIA's, W&B's, signed ones (JWT)
-and private keys. It is a pattern of Python's and of JavaScript's, because the form of a run has it,
-too."""
+"""Tokens that are known by their form: those of GitHub, Hugging Face, GitLab, Prefect, Slack, AWS,
+Google, Azure, OpenAI, Anthropic, Groq, xAI, Perplexity, Replicate, npm, PyPI, Docker, NVIDIA, W&B,
+LangSmith, Databricks, DigitalOcean, Vault, Doppler, Grafana, Stripe, SendGrid, Shopify and
+Telegram, signed ones (JWT) and private keys. It is a pattern of Python's and of JavaScript's,
+because the form of a run has it, too."""
+LOGIN = r"(?:://|%(?:25){0,2}3[Aa](?:%(?:25){0,2}2[Ff]){2})\S{0,500}?(?:@|%(?:25){0,2}40)"
+"""A login in an address, also in one that was quoted once, twice or thrice."""
 _DATABASES = r"((?:postgres|mysql|maria|mongo|redis|amqp|mssql|oracle)[\w+]{0,20}://)"
 
 
@@ -71,29 +79,61 @@ _NAMED = (
     r"(?:password|passwd|pwd|secret|signature|api[_-]?key|access[_-]?key|account[_-]?key|"
     r"shared[_-]?access[_-]?key|private[_-]?key|(?:access|auth|refresh|session|id|hf|api)[_-]?token)"
 )
-_HEADER = r"authorization['\"]?\s?[:=]\s?(?:b?['\"])?(?:(?:Basic|Bearer|Token) )?"
+_HEADER = r"authorization['\"]?\s?[:=,]\s?(?:b?['\"])?(?:(?:Basic|Bearer|Token) )?"
 _OTHER_HEADER = (
-    r"(?:cookie|private-token|x-[\w-]{0,30}(?:key|token|secret))['\"]?\s?:\s?(?:b?['\"])?"
+    r"(?:cookie|private-token|x-[\w-]{0,30}(?:key|token|secret))(?:['\"]?\s?:\s?|['\"],\s?)"
+    r"(?:b?['\"])?"
 )
 _HOOKS = (
-    r"(?:hooks\.slack\.com/\w{1,40}|discord(?:app)?\.com/api/webhooks|webhook\.office\.com"
-    r"|api\.telegram\.org)/"
+    r"(?:hooks\.(?:slack|zapier)\.com/\w{1,40}|discord(?:app)?\.com/api/(?:v\d{1,3}/)?webhooks"
+    r"|webhook\.office\.com|api\.telegram\.org|maker\.ifttt\.com/trigger"
+    r"|://[^\s/'\"]{1,253}/hooks)/"
 )
+_KEY = (
+    r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY[A-Z ]{0,9}-----"
+    r"(?:(?!-----(?:BEGIN|END))[\s\S]){0,20000}(?:-----END [A-Z ]{0,40}-----)?"
+)
+"""A private key to its end: armour may have headers, and its lines may be written as ``\\n``."""
+_LONG_VALUE = r"(?=[A-Za-z+/=._~-]{0,40}\d)[\w+/=.~-]{20,}"
+"""What is too long for a word, and has a digit."""
 # A login ends at the last "@": its password may hold "@", "/", "?" and "#". What may repeat itself
 # in a text has an end, so that no text takes longer than its length allows.
 _KNOWN_FORMS = [
     (re.compile(pattern, re.IGNORECASE), instead)
     for pattern, instead in (
-        (_DATABASES + r"[^\s'\"]{0,1000}@", r"\1[login]@"),
+        (_KEY, "[token]"),  # before what would take its first line for a value
+        (r"PuTTY-User-Key-File[\s\S]{0,20000}", "[token]"),
+        (
+            _DATABASES + r"[^\s'\"]{0,1000}(?:['\"](?![\s,:})\]])[^\s'\"]{0,300}){0,3}@",
+            r"\1[login]@",
+        ),
         (r"(?<=://)[^\s/'\"?#]{1,1000}@", "[login]@"),
         (r"(?<=://)[^\s/:@'\"]{0,200}:(?!\d{1,5}[/?#])[^\s'\"]{1,1000}@", "[login]@"),
         (rf"({_HOOKS})[^\s'\"]+", r"\1[token]"),
         (rf"({SIGNED})(?!\[)[^&\s'\"]+", r"\1[token]"),
         (rf"({_HEADER})(?!(?:Basic|Bearer|Token) )(?!\[)[^\s'\",;]+", r"\1[token]"),
         (rf"({_OTHER_HEADER})(?!\[)[^\r\n'\"]+", r"\1[token]"),
-        (rf"({_NAMED}['\"]?\s?[:=]\s?['\"]?)(?!\[)[^\s'\",;&]{{6,}}", r"\1[token]"),
+        (
+            rf"({_NAMED}['\"]?\s{{0,9}}[:=]\s{{0,9}}(['\"]))(?!\[)(?:(?!\2)[^\r\n\\]|\\.){{6,2000}}",
+            r"\1[token]",
+        ),
+        (rf"({_NAMED}['\"]?\s{{0,9}}[:=]\s{{0,9}})(?!\[)[^\s'\",;&]{{6,}}", r"\1[token]"),
         (rf"(--(?:token|{_NAMED})[ =]['\"]?)(?!\[)[^\s'\"]{{6,}}", r"\1[token]"),
-        (r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[\w+/=\s\\]{0,20000}", "[token]"),
+        (rf"(<{_NAMED}>)(?!\[)[^<]{{1,1000}}", r"\1[token]"),
+        (rf"(\btoken['\"]?\s?[:=]\s?['\"]?){_LONG_VALUE}", r"\1[token]"),
+        (rf"(\bBearer ){_LONG_VALUE}", r"\1[token]"),
+        (r"(\bSecret(?:Str|Bytes)?\(b?['\"])[^'\"]{1,1000}", r"\1[token]"),
+        (r"(['\"]auth['\"]:\s?['\"])[\w+/=]{12,}", r"\1[token]"),
+        (
+            r"(\bcurl\b[^\r\n]{0,200}? (?:-u|--user)[ =]['\"]?)[^\s'\":]{1,200}:[^\s'\"]{1,200}",
+            r"\1[login]",
+        ),
+        (r"(\blogin \S{1,200}\s{1,9}password )\S{1,500}", r"\1[token]"),
+        (
+            r"(%(?:25){0,2}3A(?:%(?:25){0,2}2F){2})(?:(?!%(?:25){0,2}(?:2F|40))[^\s'\"/]){1,1000}"
+            r"(?=%(?:25){0,2}40)",
+            r"\1[login]",
+        ),
     )
 ] + [(re.compile(TOKEN), "[token]")]
 _LEARNED: dict[str, str] = {}

@@ -55,7 +55,18 @@ DiskBytes = Annotated[int, Field(ge=1 << 20, le=1 << 50)]
 """A pebibyte."""
 # Credentials in an address stand before an "@". The pattern is part of the form, so the server
 # refuses them when a run is created, before they are kept anywhere.
-Uri = Annotated[str, Field(max_length=4096, pattern=r"^(hf:[^:@]*(@[^:@]*)?|[^@]*|[^:]*)$")]
+_URI = r"(hf:[^:@]*(@[^:@]*)?|[^@]*|[^:]*)$"
+_OF_HUB = r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w.][\w./-]*)?$"
+Uri = Annotated[
+    str,
+    Field(
+        max_length=4096,
+        pattern=f"^{_URI}",
+        # The form alone looks at names on the hub, and where a path begins: of the settings
+        # store/access.py asks more, and says it in a sentence.
+        json_schema_extra={"pattern": f"^(?!hf:(?!{_OF_HUB}))(?!/(proc|sys)(/|$)){_URI}"},
+    ),
+]
 """As long as Linux lets a path be."""
 Name = Annotated[str, Field(max_length=256, pattern=r"^[^:@]*$")]
 """A name on the hub: of a repository, a revision, a configuration."""
@@ -68,6 +79,23 @@ Text = Annotated[str, Field(max_length=256)]
 Texts = Annotated[tuple[Text, ...], Field(max_length=1000)]
 
 
+def _form(schema: dict[str, Any]) -> None:
+    """Have the form (JSON schema) refuse credentials, and what is no number.
+
+    NaN is neither below a minimum nor above a maximum, so it is asked the other way round.
+    """
+    refuse_in_form(schema)
+    waiting = list(schema.get("properties", {}).values())
+    while waiting:
+        member = waiting.pop()
+        waiting += [*member.get("anyOf", ()), *member.get("prefixItems", ())]
+        waiting += [member["items"]] if isinstance(member.get("items"), dict) else []
+        if member.get("type") == "number" and "maximum" in member:
+            member["not"] = {"exclusiveMinimum": member["maximum"]}
+        elif member.get("type") == "number" and "exclusiveMaximum" in member:
+            member["not"] = {"minimum": member["exclusiveMaximum"]}
+
+
 class Settings(BaseModel):
     """Frozen settings that refuse unknown keys, credentials in any text, and infinity."""
 
@@ -78,7 +106,7 @@ class Settings(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
         hide_input_in_errors=True,
-        json_schema_extra=refuse_in_form,
+        json_schema_extra=_form,
     )
 
     @model_validator(mode="before")

@@ -18,7 +18,7 @@ SKIPPED = {
     "list_page": "a wiki page that lists other pages",
     "disambiguation_page": "a wiki page that lists the meanings of its title",
     "oversized_page": "a wiki page of more than 4 MiB, twice what MediaWiki allows",
-    "broken_line": "a line that is not JSON",
+    "broken_line": "a line that is not JSON, or says a key twice",
     "not_an_object": "a line that is JSON but no object",
     "no_text": "a row whose text is absent or not a string",
     "unknown_file": "a file of a folder in no format dskd reads",

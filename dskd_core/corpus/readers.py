@@ -1,12 +1,12 @@
 """Documents from MediaWiki XML, JSONL, Parquet, plain text and Hugging Face datasets."""
 
 import io
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from dskd_core import strict_json
 from dskd_core.config import CorpusConfig
 from dskd_core.corpus import hub
 from dskd_core.corpus.documents import Document, Reading, Wanted, every
@@ -225,7 +225,7 @@ def _read_jsonl(
         if not line.strip():
             continue
         try:
-            row = json.loads(_text(line))
+            row = strict_json.loads(_text(line))
         except (ValueError, RecursionError):
             reading.note("broken_line", place)
             continue

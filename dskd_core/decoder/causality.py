@@ -12,9 +12,13 @@ import torch
 from torch import Tensor
 
 from dskd_core.errors import ConfigError
+from dskd_core.errors import shown as short
 
 States = Callable[[Tensor], Tensor]
 """Token ids, [1, length] int64 on the CPU -> their final states, [1, length, d]."""
+
+_OF_SETTINGS = (AttributeError, KeyError, NameError, TypeError)
+"""What a model raises that lacks a setting: no memory, no device and no length of text does."""
 
 _LENGTH = 8
 _TRIES = 8
@@ -35,8 +39,8 @@ def check_causal(states: States, n_tokens: int, shown: str) -> None:
         shown: where the model is, for the message.
 
     Raises:
-        ConfigError: if it changes by more than rounding in each of several tries; in one of
-            them an expert may be chosen by a near tie.
+        ConfigError: if the model lacks a setting to run at all; if the state changes by more than
+            rounding in each of several tries; in one of them an expert may be chosen by a near tie.
     """
     differences = []
     try:
@@ -44,6 +48,12 @@ def check_causal(states: States, n_tokens: int, shown: str) -> None:
             differences.append(_seen_ahead(states, n_tokens, seed))
             if not differences[-1]:
                 return
+    except _OF_SETTINGS as error:
+        said = short(" ".join(f"{type(error).__name__}: {error}".split()))
+        raise ConfigError(
+            f"{shown} cannot be run: its config.json says what transformers makes a model of, but "
+            f"no state ({said}); copy the whole checkpoint."
+        ) from error
     except Exception:  # whoever runs the model for its work says what is wrong with it
         return
     raise ConfigError(

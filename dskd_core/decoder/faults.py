@@ -14,14 +14,18 @@ from dskd_core.errors import DskdError, says_no_memory, shown
 
 CONFIG_FAULTS = (
     ArithmeticError,
+    AssertionError,
     AttributeError,
+    ImportError,
     LookupError,
+    NameError,
     RuntimeError,
     StrictDataclassError,
     TypeError,
     ValueError,
 )
-"""What transformers raises of a configuration that contradicts itself."""
+"""What transformers raises of a configuration that contradicts itself, or that asks for a package
+that is not here."""
 
 
 @contextmanager
@@ -41,12 +45,17 @@ def faults_told(
     """
     try:
         yield
-    except (DskdError, MemoryError, OSError, ImportError):
+    except (DskdError, MemoryError):
         raise
     except BaseException as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's failure; transformers' own has no number
+        if isinstance(error, ImportError):
+            cure = "install it, or save the tokenizer as tokenizer.json, or take another model"
         is_panic = type(error).__name__ == "PanicException"
-        is_fault = isinstance(error, CONFIG_FAULTS) or type(error) is Exception  # of tokenizers
-        if not (is_panic or is_fault) or says_no_memory(str(error)):
+        is_of_tokenizers = is_panic or type(error) is Exception
+        is_fault = isinstance(error, (*CONFIG_FAULTS, OSError))
+        if not (is_of_tokenizers or is_fault) or says_no_memory(str(error)):
             raise
         said = " ".join(str(error).split())
         raise kind(f"{what} cannot be {verb} ({shown(said)}); {cure}.") from (

@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dskd_core import strict_json
 from dskd_core.decoder.model_config import (
     added_tokens,
     check_vocabulary,
@@ -66,8 +67,10 @@ SMALL = (
 """All that is read of a model besides its weights and its additional chat templates."""
 
 _SHARD = re.compile(r"[A-Za-z0-9][\w.-]*\.safetensors")
+CONFIG_BYTES = 4 << 20
+"""Most that a config.json has."""
+
 _JSON_BYTES = 64 << 20
-_CONFIG_BYTES = 4 << 20
 _VOCABULARY_BYTES = 512 << 20
 _TEMPLATE_BYTES = 4 << 20
 
@@ -282,7 +285,7 @@ def checked_json(name: str, path: Path, shown: Path, *, code: bool | None = Fals
     if name in _TOKENIZER_SETTINGS:
         return checked_tokenizer_config(_read_json(path, shown), shown)
     if name in {CONFIG, GENERATION}:
-        return checked_config(_read_json(path, shown, _CONFIG_BYTES), shown, code=code)
+        return checked_config(_read_json(path, shown, CONFIG_BYTES), shown, code=code)
     if name == _ADDED_TOKENS:
         return added_tokens(_read_json(path, shown), shown)
     if name == INDEX:
@@ -309,7 +312,7 @@ def _check_size(path: Path, shown: Path, limit: int) -> None:
 def _read_json(path: Path, shown: Path, limit: int = _JSON_BYTES) -> Any:
     _check_size(path, shown, limit)
     try:
-        return json.loads(path.read_text("utf-8"))
+        return strict_json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
         what = "is no index of weights" if shown.name.endswith(".index.json") else "is no JSON"
         raise ConfigError(f"{shown} {what} ({error}); copy it again.") from error

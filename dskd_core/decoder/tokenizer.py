@@ -160,15 +160,15 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     with model_view(folder, tokenizer=True, code=None) as view:
         with faults_told(f"The tokenizer of {folder}", ConfigError):
             found = _load(view)
-        names = {TOKENIZER, *type(found.hf).vocab_files_names.values()}
-        if not any((view / name).exists() for name in names if name):
-            raise ConfigError(
-                f"{folder} has none of the files that a {type(found.hf).__name__} reads "
-                f"({', '.join(sorted(map(str, names)))}); save its tokenizer there with "
-                "save_pretrained(...)."
-            )
-        found.hf.name_or_path = str(folder)
-        _check_lossless(found, folder)
+            names = {TOKENIZER, *type(found.hf).vocab_files_names.values()}
+            if not any((view / name).exists() for name in names if name):
+                raise ConfigError(
+                    f"{folder} has none of the files that a {type(found.hf).__name__} reads "
+                    f"({', '.join(sorted(map(str, names)))}); save its tokenizer there with "
+                    "save_pretrained(...)."
+                )
+            found.hf.name_or_path = str(folder)
+            _check_lossless(found, folder)
         return found
 
 

@@ -3,24 +3,24 @@
 Only its configuration is read, no weights. Of a GGUF file the header lists all tensors.
 """
 
-import json
+import os
 import re
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
-from dskd_core import samples
+from dskd_core import samples, strict_json
 from dskd_core.config import TeacherConfig
 from dskd_core.decoder.decoder import decoder_layers, quiet_transformers
 from dskd_core.decoder.faults import CONFIG_FAULTS
 from dskd_core.decoder.gguf_header import Header, read_header
 from dskd_core.decoder.model_config import checked_config
-from dskd_core.decoder.model_files import inside
+from dskd_core.decoder.model_files import CONFIG_BYTES, inside
 from dskd_core.errors import ConfigError
 from dskd_core.store import access
 
@@ -150,7 +150,8 @@ def read_architecture(config: TeacherConfig, config_json: Path | None = None) ->
     path = Path(samples.resolve(config.source))
     if path.is_dir():
         file = path / _FILE
-        return count(_read_json(inside(file, path) if file.is_symlink() else file), str(file))
+        is_there = os.path.lexists(file)  # a pipe, too, would be waited for
+        return count(_read_json(inside(file, path) if is_there else file), str(file))
     if path.is_file():
         return _of_gguf(read_header(path), path.name)
     return _from_hub(config)
@@ -326,17 +327,28 @@ def _of_gguf(header: Header, origin: str) -> Architecture:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text("utf-8")))
+        with path.open("rb") as file:
+            return _config_in(file)
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ConfigError(
             f"{path} is no readable config.json ({error}); name one with --config-json."
         ) from error
 
 
+def _config_in(file: IO[bytes]) -> dict[str, Any]:
+    """Return what a config.json says; a file of holes, or what a server sends, has no end."""
+    data = file.read(CONFIG_BYTES + 1)
+    if len(data) > CONFIG_BYTES:
+        raise ValueError(f"it has more than the {CONFIG_BYTES:,} bytes of any such file")
+    return dict(strict_json.loads(data))
+
+
 def _from_hub(config: TeacherConfig) -> Architecture:
     try:
         return count(_fetch(config), f"{config.source} on the hub")
-    except (OSError, json.JSONDecodeError) as error:
+    except ConfigError:
+        raise
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         if config.source in PUBLISHED:
             origin = f"published sizes of {config.source}: the hub did not answer"
             return replace(count(PUBLISHED[config.source], config.source), origin=origin)
@@ -355,7 +367,8 @@ def _fetch(config: TeacherConfig) -> dict[str, Any]:
     try:
         cached = try_to_load_from_cache(config.source, _FILE, revision=config.revision)
         if isinstance(cached, str):
-            return dict(json.loads(Path(cached).read_text("utf-8")))
+            with Path(cached).open("rb") as file:
+                return _config_in(file)
         url = hf_hub_url(config.source, _FILE, revision=config.revision)
     except HFValidationError as error:
         raise ConfigError(
@@ -363,4 +376,4 @@ def _fetch(config: TeacherConfig) -> dict[str, Any]:
         ) from error
     request = urllib.request.Request(url, headers=build_hf_headers())
     with urllib.request.urlopen(request, timeout=_HUB_SECONDS) as answer:
-        return dict(json.load(answer))
+        return _config_in(answer)

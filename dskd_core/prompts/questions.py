@@ -24,7 +24,7 @@ LICENCES: dict[Task, str] = {
 }
 
 DIRTY = {
-    "broken_line": "a line that is not JSON",
+    "broken_line": "a line that is not JSON, or says a key twice",
     "long_line": "a line of more bytes than dskd reads of one",
     "open_quote": "a csv row whose quotation marks are not closed",
     "not_an_object": "a line or an entry that is JSON but no object",

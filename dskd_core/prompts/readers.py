@@ -10,12 +10,12 @@ A folder gives the files of the asked split, told by the first of train, dev, va
 path below it, so that ``auxiliary_train/mc_test.csv`` is a training file.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from dskd_core import strict_json
 from dskd_core.config import CorpusConfig, PromptSourceConfig
 from dskd_core.corpus import hub
 from dskd_core.corpus.readers import DATASET, source_fingerprint
@@ -141,7 +141,7 @@ def _lines(path: Path, account: Account) -> Iterator[tuple[str, Row | None]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = strict_json.loads(line)
             except (ValueError, RecursionError):
                 account.note("broken_line", place)
                 row = None
@@ -214,7 +214,7 @@ def _read_squad(path: Path, account: Account) -> Iterator[Question]:
                 f"{path} has more than {input_files.MAX_DOCUMENT_BYTES:,} bytes; give SQuAD's file."
             )
         try:
-            articles = json.loads(data.decode("utf-8-sig", errors="replace"))["data"]
+            articles = strict_json.loads(data.decode("utf-8-sig", errors="replace"))["data"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{path} is no SQuAD file ({error!r}); download it again.") from error
     for article in objects_in(articles):

@@ -49,6 +49,7 @@ _UNREAD = (
 )
 _DAMAGED = (
     EOFError,
+    OverflowError,  # of a gzip header whose name never ends
     gzip.BadGzipFile,
     zlib.error,
     lzma.LZMAError,

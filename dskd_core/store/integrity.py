@@ -27,6 +27,7 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore, WrapperStore
 
+from dskd_core import strict_json
 from dskd_core.errors import ArtifactError
 from dskd_core.store.places import sha256_of_file
 
@@ -273,7 +274,7 @@ def check_metadata(uri: str, name: str, content: bytes) -> None:
             codecs other than bytes and crc32c or another layout of chunks.
     """
     try:
-        said = json.loads(content)
+        said = strict_json.loads(content)
         kind = said["node_type"]
         if said["zarr_format"] != 3 or kind not in ("group", "array"):
             raise damage(uri, name, f"is of Zarr {said['zarr_format']!r}, a {kind!r}")

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any
 
+from dskd_core import strict_json
 from dskd_core.store import places
 from dskd_core.store.integrity import damage
 
@@ -113,7 +114,7 @@ def parse_record(content: bytes) -> Record:
         ValueError: if it holds none, or one whose fields are of other kinds.
     """
     try:
-        record = Record(**json.loads(content))
+        record = Record(**strict_json.loads(content))
     except (TypeError, RecursionError) as error:
         raise ValueError(str(error)) from error
     texts = (record.stage, record.fingerprint, record.created_at, record.seal)

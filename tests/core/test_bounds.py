@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter, ValidationError
 
 from dskd_core import config as settings
@@ -79,6 +80,19 @@ def test_every_value_of_every_form_has_bounds_on_both_sides():
     assert len(MODELS) > 12
     assert len(FORMS) > 100
     assert [told for name, schema in FORMS for told in unbounded(schema, name)] == []
+
+
+def test_the_form_takes_nothing_that_is_no_number():
+    """JSON of Python's may say NaN, which is neither below a minimum nor above a maximum."""
+    seen = 0
+    for name, schema in FORMS[:-2]:
+        for member in (schema, *schema.get("anyOf", [])):
+            if member.get("type") in {"integer", "number"}:
+                form = Draft202012Validator(member)
+                assert not form.is_valid(math.nan), name
+                assert form.is_valid(member.get("maximum", member.get("default"))), name
+                seen += 1
+    assert seen > 50
 
 
 def test_the_walk_finds_what_has_no_bound():

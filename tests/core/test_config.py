@@ -78,6 +78,7 @@ def test_a_refusal_shows_the_key_the_value_and_the_cure(values, shown):
         {"training": {"hub_repository": "me/hf_wJalrXUtnFEMIwJalrXUtnFEMI"}},
         {"lexicon": {"excluded_tags": ["obsolete", "s3://me:wJalrXUtnFEMI@host"]}},
         {"lexicon": {"language": "https://me:wJalrXUtnFEMI@host"}},
+        {"lexicon": {"language": "https%253A%252F%252Fme%253AwJalrXUtnFEMI%2540host"}},
     ],
 )
 def test_credentials_in_a_place_are_refused_and_shown_by_nobody(values):
@@ -151,6 +152,19 @@ def test_the_form_itself_refuses_credentials():
     pattern = schema["properties"]["root_uri"]["pattern"]
     assert re.search(pattern, "s3://bucket/x")
     assert not re.search(pattern, "s3://key:secret@host/bucket")
+
+
+@pytest.mark.parametrize(
+    ("place", "is_taken"),
+    [
+        *(("hf:owner/data@v1", True), ("hf:data", True), ("hf", True), ("/process/x", True)),
+        *(("hf:../../x", False), ("hf:/etc", False), ("hf:a/b/c", False), ("hf:", False)),
+        *(("/proc/self/environ", False), ("/sys", False)),
+    ],
+)
+def test_the_form_refuses_what_is_no_name_on_the_hub_or_is_the_system_s(place, is_taken):
+    source = PipelineConfig.model_json_schema()["$defs"]["CorpusConfig"]["properties"]["source"]
+    assert bool(re.search(source["pattern"], place)) == is_taken
 
 
 def test_every_refused_key_is_named_at_once():

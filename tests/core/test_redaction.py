@@ -237,7 +237,52 @@ def test_a_secret_inside_a_basic_header_is_replaced_wherever_it_begins(user):
         ("ya29." + "b" * 30, "[token]"),
         ("npm_" + "c" * 36, "[token]"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.abc", "[token]"),
-        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\nab==\n-", "[token]-"),
+        ("a -----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- b", "a [token] b"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIE that breaks off", "[token]"),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: A,B\n\nMIIE\n"
+            "-----END RSA PRIVATE KEY-----\nc",
+            "[token]\nc",
+        ),
+        (
+            "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nMIIE\n-----END PGP PRIVATE KEY BLOCK-----",
+            "[token]",
+        ),
+        (
+            r'"private_key": "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n", "a"',
+            r'"private_key": "[token]\n", "a"',
+        ),
+        ("('authorization', 'Bearer abc')", "('authorization', 'Bearer [token]')"),
+        ("(b'Authorization', b'Basic abc')", "(b'Authorization', b'Basic [token]')"),
+        ("('cookie', 'sid=abc')", "('cookie', '[token]')"),
+        ("got Bearer abcDEFabcDEFabcDEF123", "got Bearer [token]"),
+        ("token=abcDEFabcDEFabcDEF123", "token=[token]"),
+        ("token: 'internationalisation'", "token: 'internationalisation'"),
+        ("password = 'two words'", "password = '[token]'"),
+        ("password   =   of-nobody", "password   =   [token]"),
+        ("<password>of-nobody</password>", "<password>[token]</password>"),
+        ("SecretStr('of-nobody')", "SecretStr('[token]')"),
+        ('{"auths": {"h": {"auth": "dXNlcjpwYXNz"}}}', '{"auths": {"h": {"auth": "[token]"}}}'),
+        ("curl -u me:of-nobody https://h", "curl -u [login] https://h"),
+        ("machine h login me password of-nobody", "machine h login me password [token]"),
+        ("mysql+driver://u:a'b\"c@db/p", "mysql+driver://[login]@db/p"),
+        ("a=https%3A%2F%2Fu%3Ap%40host", "a=https%3A%2F%2F[login]%40host"),
+        ("a=https%253A%252F%252Fu%253Ap%2540host", "a=https%253A%252F%252F[login]%2540host"),
+        (
+            "https://discord.com/api/v10/webhooks/1/a",
+            "https://discord.com/api/v10/webhooks/[token]",
+        ),
+        ("https://hooks.zapier.com/hooks/catch/1/a/", "https://hooks.zapier.com/hooks/[token]"),
+        ("https://chat.example.org/hooks/abc", "https://chat.example.org/hooks/[token]"),
+        ("GOOG1E" + "A1" * 20, "[token]"),
+        ("sk_live_" + "a1" * 12, "[token]"),
+        ("SG." + "a" * 22 + "." + "b" * 43, "[token]"),
+        ("gsk_" + "a1" * 26, "[token]"),
+        ("hvs." + "a1" * 20, "[token]"),
+        ("dapi" + "a1" * 16, "[token]"),
+        ("abc8Q~" + "a" * 34, "[token]"),
+        ("123456789:AA" + "h" * 33, "[token]"),
+        ("AGE-SECRET-KEY-1" + "A1" * 29, "[token]"),
     ],
 )
 def test_tokens_and_logins_are_known_by_their_form(text, told):
@@ -311,6 +356,7 @@ def test_a_library_that_pickles_tracebacks_changes_no_error_either(monkeypatch):
     [
         *("://a:", "://", "eyJ", "eyJaaaaaaaaaa.", "authorization: ", "mysql://", "?sig=", "%26"),
         *("password", "x-", "x-a-key", "cookie: ", "-----BEGIN PRIVATE KEY-----", "--token "),
+        *("password='", "mysql://'a", "%3A%2F%2F", "token=a", "curl -u", "://a/hooks", "login a "),
     ],
 )
 def test_no_text_takes_long(text, n):

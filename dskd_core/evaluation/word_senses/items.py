@@ -11,7 +11,7 @@ Split = Literal["train", "test"]
 
 DIRTY = {
     "wrong_columns": "a row has too few columns",
-    "broken_line": "a line is not the JSON object it should be",
+    "broken_line": "a line is not the JSON object it should be, or says a key twice",
     "long_line": "a line of more bytes than dskd reads of one",
     "open_quote": "a CSV row whose quotation marks are not closed",
     "bad_index": "the place of the word is no place in the sentence",

@@ -14,13 +14,13 @@
 Which files of a folder are read, and what for, is said in ``files.py``.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dskd_core import strict_json
 from dskd_core.config import TaggedSourceConfig
 from dskd_core.errors import DataError
 from dskd_core.evaluation.word_senses import wordnet
@@ -127,7 +127,9 @@ def _read_wic(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]
 def _read_coarse(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]:
     word, map_path = path.parent.name, path.with_name(CLASSES)
     try:
-        classes = {str(k): str(v) for k, v in json.loads(map_path.read_text("utf-8-sig")).items()}
+        classes = {
+            str(k): str(v) for k, v in strict_json.loads(map_path.read_text("utf-8-sig")).items()
+        }
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(
             f"{map_path} is no JSON object of numbers and senses ({error}); give CoarseWSD-20's."
@@ -178,7 +180,7 @@ def _rows(path: Path, name: str, dirt: Dirt, columns: tuple[str, ...]) -> Iterat
 
 def _json_object(line: str) -> Row | None:
     try:
-        row = json.loads(line)
+        row = strict_json.loads(line)
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None

@@ -26,7 +26,6 @@ from dskd_core.training.student.tail import Span
 _LENGTH = 24
 _NARROW = 5
 _WINDOWS = re.compile(r"window|chunk|index_topk")
-_FAULTS = (*CONFIG_FAULTS, AssertionError)
 
 
 def check_layers(teacher: Decoder, layers: Sequence[int], entry: int, shared: int) -> None:
@@ -56,7 +55,7 @@ def check_layers(teacher: Decoder, layers: Sequence[int], entry: int, shared: in
         spans = _spans(student, entry, shared, ids)
     except torch.OutOfMemoryError:
         raise
-    except _FAULTS as error:
+    except CONFIG_FAULTS as error:
         if isinstance(error, ConfigError):
             raise
         said = " ".join(str(error).split())[:200]
@@ -123,7 +122,7 @@ def _twin_of(
             twin.states(ids)
     except torch.OutOfMemoryError:
         raise
-    except _FAULTS:
+    except CONFIG_FAULTS:
         return _twin(teacher, config, weights, narrow=False), False
     return twin, True
 

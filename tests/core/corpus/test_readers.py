@@ -83,12 +83,13 @@ def test_broken_lines_are_counted_with_their_numbers(tmp_path):
         '["list"]',
         '{"text": 3}',
         '{"text": "two"}',
+        '{"text": "of two texts", "text": "one would be lost"}',
     ]
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
     documents, report = read(tmp_path / "a.jsonl.gz")
     assert [(d.id, d.text) for d in documents] == [("7", "one"), ("a.jsonl.gz:6", "two")]
-    assert report["skipped"] == {"broken_line": 1, "not_an_object": 1, "no_text": 1}
-    assert report["places"]["broken_line"] == ["a.jsonl.gz:2"]
+    assert report["skipped"] == {"broken_line": 2, "not_an_object": 1, "no_text": 1}
+    assert report["places"]["broken_line"] == ["a.jsonl.gz:2", "a.jsonl.gz:7"]
 
 
 def test_a_line_of_two_megabytes_is_one_document(tmp_path):

@@ -55,6 +55,15 @@ def test_a_causal_model_passes_whatever_its_device_and_its_experts_do(states):
     check_causal(states, N_TOKENS, "model")
 
 
+@pytest.mark.parametrize("error", [AttributeError("no sliding_window"), KeyError("x")], ids=str)
+def test_a_model_that_lacks_a_setting_to_run_is_refused_in_a_sentence(error):
+    def states(ids):
+        raise error
+
+    with pytest.raises(ConfigError, match=r"^model cannot be run: .*; copy the whole checkpoint"):
+        check_causal(states, N_TOKENS, "model")
+
+
 def test_a_model_that_reads_ahead_is_refused():
     with pytest.raises(ConfigError, match=r"^model is no causal language model: .*; give a model"):
         check_causal(reads_ahead, N_TOKENS, "model")

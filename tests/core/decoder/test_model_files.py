@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -420,10 +421,26 @@ def test_a_configuration_of_a_size_beyond_any_model_is_refused(tmp_path, said, t
 
 def test_where_a_model_once_lay_is_left_out(tmp_path):
     folder = write(
-        tmp_path / "m", model={"_name_or_path": "/home/a", "text_config": {"name_or_path": "b"}}
+        tmp_path / "m",
+        model={
+            "_name_or_path": "/home/a",
+            "return_dict": False,
+            "text_config": {"name_or_path": "b"},
+        },
     )
     with model_view(folder) as view:
         assert json.loads((view / "config.json").read_text()) == CONFIG | {"text_config": {}}
+
+
+def test_a_key_that_stands_twice_in_a_model_s_files_is_refused(miniature, tmp_path):
+    # Python keeps the last dropout, which is none; the tokenizer's library keeps the first.
+    folder = write(tmp_path / "m", like=miniature.config.teacher.source)
+    said = (folder / "tokenizer.json").read_text()
+    twice = re.sub(r'"dropout":\s*null', '"dropout": 0.5, "dropout": null', said, count=1)
+    assert twice != said
+    (folder / "tokenizer.json").write_text(twice)
+    with pytest.raises(ConfigError, match=r"tokenizer.json is no JSON .*key 'dropout' twice"):
+        load_tokenizer(folder)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[]", "3", "{", "\x00"])

@@ -2,10 +2,12 @@
 
 import base64
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from dskd_core.decoder.faults import faults_told
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.decoder.tokenizer_rules import check_rules
 from dskd_core.errors import ConfigError, DataError
@@ -91,6 +93,35 @@ def test_a_tokenizer_that_gives_up_on_a_text_says_so(miniature, tmp_path):
     for encode in (tokenizer.encode, lambda text: tokenizer.encode_texts([text])):
         with pytest.raises(DataError, match=r"cannot be tokenized.*take another teacher, or text"):
             encode("a" * 40 + "!")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ImportError("needs x"), NameError("unk_id"), AssertionError(), OSError("no vocabulary here")],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_class_of_a_tokenizer_raises_is_a_refusal(tmp_path, error):
+    with (
+        pytest.raises(ConfigError, match=r"^The tokenizer of m cannot be read"),
+        faults_told("The tokenizer of m", ConfigError),
+    ):
+        raise error
+
+
+def test_a_disk_that_fails_is_no_fault_of_a_model():
+    with pytest.raises(OSError, match="disk"), faults_told("A model", ConfigError):
+        raise OSError(5, "the disk failed")
+
+
+@pytest.mark.parametrize("name", ["RagTokenizer", "BigBirdTokenizer", "XGLMTokenizer"])
+def test_a_class_that_does_not_go_with_the_files_is_refused_in_a_sentence(
+    miniature, tmp_path, name
+):
+    folder = shutil.copytree(miniature.config.teacher.source, tmp_path / "m")
+    stated = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(stated | {"tokenizer_class": name}))
+    with pytest.raises(ConfigError, match=r"The tokenizer of .* cannot be read"):
+        load_tokenizer(folder)
 
 
 def test_a_tokenizer_that_its_library_refuses_is_refused_in_a_sentence(miniature, tmp_path):

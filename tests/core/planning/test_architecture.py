@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -137,6 +138,19 @@ def test_a_configuration_without_a_size_is_refused_by_its_name(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(values))
     with pytest.raises(ConfigError, match=r"states no vocab_size.*--config-json"):
         read_architecture(TeacherConfig(source=str(tmp_path)))
+
+
+def test_a_config_json_of_holes_or_a_pipe_is_refused_unread(tmp_path):
+    source = TeacherConfig(source=str(tmp_path))
+    path = tmp_path / "config.json"
+    path.touch()
+    os.truncate(path, 1 << 40)
+    with pytest.raises(ConfigError, match=r"more than the 4,194,304 bytes"):
+        read_architecture(source)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match="is no plain file"):
+        read_architecture(source)
 
 
 def test_a_config_json_stands_in_for_a_source_that_cannot_be_read(tmp_path):

@@ -45,6 +45,12 @@ def test_a_packed_file_that_breaks_off_is_refused(tmp_path, kind):
         stream.read()
 
 
+def test_a_gzip_header_without_end_is_damage(tmp_path):
+    (tmp_path / "a").write_bytes(b"\x1f\x8b\x08\x08\0\0\0\0\0\x03" + b"n" * (2 << 20))
+    with pytest.raises(DataError, match=r"/a is damaged.*"), opened(tmp_path / "a") as stream:
+        stream.read()
+
+
 def archives():
     tar, packed, zipped = io.BytesIO(), io.BytesIO(), io.BytesIO()
     for file, mode in ((tar, "w"), (packed, "w:gz")):

@@ -366,6 +366,9 @@ def test_a_pipe_is_not_waited_for_even_where_a_record_describes_it(artifact, nam
 def test_a_record_of_another_form_is_refused_in_a_sentence(artifact, text):
     path = Path(artifact.uri) / RECORD
     record = json.loads(path.read_text())
+    path.write_text(json.dumps(record).replace("{", '{"files": {}, ', 1))
+    with pytest.raises(ArtifactError, match=r"has the key 'files' twice"):
+        reopened(artifact)
     for files in ([1, 2], {"t.parquet": "x"}, {"t.parquet": {"bytes": "1", "sha256": ""}}):
         said = json.dumps(record | {"files": files})
         path.write_text(said if text is None else text)
