@@ -140,7 +140,8 @@ def test_no_tokenizer_class_opens_what_a_key_names(miniature, secret, tmp_path):
     for case in found:
         if case.get("key") in {"vocab", "merges", "gguf_file", "vocab_file", "merges_file"}:
             assert f"sets {case['key']} to" in case["error"], case
-    assert sum(case["error"] is None for case in found) > 100  # those of tokens, which are text
+    # Of keys of tokens, which are text, in the classes that go with a byte-level tokenizer.json.
+    assert sum(case["error"] is None for case in found) > 50
 
 
 @pytest.mark.parametrize(
