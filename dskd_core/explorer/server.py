@@ -51,6 +51,7 @@ def serve(root_uri: str, *, port: int, tell: Callable[[str], None], dictionary: 
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((HOST, port))
+        listening.listen()  # who follows the address at once waits, and is not refused
         app = LateApp(make, warm)
         config = uvicorn.Config(app, log_level="error", server_header=False, lifespan="off")
         tell(f"http://{HOST}:{listening.getsockname()[1]}/")

@@ -1,14 +1,18 @@
 """The first page, before anything is imported or open."""
 
+import socket
 import subprocess
 import sys
 import threading
+from urllib.parse import urlsplit
 
+import pytest
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 from fastapi.testclient import TestClient
 
 from dskd_core.explorer.opening import LateApp
+from dskd_core.explorer.server import serve
 
 HEAVY = ("torch", "transformers", "scipy", "zarr", "duckdb", "pyarrow")
 
@@ -51,3 +55,13 @@ def test_the_first_page_says_that_the_dictionary_is_being_opened_and_other_pages
     assert answers == ["here"]
     assert client.get("/").text == "here"
     assert warmed.wait(timeout=20)
+
+
+def test_who_follows_the_address_at_once_is_not_refused(tmp_path):
+    def follow(address: str) -> None:
+        place = urlsplit(address)
+        socket.create_connection((place.hostname, place.port), timeout=5).close()
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        serve(str(tmp_path), port=0, tell=follow)
