@@ -31,7 +31,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.machine import machine
-from dskd_core.config import DictionaryConfig, SensesConfig
+from dskd_core.config import DictionaryConfig, RelationsConfig, SensesConfig
 from dskd_core.decoder.precision import resolved_senses
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.dictionary.store import build_dictionary
@@ -194,7 +194,9 @@ def simulate_words(store: ArtifactStore, size: Size) -> Artifact:
     )
     relations = published(
         store,
-        Work("relations", {}, {"lexicon": lexicon.fingerprint}),
+        Work(
+            "relations", RelationsConfig().model_dump(mode="json"), {"lexicon": lexicon.fingerprint}
+        ),
         lambda draft: draft.write_table("pairs.parquet", pa.table({"licences": [["CC0"]]})),
     )
 

@@ -34,6 +34,7 @@ from dskd_core.training.loop.step import Run
 from dskd_core.training.losses.objective import Objective
 from dskd_core.training.losses.recipes import Recipe
 from dskd_core.training.losses.targets import TeacherTargets
+from dskd_core.training.student.shape import Shape
 from dskd_core.training.student.tail import Tail
 
 HIDDEN, VOCABULARY, LENGTH, WINDOWS = 256, 8192, 128, 8
@@ -105,7 +106,7 @@ def prepared(store: SlowStore, n_steps: int) -> Run:
     return Run(
         config=config,
         student=student,
-        entry=2,
+        shape=Shape((0, 1, 2, 3), entry=2),
         tail=tail,
         optimizer=torch.optim.AdamW(tail.layers.parameters(), lr=1e-5, fused=True),
         objective=Watched(

@@ -14,7 +14,7 @@ from tests.miniature import make
 ROOT = Path(__file__).parents[2]
 NOT_RUN_ALONE = {"__init__", "machine"}
 SMALLEST = {
-    "adaptive_k": "--root {root} --tokens 8 --words 8 --senses 2 --max-senses 4 --restarts 1",
+    "adaptive_k": "--root {root} --only tokens --tokens 8 --senses 2 --max-senses 4",
     "explorer": "--tokens 400 --senses 3 --width 64 --folder {tmp}",
     "extraction": "--root {tmp} --batches 1 --rounds 1 --batch-tokens 512",
     "growth": "--quick --part sizes --folder {tmp}",
