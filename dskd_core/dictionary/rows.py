@@ -106,8 +106,13 @@ class SenseCounts:
         self.counts: NDArray[np.int32] = get_array(group, "counts")
         self.n_occurrences: NDArray[np.int32] = get_array(group, "n_occurrences")
 
-    def occurrences_of(self, token: int) -> int:
-        """Return the embeddings of a token; 0 if it never occurred."""
+    def place_of(self, token: int) -> int | None:
+        """Return the index of a token in ``tokens``; None if it never occurred."""
         index = int(np.searchsorted(self.tokens, token))
         known = index < len(self.tokens) and self.tokens[index] == token
-        return int(self.n_occurrences[index]) if known else 0
+        return index if known else None
+
+    def occurrences_of(self, token: int) -> int:
+        """Return the embeddings of a token; 0 if it never occurred."""
+        index = self.place_of(token)
+        return 0 if index is None else int(self.n_occurrences[index])

@@ -184,8 +184,9 @@ def _add_pairs(app: FastAPI, shelf: Shelf, show: Show) -> None:
     def picked(pick: list[str], page: int) -> list[tuple[str, str, str]]:
         rows = [tuple(value.split("\t")) for value in dict.fromkeys(pick)]
         if not rows and page:
-            shelf.contradictions().wait()
-            shown = contradictions_content(shelf.contradictions(), page)["shown"]
+            job = shelf.contradictions()
+            job.wait()
+            shown = contradictions_content(job, page)["shown"]
             rows = [(row.word, row.synonym, "synonym") for row in shown]
         if not rows:
             raise DataError("Nothing is ticked; go back, and tick the pairs that are wrong.")

@@ -83,13 +83,8 @@ def contradictions_content(job: Job, page: int) -> dict[str, Any]:
     if not job.is_done(PATIENCE_SECONDS):
         return {"job": job, "looked": None}
     looked: Contradictions = job.result()
-    n_pages = max(1, -(-len(looked.found) // PAGE_ROWS))
-    if page > n_pages:
-        raise DataError(f"There is no page {page} of the contradictions; the last is {n_pages}.")
-    first = (page - 1) * PAGE_ROWS
-    shown = looked.found[first : first + PAGE_ROWS]
-    counts = {"first": first + 1, "page": page, "n_pages": n_pages}
-    return {"job": None, "looked": looked, "shown": shown} | counts
+    shown = _page_of(looked.found, page, "contradictions")
+    return {"job": None, "looked": looked} | shown
 
 
 def odd_content(opened: OpenDictionary, job: Job, page: int) -> dict[str, Any]:
@@ -101,14 +96,18 @@ def odd_content(opened: OpenDictionary, job: Job, page: int) -> dict[str, Any]:
     if not job.is_done(PATIENCE_SECONDS):
         return {"job": job, "looked": None}
     looked: OddOnes = job.result()
-    n_pages = max(1, -(-len(looked.found) // PAGE_ROWS))
+    shown = _page_of(looked.found, page, "odd ones out")
+    return {"job": None, "looked": looked, "texts": texts_of(opened, shown["shown"])} | shown
+
+
+def _page_of(found: Sequence[Any], page: int, what: str) -> dict[str, Any]:
+    """Return one page of a list, the number of its first line, and how many pages there are."""
+    n_pages = max(1, -(-len(found) // PAGE_ROWS))
     if page > n_pages:
-        raise DataError(f"There is no page {page} of the odd ones out; the last is {n_pages}.")
+        raise DataError(f"There is no page {page} of the {what}; the last is {n_pages}.")
     first = (page - 1) * PAGE_ROWS
-    shown = looked.found[first : first + PAGE_ROWS]
-    texts = texts_of(opened, shown)
-    counts = {"first": first + 1, "page": page, "n_pages": n_pages}
-    return {"job": None, "looked": looked, "shown": shown, "texts": texts} | counts
+    shown = found[first : first + PAGE_ROWS]
+    return {"shown": shown, "first": first + 1, "page": page, "n_pages": n_pages}
 
 
 def training_content(

@@ -162,8 +162,8 @@ class OpenDictionary:
 
     def occurrences_of(self, token: int) -> int:
         """Return how often a token occurred, kept or not; 0 if it never did."""
-        index = int(np.searchsorted(self.counts.tokens, token))
-        return int(self.occurrences[index]) if self.counts.occurrences_of(token) else 0
+        index = self.counts.place_of(token)
+        return 0 if index is None else int(self.occurrences[index])
 
     def exclusions(self) -> list[tuple[str, ...]]:
         """Return the lines of the exclude list that this dictionary's lexicon was made with.

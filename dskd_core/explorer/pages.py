@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
+from dskd_core.evaluation.report import labels
 from dskd_core.html import templates_of
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Pages:
     def __init__(self, links: Links) -> None:
         environment = templates_of("dskd_core.explorer")
         environment.filters |= {"count": count, "percent": percent, "number": number}
-        environment.filters |= {"visible": visible, "counted": counted}
+        environment.filters |= {"visible": visible, "counted": labels.count}
         environment.globals |= {"links": links, "security": SECURITY, "owner_link": _owner(links)}
         self._environment = environment
 
@@ -82,15 +83,6 @@ def count(value: float) -> str:
     '12,345'
     """
     return f"{int(value):,}"
-
-
-def counted(value: float, noun: str) -> str:
-    """Write a count of something.
-
-    >>> counted(1, "sense"), counted(2000, "sense")
-    ('1 sense', '2,000 senses')
-    """
-    return f"{count(value)} {noun}{'' if value == 1 else 's'}"
 
 
 def percent(share: float) -> str:
