@@ -31,7 +31,6 @@ from dskd_core.training.loop.step import Run
 GOAL = 0.05
 TERMS = ("state_cosine", "state_head_mse", "bridge", "ranking")
 BUILT_IN = ("kd", "paper", "recommended")
-FITTED = ("recommended",)
 _N_WARM = 2
 
 
@@ -95,7 +94,8 @@ def main() -> None:
     config = with_recipes(given)
     precision = resolved_training(config.training, "cpu").compute_dtype
     found: dict[str, Any] = dict(machine("cpu", precision))
-    seconds, first = timed(prepared(config), options.turns)
+    runs = prepared(config)
+    seconds, first = timed(runs, options.turns)
     kd = statistics.median(seconds["kd"])
     overhead = {}
     for arm, own in seconds.items():
@@ -103,7 +103,7 @@ def main() -> None:
         overhead[arm] = round(statistics.median(more) / kd, 4)
         name = arm.replace("kd_", "+ ") if arm.startswith("kd_") else arm
         print(f"{name:20} {statistics.median(own):7.3f} s a step, {overhead[arm]:+.1%} of KD's")
-    copied = [ce for arm, ce in first.items() if arm not in FITTED]
+    copied = [ce for arm, ce in first.items() if not runs[arm].objective.recipe.is_fitted]
     difference = (max(copied) - min(copied)) / min(copied)
     if difference > 1e-5:
         raise SystemExit(f"The first steps' cross-entropies differ by {difference:.2g}: {first}.")

@@ -31,6 +31,17 @@ SMALLEST = {
 }
 
 
+@pytest.fixture(scope="module")
+def beside_gap(tmp_path_factory) -> Path:
+    """The settings of a miniature whose student has a gap between its layers."""
+    folder = tmp_path_factory.mktemp("beside_gap")
+    layers = {"layers": [0, 1, 3], "n_layers": None, "n_trainable_layers": 1}
+    config = make(folder / "miniature", student=layers | {"trainable_layers": "beside_cut"})
+    path = folder / "parameters.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")), "utf-8")
+    return path
+
+
 def test_every_benchmark_has_its_smallest_run_here():
     found = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
 
@@ -39,13 +50,9 @@ def test_every_benchmark_has_its_smallest_run_here():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALLEST)
-def test_a_benchmark_ends_with_one_json_object(name, miniature, tmp_path):
+def test_a_benchmark_ends_with_one_json_object(name, miniature, beside_gap, tmp_path):
     _ = miniature.dictionary()
-    places = {
-        "root": miniature.config.root_uri,
-        "tmp": tmp_path,
-        "beside_gap": beside_gap(tmp_path),
-    }
+    places = {"root": miniature.config.root_uri, "tmp": tmp_path, "beside_gap": beside_gap}
     arguments = SMALLEST[name].format_map(places).split()
     command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path / "prefect")}
@@ -56,12 +63,3 @@ def test_a_benchmark_ends_with_one_json_object(name, miniature, tmp_path):
 
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert json.loads(ended.stdout.splitlines()[-1])["processor"]
-
-
-def beside_gap(folder: Path) -> Path:
-    """Write the settings of a miniature whose student has a gap between its layers."""
-    layers = {"layers": [0, 1, 3], "n_layers": None, "n_trainable_layers": 1}
-    config = make(folder / "miniature", student=layers | {"trainable_layers": "beside_cut"})
-    path = folder / "parameters.yaml"
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json")), "utf-8")
-    return path
