@@ -21,7 +21,7 @@ from dskd_core.planning.quantities import (
     state_row_bytes,
 )
 from dskd_core.store.artifacts import ArtifactStore
-from dskd_core.training.activations.store import captured_bytes
+from dskd_core.training.activations.store import mode_within_budget
 
 STORE_BYTES_PER_SECOND = 400e6
 """What Zarr writes on a plain disk; measured 311 to 431 MB/s without a codec."""
@@ -230,15 +230,9 @@ def _is_cached(quantities: Quantities) -> bool:
     """
     config = quantities.config.training
     n_positions = quantities.n_training_positions + quantities.n_heldout_positions
-    needed = n_positions * captured_bytes(quantities.teacher.hidden_size, config)
-    fits = needed <= config.max_activation_bytes
-    if config.mode == "cached" and not fits:
-        raise CapacityError(
-            f"Activations of {n_positions:,} positions take {_giga(needed)}, more than "
-            f"training.max_activation_bytes ({_giga(config.max_activation_bytes)}); raise it, "
-            "lower training.max_train_tokens, or set training.mode to auto or online."
-        )
-    return config.mode != "online" and (fits or config.mode == "precomputed")
+    return config.mode == "precomputed" or (
+        mode_within_budget(config, n_positions, quantities.teacher.hidden_size) == "cached"
+    )
 
 
 def _cure(setting: str) -> str:

@@ -45,19 +45,27 @@ def resolve_mode(config: TrainingConfig, untrained: Artifact, text: Artifact) ->
     Raises:
         CapacityError: if ``cached`` was asked for and the activations exceed their budget.
     """
+    hidden_size = int(untrained.record.report["hidden_size"])
+    return mode_within_budget(config, _cached_positions(text.uri, config), hidden_size)
+
+
+def mode_within_budget(config: TrainingConfig, n_positions: int, hidden_size: int) -> Mode:
+    """Say whether so many positions' activations are stored, by their bytes.
+
+    Raises:
+        CapacityError: if ``cached`` was asked for and they exceed their budget.
+    """
     if config.mode == "online":
         return "online"
-    n_positions = _cached_positions(text.uri, config)
-    hidden_size = int(untrained.record.report["hidden_size"])
     needed = n_positions * captured_bytes(hidden_size, config)
     if needed <= config.max_activation_bytes:
         return "cached"
     if config.mode == "auto":
         return "online"
     raise CapacityError(
-        f"Activations of {n_positions} positions take {needed / 2**30:.1f} GiB, more than "
-        f"training.max_activation_bytes ({config.max_activation_bytes / 2**30:.1f} GiB); raise "
-        "it, lower training.max_train_tokens, or set training.mode to auto or online."
+        f"Activations of {n_positions:,} positions take {needed / 1e9:,.3g} GB, more than "
+        f"training.max_activation_bytes ({config.max_activation_bytes / 1e9:,.3g} GB); raise it, "
+        "lower training.max_train_tokens, or set training.mode to auto or online."
     )
 
 
