@@ -16,6 +16,7 @@ from dskd_core.evaluation.report.breakdown import (
     other_text_sections,
 )
 from dskd_core.evaluation.report.continuation_text import continuation_sections
+from dskd_core.evaluation.report.controls import Control
 from dskd_core.evaluation.report.differences import describe_bars, difference_bar
 from dskd_core.evaluation.report.differing_text import MIN_GAP
 from dskd_core.evaluation.report.figures import Bar, Curve, draw_differences, draw_training
@@ -41,7 +42,9 @@ class ReportContent:
     Attributes:
         heldout: all scores on held-out text.
         pairs: every arm minus KD.
-        control: the leading arm minus each other one; empty without any.
+        control: the leading arm minus each other one, and each arm minus its control; empty
+            without any.
+        controls: which arm is whose control.
         by_frequency: both, in CE by how often training showed the next token.
         other_texts: the same on text of other domains, where there is any.
         groups: benchmarks and words with known senses, where there are any.
@@ -55,6 +58,7 @@ class ReportContent:
     heldout: HeldoutScores
     pairs: Sequence[MetricPair]
     control: Sequence[MetricPair]
+    controls: Sequence[Control]
     by_frequency: Sequence[MetricPair]
     other_texts: Sequence[OtherText]
     groups: Sequence[ItemGroup]
@@ -91,7 +95,7 @@ def build_page(
         Section("", (text.describe_data(heldout, content.students),)),
         Section("Findings", _summarise(content)),
         Section("Scores on held-out text", method, text.score_table(heldout, content.pairs)),
-        *_metric_sections([*content.pairs, *content.control], heldout, config, picture_path),
+        *_metric_sections(content, config, picture_path),
         *frequency_sections(heldout, content.by_frequency, config),
         *other_text_sections(content.other_texts, config),
         *_item_sections(content, config, picture_path),
@@ -114,9 +118,12 @@ def _summarise(content: ReportContent) -> tuple[str, ...]:
     lines = [text.describe_findings(content.pairs)]
     if by_frequency := text.describe_decided(content.by_frequency):
         lines.append(f"By how often training showed the next token: {by_frequency}")
+    lines += _control_findings(content.controls, content.control)
     for other in content.other_texts:
         found = text.describe_findings(other.pairs)
         lines.append(f"On the other text {other.name}: {found}")
+        for line in _control_findings(content.controls, other.control):
+            lines.append(f"On the other text {other.name}: {line}")
     for group in content.groups:
         decided = [
             f"{NAMES[p.arm]} is {p.verdict} than KD in {task_title(p.task, p.protocol)} "
@@ -130,22 +137,35 @@ def _summarise(content: ReportContent) -> tuple[str, ...]:
     return (*lines, text.describe_margin(content.curves, content.students))
 
 
+def _control_findings(controls: Sequence[Control], pairs: Sequence[MetricPair]) -> Iterator[str]:
+    """Say of every arm that has its control what the relations of the dictionary are worth."""
+    for control in controls:
+        names = control.arm, control.baseline
+        compared = [pair for pair in pairs if (pair.arm, pair.baseline) == names]
+        if compared and len(compared[0].seeds) > 1:  # of one seed nothing is said
+            yield text.describe_decided(compared) or (
+                f"There is no significant difference between {NAMES[control.arm]} and its control "
+                f"{NAMES[control.baseline]} in any metric."
+            )
+
+
 def _metric_sections(
-    pairs: Sequence[MetricPair],
-    heldout: HeldoutScores,
-    config: EvaluationConfig,
-    picture_path: Callable[[str], Path],
+    content: ReportContent, config: EvaluationConfig, picture_path: Callable[[str], Path]
 ) -> Iterator[Section]:
     """Yield a picture and a table for every two arms."""
+    about = {("paper", baseline): words for baseline, words in CONTROLS.items()}
+    about |= {(control.arm, control.baseline): control.words for control in content.controls}
     by_arms: dict[tuple[str, str], list[MetricPair]] = {}
-    for pair in pairs:
+    for pair in (*content.pairs, *content.control):
         by_arms.setdefault((pair.arm, pair.baseline), []).append(pair)
     for (arm, baseline), of_arms in by_arms.items():
-        bars = [bar for pair in of_arms if (bar := _relative_bar(pair, heldout)) is not None]
+        bars = [
+            bar for pair in of_arms if (bar := _relative_bar(pair, content.heldout)) is not None
+        ]
         name = f"forest-{arm}-{baseline}.png"
         draw_differences(bars, f"difference, % of {NAMES[baseline]}", picture_path(name))
         caption = describe_bars(arm, baseline, f"in percent of {NAMES[baseline]}'s mean", config)
-        words = CONTROLS.get(baseline) if arm == "paper" else None
+        words = about.get((arm, baseline))
         title = f"{NAMES[arm]} minus {NAMES[baseline]}"
         picture, table = Picture(name, caption), text.pair_table(of_arms, config)
         yield Section(title, (words,) if words else (), table, picture, level=3)

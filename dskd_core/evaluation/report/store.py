@@ -6,11 +6,12 @@
     forest-*.png  the differences of two arms and their intervals
 
 Its record holds what the page shows as numbers: ``table`` (a row for each arm, to be printed),
-``means`` and ``sd`` (the same in full), ``comparison`` (every arm minus KD), ``control`` (DSKD
-minus KD with state MSE), ``intervals`` (all of both: differences by seed, t-interval, smallest
-detectable difference), ``by_frequency`` (CE and both comparisons by how often training showed the
-next token), ``other_texts`` (means and comparisons on each), ``items`` (the same of benchmarks and
-of words with known senses), ``continuations`` and ``students`` (steps, seconds, bytes).
+``means`` and ``sd`` (the same in full), ``comparison`` (every arm minus KD), ``control`` (the
+leading arm minus every other one, and each arm minus its control), ``intervals`` (all of these:
+differences by seed, t-interval, smallest detectable difference), ``by_frequency`` (CE and all
+comparisons by how often training showed the next token), ``other_texts`` (means and comparisons on
+each), ``items`` (the same of benchmarks and of words with known senses), ``continuations`` and
+``students`` (steps, seconds, bytes).
 """
 
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from dskd_core.evaluation.continuations import read_rows
 from dskd_core.evaluation.heldout.frequency import FREQUENCY_METRICS
 from dskd_core.evaluation.heldout.store import OTHER
 from dskd_core.evaluation.report.breakdown import OtherText
+from dskd_core.evaluation.report.controls import Control, find_controls
 from dskd_core.evaluation.report.differing_text import differing_windows
 from dskd_core.evaluation.report.figures import Curve
 from dskd_core.evaluation.report.item_text import QuestionText, group_items, prompt_ends
@@ -83,7 +85,7 @@ def build_report(
             for artifact in (*heldout.artifacts.values(), *students)
         }
         | {_input_name(a): a.fingerprint for a in beside},
-        version=5,
+        version=6,
     )
     if found := store.find(work):
         return found
@@ -108,14 +110,16 @@ def _gather(
     progress: Progress,
 ) -> ReportContent:
     """Compare the arms in everything that was scored, and read what is shown beside."""
-    pairs, control, by_frequency = _compare(heldout, config, progress)
+    controls = find_controls(store, students)
+    pairs, control, by_frequency = _compare(heldout, controls, config, progress)
     items = [a for a in beside if a.record.stage in (BENCHMARK_SCORES, SENSE_SCORES)]
     return ReportContent(
         heldout=heldout,
         pairs=pairs,
         control=control,
+        controls=controls,
         by_frequency=by_frequency,
-        other_texts=_other_texts(beside, config),
+        other_texts=_other_texts(beside, controls, config),
         groups=group_items(items, BASELINE, config),
         excerpts=_differing_excerpts(store, heldout),
         question_text=_question_text(store, items),
@@ -152,9 +156,15 @@ def _cost_row(cost: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _compare(
-    heldout: HeldoutScores, config: EvaluationConfig, progress: Progress
+    heldout: HeldoutScores,
+    controls: Sequence[Control],
+    config: EvaluationConfig,
+    progress: Progress,
 ) -> tuple[list[MetricPair], list[MetricPair], list[MetricPair]]:
-    """Compare all arms with KD, and the leading one with all others; both by frequency, too."""
+    """Compare all arms with KD, the leading one with all others, and each with its control.
+
+    The third list has all these comparisons by frequency.
+    """
     arms = [arm for arm in heldout.arms if arm not in ("teacher", BASELINE)]
     pairs: list[MetricPair] = []
     by_frequency: list[MetricPair] = []
@@ -162,16 +172,19 @@ def _compare(
         pairs += heldout.compare(arm, BASELINE, config)
         by_frequency += heldout.compare(arm, BASELINE, config, FREQUENCY_METRICS)
         progress(done + 1, len(arms), "arms")
-    control: list[MetricPair] = []
     leading = leading_arm(arms)
-    for arm in arms if leading in LEADING else ():
-        if leading and arm != leading:
-            control += heldout.compare(leading, arm, config)
-            by_frequency += heldout.compare(leading, arm, config, FREQUENCY_METRICS)
+    others = [(leading, arm) for arm in arms if leading in LEADING and arm != leading]
+    others += [(c.arm, c.baseline) for c in controls if {c.arm, c.baseline} <= set(arms)]
+    control: list[MetricPair] = []
+    for arm, baseline in dict.fromkeys(others):
+        control += heldout.compare(arm, baseline, config)
+        by_frequency += heldout.compare(arm, baseline, config, FREQUENCY_METRICS)
     return pairs, control, by_frequency
 
 
-def _other_texts(beside: Sequence[Artifact], config: EvaluationConfig) -> list[OtherText]:
+def _other_texts(
+    beside: Sequence[Artifact], controls: Sequence[Control], config: EvaluationConfig
+) -> list[OtherText]:
     """Compare on every other text, by name, as on held-out text."""
     found: dict[str, list[Artifact]] = {}
     for scores in sorted((a for a in beside if a.record.stage == OTHER), key=_model_name):
@@ -179,7 +192,7 @@ def _other_texts(beside: Sequence[Artifact], config: EvaluationConfig) -> list[O
     texts = []
     for name in sorted(found):
         heldout = HeldoutScores(found[name])
-        texts.append(OtherText(name, heldout, *_compare(heldout, config, silent)[:2]))
+        texts.append(OtherText(name, heldout, *_compare(heldout, controls, config, silent)[:2]))
     return texts
 
 

@@ -51,9 +51,10 @@ def write_scores(store, arm, seed, *, ce=3.0, window_shift=0, teacher="a teacher
     return store.get(work.stage, work.fingerprint)
 
 
-def write_student(store, arm, seed, *, active=0.0, start=None):
+def write_student(store, arm, seed, *, active=0.0, start=None, inputs=None):
     config = {"active": active} | ({"start": start} if start and arm != "kd" else {})
-    work = Work("student", config, {"student": f"{arm} {seed}"})
+    config |= {"arm": arm, "seed": seed}
+    work = Work("student", config, inputs or {"student": f"{arm} {seed}"})
     with store.publish(work) as draft:
         history = {
             "step": [0.0, 1.0],
@@ -109,6 +110,37 @@ def test_every_arm_is_compared_with_kd_in_every_metric(real):
     assert first["metric"] == "CE"
     assert first["difference"] == pytest.approx(dskd["ce"] - kd["ce"], abs=2e-6)
     assert first["low"] <= first["difference"] <= first["high"]
+
+
+def write_candidates(store, relations):
+    work = Work("candidates", {"relations": relations}, {})
+    with store.publish(work):
+        pass
+    return work.fingerprint
+
+
+def test_a_recipe_of_the_user_s_is_compared_with_its_control_whatever_they_are_called(tmp_path):
+    store = ArtifactStore(str(tmp_path))
+    relations = {"order": "dictionary", "plain": "shuffled", "other": "shuffled"}
+    scores, students = [], []
+    for arm, by_seed in {
+        "kd": (3.0, 3.0, 3.0),
+        "order": (2.5, 2.51, 2.5),
+        "plain": (2.6, 2.61, 2.605),
+        "other": (2.7, 2.7, 2.7),
+    }.items():
+        for seed, ce in enumerate(by_seed):
+            scores.append(write_scores(store, arm, seed, ce=ce))
+            inputs = {"text": "another" if arm == "other" else "one"}
+            if arm in relations:
+                inputs["candidates"] = write_candidates(store, relations[arm])
+            students.append(write_student(store, arm, seed, inputs=inputs))
+    report = build_report(store, CONFIG, scores, students)
+    assert {row["arms"] for row in report.record.report["control"]} == {"order - plain"}
+    text = (report.folder() / "report.md").read_text("utf-8")
+    # Differences -0.1, -0.1, -0.105; every window alike.
+    assert "order is better than plain in CE (−0.1017)." in text
+    assert "What the right relations add, compared with relations of other tokens." in text
 
 
 def test_ce_by_frequency_is_compared_band_by_band(real, miniature):
