@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from dskd_core.decoder.faults import CONFIG_FAULTS
+from dskd_core.decoder.faults import CONFIG_FAULTS, cure_of
 from dskd_core.decoder.gguf_header import Header, read_header
 from dskd_core.decoder.model_files import CONFIG, INDEX, weight_map
 from dskd_core.errors import ArtifactError, DskdError, says_no_memory
@@ -120,7 +120,8 @@ def _faults_told(shown: str | Path) -> Iterator[None]:
         if "conversion of the weights" not in str(error):
             raise ArtifactError(
                 f"transformers makes no model of the config.json of {shown} "
-                f"({short(' '.join(str(error).split()))}); copy the whole checkpoint."
+                f"({short(' '.join(str(error).split()))}); "
+                f"{cure_of(error, 'copy the whole checkpoint')}."
             ) from error
         raise ArtifactError(
             f"The weights of {shown} cannot be put together as its config.json says, so tensors "
