@@ -18,10 +18,9 @@ import torch
 from dskd_core.decoder.faults import CONFIG_FAULTS, cure_of
 from dskd_core.decoder.gguf_header import Header, read_header
 from dskd_core.decoder.model_files import CONFIG, INDEX, weight_map
-from dskd_core.errors import ArtifactError, DskdError, says_no_memory
+from dskd_core.errors import ArtifactError, DskdError, listed, says_no_memory
 from dskd_core.errors import shown as short
 
-_SHOWN = 10
 _FLOATS = frozenset(["F64", "F32", "F16", "BF16"])
 _MASKS = frozenset(["bias", "masked_bias", "position_ids", "token_type_ids"])
 """Buffers that old checkpoints hold as integers, and that no model reads any more."""
@@ -246,9 +245,7 @@ def _check_complete(model: Any, info: dict[str, Any], shown: str | Path) -> None
 
 
 def _named(names: Collection[str]) -> str:
-    first = sorted(names)[:_SHOWN]
-    more = len(names) - len(first)
-    return ", ".join(first) + (f" and {more} more" if more else "")
+    return listed(sorted(names))
 
 
 def _cure(missing: set[str], unexpected: set[str]) -> str:

@@ -16,13 +16,13 @@ Which files of a folder are read, and what for, is said in ``files.py``.
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from dskd_core import strict_json
 from dskd_core.config import TaggedSourceConfig
-from dskd_core.errors import DataError
+from dskd_core.errors import DataError, listed
 from dskd_core.evaluation.word_senses import wordnet
 from dskd_core.evaluation.word_senses.files import CLASSES, files_of, gold_of
 from dskd_core.evaluation.word_senses.items import Context, Dirt, Item, Split, settled
@@ -158,9 +158,9 @@ def _rows(path: Path, name: str, dirt: Dirt, columns: tuple[str, ...]) -> Iterat
         lines = input_files.texts_of(stream)
         if is_jsonl:
             for number, line in enumerate(lines, start=1):
-                row = _json_object(line) if line is not None else None
+                row = _json_object(line, known) if line is not None else None
                 if row is not None:
-                    yield f"{name}:{number}", {known.get(k, k): v for k, v in row.items()}
+                    yield f"{name}:{number}", row
                 elif line is None or line.strip():
                     dirt.note("long_line" if line is None else "broken_line", f"{name}:{number}")
             return
@@ -170,7 +170,7 @@ def _rows(path: Path, name: str, dirt: Dirt, columns: tuple[str, ...]) -> Iterat
                 dirt.note("open_quote" if is_csv else "long_line", f"{name}:{number}")
             elif any(cell.strip() for cell in cells):
                 if not names:
-                    header = [known.get(cell.strip().lower(), "") for cell in cells]
+                    header = _header(cells, known, path)
                     names = header if any(header) else list(columns)
                     if any(header):
                         continue
@@ -178,12 +178,39 @@ def _rows(path: Path, name: str, dirt: Dirt, columns: tuple[str, ...]) -> Iterat
                 yield f"{name}:{number}", dict(zip(names, cells, strict=False))
 
 
-def _json_object(line: str) -> Row | None:
+def _header(cells: list[str], known: dict[str, str], path: Path) -> list[str]:
+    """Return our names for the columns of a table's first line, "" for those that are not read.
+
+    Raises:
+        DataError: if two columns would do for one: either would be taken without a word.
+    """
+    theirs = [cell.strip().lower() for cell in cells]
+    ours = [_own(name, known, theirs) for name in theirs]
+    if twice := [name for name in ours if name and ours.count(name) > 1]:
+        same = [name for name, own in zip(theirs, ours, strict=True) if own == twice[0]]
+        raise DataError(
+            f"{path} has {len(same)} columns for the {twice[0]} ({listed(same)}); give all but one "
+            "of them another name."
+        )
+    return ours
+
+
+def _own(name: str, known: dict[str, str], all_names: Collection[str]) -> str:
+    """Return our name for a column, "" if it has none or another column has that name itself."""
+    own = known.get(name, "")
+    return own if own == name or own not in all_names else ""
+
+
+def _json_object(line: str, known: dict[str, str]) -> Row | None:
+    """Return an object's values under our names for them, None if it is none or says one twice."""
     try:
         row = strict_json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) else None
+    if not isinstance(row, dict):
+        return None
+    named = [(own, value) for key, value in row.items() if (own := _own(key, known, row))]
+    return dict(named) if len(dict(named)) == len(named) else None
 
 
 def _read_in_context(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]:

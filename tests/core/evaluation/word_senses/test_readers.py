@@ -241,3 +241,23 @@ def test_a_line_that_is_no_utf_8_is_refused_with_its_number(wic):
     data.write_bytes(data.read_bytes().replace(b"carry a torch", b"carry a t\xffrch"))
     with pytest.raises(DataError, match=r"Line 2 of .* is no UTF-8 at byte \d+; save it as UTF-8"):
         read_items(source("wic", wic))
+
+
+def test_two_columns_for_one_thing_are_refused_unless_one_has_our_name_for_it(tmp_path):
+    table = tmp_path / "a.tsv"
+    table.write_text("word\tsense\tlabel\tsentence\nbank\tmoney\t1\tthe bank pays\n")
+    items, _ = read_items(source("in_context", table, train_share=0.0))
+    assert [item.gold for item in items] == ["money"]
+    table.write_text("word\tsense\ttext\tcontext\nbank\tmoney\tthe bank pays\tbank\n")
+    with pytest.raises(DataError, match=r"2 columns for the sentence \(text, context\)"):
+        read_items(source("in_context", table, train_share=0.0))
+
+
+def test_an_object_that_says_one_thing_under_two_names_is_counted(tmp_path):
+    row = {"word": "bank", "sense": "money", "sentence": "the bank pays"}
+    both = {"word": "bank", "sense": "money", "text": "the bank", "context": "a bank"}
+    lines = [row | {"label": 1, "text": "a bank"}, both]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    items, dirt = read_items(source("in_context", tmp_path / "a.jsonl", train_share=0.0))
+    assert [(item.gold, item.contexts[0].text) for item in items] == [("money", "the bank pays")]
+    assert dirt.counts == {"broken_line": 1}
