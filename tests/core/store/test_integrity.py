@@ -338,7 +338,7 @@ def test_every_chunk_of_zstd_is_measured_whatever_its_array_is_called(tmp_path, 
     with store.publish(WORK) as draft:
         group = draft.write_group("x.zarr")
         values = np.array(7.0) if name == "one" else VALUES
-        group.create_array(name, data=values, chunks=values.shape, config={"write_empty_chunks": 1})
+        group.create_array(name, data=values, chunks=values.shape, config={"write_empty_chunks": True})
     made = store.get(WORK.stage, WORK.fingerprint)
     assert np.asarray(made.group("x.zarr")[name][...]).tolist() == values.tolist()
     chunk = Path(made.uri) / f"x.zarr/{name}/c" / ("" if name == "one" else "0/0")
