@@ -63,6 +63,8 @@ def batches_of(
             f"{file.name} has the column {shown(twice[0])} twice; give one of them another name."
         )
     for number in range(table.num_row_groups):
+        if not table.metadata.row_group(number).num_rows:  # which has no page
+            continue
         largest = _largest_page(table, file, number, columns, limit)
         if largest > limit:
             yield table.metadata.row_group(number).num_rows

@@ -16,6 +16,7 @@ Which files of a folder are read, and what for, is said in ``files.py``.
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -185,8 +186,10 @@ def _header(cells: list[str], known: dict[str, str], path: Path) -> list[str]:
         DataError: if two columns would do for one: either would be taken without a word.
     """
     theirs = [cell.strip().lower() for cell in cells]
-    ours = [_own(name, known, theirs) for name in theirs]
-    if twice := [name for name in ours if name and ours.count(name) > 1]:
+    all_names = set(theirs)
+    ours = [_own(name, known, all_names) for name in theirs]
+    counts = Counter(filter(None, ours))
+    if twice := [name for name, n in counts.items() if n > 1]:
         same = [name for name, own in zip(theirs, ours, strict=True) if own == twice[0]]
         raise DataError(
             f"{path} has {len(same)} columns for the {twice[0]} ({listed(same)}); give all but one "

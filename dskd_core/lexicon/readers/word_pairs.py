@@ -207,12 +207,12 @@ def _from_parquet(source: Source) -> Iterator[pa.Table]:
                 numbers = pa.array(np.arange(number, number + len(batch)))
                 good = _is_utf8(batch)
                 source.report.count_rows("not_utf8", numbers.filter(pc.invert(good)).to_pylist())
-                batch, numbers = batch.filter(good), numbers.filter(good)
+                rows = batch.filter(good)
                 read = {
-                    name: _texts(batch[own], f"{own!r} of {source.path}")
+                    name: _texts(rows[own], f"{own!r} of {source.path}")
                     for own, name in ours.items()
                 }
-                yield pa.table({"number": numbers} | read)
+                yield pa.table({"number": numbers.filter(good)} | read)
     source.advance(source.path.stat().st_size)
 
 
@@ -247,10 +247,9 @@ def _is_utf8(batch: pa.RecordBatch) -> pa.Array:
     """Say of each row whether its texts are UTF-8; Arrow takes any bytes of a file for text."""
     good = np.ones(len(batch), bool)
     for column in batch.columns:
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
+        is_packed = pa.types.is_dictionary(column.type)
         try:
-            column.validate(full=True)
+            (column.dictionary_decode() if is_packed else column).validate(full=True)
         except pa.ArrowInvalid:
             if not parquet_rows.is_text(column.type):
                 raise

@@ -190,6 +190,14 @@ def test_lines_packed_by_zstandard_and_lz4_are_read(tmp_path, codec):
     assert report["skipped"] == {}
 
 
+def test_row_groups_of_no_rows_are_passed_over(tmp_path):
+    rows = pa.table({"text": ["one"]})
+    with pq.ParquetWriter(tmp_path / "a.parquet", rows.schema) as writer:
+        for table in (rows[:0], rows, rows[:0]):
+            writer.write_table(table)
+    assert [d.text for d in read(tmp_path / "a.parquet")[0]] == ["one"]
+
+
 def test_text_of_parquet_that_is_no_utf8_is_repaired_and_counted(tmp_path):
     ends = pa.py_buffer(np.array([0, 4, 6], np.int32))
     texts = pa.StringArray.from_buffers(2, ends, pa.py_buffer(b"caf\xe9ok"))
@@ -210,7 +218,9 @@ def test_text_of_parquet_that_is_no_utf8_is_repaired_and_counted(tmp_path):
 )
 def test_ids_of_parquet_that_python_has_no_value_for_are_refused_by_their_column(tmp_path, ids):
     pq.write_table(pa.table({"text": ["one"], "id": ids}), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"^'id' of a\.parquet is a column of .*texts or numbers\.$"):
+    with pytest.raises(
+        DataError, match=r"^'id' of a\.parquet is a column of .*texts or numbers\.$"
+    ):
         read(tmp_path / "a.parquet")
 
 

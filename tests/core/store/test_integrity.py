@@ -338,7 +338,9 @@ def test_every_chunk_of_zstd_is_measured_whatever_its_array_is_called(tmp_path, 
     with store.publish(WORK) as draft:
         group = draft.write_group("x.zarr")
         values = np.array(7.0) if name == "one" else VALUES
-        group.create_array(name, data=values, chunks=values.shape, config={"write_empty_chunks": True})
+        group.create_array(
+            name, data=values, chunks=values.shape, config={"write_empty_chunks": True}
+        )
     made = store.get(WORK.stage, WORK.fingerprint)
     assert np.asarray(made.group("x.zarr")[name][...]).tolist() == values.tolist()
     chunk = Path(made.uri) / f"x.zarr/{name}/c" / ("" if name == "one" else "0/0")
@@ -354,7 +356,9 @@ def test_chunks_under_other_keys_are_refused_by_their_separator(artifact):
 
 
 def test_a_chunk_or_metadata_of_a_terabyte_of_holes_is_not_read(artifact):
-    chunk, metadata = (Path(artifact.uri) / f"x.zarr/rows/{name}" for name in ("c/2/0", "zarr.json"))
+    chunk, metadata = (
+        Path(artifact.uri) / f"x.zarr/rows/{name}" for name in ("c/2/0", "zarr.json")
+    )
     with chunk.open("ab") as file:
         file.truncate(1 << 40)
     for read in (read_whole, read_through_zarr):

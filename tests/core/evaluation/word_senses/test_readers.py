@@ -1,5 +1,6 @@
 """Files as their authors publish them, written here row by row, and what is left out of them."""
 
+import contextlib
 import json
 
 import pytest
@@ -261,3 +262,13 @@ def test_an_object_that_says_one_thing_under_two_names_is_counted(tmp_path):
     items, dirt = read_items(source("in_context", tmp_path / "a.jsonl", train_share=0.0))
     assert [(item.gold, item.contexts[0].text) for item in items] == [("money", "the bank pays")]
     assert dirt.counts == {"broken_line": 1}
+
+
+def test_a_header_of_many_columns_takes_time_in_proportion_to_them(tmp_path):
+    def read(header):
+        (tmp_path / "a.tsv").write_text(header + "\nbank\tmoney\tthe bank pays\n")
+        with contextlib.suppress(DataError):
+            read_items(source("in_context", tmp_path / "a.tsv", train_share=0.0))
+
+    assert growth(read, lambda n: "word\tsense\tsentence" + "\tx" * n, 20_000) < LINEAR
+    assert growth(read, lambda n: "word\tsense" + "\tcontext" * n, 20_000) < LINEAR
