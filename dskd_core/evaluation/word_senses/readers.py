@@ -31,6 +31,7 @@ from dskd_core.store import input_files
 
 _MARKS = (("<b>", "</b>"), ("[[", "]]"))
 _MAX_DIGITS = 9
+_MAX_CLASSES_BYTES = 16 << 20
 _MAX_WORD = 200  # letters; looking a word up costs its length at every place of a sentence
 _NAMES = {
     "word": ("word", "lemma", "target"),
@@ -125,16 +126,28 @@ def _read_wic(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]
                 dirt.note("bad_index", place)
 
 
-def _read_coarse(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]:
-    word, map_path = path.parent.name, path.with_name(CLASSES)
+def _classes(path: Path) -> dict[str, str]:
+    """Return the sense of each number, as texts.
+
+    Raises:
+        DataError: if the file is none of these, or is no plain file, or too large.
+    """
     try:
-        classes = {
-            str(k): str(v) for k, v in strict_json.loads(map_path.read_text("utf-8-sig")).items()
-        }
-    except (OSError, ValueError, AttributeError) as error:
+        if not path.is_file():
+            raise ValueError("it is absent, or no plain file")
+        with path.open("rb") as file:
+            data = input_files.read_within(file, _MAX_CLASSES_BYTES)
+        if data is None:
+            raise ValueError(f"it has more than {_MAX_CLASSES_BYTES:,} bytes")
+        return {str(k): str(v) for k, v in strict_json.loads(data.decode("utf-8-sig")).items()}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise DataError(
-            f"{map_path} is no JSON object of numbers and senses ({error}); give CoarseWSD-20's."
+            f"{path} is no JSON object of numbers and senses ({error}); give CoarseWSD-20's."
         ) from error
+
+
+def _read_coarse(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]:
+    word, classes = path.parent.name, _classes(path.with_name(CLASSES))
     for number, line, label in _labelled_lines(path):
         place, (index, _, sentence) = f"{word}/{name}:{number}", line.partition("\t")
         if name.startswith(f"{word}/"):
@@ -165,7 +178,9 @@ def _rows(path: Path, name: str, dirt: Dirt, columns: tuple[str, ...]) -> Iterat
                 elif line is None or line.strip():
                     dirt.note("long_line" if line is None else "broken_line", f"{name}:{number}")
             return
-        tabbed = ((n, line and line.split("\t")) for n, line in enumerate(lines, start=1))
+        tabbed = (
+            (n, None if line is None else line.split("\t")) for n, line in enumerate(lines, start=1)
+        )
         for number, cells in input_files.csv_rows(lines) if is_csv else tabbed:
             if cells is None:
                 dirt.note("open_quote" if is_csv else "long_line", f"{name}:{number}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 
 import pytest
 
@@ -92,8 +93,15 @@ def test_coarse_wsd_gives_the_names_of_the_classes(tmp_path):
     assert [item.item for item in alone] == [item.item for item in items]
 
 
-def test_a_broken_map_of_classes_is_refused(tmp_path):
-    (tmp_path / "classes_map.txt").write_text("0: apple")
+@pytest.mark.parametrize("kind", ["words", "levels", "holes", "pipe"])
+def test_a_broken_map_of_classes_is_refused(tmp_path, kind):
+    place = tmp_path / "classes_map.txt"
+    if kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.write_text("[" * 100_000 if kind == "levels" else "0: apple")
+    if kind == "holes":
+        os.truncate(place, 1 << 40)
     (tmp_path / "test.data.txt").write_text("0\tapple\n")
     (tmp_path / "test.gold.txt").write_text("0\n")
     with pytest.raises(DataError, match="is no JSON object"):
