@@ -7,12 +7,13 @@ refusal is never retried, because the second try would be refused too.
 """
 
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Any
 
 _LONGEST = 80
 _LARGEST_BITS = 128
+_LISTED, _LONGEST_LISTED = 10, 200
 _NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "failed to map")
 """How torch, C++ and the system say that they were given no memory."""
 
@@ -51,6 +52,18 @@ def shown(value: Any) -> str:
     """
     text = _SHORT.repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def listed(names: Collection[str]) -> str:
+    """Return names as a message lists them: the first ten, each of at most 200 characters.
+
+    >>> listed(["id", "text"]), listed([str(n) for n in range(12)])
+    ('id, text', '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more')
+    """
+    cut = _LONGEST_LISTED - 3
+    first = [f"{n[:cut]}..." if len(n) > _LONGEST_LISTED else n for n in islice(names, _LISTED)]
+    more = len(names) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:

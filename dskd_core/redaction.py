@@ -76,9 +76,12 @@ SIGNED = (
 """What stands before a signature or a key in an address, also where that is quoted; a pattern of
 both languages, too."""
 _NAMED = (
-    r"(?:password|passwd|pwd|secret|signature|api[_-]?key|access[_-]?key|account[_-]?key|"
+    r"(?:password|passwd|passphrase|passcode|_pass|pwd|secret|signature|auth[_-]?string|"
+    r"secret[_-]?key|key[_-]?data|api[_-]?key|access[_-]?key|account[_-]?key|"
     r"shared[_-]?access[_-]?key|private[_-]?key|(?:access|auth|refresh|session|id|hf|api)[_-]?token)"
 )
+_QUOTE, _IS = r"\\{0,3}['\"]", r"\s{0,9}(?::|=>?)\s{0,9}"
+"""A quotation mark, in a text that was quoted itself too; and what stands before a value."""
 _HEADER = r"authorization['\"]?\s?[:=,]\s?(?:b?['\"])?(?:(?:Basic|Bearer|Token) )?"
 _OTHER_HEADER = (
     r"(?:cookie|private-token|x-[\w-]{0,30}(?:key|token|secret))(?:['\"]?\s?:\s?|['\"],\s?)"
@@ -104,22 +107,54 @@ _KNOWN_FORMS = [
         (_KEY, "[token]"),  # before what would take its first line for a value
         (r"PuTTY-User-Key-File[\s\S]{0,20000}", "[token]"),
         (
-            _DATABASES + r"[^\s'\"]{0,1000}(?:['\"](?![\s,:})\]])[^\s'\"]{0,300}){0,3}@",
+            _DATABASES + r"(?:(?!://)[^\s'\"]){0,1000}(?:['\"](?![\s,:})\]])[^\s'\"]{0,300}){0,3}@",
             r"\1[login]@",
         ),
         (r"(?<=://)[^\s/'\"?#]{1,1000}@", "[login]@"),
-        (r"(?<=://)[^\s/:@'\"]{0,200}:(?!\d{1,5}[/?#])[^\s'\"]{1,1000}@", "[login]@"),
+        (
+            r"(?<=://)[^\s/:@'\"]{0,200}:(?!\d{1,5}[/?#])(?:(?!://)[^\s'\"]){1,1000}@",
+            "[login]@",
+        ),
         (rf"({_HOOKS})[^\s'\"]+", r"\1[token]"),
         (rf"({SIGNED})(?!\[)[^&\s'\"]+", r"\1[token]"),
         (rf"({_HEADER})(?!(?:Basic|Bearer|Token) )(?!\[)[^\s'\",;]+", r"\1[token]"),
         (rf"({_OTHER_HEADER})(?!\[)[^\r\n'\"]+", r"\1[token]"),
         (
-            rf"({_NAMED}['\"]?\s{{0,9}}[:=]\s{{0,9}}(['\"]))(?!\[)(?:(?!\2)[^\r\n\\]|\\.){{6,2000}}",
+            rf"({_NAMED}(?:{_QUOTE})?{_IS}(['\"]))(?!\[)(?:(?!\2)[^\r\n\\]|\\.){{6,2000}}",
             r"\1[token]",
         ),
-        (rf"({_NAMED}['\"]?\s{{0,9}}[:=]\s{{0,9}})(?!\[)[^\s'\",;&]{{6,}}", r"\1[token]"),
-        (rf"(--(?:token|{_NAMED})[ =]['\"]?)(?!\[)[^\s'\"]{{6,}}", r"\1[token]"),
-        (rf"(<{_NAMED}>)(?!\[)[^<]{{1,1000}}", r"\1[token]"),
+        (  # and the lines of base64 that it goes on with
+            rf"({_NAMED}(?:{_QUOTE})?{_IS}(?:\\{{1,3}}['\"])?)(?!\[)[^\s'\",;&]{{6,}}"
+            r"(?:\r?\n[A-Za-z0-9+/]{20,200}={0,2}(?![^\r\n])){0,100}",
+            r"\1[token]",
+        ),
+        (rf"(--(?:[\w-]{{1,30}}-)?(?:token|{_NAMED})[ =]['\"]?)(?!\[)[^\s'\"]{{6,}}", r"\1[token]"),
+        (rf"(<\w{{0,20}}{_NAMED}>)(?!\[)[^<]{{1,1000}}", r"\1[token]"),
+        (r"(['\"]pass['\"]:\s?['\"])[^'\"]{6,1000}", r"\1[token]"),
+        (
+            r"(\b(?:password|passphrase|secret|identified by) ['\"])(?!\[)[^\r\n'\"]{6,1000}",
+            r"\1[token]",
+        ),
+        (  # a variable of a container
+            r"(\bname['\"]?:\s{0,3}['\"]?\w{0,60}(?:password|passwd|token|secret|_key|_pass|_pwd|"
+            r"auth_string)\d{0,3}['\"]?,?\s{1,30}['\"]?value['\"]?:\s{0,3}['\"]?)(?!\[)[^\s'\"]{6,}",
+            r"\1[token]",
+        ),
+        (  # a login in two values: auth=("user", "password")
+            r"(auth(?!or)\w{0,20}['\"]?\s?[=:(]\s?\(?b?['\"][^\s'\"]{1,200}['\"],\s?b?['\"])(?!\[)"
+            r"[^\r\n'\"]{6,1000}",
+            r"\1[token]",
+        ),
+        (
+            r"(?<![\w.*-])([\w.*-]{1,253}:(?:[56]432|\*):[^\s:]{1,63}:[^\s:]{1,63}:)\S{6,1000}",
+            r"\1[token]",
+        ),
+        (
+            r"(\b(?:mysql\w{0,10}|mariadb[\w-]{0,10}|sshpass)\b[^\r\n]{0,200}? (?-i:-p) ?['\"]?)"
+            r"[^\s'\"]{6,}",
+            r"\1[token]",
+        ),
+        (r"LS0tLS1CRUdJTi(?!BDRVJU)[\w+/=]{20,}", "[token]"),  # armour in base64, no certificate
         (rf"(\btoken['\"]?\s?[:=]\s?['\"]?){_LONG_VALUE}", r"\1[token]"),
         (rf"(\bBearer ){_LONG_VALUE}", r"\1[token]"),
         (r"(\bSecret(?:Str|Bytes)?\(b?['\"])[^'\"]{1,1000}", r"\1[token]"),

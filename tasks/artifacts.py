@@ -309,7 +309,7 @@ def show_page(title: str, artifact: Artifact, name: str, more: str = "") -> None
     folder = artifact.folder()
     text = (folder / name).read_text("utf-8") + more
     create_markdown_artifact(
-        re.sub(r"!\[([^]]*)\]\(([\w.-]+\.png)\)", lambda m: _picture(folder, m), text),
+        re.sub(r"!\[([^]]{0,500})\]\(([\w.-]+\.png)\)", lambda m: _picture(folder, m), text),
         key=key_of(title),
         description=f"{title}: teacher, KD and DSKD compared",
     )

@@ -11,7 +11,7 @@ from dskd_core.config import CorpusConfig
 from dskd_core.corpus import hub
 from dskd_core.corpus.documents import Document, Reading, Wanted, every
 from dskd_core.corpus.mediawiki import read_mediawiki
-from dskd_core.errors import ConfigError, DataError
+from dskd_core.errors import ConfigError, DataError, listed
 from dskd_core.samples import resolve
 from dskd_core.store import access, input_files, parquet_rows, places
 from dskd_core.store.artifacts import fingerprint_of
@@ -242,7 +242,7 @@ def _read_parquet(
     columns = table.schema_arrow.names
     if config.text_field not in columns:
         raise DataError(
-            f"{name} has no column {config.text_field!r}; it has {', '.join(columns)}: "
+            f"{name} has no column {config.text_field!r}; it has {listed(columns)}: "
             "set corpus.text_field to one of them."
         )
     read = [c for c in dict.fromkeys((config.text_field, config.id_field, "title")) if c in columns]
@@ -252,10 +252,11 @@ def _read_parquet(
             reading.note("long_document", f"{name}:{number + 1}", batch)
             number += batch
             continue
-        for values in zip(*batch.columns, strict=True):  # as_py, row by row: texts may be long
+        values = (parquet_rows.values_of(batch[n], f"{n!r} of {name}") for n in read)
+        for row in zip(*values, strict=True):  # row by row: texts may be long
             number += 1
-            row = {n: value.as_py() for n, value in zip(batch.schema.names, values, strict=True)}
-            yield from _row_document(row, f"{name}:{number}", config, reading, wanted)
+            fields = dict(zip(read, row, strict=True))
+            yield from _row_document(fields, f"{name}:{number}", config, reading, wanted)
 
 
 def _read_dataset(config: CorpusConfig, reading: Reading, wanted: Wanted) -> Iterator[Document]:

@@ -27,10 +27,26 @@ CONFIG_FAULTS = (
 """What transformers raises of a configuration that contradicts itself, or that asks for a package
 that is not here."""
 
+_WITHOUT_PACKAGE = "install that package, or take another model"
+
+
+def cure_of(error: BaseException, cure: str, *, without_package: str = _WITHOUT_PACKAGE) -> str:
+    """Return what ends the sentence: no copy of a model brings a package that is not installed.
+
+    >>> cure_of(ImportError("needs mamba_ssm"), "copy it again")
+    'install that package, or take another model'
+    """
+    return without_package if isinstance(error, ImportError) else cure
+
 
 @contextmanager
 def faults_told(
-    what: str | Path, kind: type[DskdError], *, verb: str = "read", cure: str = "copy it again"
+    what: str | Path,
+    kind: type[DskdError],
+    *,
+    verb: str = "read",
+    cure: str = "copy it again",
+    without_package: str = _WITHOUT_PACKAGE,
 ) -> Iterator[None]:
     """Raise what a library finds wrong with a model as a refusal.
 
@@ -39,6 +55,7 @@ def faults_told(
         kind: of the refusal.
         verb: what could not be done.
         cure: ends the sentence.
+        without_package: ends it where a package is not installed.
 
     Raises:
         DskdError: of that kind.
@@ -50,14 +67,13 @@ def faults_told(
     except BaseException as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's failure; transformers' own has no number
-        if isinstance(error, ImportError):
-            cure = "install it, or save the tokenizer as tokenizer.json, or take another model"
         is_panic = type(error).__name__ == "PanicException"
         is_of_tokenizers = is_panic or type(error) is Exception
         is_fault = isinstance(error, (*CONFIG_FAULTS, OSError))
         if not (is_of_tokenizers or is_fault) or says_no_memory(str(error)):
             raise
         said = " ".join(str(error).split())
-        raise kind(f"{what} cannot be {verb} ({shown(said)}); {cure}.") from (
+        end = cure_of(error, cure, without_package=without_package)
+        raise kind(f"{what} cannot be {verb} ({shown(said)}); {end}.") from (
             None if is_panic else error
         )

@@ -8,17 +8,20 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: little-endian, versio
 import mmap
 import re
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
-from dskd_core.errors import ConfigError
+from dskd_core.errors import ConfigError, shown
 
+Shape = tuple[int, ...]
 _MAGIC = b"GGUF"
 _FORMATS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_MOST_VALUES, _MOST_TENSORS, _MOST_MEMBERS = 1 << 16, 1 << 20, 1 << 25
+_ALIGNMENT, _ALIGNED = "general.alignment", 32
+_MOST_VALUES, _MOST_TENSORS, _MOST_MEMBERS = 1 << 16, 1 << 17, 1 << 21
 _MOST_TEXT, _MOST_DIMENSIONS, _MOST_DEPTH = 64 << 20, 8, 4
 _MOST_SIZE = {
     "block_count": 4096,
@@ -44,7 +47,7 @@ class Header:
     """
 
     values: dict[str, Any]
-    tensors: dict[str, tuple[int, ...]]
+    tensors: dict[str, Shape]
 
     def size(self, name: str) -> int | None:
         """Return a number of the model's architecture, such as ``block_count``."""
@@ -114,8 +117,35 @@ class _Cursor:
             raise ValueError(f"version {version}, not 2 or 3")
         if n_values > _MOST_VALUES or n_tensors > _MOST_TENSORS:
             raise ValueError(f"{n_values:,} values and {n_tensors:,} tensors")
-        values = {self.string(): self.value(self.number("I")) for _ in range(n_values)}
-        return Header(values, dict(self.tensor() for _ in range(n_tensors)))
+        values = self._once((self.string(), self.value(self.number("I"))) for _ in range(n_values))
+        tensors = self._once(self.tensor() for _ in range(n_tensors))
+        self._check_places(values.get(_ALIGNMENT, _ALIGNED), tensors)
+        return Header(values, {name: shape for name, (shape, _) in tensors.items()})
+
+    @staticmethod
+    def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        """Return named things; of two under one name each reader would take another."""
+        found: dict[str, Any] = {}
+        for name, thing in pairs:
+            if name in found:
+                raise ValueError(f"it has {shown(name)} twice")
+            found[name] = thing
+        return found
+
+    def _check_places(self, alignment: Any, tensors: dict[str, tuple[Shape, int]]) -> None:
+        """Refuse values that begin beyond the file, or where those of another tensor do."""
+        if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
+            raise ValueError(f"{_ALIGNMENT} is {alignment}, no power of two")
+        if self.place > len(self.data):
+            raise ValueError("it breaks off")
+        start, begun = -(-self.place // alignment) * alignment, dict[int, str]()
+        for name, (shape, offset) in tensors.items():
+            if not prod(shape):
+                continue
+            if offset % alignment or start + offset >= len(self.data):
+                raise ValueError(f"the values of {shown(name)} begin at {offset:,}")
+            if (other := begun.setdefault(offset, name)) != name:
+                raise ValueError(f"{shown(name)} and {shown(other)} are the same bytes")
 
     def number(self, form: str) -> Any:
         (value,) = struct.unpack_from(f"<{form}", self.data, self.place)
@@ -139,7 +169,7 @@ class _Cursor:
 
     def skip_array(self, depth: int = 0) -> int:
         kind, length = self.number("I"), self.number("Q")
-        self.n_members += length
+        self.n_members += 0 if kind in _FORMATS else length  # which are passed over at once
         if self.n_members > _MOST_MEMBERS or depth > _MOST_DEPTH:
             raise ValueError(f"arrays of {self.n_members:,} members, {depth} deep")
         if kind in _FORMATS:
@@ -153,10 +183,11 @@ class _Cursor:
                 self.skip_array(depth + 1)
         return int(length)
 
-    def tensor(self) -> tuple[str, tuple[int, ...]]:
+    def tensor(self) -> tuple[str, tuple[Shape, int]]:
+        """Return a tensor's name, its shape, and where its values begin behind the header."""
         name, n_dimensions = self.string(), self.number("I")
         if n_dimensions > _MOST_DIMENSIONS:
             raise ValueError(f"a tensor of {n_dimensions} dimensions")
         shape = tuple(self.number("Q") for _ in range(n_dimensions))
-        self.place += 4 + 8  # its type and where its values begin
-        return name, shape
+        self.place += 4  # its type
+        return name, (shape, self.number("Q"))

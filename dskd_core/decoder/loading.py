@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from dskd_core.decoder.faults import CONFIG_FAULTS
+from dskd_core.decoder.faults import CONFIG_FAULTS, cure_of
 from dskd_core.decoder.gguf_header import Header, read_header
 from dskd_core.decoder.model_files import CONFIG, INDEX, weight_map
-from dskd_core.errors import ArtifactError, DskdError, says_no_memory
+from dskd_core.errors import ArtifactError, DskdError, listed, says_no_memory
 from dskd_core.errors import shown as short
 
-_SHOWN = 10
+_LIKELY = 20
 _FLOATS = frozenset(["F64", "F32", "F16", "BF16"])
 _MASKS = frozenset(["bias", "masked_bias", "position_ids", "token_type_ids"])
 """Buffers that old checkpoints hold as integers, and that no model reads any more."""
@@ -120,7 +120,8 @@ def _faults_told(shown: str | Path) -> Iterator[None]:
         if "conversion of the weights" not in str(error):
             raise ArtifactError(
                 f"transformers makes no model of the config.json of {shown} "
-                f"({short(' '.join(str(error).split()))}); copy the whole checkpoint."
+                f"({short(' '.join(str(error).split()))}); "
+                f"{cure_of(error, 'copy the whole checkpoint')}."
             ) from error
         raise ArtifactError(
             f"The weights of {shown} cannot be put together as its config.json says, so tensors "
@@ -194,14 +195,19 @@ def _check_shards(view: Path, shown: str | Path) -> None:
     found = []
     for file_name in sorted(set(places.values())):
         with safe_open(view / file_name, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 (not a dict)
-                if places.get(name, file_name) == file_name:
-                    continue
-                with safe_open(view / places[name], framework="pt") as other:
-                    if name not in other.keys() or not torch.equal(  # noqa: SIM118
-                        file.get_tensor(name), other.get_tensor(name)
-                    ):
-                        found.append(f"{name} of {file_name}, which belongs to {places[name]}")
+            names = [name for name in file.keys() if places.get(name, file_name) != file_name]  # noqa: SIM118
+            for owner in sorted({places[name] for name in names}):
+                with safe_open(view / owner, framework="pt") as other:
+                    held = set(other.keys())
+                    found += [
+                        f"{name} of {file_name}, which belongs to {owner}"
+                        for name in names
+                        if places[name] == owner
+                        and not (
+                            name in held
+                            and torch.equal(file.get_tensor(name), other.get_tensor(name))
+                        )
+                    ]
     if found:
         raise ArtifactError(
             f"The files of {shown} hold {len(found)} tensors that their index gives another file, "
@@ -245,9 +251,7 @@ def _check_complete(model: Any, info: dict[str, Any], shown: str | Path) -> None
 
 
 def _named(names: Collection[str]) -> str:
-    first = sorted(names)[:_SHOWN]
-    more = len(names) - len(first)
-    return ", ".join(first) + (f" and {more} more" if more else "")
+    return listed(sorted(names))
 
 
 def _cure(missing: set[str], unexpected: set[str]) -> str:
@@ -260,8 +264,9 @@ def _cure(missing: set[str], unexpected: set[str]) -> str:
                 f"their names hold {wrapper!r}, which {adder} puts there: save the model inside it "
                 "with save_pretrained(...), or take it out of the names"
             )
-    for name in sorted(missing):
-        for other in sorted(unexpected):
+    others = sorted(unexpected)
+    for name in sorted(missing)[:_LIKELY]:  # one tells it, and there may be 10^5 of both
+        for other in others:
             if other.endswith(f".{name}"):
                 prefix = other.removesuffix(name)
                 return f"their names begin with {prefix!r}: take it off and save them again"

@@ -326,7 +326,7 @@ def _check_sizes(key: str, value: Any, file: Path) -> None:
                 "copy the file again."
             )
         for what, (most, keys) in _MOST.items():
-            if keys.fullmatch(key) and not number <= most:
+            if not number <= most and keys.fullmatch(key):
                 raise ConfigError(
                     f"{file} sets {shown(key)} to {shown(number)}, more than the {most:,} of any "
                     f"model ({what}); correct it, or copy the file again."

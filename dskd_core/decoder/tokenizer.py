@@ -14,6 +14,9 @@ from dskd_core.decoder.model_files import TOKENIZER, gguf_view, model_view
 from dskd_core.errors import ArtifactError, ConfigError, DataError
 from dskd_core.store.artifacts import Artifact, fingerprint_of
 
+_WITHOUT_PACKAGE = (
+    "install that package, or save the tokenizer as tokenizer.json, or take another model"
+)
 _LETTERS = "éßжא日한ก\U00010380"
 _RULES = ("normalizer", "pre_tokenizer", "model", "decoder")
 _KEPT = ("model_max_length", "padding_side", "clean_up_tokenization_spaces")
@@ -158,7 +161,9 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             out letters.
     """
     with model_view(folder, tokenizer=True, code=None) as view:
-        with faults_told(f"The tokenizer of {folder}", ConfigError):
+        with faults_told(
+            f"The tokenizer of {folder}", ConfigError, without_package=_WITHOUT_PACKAGE
+        ):
             found = _load(view)
             names = {TOKENIZER, *type(found.hf).vocab_files_names.values()}
             if not any((view / name).exists() for name in names if name):

@@ -17,7 +17,7 @@ import torch
 from dskd_core import samples, strict_json
 from dskd_core.config import TeacherConfig
 from dskd_core.decoder.decoder import decoder_layers, quiet_transformers
-from dskd_core.decoder.faults import CONFIG_FAULTS
+from dskd_core.decoder.faults import CONFIG_FAULTS, cure_of
 from dskd_core.decoder.gguf_header import Header, read_header
 from dskd_core.decoder.model_config import checked_config
 from dskd_core.decoder.model_files import CONFIG_BYTES, inside
@@ -232,8 +232,9 @@ def _config_of(values: Mapping[str, Any], origin: str) -> Any:
 
 def _makes_no_model(origin: str, error: Exception) -> ConfigError:
     said = " ".join(str(error).split())[:200]
+    cure = cure_of(error, "correct it", without_package="install that package")
     return ConfigError(
-        f"transformers makes no causal language model of {origin} ({said}); correct it, or give "
+        f"transformers makes no causal language model of {origin} ({said}); {cure}, or give "
         "another file with --config-json."
     )
 

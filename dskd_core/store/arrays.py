@@ -25,6 +25,7 @@ from dskd_core.store.integrity import CheckedStore
 
 _CHUNK_BYTES = 16 << 20
 _N_THREADS = 4
+_CRC_BYTES = 4
 
 
 def new_array(
@@ -216,13 +217,15 @@ def _read_chunk(path: Path, target: np.ndarray, first: int, n_rows: int) -> None
     content = whole.reshape(-1).view(np.uint8)
     try:
         with path.open("rb") as file:
-            n_read, rest = file.readinto(content.data), file.read()
+            n_read, rest = file.readinto(content.data), file.read(_CRC_BYTES + 1)
+            n_bytes = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
-        n_read, rest = 0, b""
+        n_read = n_bytes = 0
+        rest = b""
     checksum = google_crc32c.value(content).to_bytes(4, "little")
     if n_read != len(content) or rest != checksum:
         raise DataError(
-            f"The chunk {path} is damaged: it has {n_read + len(rest)} of {len(content) + 4} "
+            f"The chunk {path} is damaged: it has {n_bytes} of {len(content) + _CRC_BYTES} "
             "bytes, or its checksum does not match; delete its artifact and run the stage again."
         )
     if whole is not target:

@@ -33,12 +33,14 @@ from dskd_core.store.places import sha256_of_file
 
 Entry = dict[str, Any]
 _CRC_BYTES = 4
+_SPARE_BYTES = 1 << 10
 _FRAME_BYTES = 18
 """The most that the header of a frame of zstd has."""
 _METADATA = "zarr.json"
+_METADATA_BYTES = 1 << 20
 _CODECS = (["bytes", "crc32c"], ["bytes", "zstd"])
 """Of dskd's arrays, and zarr's default, whose chunks are compared with their SHA-256."""
-_LAYOUT = ("regular", "default")
+_LAYOUT = ("regular", "default", "/")
 _TYPE = re.compile(r"u?int(?:8|16|32|64)|float(?:16|32|64)|bool")
 _MAX_DIMENSIONS = 8
 _ANY_BYTES, _ANY_CHUNKS = 64 << 20, 1 << 12
@@ -183,7 +185,8 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
         """
         super().__init__(store)
         self._uri, self._group, self._files = uri, group, files
-        self._packed: dict[str, int] = {}  # arrays of zstd, and the bytes of their chunks
+        # How keys of chunks of arrays of zstd begin, and the bytes of each chunk.
+        self._packed: dict[str, int] = {}
 
     @property
     def unchecked(self) -> Store:
@@ -199,12 +202,16 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
         """Return what the record says of a key that is about to be read.
 
         Raises:
-            ArtifactError: if it does not name it, or a link stands there.
+            ArtifactError: if it does not name it, or a link or a file of another size is there.
         """
         name = f"{self._group}/{key}"
         entry = entry_of(self._uri, name, self._files)
         if isinstance(self._store, LocalStore):
             check_plain(self._uri, Path(self._uri), name)
+            path = Path(self._uri, name)
+            if path.exists() and (n_bytes := path.stat().st_size) != entry["bytes"]:
+                said = f"has {n_bytes} bytes, its record says {entry['bytes']}"
+                raise damage(self._uri, name, said)
         return entry
 
     async def get(
@@ -218,19 +225,20 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
         name = f"{self._group}/{key}"
         if name not in self._files and _is_metadata(key) and not await self._store.exists(key):
             return None  # zarr asks whether there is such an array
-        entry = self.check_known(key)
+        entry, is_metadata = self.check_known(key), _is_metadata(key)
+        if is_metadata and entry["bytes"] > _METADATA_BYTES:
+            raise damage(self._uri, name, f"has more than {_METADATA_BYTES:,} bytes")
         if byte_range is not None:  # a piece of a file has no checksum
             raise damage(self._uri, name, "is read in pieces, which dskd does not write")
         found = await self._store.get(key, prototype)
         if found is None:
             raise damage(self._uri, name, "is missing")
         content = np.asarray(found.as_numpy_array()).view(np.uint8)
-        is_metadata = _is_metadata(key)
         if is_metadata or len(content) != entry["bytes"] or not _ends_in_its_crc(content):
             check_bytes(self._uri, name, content.data, entry)
         if is_metadata:
             self._check_metadata(key, name, content.tobytes())
-        n_bytes = self._packed.get(key.partition("/c/")[0])
+        n_bytes = next((n for start, n in self._packed.items() if key.startswith(start)), 0)
         n_unpacked = _n_unpacked(content[:_FRAME_BYTES].tobytes())
         if n_bytes and not is_metadata and n_unpacked != n_bytes:
             raise damage(self._uri, name, f"does not unpack to the {n_bytes:,} of its array")
@@ -242,14 +250,17 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
         if said["node_type"] == "group":
             return
         chunks = f"{name.removesuffix(_METADATA)}c"
-        sizes = [
-            entry["bytes"]
+        sizes = {
+            other: entry["bytes"]
             for other, entry in self._files.items()
             if other == chunks or other.startswith(f"{chunks}/")
-        ]
-        n_bytes = check_sizes(self._uri, name, said, len(sizes), sum(sizes))
+        }
+        n_bytes = check_sizes(self._uri, name, said, len(sizes), sum(sizes.values()))
+        most = n_bytes + n_bytes // 64 + _SPARE_BYTES  # zstd makes noise larger by less
+        if large := [other for other, size in sizes.items() if size > most]:
+            raise damage(self._uri, large[0], f"is larger than the {n_bytes:,} bytes of a chunk")
         if said["codecs"][-1]["name"] == "zstd":
-            self._packed[key.removesuffix(_METADATA).rstrip("/")] = n_bytes
+            self._packed[f"{key.removesuffix(_METADATA)}c"] = n_bytes
 
     async def get_partial_values(
         self,
@@ -283,8 +294,10 @@ def check_metadata(uri: str, name: str, content: bytes) -> None:
                 raise damage(uri, name, "holds the metadata of its arrays")
             return
         codecs = [codec["name"] for codec in said["codecs"]]
-        layout = said["chunk_grid"]["name"], said["chunk_key_encoding"]["name"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        encoding = said["chunk_key_encoding"]
+        separator = (encoding.get("configuration") or {}).get("separator", "/")
+        layout = said["chunk_grid"]["name"], encoding["name"], separator
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise damage(uri, name, "is no metadata of Zarr v3") from None
     if codecs not in _CODECS or layout != _LAYOUT or said.get("storage_transformers"):
         raise damage(

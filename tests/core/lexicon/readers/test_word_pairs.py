@@ -1,3 +1,4 @@
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -78,6 +79,25 @@ def test_rows_of_parquet_with_a_word_beyond_all_bounds_are_counted_unread(
     rows, report = read_file("word_pairs", tmp_path / "p.parquet")
     assert said(rows) == [("big", "large", "synonym"), ("hot", "cold", "antonym")]
     assert (report.counts["long_line"], report.lines["long_line"]) == (1, [2])
+
+
+def test_rows_of_parquet_that_are_no_utf8_are_counted_with_their_numbers(tmp_path, read_file):
+    ends = pa.py_buffer(np.array([0, 3, 7], np.int32))
+    words = pa.StringArray.from_buffers(2, ends, pa.py_buffer(b"hotcaf\xe9"))
+    table = pa.table({"word_a": words, "word_b": ["cold", "bar"]})
+    pq.write_table(table, tmp_path / "p.parquet")
+    rows, report = read_file("antonym_pairs", tmp_path / "p.parquet")
+    assert said(rows) == [("hot", "cold", "antonym")]
+    assert (report.counts["not_utf8"], report.lines["not_utf8"]) == (1, [2])
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path, read, read_file):
+    with pytest.raises(DataError, match=r"two columns for weight \(word1, word2, weight, weight\)"):
+        read("synonym_pairs", "Word1,Word2,weight,Weight\nbig,large,1,0.1\n", "a.csv")
+    names = ["word_a", "word_b", "Word_B"]
+    pq.write_table(pa.table([["a"], ["b"], ["c"]], names=names), tmp_path / "p.parquet")
+    with pytest.raises(DataError, match="two columns for word_b"):
+        read_file("synonym_pairs", tmp_path / "p.parquet")
 
 
 def test_parquet_without_the_columns_is_refused(tmp_path, read_file):
