@@ -14,6 +14,10 @@ NO_CREDENTIALS = (
     "a text without credentials; those belong in the worker's environment (HF_TOKEN, "
     "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
 )
+HALF_CHARACTERS = r"[\ud800-\udfff]"
+"""Halves of a character, which JSON can hold and UTF-8 cannot: a server that has kept one answers
+no worker of the pool any more, whichever run it asks for."""
+WHOLE_CHARACTERS = "a text of whole characters: this one has half of a surrogate pair"
 TOLD = "told"
 """Of a text with a pattern: what it should be, in words. The form itself does not keep it."""
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -35,9 +39,18 @@ def refusing(*rules: tuple[Schema, str]) -> Schema:
     return schema
 
 
-def text_without_credentials() -> Schema:
-    """Return keywords that refuse a text with credentials."""
-    return refusing(({"type": "string", "pattern": CREDENTIALS}, NO_CREDENTIALS))
+TEXT = (
+    ({"type": "string", "pattern": CREDENTIALS}, NO_CREDENTIALS),
+    ({"type": "string", "pattern": HALF_CHARACTERS}, WHOLE_CHARACTERS),
+)
+"""What no text of the settings may hold."""
+
+
+def of_any_values(n_levels: int = 4) -> Schema:
+    """Return keywords that refuse the same in a value of any kind, in lists of lists too."""
+    inner = {"items": of_any_values(n_levels - 1)} if n_levels else {}
+    names = {"propertyNames": refusing(*TEXT), "additionalProperties": inner.get("items", {})}
+    return refusing(*TEXT) | inner | (names if n_levels else {})
 
 
 def finite(most: float) -> Schema:
@@ -80,7 +93,7 @@ def _rules(kind: Schema) -> list[tuple[Schema, str]]:
     if is_text:
         form = {"type": "string", "not": {"pattern": pattern}}
         own = [(form, told or f"a text that matches {pattern}")] if pattern else []
-        return [({"type": "string", "pattern": CREDENTIALS}, NO_CREDENTIALS), *own]
+        return [*TEXT, *own]
     most = kind.get("maximum", kind.get("exclusiveMaximum"))
     if kind.get("type") == "number" and most is not None:
         return [(finite(most)["if"], finite(most)["then"]["const"])]

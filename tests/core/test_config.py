@@ -156,6 +156,15 @@ def test_every_text_of_the_form_refuses_credentials():
             [sentence] = told
             assert sentence.startswith('"a text without credentials; those belong in the'), schema
             assert secret not in sentence
+        assert "half of a surrogate pair" in " ".join(refusals(schema, "a\ud800b")), schema
+
+
+@pytest.mark.parametrize("bad", ["a\udfff", "s3://K:S@h"])
+def test_the_form_of_a_sweep_looks_into_lists_and_names(bad):
+    form = Draft202012Validator(sweep.parameters.properties["grid"])
+    for grid in ({bad: [1]}, {"a": [bad]}, {"a": [[{"uri": bad}]]}, {"a": [{bad: 1}]}):
+        assert not form.is_valid(grid), grid
+    assert form.is_valid({"lexicon.sources": [[{"kind": "roget", "uri": "sample:roget"}]]})
 
 
 @pytest.mark.parametrize(
