@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from dskd_core.config import PipelineConfig
+from dskd_core.config.form import TEXT, of_any_values, refusing
 from dskd_core.config.size import MAX_POINTS, check_size
-from dskd_core.credentials import NO_CREDENTIALS, check_no_credentials
+from dskd_core.credentials import check_no_credentials
 from flows.beginning import begin
 from flows.flow import DEFAULTS, dskd_flow
 from flows.train import make_untrained, train
@@ -19,11 +20,12 @@ Grid = Annotated[
     Field(
         max_length=MAX_SETTINGS,
         json_schema_extra={
+            "propertyNames": refusing(*TEXT),
             "additionalProperties": {
                 "type": "array",
                 "maxItems": MAX_POINTS,
-                "items": {"pattern": NO_CREDENTIALS},
-            }
+                "items": of_any_values(),
+            },
         },
     ),
     BeforeValidator(check_no_credentials),

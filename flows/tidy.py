@@ -5,12 +5,15 @@ from typing import Annotated
 from pydantic import Field
 
 from dskd_core.config import PipelineConfig
+from dskd_core.config.form import finite
 from dskd_core.store.access import check_settings
 from dskd_core.store.trial import check_can_be_read, check_takes_files
 from flows.flow import DEFAULTS, dskd_flow
 from tasks import tidy as tasks
 
-Hours = Annotated[float, Field(ge=1.0, le=876_000.0, allow_inf_nan=False)]
+Hours = Annotated[
+    float, Field(ge=1.0, le=876_000.0, allow_inf_nan=False, json_schema_extra=finite(876_000.0))
+]
 """Up to a century."""
 
 

@@ -45,7 +45,7 @@ PRIVATE = ",".join(str(p.absolute()) for p in (PREFECT, OLD_PREFECT, STATE, WORK
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 """Where the server remembers who holds a slot of a limit: in its PREFECT_HOME."""
 
-START_SECONDS = 240
+START_SECONDS = float(os.environ.get("DSKD_START_SECONDS", "240"))
 STOP_SECONDS = float(os.environ.get("DSKD_STOP_SECONDS", "15"))
 
 
@@ -189,7 +189,11 @@ def await_health() -> None:
             break
         time.sleep(0.5)
     log = (STATE / "server.log").read_text("utf-8", errors="replace")
-    sys.exit(f"The server did not come up on port {PORT}. Its log ends:\n{log[-2000:]}")
+    sys.exit(
+        f"The server did not come up on port {PORT} within {START_SECONDS:g} s; mend what its log "
+        "says at its end, or, if the machine is just busy, set DSKD_START_SECONDS higher:\n"
+        f"{log[-2000:]}"
+    )
 
 
 def register() -> None:

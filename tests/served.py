@@ -42,7 +42,7 @@ class Served:
             env=self.environment | variables,
             capture_output=True,
             text=True,
-            timeout=290,
+            timeout=float(self.environment.get("DSKD_START_SECONDS", "240")) + 50,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

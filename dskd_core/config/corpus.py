@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from dskd_core.config.form import TOLD
 from dskd_core.config.settings import (
     DocumentTokens,
     Name,
@@ -55,7 +56,15 @@ class CorpusConfig(TextConfig):
 class OtherTextConfig(TextConfig):
     """Text of another domain, to score on; nothing of it is trained on."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.+-]+$")]
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=64,
+            pattern=r"^[\w.+-]+$",
+            json_schema_extra={TOLD: "letters, digits and . + - _"},
+        ),
+    ]
     """What reports call it: letters, digits and . + - _."""
     min_document_tokens: DocumentTokens = 16
     """Shorter documents are skipped and counted."""

@@ -18,6 +18,7 @@ from dskd_core.config.settings import (
     Text,
     Uri,
 )
+from dskd_core.errors import shown
 
 
 class TaggedSourceConfig(Settings):
@@ -125,6 +126,17 @@ class EvaluationConfig(Settings):
         if len(set(arms)) < len(arms):
             raise ValueError(f"arms {arms} name one twice; name each once")
         return arms
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_seed_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+            raise ValueError(
+                f"seeds name {shown(twice)} more than once, which would be one student counted as "
+                "several; name each once"
+            )
+        return seeds
 
     @field_validator("other_texts")
     @classmethod

@@ -18,8 +18,9 @@ from pydantic import (
     model_validator,
 )
 
+from dskd_core.config.form import TOLD, describe
 from dskd_core.config.size import check_size
-from dskd_core.credentials import check_no_credentials, refuse_in_form
+from dskd_core.credentials import check_no_credentials
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, le=1e6)]
@@ -64,36 +65,35 @@ Uri = Annotated[
         pattern=f"^{_URI}",
         # The form alone looks at names on the hub, and where a path begins: of the settings
         # store/access.py asks more, and says it in a sentence.
-        json_schema_extra={"pattern": f"^(?!hf:(?!{_OF_HUB}))(?!/(proc|sys)(/|$)){_URI}"},
+        json_schema_extra={
+            "pattern": f"^(?!hf:(?!{_OF_HUB}))(?!/(proc|sys)(/|$)){_URI}",
+            TOLD: "a hub id, a file, a folder, hf:OWNER/NAME or s3://BUCKET/PREFIX, below neither "
+            "/proc nor /sys, and without a login before an @",
+        },
     ),
 ]
 """As long as Linux lets a path be."""
-Name = Annotated[str, Field(max_length=256, pattern=r"^[^:@]*$")]
+Name = Annotated[
+    str,
+    Field(
+        max_length=256,
+        pattern=r"^[^:@]*$",
+        json_schema_extra={TOLD: "a name as on the hub, without : and @"},
+    ),
+]
 """A name on the hub: of a repository, a revision, a configuration."""
 Device = Annotated[
-    str, Field(max_length=16, pattern=r"^(auto|cpu|mps|(cuda|xpu)(:(0|[1-9][0-9]{0,2}))?)$")
+    str,
+    Field(
+        max_length=16,
+        pattern=r"^(auto|cpu|mps|(cuda|xpu)(:(0|[1-9][0-9]{0,2}))?)$",
+        json_schema_extra={TOLD: "auto, cpu, cuda, cuda:NUMBER, mps or xpu"},
+    ),
 ]
 """A device of torch that computes: not meta, which holds no values."""
 Text = Annotated[str, Field(max_length=256)]
 """A name in a file: of a column, a tag, a licence."""
 Texts = Annotated[tuple[Text, ...], Field(max_length=1000)]
-
-
-def _form(schema: dict[str, Any]) -> None:
-    """Have the form (JSON schema) refuse credentials, and what is no number.
-
-    NaN is neither below a minimum nor above a maximum, so it is asked the other way round.
-    """
-    refuse_in_form(schema)
-    waiting = list(schema.get("properties", {}).values())
-    while waiting:
-        member = waiting.pop()
-        waiting += [*member.get("anyOf", ()), *member.get("prefixItems", ())]
-        waiting += [member["items"]] if isinstance(member.get("items"), dict) else []
-        if member.get("type") == "number" and "maximum" in member:
-            member["not"] = {"exclusiveMinimum": member["maximum"]}
-        elif member.get("type") == "number" and "exclusiveMaximum" in member:
-            member["not"] = {"minimum": member["exclusiveMaximum"]}
 
 
 class Settings(BaseModel):
@@ -106,7 +106,7 @@ class Settings(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
         hide_input_in_errors=True,
-        json_schema_extra=_form,
+        json_schema_extra=describe,
     )
 
     @model_validator(mode="before")

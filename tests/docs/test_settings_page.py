@@ -32,8 +32,9 @@ def parts(form, member):
 def kinds(member):
     """Yield what a member of the form takes, in words."""
     if "anyOf" in member:
-        for other in member["anyOf"]:
-            yield from kinds(other)
+        beside = {key: value for key, value in member.items() if key != "anyOf"}
+        for other in member["anyOf"]:  # bounds of a number stand beside the kinds of values
+            yield from kinds(beside | other)
     elif "enum" in member or "const" in member:
         yield ", ".join(f"`{value}`" for value in member.get("enum", [member.get("const")]))
     elif member.get("type") in {"integer", "number"}:

@@ -45,8 +45,11 @@ def is_alive(run) -> bool:
     return bool(processes_of(run))
 
 
-def state_of(run, *wanted: str, seconds: float = 400) -> str:
-    """Wait until the run is in one of the states; return it, or nothing."""
+def state_of(run, *wanted: str, seconds: float = 1200) -> str:
+    """Wait until the run is in one of the states; return it, or nothing.
+
+    A run of 40 s on two free cores takes ten minutes where others use them too.
+    """
 
     def ask() -> str:
         with get_client(sync_client=True) as client:

@@ -1,0 +1,124 @@
+"""The form (JSON schema) that a run's settings are typed into: it refuses in sentences.
+
+The server checks what was typed against the schema and repeats the schema's own words, so a value
+that matches no pattern is answered by the pattern. A schema has one way to say a sentence: *if*
+the value is a bad one, *then* it should have been this constant. The answer is then
+``'a text without credentials; ...' was expected``, which does not repeat what was typed either.
+"""
+
+from typing import Any
+
+from dskd_core.credentials import CREDENTIALS
+
+NO_CREDENTIALS = (
+    "a text without credentials; those belong in the worker's environment (HF_TOKEN, "
+    "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+)
+HALF_CHARACTERS = r"[\ud800-\udfff]"
+"""Halves of a character, which JSON can hold and UTF-8 cannot: a server that has kept one answers
+no worker of the pool any more, whichever run it asks for."""
+WHOLE_CHARACTERS = "a text of whole characters: this one has half of a surrogate pair"
+TOLD = "told"
+"""Of a text with a pattern: what it should be, in words. The form itself does not keep it."""
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+Schema = dict[str, Any]
+
+
+def refusing(*rules: tuple[Schema, str]) -> Schema:
+    """Return keywords of a schema that refuse a value by the first rule that it breaks.
+
+    Args:
+        rules: a schema of bad values, and what is expected in their place, each.
+
+    >>> refusing(({"type": "null"}, "a number"))
+    {'if': {'type': 'null'}, 'then': {'const': 'a number'}}
+    """
+    schema: Schema = {}
+    for bad, expected in reversed(rules):
+        schema = {"if": bad, "then": {"const": expected}} | ({"else": schema} if schema else {})
+    return schema
+
+
+TEXT = (
+    ({"type": "string", "pattern": CREDENTIALS}, NO_CREDENTIALS),
+    ({"type": "string", "pattern": HALF_CHARACTERS}, WHOLE_CHARACTERS),
+)
+"""What no text of the settings may hold."""
+
+
+def of_any_values(n_levels: int = 4) -> Schema:
+    """Return keywords that refuse the same in a value of any kind, in lists of lists too."""
+    inner = {"items": of_any_values(n_levels - 1)} if n_levels else {}
+    names = {"propertyNames": refusing(*TEXT), "additionalProperties": inner.get("items", {})}
+    return refusing(*TEXT) | inner | (names if n_levels else {})
+
+
+def finite(most: float) -> Schema:
+    """Return keywords that refuse NaN, which is neither below a bound nor above it."""
+    bad = {"type": "number", "exclusiveMinimum": most, "maximum": most}
+    return refusing((bad, "a finite number"))
+
+
+def describe(schema: Schema) -> None:
+    """Have a model's schema refuse credentials and what is no number, and tell bounds in words."""
+    for member in schema.get("properties", {}).values():
+        describe_member(member)
+
+
+def describe_member(member: Schema) -> None:
+    """Do so for one setting.
+
+    Of a setting that may be empty the rules stand beside the kinds of values and not in one of
+    them: else all that is said is that none of them fits.
+    """
+    kinds = member.get("anyOf", [member])
+    rules: list[tuple[Schema, str]] = []
+    for kind in kinds:
+        rules += _rules(kind)
+        if "const" in kind:  # "is a const and cannot be changed", says the form; this is a choice
+            kind["enum"] = [kind.pop("const")]
+        for inner in [kind["items"]] if isinstance(kind.get("items"), dict) else []:
+            describe_member(inner)
+        if kind is not member:
+            member |= {key: kind.pop(key) for key in _BOUNDS if key in kind}
+    member |= refusing(*rules)
+    if "description" in member and (bounds := _in_words(member)):
+        member["description"] = f"{member['description'].rstrip('.')}. {bounds}."
+
+
+def _rules(kind: Schema) -> list[tuple[Schema, str]]:
+    """Return the rules of one kind of value; what they say in its place is taken out of it."""
+    is_text = kind.get("type") == "string" and not {"enum", "const", "format"} & kind.keys()
+    pattern, told = kind.pop("pattern", None), kind.pop(TOLD, None)
+    if is_text:
+        form = {"type": "string", "not": {"pattern": pattern}}
+        own = [(form, told or f"a text that matches {pattern}")] if pattern else []
+        return [*TEXT, *own]
+    most = kind.get("maximum", kind.get("exclusiveMaximum"))
+    if kind.get("type") == "number" and most is not None:
+        return [(finite(most)["if"], finite(most)["then"]["const"])]
+    return []
+
+
+def _in_words(member: Schema) -> str:
+    low, high = member.get("minimum"), member.get("maximum")
+    if low is not None and high is not None:
+        return f"From {low:,} to {high:,}"
+    above, below = member.get("exclusiveMinimum"), member.get("exclusiveMaximum")
+    bounds = [
+        (
+            f"at least {low:,}"
+            if low is not None
+            else f"above {above:,}"
+            if above is not None
+            else ""
+        ),
+        (
+            f"at most {high:,}"
+            if high is not None
+            else f"below {below:,}"
+            if below is not None
+            else ""
+        ),
+    ]
+    return ", ".join(bound for bound in bounds if bound).capitalize()
