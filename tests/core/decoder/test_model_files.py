@@ -187,27 +187,24 @@ def test_a_special_tokens_map_is_held_to_the_same_keys(miniature, secret, tmp_pa
     assert_nothing_elsewhere(loaded(cases, secret, miniature.config.teacher.source))
 
 
-@pytest.mark.parametrize(
-    ("key", "kind"),
-    [
+def test_a_tokenizer_json_whose_vocabulary_is_a_path_is_refused(miniature, secret, tmp_path):
+    own, folders = miniature.config.teacher.source, []
+    tried = [
         ("vocab", "LlamaTokenizer"),
         ("vocab", "GPT2Tokenizer"),
         ("merges", "Qwen2Tokenizer"),
         ("vocab", "BertTokenizer"),
-    ],
-)
-def test_a_tokenizer_json_whose_vocabulary_is_a_path_is_refused(
-    miniature, secret, tmp_path, key, kind
-):
-    folder = write(
-        tmp_path / "m", tokenizer={"tokenizer_class": kind}, like=miniature.config.teacher.source
-    )
-    content = json.loads((folder / "tokenizer.json").read_text())
-    content["model"][key] = str(secret)
-    (folder / "tokenizer.json").write_text(json.dumps(content))
-    (case,) = loaded([folder], secret, miniature.config.teacher.source)
-    assert_nothing_elsewhere([case])
-    assert f"as its model.{key}, which is no list of tokens" in case["error"]
+    ]
+    for key, kind in tried:
+        folder = write(tmp_path / kind, tokenizer={"tokenizer_class": kind}, like=own)
+        content = json.loads((folder / "tokenizer.json").read_text())
+        content["model"][key] = str(secret)
+        (folder / "tokenizer.json").write_text(json.dumps(content))
+        folders.append(folder)
+    cases = loaded(folders, secret, own)
+    assert_nothing_elsewhere(cases)
+    for (key, kind), case in zip(tried, cases, strict=True):
+        assert f"as its model.{key}, which is no list of tokens" in case["error"], kind
 
 
 def test_a_folder_without_a_vocabulary_has_no_tokenizer(tmp_path):
