@@ -16,7 +16,6 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from dskd_core.errors import DataError, DskdError
-from dskd_core.explorer.comparison import Compared
 from dskd_core.explorer.content import (
     PATIENCE_SECONDS,
     contradictions_content,
@@ -31,7 +30,7 @@ from dskd_core.explorer.nearest import nearest_senses
 from dskd_core.explorer.opened import OpenDictionary
 from dskd_core.explorer.pages import SCRIPT, STYLE, Pages, ServerLinks
 from dskd_core.explorer.shelf import Shelf, head_note
-from dskd_core.explorer.words import Senses, add_nearest, read_token, read_word
+from dskd_core.explorer.words import Senses, add_nearest, read_token, read_top_tokens, read_word
 
 _FROM_ELSEWHERE = (
     "A page of another site asked for this, and pages here may start long work; open it from here."
@@ -134,16 +133,18 @@ def _add_words(app: FastAPI, shelf: Shelf, show: Show, refused: Show) -> None:
         if opened.queries.spelled(q) is None:
             near = {"suggestions": opened.suggestions(q), "tokens": opened.tokens_that_read(q)}
             return refused(str(opened.queries.unknown(q)), 404, q, **near)
-        found = read_word(opened, q, with_nearest=opened.rows.fits)
-        return show("word", word=found, head_note=head_note(opened))
+        is_read = shelf.head().is_done(PATIENCE_SECONDS)
+        found = read_word(opened, q, with_nearest=opened.rows.fits, with_head=is_read)
+        return show("word", word=found, head_note=head_note(opened) if is_read else "")
 
     @app.get("/token")
     def token(id: Number) -> Response:
         opened = shelf.dictionary()
-        found: Senses = read_token(opened, id)
+        is_read = shelf.head().is_done(PATIENCE_SECONDS)
+        found: Senses = read_token(opened, id, with_head=is_read)
         if opened.rows.fits:
             add_nearest(opened, found.senses)
-        return show("token", token=found, head_note=head_note(opened))
+        return show("token", token=found, head_note=head_note(opened) if is_read else "")
 
     @app.get("/sense")
     def sense(row: Number) -> Response:
@@ -163,6 +164,16 @@ def _add_words(app: FastAPI, shelf: Shelf, show: Show, refused: Show) -> None:
         found = nearest_senses(opened, row, index=job.result() if job else None)
         by_row = dict(zip(row, found, strict=True))
         return show("nearest", job=None, found=by_row, is_likely=job is not None)
+
+    @app.get("/said")
+    def said(row: Rows) -> Response:
+        opened, job = shelf.dictionary(), shelf.head()
+        for one in row:
+            opened.owner(one)  # refuses a row that is not there
+        if not job.is_done(PATIENCE_SECONDS):
+            return show("said", job=job, found={})
+        found = dict(zip(row, read_top_tokens(opened, row), strict=True))
+        return show("said", job=None, found=found, head_note=head_note(opened))
 
     @app.get("/odd")
     def odd(page: Page = 1) -> Response:
@@ -232,18 +243,33 @@ def _add_comparison(app: FastAPI, shelf: Shelf, show: Show) -> None:
     def page(
         before: Text = "", after: Text = "", word: Text = "", token: Number | None = None
     ) -> Response:
+        from dskd_core.explorer.comparison import Compared
+
         chosen = Compared(shelf, before, after)
         return show("compare", here="compare", **chosen.content(word, token))
 
     @app.get("/changes")
     def changes(before: Text, after: Text, kind: Text, page: Page = 1) -> Response:
+        from dskd_core.explorer.comparison import Compared
+
         chosen = Compared(shelf, before, after)
         return show("changes", here="compare", **chosen.changes(kind, page))
 
     @app.get("/training")
-    def training(run: Literal["", "yes"] = "") -> Response:
+    def training(
+        run: Literal["", "yes"] = "",
+        baseline: Text = "",
+        arm: Text = "",
+        among: Literal["", "antonyms"] = "",
+    ) -> Response:
+        from dskd_core.explorer.training import Choice, Training
+
         works = (shelf.states, shelf.before_training) if run else ()
-        content = training_content(shelf.dictionary(), *works)
+        choice = Choice(baseline, arm, among)
+        head = shelf.head()  # with the tokenizer, which is read before any text is shown
+        if not head.is_done(PATIENCE_SECONDS):
+            return show("training", here="training", training=Training(), job=head, reads=True)
+        content = training_content(shelf.dictionary(), *works, choice=choice)
         return show("training", here="training", **content)
 
 

@@ -1,7 +1,7 @@
 """What pages show, from a dictionary that is open: for the server, and for pages without one."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,10 @@ from dskd_core.explorer.maps import Layout, draw, lay_out
 from dskd_core.explorer.odd import OddOnes, texts_of
 from dskd_core.explorer.opened import OpenDictionary
 from dskd_core.explorer.pairs import Contradictions, not_told, read_pair, verdict
-from dskd_core.explorer.training import Training, read_training
 from dskd_core.store.artifacts import Artifact
+
+if TYPE_CHECKING:
+    from dskd_core.explorer.training import Choice, Training
 
 PAGE_ROWS = 100
 """Rows of a table that is shown page by page."""
@@ -112,8 +114,10 @@ def _page_of(found: Sequence[Any], page: int, what: str) -> dict[str, Any]:
 
 def training_content(
     opened: OpenDictionary,
-    run: Callable[[Training], Job] | None = None,
+    run: Callable[["Training"], Job] | None = None,
     score_before: Callable[[Artifact], Job] | None = None,
+    *,
+    choice: "Choice | None" = None,
 ) -> dict[str, Any]:
     """Return what the template of training shows.
 
@@ -122,10 +126,17 @@ def training_content(
         run: begins to run the students at the positions shown, which are shown without until it
             ends.
         score_before: begins to score the student before training, whose row is missing until then.
+        choice: which students are compared, and where.
+
+    Raises:
+        DataError: if no students of the arms chosen were scored.
     """
+    from dskd_core.explorer.training import Choice, read_training
+
+    choice = choice or Choice()
     jobs: list[Job] = []
 
-    def result(training: Training, job: Job, empty: Any) -> Any:
+    def result(training: "Training", job: Job, empty: Any) -> Any:
         if not job.is_done():
             jobs.append(job)
             return empty
@@ -135,10 +146,16 @@ def training_content(
             training.notes.append(f"The students did not run: {error}")
             return empty
 
-    def states(training: Training) -> Sequence[NDArray[np.floating]]:
+    def states(training: "Training") -> Sequence[NDArray[np.floating]]:
         return result(training, run(training), []) if run else []
 
-    training = read_training(opened, states)
+    training = read_training(opened, choice, states)
     if score_before and training.scored is not None:
         training.add_before(result(training, score_before(training.scored), {}))
-    return {"training": training, "job": next(iter(jobs), None), "is_asked": run is not None}
+    asked = {name: value for name, value in vars(choice).items() if value}
+    return {
+        "training": training,
+        "job": next(iter(jobs), None),
+        "is_asked": run is not None,
+        "asked": asked,
+    }

@@ -139,7 +139,8 @@ def nearest_senses(
 ) -> list[list[Neighbour]]:
     """Return the senses of other words nearest to each row, the nearest first.
 
-    A token that differs only in case or in a space around it is the same word.
+    A token that differs only in case or in a space around it is the same word. The tokens of a
+    composed word are its own: Eq. 2 puts its senses between theirs.
 
     Args:
         opened: the dictionary.
@@ -152,8 +153,10 @@ def nearest_senses(
     """
     if not rows:
         return []
-    names = [_name(opened.owner(row)) for row in rows]
-    own = opened.name_numbers([*set(names)])
+    owners = {(owner.word, owner.token_id): owner for owner in map(opened.owner, rows)}
+    own = opened.name_numbers(
+        {name for owner in owners.values() for name in _own_names(opened, owner)}
+    )
     senses = opened.rows.take(np.array(rows))
 
     def is_own(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -174,5 +177,8 @@ def nearest_senses(
     ]
 
 
-def _name(owner: Owner) -> str:
-    return (owner.word or owner.text).casefold()
+def _own_names(opened: OpenDictionary, owner: Owner) -> set[str]:
+    is_composed = owner.token_id < 0 and owner.word is not None
+    spelling = opened.queries.spelling(owner.word or "") if is_composed else None
+    tokens = {opened.token_name(token) for token in spelling["token_ids"]} if spelling else set()
+    return tokens | {(owner.word or owner.text).casefold()}

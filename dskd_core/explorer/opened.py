@@ -195,6 +195,8 @@ class OpenDictionary:
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
+        if isinstance(head := self.__dict__.get("head"), TopTokenReader):  # if it was read already
+            return head.tokenizer
         import_transformers()
         return load_tokenizer(self.sources.teacher.folder())
 
@@ -240,14 +242,17 @@ class OpenDictionary:
         index = int(np.searchsorted(starts, row, side="right")) - 1
         return Owner(words[index], -1, words[index], row - int(starts[index]))
 
+    def token_name(self, token: int) -> str:
+        """Return what a token is one writing of: its word, or its text, in no case of its own."""
+        return (self.word_of_token.get(token) or _name(self.text_of(token))).casefold()
+
     @cached_property
     def _names(self) -> tuple[dict[str, int], NDArray[np.int32]]:
         """Numbers of the tokens' names, in any case and without spaces, and those of the rows."""
         numbers: dict[str, int] = {}
         of_tokens = np.zeros(len(self.rows.own_offsets) - 1, np.int32)
         for token in self.counts.tokens.tolist():
-            name = (self.word_of_token.get(token) or _name(self.text_of(token))).casefold()
-            of_tokens[token] = numbers.setdefault(name, len(numbers))
+            of_tokens[token] = numbers.setdefault(self.token_name(token), len(numbers))
         return numbers, np.repeat(of_tokens, np.diff(self.rows.own_offsets))
 
     @property

@@ -104,9 +104,10 @@ def number(value: float) -> str:
 
 
 def visible(text: str) -> str:
-    r"""Write what a token has of line ends and tabs as signs: alone they would be an empty box.
+    r"""Write line ends and tabs as signs, and spaces where there is nothing else: an empty box.
 
-    >>> visible("\n\n"), visible(" light")
-    ('↵↵', ' light')
+    >>> visible("\n\n"), visible(" light"), visible("  ")
+    ('↵↵', ' light', '␣␣')
     """
+    text = text if text.strip(" ") else text.replace(" ", "␣")
     return text.translate({ord("\n"): "↵", ord("\r"): "␍", ord("\t"): "⇥"})

@@ -3,9 +3,8 @@
 import contextlib
 import shlex
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dskd_core.dictionary.difference import Difference, compare
 from dskd_core.errors import DskdError
 from dskd_core.explorer.jobs import Job, Jobs
 from dskd_core.explorer.maps import Layout
@@ -14,10 +13,12 @@ from dskd_core.explorer.odd import odd_ones
 from dskd_core.explorer.opened import OpenDictionary, choose, import_transformers
 from dskd_core.explorer.pairs import contradictions
 from dskd_core.explorer.projection import tsne
-from dskd_core.explorer.states import run_students, score_before_training
-from dskd_core.explorer.training import Training
 from dskd_core.progress import Progress
 from dskd_core.store.artifacts import Artifact, ArtifactStore
+
+if TYPE_CHECKING:  # a quarter of all imports, which pages of words do not wait for
+    from dskd_core.dictionary.difference import Difference
+    from dskd_core.explorer.training import Training
 
 
 class Shelf:
@@ -41,7 +42,7 @@ class Shelf:
         self._chosen = dictionary
         self._opened: OpenDictionary | None = None
         self._lock = threading.Lock()
-        self._drawing, self._searching = Jobs(), Jobs()
+        self._drawing, self._searching, self._reading = Jobs(), Jobs(), Jobs()
 
     def dictionary(self) -> OpenDictionary:
         """Return the dictionary.
@@ -75,7 +76,16 @@ class Shelf:
 
     def job(self, key: str) -> Job | None:
         """Return work in the background by its key; None if it is not known any more."""
-        return self._drawing.find(key) or self._searching.find(key)
+        queues = (self._drawing, self._searching, self._reading)
+        return next((job for queue in queues if (job := queue.find(key))), None)
+
+    def head(self) -> Job:
+        """Return the teacher's head: its reader, or why it cannot be read.
+
+        Its file is compared with its checksum first, which takes seconds.
+        """
+        opened = self.dictionary()
+        return self._reading.ask("head", (), lambda report: opened.head)
 
     def tsne(self, layout: Layout) -> Job:
         """Return the places of senses by t-SNE."""
@@ -90,7 +100,9 @@ class Shelf:
     def difference(self, before: Artifact, after: Artifact) -> Job:
         """Return what changed between two dictionaries: a :class:`Difference`."""
 
-        def compared(report: Progress) -> Difference:
+        def compared(report: Progress) -> "Difference":
+            from dskd_core.dictionary.difference import compare
+
             import_transformers()
             return compare(before.uri, after.uri, progress=report)
 
@@ -109,8 +121,10 @@ class Shelf:
             "odd ones", (), lambda report: odd_ones(opened, index.wait if index else _none, report)
         )
 
-    def states(self, training: Training) -> Job:
+    def states(self, training: "Training") -> Job:
         """Return the states of two students at the positions of a page."""
+        from dskd_core.explorer.states import run_students
+
         store, pair, places = self.store, training.pair or (), training.places
         inputs = ([scores.fingerprint for scores in pair], places)
         return self._drawing.ask(
@@ -119,21 +133,26 @@ class Shelf:
 
     def before_training(self, scores: Artifact) -> Job:
         """Return the means of the student before training, where the scores of it after are."""
+        from dskd_core.explorer.states import score_before_training
+
+        made_from = {k: v for k, v in scores.record.inputs.items() if k != "student"}
         return self._drawing.ask(
             "before training",
-            (scores.fingerprint,),
+            (sorted(made_from.items()), scores.record.config["validation_share"]),
             lambda report: score_before_training(self.store, scores, report),
         )
 
     def warm(self) -> None:
-        """Open the dictionary and the teacher's head, so that the first page does not wait."""
+        """Open the dictionary, begin to read the teacher's head, import what other pages want."""
         with contextlib.suppress(DskdError):
-            _ = self.dictionary().head
+            self.head()
+        from dskd_core.explorer import comparison, training  # noqa: F401
 
     def close(self) -> None:
         """Let the dictionary go."""
         self._drawing.close()
         self._searching.close()
+        self._reading.close()
         with self._lock:
             if self._opened is not None:
                 self._opened.close()

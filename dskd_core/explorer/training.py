@@ -8,30 +8,50 @@ positions, and the cross-entropy at each. The states of students at single posit
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from dskd_core.config.recipes import SENSE_TERMS
+from dskd_core.errors import ArtifactError, DataError
 from dskd_core.evaluation.comparison.arms import (
     BASELINE,
     arm_and_seed,
     arm_order,
     leading_arm,
+    sort_arms,
 )
 from dskd_core.evaluation.heldout.store import POSITIONS
-from dskd_core.evaluation.report.labels import NAMES
-from dskd_core.explorer.opened import OpenDictionary, Owner
-from dskd_core.explorer.states import BEFORE, HeldoutWindows, Place
-from dskd_core.store.arrays import get_array
+from dskd_core.evaluation.report.labels import NAMES, count
+from dskd_core.explorer.opened import OpenDictionary
+from dskd_core.explorer.positions import (
+    Position,
+    find_differing,
+    mean_nearness,
+    read_positions,
+)
+from dskd_core.explorer.states import BEFORE, Place
 from dskd_core.store.artifacts import Artifact
-from dskd_core.training.candidates.store import group_name
 
-_N_POSITIONS = 10
-_N_LEFT = 28
 _MEANS = (
     "ce", "state_mse", "own_synonym_mse", "antonym_mse", "synonym_nearer",
 )  # fmt: skip
+_MADE_FROM = ("untrained-student", "activations", "candidates")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a reader wants compared; what is empty is chosen for him.
+
+    Attributes:
+        baseline, arm: two arms; KD, and the one that stands for all others.
+        among: ``antonyms`` for positions alone whose next token has antonyms' senses.
+    """
+
+    baseline: str = ""
+    arm: str = ""
+    among: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,51 +62,20 @@ class Model:
     means: list[float | None]
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A row that training pulled to or pushed from: whose it is, and how far from each state.
-
-    Attributes:
-        row, owner: which sense it is.
-        mses: from the states of :attr:`Training.states`, in their order.
-    """
-
-    row: int
-    owner: Owner
-    mses: list[float]
-
-
-@dataclass(frozen=True)
-class Position:
-    """A held-out position on which two students differ.
-
-    Attributes:
-        left, label: the text before it, and the next token.
-        predicted: of KD, of the leading arm.
-        ce: of KD, of the leading arm, in nats.
-        positives, negatives: the candidates kept, the nearest to the teacher's state first.
-        gaps: MSE from the teacher's state to each of :attr:`Training.states`, the first being it.
-    """
-
-    left: str
-    label: str
-    predicted: tuple[str, str]
-    ce: tuple[float, float]
-    positives: list[Candidate]
-    negatives: list[Candidate]
-    gaps: list[float]
-
-
 @dataclass
 class Training:
     """The scored models of a dictionary, and the positions where two of them differ most.
 
     Attributes:
         models: with their means.
-        positions: where KD and the leading arm differ most.
+        positions: where the two arms differ most.
         n_positions: of how many.
         notes: what is not known, and why.
+        every_arm: each arm that has students, and its name.
+        choice: what is compared.
         arms: the names of both.
+        seed: of both.
+        objectives: what each of both minimised, in a sentence.
         pair: the scores of both.
         scored: the scores of which the student before training is held against the same; None
             where nothing was scored.
@@ -98,8 +87,12 @@ class Training:
     models: list[Model] = field(default_factory=list)
     positions: list[Position] = field(default_factory=list)
     n_positions: int = 0
-    arms: tuple[str, str] = ("", "")
     notes: list[str] = field(default_factory=list)
+    every_arm: dict[str, str] = field(default_factory=dict)
+    choice: Choice = field(default_factory=Choice)
+    arms: tuple[str, str] = ("", "")
+    seed: int | None = None
+    objectives: list[str] = field(default_factory=list)
     pair: tuple[Artifact, Artifact] | None = None
     scored: Artifact | None = None
     places: list[Place] = field(default_factory=list)
@@ -118,38 +111,25 @@ class Training:
         A position counts once, whatever number of candidates it has; None where none has any.
         """
         return [
-            (
-                name,
-                [
-                    _mean([position.gaps[index] for position in self.positions]),
-                    _mean([_nearness(p.positives, index) for p in self.positions if p.positives]),
-                    _mean([_nearness(p.negatives, index) for p in self.positions if p.negatives]),
-                ],
-            )
-            for index, name in enumerate(self.states)
+            (name, mean_nearness(self.positions, index)) for index, name in enumerate(self.states)
         ]
 
 
-def _nearness(candidates: list[Candidate], index: int) -> float:
-    return float(np.mean([candidate.mses[index] for candidate in candidates]))
+Run = Callable[[Training], Sequence[NDArray[np.floating]]]
 
 
-def _mean(values: list[float]) -> float | None:
-    return float(np.mean(values)) if values else None
-
-
-def read_training(
-    opened: OpenDictionary, run: Callable[[Training], Sequence[NDArray[np.floating]]]
-) -> Training:
+def read_training(opened: OpenDictionary, choice: Choice, run: Run) -> Training:
     """Return what the scores of a dictionary's students say.
 
     Args:
         opened: the dictionary.
+        choice: which students are compared, and where.
         run: returns the states of :func:`run_students` at the positions; where it returns none,
             candidates are held against the teacher's alone.
 
     Raises:
         ArtifactError: if a file of theirs is damaged.
+        DataError: if no students of the arms chosen were scored.
     """
     scores = [
         artifact
@@ -165,21 +145,28 @@ def read_training(
         training.notes += _scored_elsewhere(opened)
         return training
     scores.sort(key=lambda a: (arm_order(arm_and_seed(a)[0]), arm_and_seed(a)[1] or 0))
-    training.models = [_model(artifact) for artifact in scores]
-    training.pair = _pair_of_students(scores)
+    students = {one.fingerprint: _student(opened, one) for one in scores}
+    training.models = _models(scores, students)
+    arms = [arm for arm in sort_arms(map(arm_and_seed, scores)) if arm != "teacher"]
+    training.every_arm = {arm: NAMES[arm] for arm in arms}
+    training.choice = _chosen(choice, arms)
+    training.pair = _pair(scores, students, training.choice)
     training.scored = (training.pair or scores)[0]
-    made = ("untrained-student", "activations", "candidates")
-    if len({tuple(one.record.inputs[stage] for stage in made) for one in scores}) > 1:
+    if len({_made_from(one) for one in scores}) > 1:
         training.notes.append(
             "The models were scored as parts of several runs, on other text or with other "
             "students: compare those of one run."
         )
     if training.pair is None:
+        other = NAMES[training.choice.arm] if training.choice.arm else "another arm"
         training.notes.append(
-            "Positions are not compared: no seed was scored with KD and another arm."
+            f"Positions are not compared: no seed was scored with {NAMES[training.choice.baseline]}"
+            f" and {other} in one run."
         )
         return training
-    _compare_positions(opened, training, *training.pair, run)
+    training.seed = arm_and_seed(training.pair[0])[1]
+    _say_whom(training, [students[one.fingerprint] for one in training.pair])
+    _compare_positions(opened, training, training.pair, run)
     return training
 
 
@@ -195,108 +182,130 @@ def _scored_elsewhere(opened: OpenDictionary) -> list[str]:
     ]
 
 
-def _model(artifact: Artifact) -> Model:
-    arm, seed = arm_and_seed(artifact)
-    means = artifact.record.report["means"]
-    name = NAMES[arm] if seed is None else f"{NAMES[arm]}, seed {seed}"
-    return Model(name, [means.get(key) for key in _MEANS])
+def _student(opened: OpenDictionary, scores: Artifact) -> Artifact | None:
+    """Return the student that was scored; None for the teacher, and for one that was deleted."""
+    try:
+        return opened.store.get("student", scores.record.inputs.get("student", "none"))
+    except ArtifactError:
+        return None
 
 
-def _pair_of_students(scores: list[Artifact]) -> tuple[Artifact, Artifact] | None:
-    """Return the scores of KD and of the leading arm with the lowest seed that both have."""
-    by_name = {arm_and_seed(artifact): artifact for artifact in scores}
-    leading = leading_arm(arm for arm, _ in by_name)
-    seeds = sorted(
-        seed
-        for arm, seed in by_name
-        if arm == leading and seed is not None and (BASELINE, seed) in by_name
+def _steps(student: Artifact | None) -> int | None:
+    return None if student is None else student.record.counts.get("steps")
+
+
+def _made_from(scores: Artifact) -> tuple[str, ...]:
+    return tuple(scores.record.inputs[stage] for stage in _MADE_FROM)
+
+
+def _models(scores: list[Artifact], students: dict[str, Artifact | None]) -> list[Model]:
+    """Return the models by name, which has the steps where students trained for other numbers."""
+    steps = {one.fingerprint: _steps(students[one.fingerprint]) for one in scores}
+    differ = len({n for n in steps.values() if n is not None}) > 1
+    models = []
+    for one in scores:
+        (arm, seed), n = arm_and_seed(one), steps[one.fingerprint]
+        name = NAMES[arm] if seed is None else f"{NAMES[arm]}, seed {seed}"
+        if differ and n is not None:
+            name = f"{name}, {count(n, 'step')}"
+        means = one.record.report["means"]
+        models.append(Model(name, [means.get(key) for key in _MEANS]))
+    return models
+
+
+def _chosen(choice: Choice, arms: list[str]) -> Choice:
+    """Return what is compared where a reader left it open.
+
+    Raises:
+        DataError: if he names an arm that has no students, or the same one twice.
+    """
+    for arm in filter(None, (choice.baseline, choice.arm)):
+        if arm not in arms:
+            raise DataError(
+                f"No students of the arm {arm!r} were scored; choose among {', '.join(arms)}."
+            )
+    baseline = choice.baseline or BASELINE
+    others = [arm for arm in arms if arm != baseline]
+    arm = choice.arm or leading_arm(others) or next(iter(others), "")
+    if arm == baseline:
+        raise DataError(f"The arm {arm!r} cannot be compared with itself; choose another one.")
+    return Choice(baseline, arm, choice.among)
+
+
+def _pair(
+    scores: list[Artifact], students: dict[str, Artifact | None], choice: Choice
+) -> tuple[Artifact, Artifact] | None:
+    """Return the scores of both arms of one run, with the lowest seed that both have.
+
+    Of several runs the last counts.
+    """
+
+    def run_of(one: Artifact) -> tuple[Any, ...]:
+        return (arm_and_seed(one)[1], _made_from(one), _steps(students[one.fingerprint]))
+
+    whole = [one for one in scores if POSITIONS in one.record.files]
+    first, second = (
+        {run_of(one): one for one in sorted(whole, key=_created) if arm_and_seed(one)[0] == arm}
+        for arm in (choice.baseline, choice.arm)
     )
-    pairs = [(by_name[BASELINE, seed], by_name[leading or "", seed]) for seed in seeds]
-    whole = [pair for pair in pairs if all(POSITIONS in a.record.files for a in pair)]
-    return whole[0] if whole else None
+    both = [run for run in first if run in second]
+    if not both:
+        return None
+    run = min(reversed(both), key=lambda run: run[0] or 0)
+    return first[run], second[run]
+
+
+def _created(artifact: Artifact) -> str:
+    return artifact.record.created_at
+
+
+def _say_whom(training: Training, students: Sequence[Artifact | None]) -> None:
+    """Name both arms, and what each minimised where its record is there."""
+    training.arms = (NAMES[training.choice.baseline], NAMES[training.choice.arm])
+    terms = [_terms(student) if student else [] for student in students]
+    starts = [student.record.config.get("start") if student else None for student in students]
+    for name, of_arm, start in zip(training.arms, terms, starts, strict=True):
+        if of_arm:
+            fitted = ", from a fitted start" if start == "fitted" else ""
+            training.objectives.append(f"{name} minimised {' + '.join(of_arm)}{fitted}.")
+    if "fitted" in starts:
+        training.objectives.append("What the fit did counts as training here.")
+    if all(terms) and not any(term in SENSE_TERMS for of_arm in terms for term in of_arm):
+        training.objectives.append(
+            "Neither has a term that reads senses: distances to them show where it went by itself."
+        )
+
+
+def _terms(student: Artifact) -> list[str]:
+    """Return the terms of a student's objective, as its record has them."""
+    config, arm = student.record.config, student.record.report["arm"]
+    if "recipe" in config:
+        return [term["term"] for term in config["recipe"] if term["weight"]]
+    weights = {
+        "ce": 1.0,
+        "kl": config["kl_weight"],
+        "state_mse": arm == "kd_mse" or config["state_weight"],
+        "positive": arm.startswith("paper") and config["positive_weight"],
+        "negative": arm.startswith("paper")
+        and arm != "paper_no_hinge"
+        and config["negative_weight"],
+    }
+    return [term for term, weight in weights.items() if weight]
 
 
 def _compare_positions(
-    opened: OpenDictionary,
-    training: Training,
-    baseline: Artifact,
-    arm: Artifact,
-    run: Callable[[Training], Sequence[NDArray[np.floating]]],
+    opened: OpenDictionary, training: Training, pair: tuple[Artifact, Artifact], run: Run
 ) -> None:
-    tables = [artifact.table(POSITIONS) for artifact in (baseline, arm)]
-    if any(not tables[0][name].equals(tables[1][name]) for name in ("window", "label")):
+    with_antonyms = training.choice.among == "antonyms"
+    found = find_differing(opened, pair, with_antonyms=with_antonyms)
+    if found is None:
         training.notes.append("Positions are not compared: the arms were scored on other text.")
         return
-    ce = [table["ce"].to_numpy() for table in tables]
-    gaps = np.abs(ce[1].astype(np.float64) - ce[0])
-    training.n_positions = len(gaps)
-    training.arms = (NAMES[BASELINE], NAMES[arm_and_seed(arm)[0]])
-    rows = np.lexsort((np.arange(len(gaps)), -gaps))[:_N_POSITIONS].tolist()
-    windows = tables[0]["window"].to_numpy()
-    firsts = [int(np.flatnonzero(windows == windows[row])[0]) for row in rows]
-    training.places = [
-        Place(int(windows[row]), row - first) for row, first in zip(rows, firsts, strict=True)
-    ]
+    if not found.rows:
+        training.notes.append("No held-out position has a next token with antonyms' senses.")
+        return
+    training.n_positions, training.places = found.n_positions, found.places
     made = run(training)
     if len(made):
         training.states += [BEFORE, *training.arms]
-    reader = _CandidateFinder(opened, arm)
-    for index, (row, first, place) in enumerate(zip(rows, firsts, training.places, strict=True)):
-        found = reader.read(place, [states[index] for states in made])
-        training.positions.append(_position(opened, tables, row, first, found))
-
-
-def _position(
-    opened: OpenDictionary, tables: list[pa.Table], row: int, first: int, found: "_Found"
-) -> Position:
-    labels = tables[0]["label"].to_numpy()
-    return Position(
-        opened.decode(labels[max(first, row - _N_LEFT) : row].tolist()),
-        opened.decode([int(labels[row])]),
-        tuple(opened.decode([int(t["predicted"][row].as_py())]) for t in tables),  # type: ignore[arg-type]
-        tuple(float(t["ce"][row].as_py()) for t in tables),  # type: ignore[arg-type]
-        *found,
-    )
-
-
-_Found = tuple[list[Candidate], list[Candidate], list[float]]
-
-
-class _CandidateFinder:
-    """The candidates kept at a position, and their distance from states there."""
-
-    def __init__(self, opened: OpenDictionary, scores: Artifact) -> None:
-        store, inputs = opened.store, scores.record.inputs
-        self._opened = opened
-        self._candidates = store.get("candidates", inputs["candidates"])
-        self._windows = HeldoutWindows(store, store.get("activations", inputs["activations"]))
-
-    def read(self, place: Place, made: list[NDArray[np.floating]]) -> _Found:
-        """Return positives, negatives and the MSE of each state from the teacher's.
-
-        Args:
-            place: the position.
-            made: [d] each, states there besides the teacher's.
-        """
-        shard, _, at = self._windows.find(place)
-        [teacher] = self._windows.states(shard, "teacher_states", at, at + 1)
-        states = np.stack([teacher, *made]).astype(np.float64)
-        group = self._candidates.group(group_name(shard))
-        positives, negatives = (
-            self._held_against(states, get_array(group, name, slice(at, at + 1))[0])
-            for name in ("positives", "negatives")
-        )
-        return positives, negatives, ((states - states[0]) ** 2).mean(axis=1).tolist()
-
-    def _held_against(
-        self, states: NDArray[np.float64], rows: NDArray[np.int32]
-    ) -> list[Candidate]:
-        real = rows[rows >= 0].astype(np.int64)
-        if not len(real):
-            return []
-        senses = self._opened.rows.take(real).astype(np.float64)
-        mses = ((senses[:, None] - states) ** 2).mean(axis=2)
-        return [
-            Candidate(int(row), self._opened.owner(int(row)), of_row.tolist())
-            for row, of_row in zip(real, mses, strict=True)
-        ]
+    training.positions = read_positions(opened, pair[1], found, made)

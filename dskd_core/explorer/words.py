@@ -34,7 +34,7 @@ class Sense:
         n_embeddings: occurrences of it.
         share: of its token's occurrences.
         examples: the occurrences nearest to it.
-        top_tokens: what it makes the teacher say, likeliest first.
+        top_tokens: what it makes the teacher say, likeliest first; None if that was not looked for.
         parts: of a composed sense, the sense of each token it was made of.
         nearest: senses of other words; None if they were not looked for.
     """
@@ -44,7 +44,7 @@ class Sense:
     n_embeddings: int = 0
     share: float = 0.0
     examples: list[Example] = field(default_factory=list)
-    top_tokens: list[str] = field(default_factory=list)
+    top_tokens: list[str] | None = None
     parts: list["Part"] = field(default_factory=list)
     nearest: list[Neighbour] | None = None
 
@@ -108,8 +108,16 @@ class Word:
         return [sense for of_token in every for sense in of_token.senses]
 
 
-def read_word(opened: OpenDictionary, word: str, *, with_nearest: bool = True) -> Word:
+def read_word(
+    opened: OpenDictionary, word: str, *, with_nearest: bool = True, with_head: bool = True
+) -> Word:
     """Return what the dictionary says of a word; case does not matter.
+
+    Args:
+        opened: the dictionary.
+        word: of its lexicon.
+        with_nearest: whether to look for the nearest senses of other words.
+        with_head: whether to read the teacher's head, for what senses make it say.
 
     Raises:
         DataError: if it has neither senses nor relations of it, or a chunk is damaged.
@@ -122,7 +130,7 @@ def read_word(opened: OpenDictionary, word: str, *, with_nearest: bool = True) -
     spelling = queries.spelling(known)
     ids = spelling["token_ids"] if spelling else []
     known_tokens = [t for t in queries.tokens(known) if opened.rows_of_token(t)]
-    tokens = [read_token(opened, token) for token in known_tokens]
+    tokens = [read_token(opened, token, with_head=with_head) for token in known_tokens]
     tokens.sort(key=lambda t: (-t.n_occurrences, t.token_id))
     composed = _composed(opened, known, ids) if len(ids) > 1 else None
     related = [_relation(known, pair) for pair in queries.relations(known)]
@@ -135,13 +143,20 @@ def read_word(opened: OpenDictionary, word: str, *, with_nearest: bool = True) -
         [r for is_synonym, r in related if not is_synonym],
         "" if tokens or composed else _why_none(opened, known, ids),
     )
+    if composed and with_head:
+        add_top_tokens(opened, composed.senses)
     if with_nearest:
         add_nearest(opened, found.senses())
     return found
 
 
-def read_token(opened: OpenDictionary, token: int) -> Senses:
+def read_token(opened: OpenDictionary, token: int, *, with_head: bool = True) -> Senses:
     """Return the senses of a token, each with its share of occurrences and its examples.
+
+    Args:
+        opened: the dictionary.
+        token: its number.
+        with_head: whether to read the teacher's head, for what senses make it say.
 
     Raises:
         DataError: if the vocabulary has no such token, or a chunk is damaged.
@@ -157,11 +172,11 @@ def read_token(opened: OpenDictionary, token: int) -> Senses:
     )
     counts = opened.counts.counts[rows.start : rows.stop]
     senses = [
-        Sense(row, number, int(n), float(n / max(1, counts.sum())), texts.get(number, []), said)
-        for row, number, n, said in zip(
-            rows, range(len(rows)), counts, _top_tokens(opened, rows), strict=True
-        )
+        Sense(row, number, int(n), float(n / max(1, counts.sum())), texts.get(number, []))
+        for row, number, n in zip(rows, range(len(rows)), counts, strict=True)
     ]
+    if with_head:
+        add_top_tokens(opened, senses)
     word = opened.word_of_token.get(token)
     n_occurrences, n_kept = opened.occurrences_of(token), opened.counts.occurrences_of(token)
     return Senses(token, opened.text_of(token), n_occurrences, senses, word, n_kept)
@@ -173,6 +188,25 @@ def add_nearest(opened: OpenDictionary, senses: Iterable[Sense]) -> None:
     found = nearest_senses(opened, [sense.row for sense in senses])
     for sense, nearest in zip(senses, found, strict=True):
         sense.nearest = nearest
+
+
+def add_top_tokens(opened: OpenDictionary, senses: Iterable[Sense]) -> None:
+    """Add what each sense makes the teacher say: nothing where its head cannot be read."""
+    senses = list(senses)
+    said = read_top_tokens(opened, [sense.row for sense in senses])
+    for sense, tokens in zip(senses, said, strict=True):
+        sense.top_tokens = tokens
+
+
+def read_top_tokens(opened: OpenDictionary, rows: list[int]) -> list[list[str]]:
+    """Return what each of some senses makes the teacher say, likeliest first.
+
+    Raises:
+        DataError: if a chunk is damaged.
+    """
+    if not rows or not isinstance(opened.head, TopTokenReader):
+        return [[] for _ in rows]
+    return opened.head.top_tokens(opened.rows.take(np.array(rows, np.int64)))
 
 
 def first_examples(opened: OpenDictionary, rows: Iterable[int]) -> dict[int, Example]:
@@ -195,12 +229,6 @@ def _example(opened: OpenDictionary, row: dict[str, Any]) -> Example:
     return Example(left, token, right, "" if written == token else written, row["document_id"])
 
 
-def _top_tokens(opened: OpenDictionary, rows: range) -> list[list[str]]:
-    if not rows or not isinstance(opened.head, TopTokenReader):
-        return [[] for _ in rows]
-    return opened.head.top_tokens(opened.rows.slice(rows.start, rows.stop))
-
-
 def _composed(opened: OpenDictionary, word: str, ids: list[int]) -> Senses | None:
     """Return the composed senses of a word of several tokens, and what each was made of."""
     rows = opened.rows_of_word(word)
@@ -210,7 +238,7 @@ def _composed(opened: OpenDictionary, word: str, ids: list[int]) -> Senses | Non
     chosen = alignment([opened.rows.slice(r.start, r.stop) for r in of_tokens])
     texts = first_examples(opened, [row for r in of_tokens for row in r])
     senses = []
-    for number, said in enumerate(_top_tokens(opened, rows)):
+    for number, row in enumerate(rows):
         parts = [
             Part(
                 token,
@@ -221,7 +249,7 @@ def _composed(opened: OpenDictionary, word: str, ids: list[int]) -> Senses | Non
             )
             for token, r, sense in zip(ids, of_tokens, chosen[number], strict=True)
         ]
-        senses.append(Sense(rows[number], number, top_tokens=said, parts=parts))
+        senses.append(Sense(row, number, parts=parts))
     return Senses(-1, word, 0, senses, word)
 
 

@@ -95,22 +95,21 @@ async function replaceLate(working) {
 const working = document.querySelector("[data-job]");
 if (working) replaceLate(working);
 
-// The nearest senses of all senses here, at once; of a large dictionary they are not there at first.
-async function loadNearest(late) {
+// What all senses here are given later, at once: their nearest, and what they make the teacher say.
+async function load(late) {
   try {
     late.innerHTML = await textOf(late.dataset.load);
     const working = late.querySelector("[data-job]");
-    late.hidden = !working;
-    if (working) { await follow(working); return loadNearest(late); }
-    for (const found of late.querySelectorAll("[data-row]")) {
-      document.getElementById(`near-${found.dataset.row}`).replaceChildren(...found.childNodes);
+    late.hidden = !working && !late.querySelector(".note");
+    if (working) { await follow(working); return load(late); }
+    for (const found of late.querySelectorAll("[data-place]")) {
+      document.getElementById(found.dataset.place).replaceChildren(...found.childNodes);
     }
-  } catch { late.textContent = STOPPED; }
+  } catch { late.hidden = false; late.textContent = STOPPED; }
 }
-const late = document.querySelector("[data-load]");
-if (late) {
-  for (const link of document.querySelectorAll("[id^=near-]")) link.textContent = "Looking for the nearest senses …";
-  loadNearest(late);
+for (const late of document.querySelectorAll("[data-load]")) {
+  for (const place of document.querySelectorAll(`[id^=${late.dataset.fills}-]`)) place.textContent = late.dataset.meanwhile;
+  load(late);
 }
 
 const show = (event) => {

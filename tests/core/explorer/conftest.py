@@ -32,6 +32,7 @@ def explored(tmp_path_factory) -> Built:
 @pytest.fixture(scope="session")
 def client(explored) -> Iterator[TestClient]:
     with contextlib.closing(Shelf(explored.config.root_uri)) as shelf:
+        shelf.head().wait()
         yield TestClient(make_app(shelf), base_url="http://127.0.0.1")
 
 

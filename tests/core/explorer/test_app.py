@@ -1,7 +1,11 @@
 """The explorer's pages over a miniature's artifacts."""
 
+import json
 import re
 import shutil
+import threading
+import time
+from dataclasses import asdict, replace
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +18,11 @@ import zarr
 
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.dictionary.queries import Sources
+from dskd_core.dictionary.store import load_dictionary
 from dskd_core.errors import ArtifactError, ConfigError
+from dskd_core.explorer import opened as opened_module
 from dskd_core.explorer.opened import OpenDictionary, choose
+from dskd_core.explorer.pages import visible
 from dskd_core.explorer.words import _example
 from dskd_core.senses.inventory import load_senses
 from dskd_core.store.artifacts import ArtifactStore
@@ -140,6 +147,57 @@ def test_a_row_leads_to_its_sense(client):
     assert f'id="{anchor}"' in client.get(place).text
 
 
+def test_a_page_does_not_wait_for_the_teachers_head_and_is_filled_in_when_it_is_read(
+    client_of, client, explored, monkeypatch
+):
+    may_read = threading.Event()
+    load = opened_module.load_top_token_reader
+
+    def load_late(teacher):
+        assert may_read.wait(timeout=60)
+        return load(teacher)
+
+    monkeypatch.setattr(opened_module, "load_top_token_reader", load_late)
+    late = client_of(explored.config.root_uri)
+    page = late.get("/word?q=light").text
+    assert "The teacher would say" not in page
+    assert "<mark>" in page
+    address = unescape(re.search(r'data-load="(/said[^"]*)"', page)[1])
+    assert "Checking and reading the teacher" in late.get(address).text
+    waiting = late.get("/training").text
+    assert "Checking and reading the teacher" in waiting
+    assert "KD, seed 0" not in waiting
+    may_read.set()
+    for _ in range(600):
+        if "data-job" not in (filled := late.get(address).text):
+            break
+        time.sleep(0.1)
+    rows = re.findall(r'data-place="said-(\d+)"', filled)
+    whole = client.get("/word?q=light").text
+    said = re.compile(r'<p class="said">.*?</p>')
+    assert rows == re.findall(r'id="row-(\d+)"', whole)
+    assert said.findall(filled) == said.findall(whole) != []
+    assert "KD, seed 0" in late.get("/training").text
+
+
+def test_where_the_teachers_head_cannot_be_read_the_page_says_why(client_of, explored, monkeypatch):
+    why = lambda teacher: "the teacher's weights are not on this machine"  # noqa: E731
+    monkeypatch.setattr(opened_module, "load_top_token_reader", why)
+    without = client_of(explored.config.root_uri)
+    row = re.search(r'id="row-(\d+)"', without.get("/word?q=light").text)[1]
+    filled = without.get(f"/said?row={row}").text
+    assert "is not shown: the teacher&#39;s weights are not on this machine." in filled
+    assert f'data-place="said-{row}"' in filled
+    assert "is not shown: the teacher&#39;s weights" in without.get("/word?q=light").text
+    assert without.get("/said?row=99999999").status_code == 404
+
+
+def test_a_blank_token_can_be_seen_and_followed_where_a_word_has_one():
+    assert visible(" ") == "␣"
+    assert visible(" \n") == " ↵"
+    assert visible(" a b") == " a b"
+
+
 def test_an_unknown_word_is_answered_with_the_nearest_by_edit_distance(client):
     answer = client.get("/word?q=lihgt")
     assert answer.status_code == 404
@@ -254,13 +312,48 @@ def test_what_training_did_comes_from_the_scores(client, explored):
     assert "KD, seed 0" in page
     assert "DSKD, seed 0" in page
     assert "10 of " in page
-    assert page.count("Pulled to") == 10
+    assert page.count("Antonyms’ senses</span>") == 10
     scores = {a.record.report["arm"]: a for a in explored.store.of_stage("scores")}
     ce = {arm: scores[arm].table("positions.parquet")["ce"].to_numpy() for arm in ("kd", "paper")}
     largest = abs(ce["kd"] - ce["paper"]).argmax()
     first = page.split("<article")[1]
     assert f"KD {ce['kd'][largest]:.3g} nats" in first
     assert f"DSKD {ce['paper'][largest]:.3g} nats" in first
+
+
+def test_any_two_arms_are_compared_at_all_positions_or_at_those_with_antonyms(client, explored):
+    scores = {a.record.report["arm"]: a for a in explored.store.of_stage("scores")}
+    tables = {arm: scores[arm].table("positions.parquet") for arm in ("kd", "paper")}
+    has_antonyms = np.diff(load_dictionary(explored.dictionary()).antonyms.offsets) > 0
+    counted = has_antonyms[tables["kd"]["label"].to_numpy()]
+    ce = {arm: table["ce"].to_numpy()[counted] for arm, table in tables.items()}
+    assert 0 < counted.sum() < len(counted)
+    page = client.get("/training?baseline=paper&arm=kd&among=antonyms").text
+    assert f"10 of {counted.sum()} held-out positions whose next token has antonyms" in page
+    largest = abs(ce["kd"] - ce["paper"]).argmax()
+    first = page.split("<article")[1]
+    assert f"DSKD {ce['paper'][largest]:.3g} nats" in first
+    assert not re.search(r"Antonyms’ senses</span><small>none", page)
+    assert "DSKD minimised ce + kl + positive + negative. KD minimised ce + kl." in page
+    assert "/training?run=yes&amp;baseline=paper&amp;arm=kd&amp;among=antonyms" in page
+    for chosen, said in (("arm=other", "choose among kd, paper"), ("arm=kd", "with itself")):
+        refused = client.get(f"/training?{chosen}")
+        assert refused.status_code == 404
+        assert said in refused.text
+
+
+def test_students_of_other_runs_are_told_by_their_steps_and_not_compared(
+    client_of, explored, tmp_path
+):
+    root = tmp_path / "root"
+    shutil.copytree(explored.config.root_uri, root)
+    [kd] = [a for a in explored.store.of_stage("student") if a.record.report["arm"] == "kd"]
+    place = root / "student" / kd.fingerprint / "record.json"
+    record = replace(kd.record, counts=kd.record.counts | {"steps": 1}).sealed()
+    place.write_text(json.dumps(asdict(record)))
+    page = client_of(root).get("/training").text
+    assert "KD, seed 0, 1 step<" in page
+    assert "no seed was scored with KD and DSKD in one run" in page
 
 
 def test_students_run_where_that_is_asked_for_and_a_missing_weight_is_said(
@@ -274,7 +367,7 @@ def test_students_run_where_that_is_asked_for_and_a_missing_weight_is_said(
     first, *rest = re.findall(r"<tr><td>(.*?)</td>", ran.split("</table>")[0])
     assert first == "student before training", "in front of those it became"
     assert rest == ["KD, seed 0", "DSKD, seed 0"]
-    assert ran.count(" → ") > 10
+    assert ran.count("the teacher’s state</td>") == 10
     assert "Run the students here" not in ran
     root = tmp_path / "root"
     shutil.copytree(explored.config.root_uri, root)
@@ -283,7 +376,7 @@ def test_students_run_where_that_is_asked_for_and_a_missing_weight_is_said(
     refused = settled(client_of(root), address)
     assert "The students did not run: " in refused
     assert "model.safetensors" in refused
-    assert "Pulled to" in refused
+    assert "Own and synonyms’ senses" in refused
 
 
 def test_a_dictionary_without_students_names_the_one_that_has_some(client_of, explored):

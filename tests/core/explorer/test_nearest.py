@@ -112,3 +112,15 @@ def test_a_blank_token_is_no_neighbour_of_itself(explored):
         [found] = nearest_senses(opened, [opened.rows_of_token(token)[0]])
     assert found
     assert all(neighbour.owner.token_id != token for neighbour in found)
+
+
+def test_the_tokens_of_a_composed_word_are_not_its_neighbours(explored, sliced):
+    [*rows] = sliced.rows_of_word("river water")
+    tokens = sliced.queries.spelling("river water")["token_ids"]
+    assert rows[0] >= sliced.rows.n_token_rows
+    assert len(tokens) > 1
+    index = SenseIndex(sliced.rows, silent)
+    for found in (nearest_senses(sliced, rows, 20), nearest_senses(sliced, rows, 20, index)):
+        for near in found:
+            assert len(near) == 20
+            assert not {neighbour.owner.token_id for neighbour in near} & set(tokens)
