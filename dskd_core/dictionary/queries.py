@@ -168,7 +168,7 @@ class Queries:
         dictionary = self.sources.dictionary
         return DataError(
             f"The dictionary {dictionary.fingerprint} knows no {word!r}; it has "
-            f"{dictionary.record.counts['words']} words: try another, or a larger corpus."
+            f"{dictionary.record.counts['words']:,} words: try another, or a larger corpus."
         )
 
     def _open(self, name: str) -> None:
