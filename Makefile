@@ -57,8 +57,9 @@ $(READY): constraints.txt $(wildcard infra/locks/*.txt) pyproject.toml
 run: $(READY) home
 	$(BIN)/dskd run $(PARAMETERS)
 
+# Two processes compute; the third has the tests of a Prefect server, which mostly wait.
 test: $(READY) home
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not slow"
 
 test-slow: $(READY) home
 	$(BIN)/python -m pytest -m slow

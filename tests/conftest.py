@@ -9,7 +9,7 @@ from dskd_core.config import PipelineConfig
 from tests.miniature import Built, make
 from tests.served import Served, serving
 
-# Two test processes on two cores: more threads than one each only wait for one another.
+# Several test processes on two cores: more threads than one each only wait for one another.
 torch.set_num_threads(1)
 
 
