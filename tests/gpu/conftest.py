@@ -7,6 +7,7 @@ import torch
 
 from tests.miniature import Built
 
+collect_ignore = ["on_standin.py"]
 CUDA = pytest.param(
     "cuda",
     marks=[
