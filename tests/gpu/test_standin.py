@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils import backend_registration
 
 from tests.standin_gpu import is_installed
 
@@ -14,7 +15,11 @@ ROOT = Path(__file__).parents[2]
 on_standin = pytest.mark.skipif(not is_installed(), reason="runs on the stand-in alone")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here: the checks run on it")
+@pytest.mark.skipif(bool(torch.version.cuda), reason="torch is built for a GPU: run them on one")
+@pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this torch cannot have a device of Python's",
+)
 @pytest.mark.parametrize(
     "chosen",
     [
