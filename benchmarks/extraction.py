@@ -81,7 +81,7 @@ class Bench:
             if keep is not None:
                 keep(batch, out[:, len(prefix) :])
         if self.model.device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.model.device)
 
     def extract(self, key: str, root: str) -> Artifact:
         """Extract the shard of the same batches under a root where it never was."""

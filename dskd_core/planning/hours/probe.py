@@ -226,7 +226,7 @@ def _fastest(kind: str, work: Callable[[], Tensor], place: torch.device) -> floa
         started = time.perf_counter()
         work()
         if place.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(place)
         seconds.append(time.perf_counter() - started)
     return min(seconds)
 

@@ -81,12 +81,14 @@ def train_student(
         checkpoint.drop(store, work)  # left by a run that was killed between publishing and this
         return found
     arguments = (store, config, teacher_config, inputs, arm, seed)
-    device = torch_device(teacher_config.device).type
+    device = torch_device(teacher_config.device)
     with device_lock:
         started = time.monotonic()
-        if device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        with _ranks(arguments, device) as ranks:
+        with _ranks(arguments, device.type) as ranks:
+            if ranks.n_ranks > 1:  # each has a GPU of its own, whatever the settings name
+                device = torch.device(ranks.device)
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
             run = Run.prepare(*arguments, ranks)
             with tracked(config, store.root_uri, work, progress) as told:
                 trained = train(run, store, work, told)
@@ -268,10 +270,10 @@ def _export(run: Run, work: Work, draft: Draft, inputs: Inputs, trained: Trained
     (folder / "README.md").write_text(card, "utf-8")
 
 
-def _peak_bytes(device: str) -> int:
+def _peak_bytes(device: torch.device) -> int:
     """Return the most memory held: on the GPU by this run, else by this process since it began."""
-    if device == "cuda":
-        return int(torch.cuda.max_memory_allocated())
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

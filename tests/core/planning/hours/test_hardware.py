@@ -86,3 +86,11 @@ def test_a_probe_measures_the_native_precision_and_float32(products, monkeypatch
     assert products == {torch.float32, torch.bfloat16}
     assert host.precision == "bfloat16"
     assert min(host.head_flops, host.max_values, host.softmax_values, host.core) > 0
+
+
+def test_the_gpu_that_is_named_is_waited_for_and_no_other(monkeypatch):
+    waited, second = [], torch.device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    monkeypatch.setattr(probe, "PROBE_SECONDS", 0.0)
+    probe._fastest("copy", lambda: None, second)
+    assert set(waited) == {second}

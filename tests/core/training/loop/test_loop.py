@@ -24,7 +24,7 @@ from dskd_core.training.activations.store import resolve_mode
 from dskd_core.training.candidates.margin import calibrated_margin, margin_sentence
 from dskd_core.training.candidates.store import select_candidates
 from dskd_core.training.loop import step
-from dskd_core.training.loop.loop import Run, train_student
+from dskd_core.training.loop.loop import Run, _peak_bytes, train_student
 from dskd_core.training.losses.objective import run_tail
 from dskd_core.training.losses.recipes import Recipe
 from dskd_core.training.student.shape import load_student, shape_of
@@ -344,6 +344,12 @@ def test_a_student_s_record_says_its_peak_memory_and_its_files_do_not(built):
     weights = sum(entry["bytes"] for entry in student.record.files.values())
     assert weights < student.record.report["peak_bytes"] < psutil.virtual_memory().total
     assert "peak_bytes" not in (student.folder() / "model/README.md").read_text()
+
+
+def test_the_peak_is_that_of_the_gpu_that_is_named(monkeypatch):
+    held = {torch.device("cuda:0"): 1, torch.device("cuda:1"): 2}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: held[device])
+    assert _peak_bytes(torch.device("cuda:1")) == 2
 
 
 def test_a_finished_run_leaves_no_checkpoints(built):
