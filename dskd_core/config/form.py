@@ -20,15 +20,19 @@ no worker of the pool any more, whichever run it asks for."""
 WHOLE_CHARACTERS = "a text of whole characters: this one has half of a surrogate pair"
 TOLD = "told"
 """Of a text with a pattern: what it should be, in words. The form itself does not keep it."""
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+}
 Schema = dict[str, Any]
+Rule = tuple[Schema, str]
+"""A schema of bad values, and what is expected in their place."""
 
 
-def refusing(*rules: tuple[Schema, str]) -> Schema:
+def refusing(*rules: Rule) -> Schema:
     """Return keywords of a schema that refuse a value by the first rule that it breaks.
-
-    Args:
-        rules: a schema of bad values, and what is expected in their place, each.
 
     >>> refusing(({"type": "null"}, "a number"))
     {'if': {'type': 'null'}, 'then': {'const': 'a number'}}
@@ -55,8 +59,11 @@ def of_any_values(n_levels: int = 4) -> Schema:
 
 def finite(most: float) -> Schema:
     """Return keywords that refuse NaN, which is neither below a bound nor above it."""
-    bad = {"type": "number", "exclusiveMinimum": most, "maximum": most}
-    return refusing((bad, "a finite number"))
+    return refusing(_no_number(most))
+
+
+def _no_number(most: float) -> Rule:
+    return {"type": "number", "exclusiveMinimum": most, "maximum": most}, "a finite number"
 
 
 def describe(schema: Schema) -> None:
@@ -72,13 +79,13 @@ def describe_member(member: Schema) -> None:
     them: else all that is said is that none of them fits.
     """
     kinds = member.get("anyOf", [member])
-    rules: list[tuple[Schema, str]] = []
+    rules: list[Rule] = []
     for kind in kinds:
         rules += _rules(kind)
         if "const" in kind:  # "is a const and cannot be changed", says the form; this is a choice
             kind["enum"] = [kind.pop("const")]
-        for inner in [kind["items"]] if isinstance(kind.get("items"), dict) else []:
-            describe_member(inner)
+        if isinstance(kind.get("items"), dict):
+            describe_member(kind["items"])
         if kind is not member:
             member |= {key: kind.pop(key) for key in _BOUNDS if key in kind}
     member |= refusing(*rules)
@@ -86,7 +93,7 @@ def describe_member(member: Schema) -> None:
         member["description"] = f"{member['description'].rstrip('.')}. {bounds}."
 
 
-def _rules(kind: Schema) -> list[tuple[Schema, str]]:
+def _rules(kind: Schema) -> list[Rule]:
     """Return the rules of one kind of value; what they say in its place is taken out of it."""
     is_text = kind.get("type") == "string" and not {"enum", "const", "format"} & kind.keys()
     pattern, told = kind.pop("pattern", None), kind.pop(TOLD, None)
@@ -96,29 +103,12 @@ def _rules(kind: Schema) -> list[tuple[Schema, str]]:
         return [*TEXT, *own]
     most = kind.get("maximum", kind.get("exclusiveMaximum"))
     if kind.get("type") == "number" and most is not None:
-        return [(finite(most)["if"], finite(most)["then"]["const"])]
+        return [_no_number(most)]
     return []
 
 
 def _in_words(member: Schema) -> str:
-    low, high = member.get("minimum"), member.get("maximum")
-    if low is not None and high is not None:
-        return f"From {low:,} to {high:,}"
-    above, below = member.get("exclusiveMinimum"), member.get("exclusiveMaximum")
-    bounds = [
-        (
-            f"at least {low:,}"
-            if low is not None
-            else f"above {above:,}"
-            if above is not None
-            else ""
-        ),
-        (
-            f"at most {high:,}"
-            if high is not None
-            else f"below {below:,}"
-            if below is not None
-            else ""
-        ),
-    ]
-    return ", ".join(bound for bound in bounds if bound).capitalize()
+    if {"minimum", "maximum"} <= member.keys():
+        return f"From {member['minimum']:,} to {member['maximum']:,}"
+    bounds = [f"{word} {member[key]:,}" for key, word in _BOUNDS.items() if key in member]
+    return ", ".join(bounds).capitalize()

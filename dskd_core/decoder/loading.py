@@ -195,25 +195,28 @@ def _check_shards(view: Path, shown: str | Path) -> None:
     found = []
     for file_name in sorted(set(places.values())):
         with safe_open(view / file_name, framework="pt") as file:
-            names = [name for name in file.keys() if places.get(name, file_name) != file_name]  # noqa: SIM118
-            for owner in sorted({places[name] for name in names}):
+            strangers = [name for name in file.keys() if places.get(name, file_name) != file_name]  # noqa: SIM118
+            for owner in sorted({places[name] for name in strangers}):
+                names = [name for name in strangers if places[name] == owner]
                 with safe_open(view / owner, framework="pt") as other:
-                    held = set(other.keys())
-                    found += [
-                        f"{name} of {file_name}, which belongs to {owner}"
-                        for name in names
-                        if places[name] == owner
-                        and not (
-                            name in held
-                            and torch.equal(file.get_tensor(name), other.get_tensor(name))
-                        )
-                    ]
+                    others = _differing(file, other, names)
+                found += [f"{name} of {file_name}, which belongs to {owner}" for name in others]
     if found:
         raise ArtifactError(
             f"The files of {shown} hold {len(found)} tensors that their index gives another file, "
             f"with other values ({_named(found)}); take them out of the files they are left over "
             "in, or write the checkpoint again without them."
         )
+
+
+def _differing(file: Any, other: Any, names: list[str]) -> list[str]:
+    """Return the tensors of one open file that another lacks or has with other values."""
+    held = set(other.keys())
+    return [
+        name
+        for name in names
+        if name not in held or not torch.equal(file.get_tensor(name), other.get_tensor(name))
+    ]
 
 
 def _is_quantised(shown: str | Path, how: str) -> ArtifactError:

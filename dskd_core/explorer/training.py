@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dskd_core.config import TrainingConfig
 from dskd_core.config.recipes import SENSE_TERMS
 from dskd_core.errors import ArtifactError, DataError
 from dskd_core.evaluation.comparison.arms import (
@@ -33,10 +34,12 @@ from dskd_core.explorer.positions import (
 )
 from dskd_core.explorer.states import BEFORE, Place
 from dskd_core.store.artifacts import Artifact
+from dskd_core.training.losses.recipes import Recipe
 
 _MEANS = (
     "ce", "state_mse", "own_synonym_mse", "antonym_mse", "synonym_nearer",
 )  # fmt: skip
+_WEIGHTS = ("kl_weight", "state_weight", "positive_weight", "negative_weight")
 _MADE_FROM = ("untrained-student", "activations", "candidates")
 
 
@@ -281,16 +284,9 @@ def _terms(student: Artifact) -> list[str]:
     config, arm = student.record.config, student.record.report["arm"]
     if "recipe" in config:
         return [term["term"] for term in config["recipe"] if term["weight"]]
-    weights = {
-        "ce": 1.0,
-        "kl": config["kl_weight"],
-        "state_mse": arm == "kd_mse" or config["state_weight"],
-        "positive": arm.startswith("paper") and config["positive_weight"],
-        "negative": arm.startswith("paper")
-        and arm != "paper_no_hinge"
-        and config["negative_weight"],
-    }
-    return [term for term, weight in weights.items() if weight]
+    weights = {key: config[key] for key in _WEIGHTS if key in config}
+    recipe = Recipe.from_config(TrainingConfig(**weights), arm, 0.0)
+    return [term.term for term in recipe.terms if term.weight]
 
 
 def _compare_positions(

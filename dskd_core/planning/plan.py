@@ -229,10 +229,10 @@ def _is_cached(quantities: Quantities) -> bool:
         CapacityError: if that was asked for and they exceed their budget.
     """
     config = quantities.config.training
+    if config.mode in ("online", "precomputed"):
+        return config.mode == "precomputed"
     n_positions = quantities.n_training_positions + quantities.n_heldout_positions
-    return config.mode == "precomputed" or (
-        mode_within_budget(config, n_positions, quantities.teacher.hidden_size) == "cached"
-    )
+    return mode_within_budget(config, n_positions, quantities.teacher.hidden_size) == "cached"
 
 
 def _cure(setting: str) -> str:

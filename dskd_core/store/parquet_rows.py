@@ -95,8 +95,9 @@ def values_of(column: pa.Array, place: str) -> Iterator[Any]:
     """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    holds_text = is_text(column.type)
     for value in column:
-        if is_text(column.type):
+        if holds_text:
             held = value.as_buffer() if value.is_valid else None
             yield None if held is None else str(held, "utf-8", "surrogateescape")
             continue

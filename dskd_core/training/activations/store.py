@@ -45,6 +45,8 @@ def resolve_mode(config: TrainingConfig, untrained: Artifact, text: Artifact) ->
     Raises:
         CapacityError: if ``cached`` was asked for and the activations exceed their budget.
     """
+    if config.mode == "online":
+        return "online"
     hidden_size = int(untrained.record.report["hidden_size"])
     return mode_within_budget(config, _cached_positions(text.uri, config), hidden_size)
 
@@ -52,11 +54,14 @@ def resolve_mode(config: TrainingConfig, untrained: Artifact, text: Artifact) ->
 def mode_within_budget(config: TrainingConfig, n_positions: int, hidden_size: int) -> Mode:
     """Say whether so many positions' activations are stored, by their bytes.
 
+    Args:
+        config: whose mode is auto or cached, and the budget.
+        n_positions: how many.
+        hidden_size: d.
+
     Raises:
         CapacityError: if ``cached`` was asked for and they exceed their budget.
     """
-    if config.mode == "online":
-        return "online"
     needed = n_positions * captured_bytes(hidden_size, config)
     if needed <= config.max_activation_bytes:
         return "cached"
