@@ -175,8 +175,10 @@ def tiny_config(family, **changes):
     return config(**named)
 
 
-def tiny_model(family, *, on="cpu", **changes):
+def tiny_model(family, *, on="cpu", dtype=torch.float32, **changes):
     """Return a family's model with large random weights, so that all it computes shows.
+
+    As when it is loaded, what is no weight keeps its precision: the frequencies of positions.
 
     A test is skipped where the family cannot be made so small without more knowledge of it.
     """
@@ -189,7 +191,7 @@ def tiny_model(family, *, on="cpu", **changes):
             raise ValueError("it is not tiny")
         if on == "meta":
             return model
-        model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval().requires_grad_(False)
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=0.2)

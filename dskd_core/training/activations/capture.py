@@ -146,7 +146,7 @@ class Capturer:
         middle = None
         if shape.shared < shape.entry:
             student = load_student(untrained, config)
-            middle = Span(student, shape.shared, shape.entry, next(model.model.parameters()).dtype)
+            middle = Span(student, shape.shared, shape.entry)
         return cls(model, shape, middle, reads_gap=reads_gap)
 
     def compiled(self, length: int) -> "Capturer":

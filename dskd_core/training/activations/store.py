@@ -34,6 +34,7 @@ from dskd_core.training.activations.layout import SHARD, position_bytes, write_s
 
 Mode = Literal["cached", "online"]
 
+VERSION = 4  # of the stage and of its shards
 SHARD_TOKENS = 32768
 """Tokens of a shard, in whole batches: a plan counts shards with it."""
 CALIBRATION_TOKENS = 8192
@@ -128,7 +129,7 @@ def capture_shard(
         "activations-shard",
         _content_settings(config, mode) | {"batches": [shard.start, shard.stop]},
         _inputs(untrained, text),
-        version=3,
+        version=VERSION,
     )
     if found := store.find(work):
         return found
@@ -186,7 +187,8 @@ def collect_activations(
     shards: Sequence[Artifact],
 ) -> Artifact:
     """Join the shards; the record says what they were captured from, in words."""
-    work = Work("activations", _content_settings(config, mode), _inputs(untrained, text), version=3)
+    settings = _content_settings(config, mode)
+    work = Work("activations", settings, _inputs(untrained, text), version=VERSION)
     if found := store.find(work):
         return found
     with store.publish(work) as draft:

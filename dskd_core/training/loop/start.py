@@ -38,7 +38,7 @@ def fit_start(student: Decoder, shape: Shape, tail: Tail, activations: Activatio
         ConfigError: if the layer does not end with a projection that is added as it is.
     """
     fitted = shape.fitted
-    span = Span(student, shape.entry, fitted + 1, torch.float32)
+    span = Span(student, shape.entry, fitted + 1, float32=True)
     first = next(_batches(activations, 1, student.device))
     projection = find_projection(span.layers[-1], lambda: span.before_norm(first.entering))
     if projection is None:

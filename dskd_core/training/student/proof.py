@@ -233,14 +233,13 @@ def _watching(
 @torch.no_grad()
 def _spans(student: Decoder, entry: int, shared: int, ids: Tensor) -> list[str]:
     """Say which of the student's layers differ where they are run by themselves."""
-    dtype = next(iter(student.model.parameters())).dtype
     entered, _ = _run(student, ids, {})
     found = []
-    tail = Span(student, entry, len(student.layers), dtype)(entered[entry])
+    tail = Span(student, entry, len(student.layers))(entered[entry])
     if not _near(tail, student.states(ids)):
         found.append(f"layers {entry} to {len(student.layers) - 1} run by themselves differ")
     if shared < entry:
-        middle = Span(student, shared, entry, dtype).before_norm(entered[shared])
+        middle = Span(student, shared, entry).before_norm(entered[shared])
         if not _near(middle, entered[entry]):
             found.append(f"layers {shared} to {entry - 1} run by themselves differ")
     return found

@@ -25,21 +25,25 @@ NORM = "norm"
 
 
 class Span(nn.Module):
-    """Copies of the layers from ``start`` up to ``stop`` and of the final norm, all frozen."""
+    """Copies of the layers from ``start`` up to ``stop`` and of the final norm, all frozen.
 
-    def __init__(self, decoder: Decoder, start: int, stop: int, dtype: torch.dtype) -> None:
+    They keep their precisions, or are in float32. No other can be asked for: a decoder in bfloat16
+    has the frequencies of its rotary positions in float32, and rounded they are other positions.
+    """
+
+    def __init__(self, decoder: Decoder, start: int, stop: int, *, float32: bool = False) -> None:
         super().__init__()
         body = copy.copy(decoder.model.base_model)
         body._modules = dict(body._modules)
         n_layers = len(decoder.layers)  # as long as whatever has a module for each of them
         for name, module in body._modules.items():
+            if module is None or isinstance(module, nn.Embedding):
+                continue
             if isinstance(module, nn.ModuleList) and len(module) == n_layers:
-                kept = list(module)[start:stop]
-                body._modules[name] = nn.ModuleList(
-                    copy.deepcopy(layer).to(dtype) for layer in kept
-                )
-            elif module is not None and not isinstance(module, nn.Embedding):
-                body._modules[name] = copy.deepcopy(module).to(dtype)
+                kept = copy.deepcopy(module[start:stop])
+            else:
+                kept = copy.deepcopy(module)
+            body._modules[name] = kept.float() if float32 else kept
         body.config = config_of_layers(decoder.model.config, range(start, stop))
         self.body = body.eval()
         self.layers = decoder_layers(_Bare(body))
@@ -92,7 +96,7 @@ class Tail(Span):
         Raises:
             ConfigError: if it is to train and has no weights.
         """
-        super().__init__(student, entry, len(student.layers), torch.float32)
+        super().__init__(student, entry, len(student.layers), float32=True)
         self.frozen = frozenset(frozen)
         self.norm_name = final_norm(self.body) if trains_norm else None
         for number, layer in enumerate(self.layers):

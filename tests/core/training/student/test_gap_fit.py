@@ -68,7 +68,7 @@ def test_a_layers_last_projection_is_found_where_it_is_added_as_it_is(family, dt
 def test_the_projection_before_the_gap_is_the_ridge_solution_of_the_relative_error(family):
     config, projection = FOUND[family]
     teacher, ids = _teacher(config), torch.randint(3, 100, (4, 30))
-    span = Span(teacher, 1, 3, torch.float32)  # layers 1 and 2; those up to 5 are the gap
+    span = Span(teacher, 1, 3)  # layers 1 and 2; those up to 5 are the gap
     with capturing(teacher.layers[1]) as entering, capturing(teacher.layers[5]) as behind:
         teacher.states(ids)
     real = torch.tensor([n for n in range(4 * 30) if n % 30 < 20 + n // 30])
@@ -103,8 +103,6 @@ def test_the_projection_before_the_gap_is_the_ridge_solution_of_the_relative_err
 
 
 def test_ten_positions_are_read_for_a_column_and_never_fewer_than_sixteen_thousand():
-    span = Span(
-        _teacher(LlamaConfig(**(_COMMON | {"intermediate_size": 2000}))), 1, 3, torch.float32
-    )
+    span = Span(_teacher(LlamaConfig(**(_COMMON | {"intermediate_size": 2000}))), 1, 3)
     assert n_positions_for(span, Projection("mlp.down_proj", 1.0)) == 20_000
     assert n_positions_for(span, Projection("mlp.up_proj", 1.0)) == 16_384

@@ -124,6 +124,12 @@ def test_layers_that_run_otherwise_by_themselves_are_refused(monkeypatch):
         _check(model, CHOICES["alternating"])
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "qwen2_moe"])
+def test_a_teacher_in_bfloat16_has_layers_that_run_by_themselves(family):
+    """What rounds coarsely is not taken for layers that compute something else."""
+    _check(tiny_model(family, dtype=torch.bfloat16), CHOICES["alternating"])
+
+
 def test_numbers_of_layers_are_counted_anew_and_tokens_are_not():
     config = tiny_config("qwen2_moe", mlp_only_layers=[1, 6], eos_token_id=[2, 3])
     assert config_of_layers(config, (0, 1, 6, 7)).mlp_only_layers == [1, 2]

@@ -26,6 +26,7 @@ from dskd_core.training.student.shape import (
     copy_tail,
 )
 from dskd_core.training.student.tail import Span, Tail, capturing
+from tests.families import tiny_model
 
 _COMMON = {
     "vocab_size": 101,
@@ -113,13 +114,27 @@ def test_the_tail_entered_with_h_equals_the_exported_checkpoint(family, layers, 
             teacher.states(ids)
         entering = caught[0]
         if shape.shared < shape.entry:
-            entering = Span(start, shape.shared, shape.entry, torch.float32).before_norm(entering)
+            entering = Span(start, shape.shared, shape.entry).before_norm(entering)
         states = tail(entering)
         export(start, shape.entry, tail.layers.state_dict(), tmp_path / "trained")
         student = AutoModelForCausalLM.from_pretrained(tmp_path / "trained").eval()
         out = student(ids, output_hidden_states=True)
     torch.testing.assert_close(states, out.hidden_states[-1], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(states @ teacher.head.T, out.logits, atol=1e-4, rtol=1e-4)
+
+
+def test_layers_in_bfloat16_run_by_themselves_to_the_last_bit_at_far_positions():
+    """Frequencies of positions that are rounded with the weights are other positions."""
+    model = tiny_model("llama", dtype=torch.bfloat16, max_position_embeddings=512)
+    student, ids = Decoder(model, 96), torch.arange(400)[None] % 90
+    with (
+        torch.no_grad(),
+        capturing(student.layers[2]) as first,
+        capturing(student.layers[5]) as last,
+    ):
+        states = student.states(ids)
+    assert torch.equal(Span(student, 2, 5).before_norm(first[0]), last[0])
+    assert torch.equal(Span(student, 2, 8)(first[0]), states)
 
 
 @pytest.mark.parametrize("family", ["llama tied", "gemma3", "gpt2"])
