@@ -116,6 +116,34 @@ def test_a_whole_pipeline_ends_with_nearly_the_scores_of_a_cpu(copied, device, t
     assert scores[0] == pytest.approx(scores[1], rel=0.05)
 
 
+BFLOAT16 = {"teacher": {"dtype": "bfloat16"}, "training": {"compute_dtype": "bfloat16"}}
+"""What ``auto`` resolves to on a GPU, and on a CPU that multiplies bfloat16."""
+
+
+@pytest.mark.parametrize("mode", ["cached", "online"])
+def test_a_whole_pipeline_in_bfloat16_ends_with_nearly_the_scores_of_float32(
+    device, mode, tmp_path
+):
+    """Of layers 0, 2 and 3 the second is frozen and not the teacher's: it runs by itself."""
+    ends = []
+    for name, changes in (("float32", {}), ("bfloat16", BFLOAT16)):
+        (tmp_path / name).mkdir()
+        training = changes.get("training", {}) | {"mode": mode}
+        student = {"layers": [0, 2, 3], "n_trainable_layers": 1}
+        config = make(tmp_path / name, **(changes | {"training": training, "student": student}))
+        built = Built(on(device, config) if name == "bfloat16" else config)
+        trained = built.student()
+        assert trained.record.precision == name
+        ends.append(
+            (trained.record.report["last_step"], built.scores(trained).record.report["perplexity"])
+        )
+    (here, perplexity), (there, other) = ends
+    assert {name: there[name] for name in ("ce", "kl", "loss")} == pytest.approx(
+        {name: here[name] for name in ("ce", "kl", "loss")}, rel=0.05
+    )
+    assert other == pytest.approx(perplexity, rel=0.05)
+
+
 def train_and_die(config: PipelineConfig, step: int) -> None:
     """Train a student, and be killed after a step."""
     torch.set_num_threads(1)
