@@ -43,7 +43,7 @@ def relations_of(config: PipelineConfig, arm: Arm) -> str:
     return relations_of(config.training, arm)
 
 
-@cpu_task(name="untrained-student", task_run_name="untrained student")
+@gpu_task(name="untrained-student", task_run_name="untrained student")
 def untrained(config: PipelineConfig, teacher: str, dictionary: str | None = None) -> str:
     """Publish the student as it is before training; return its URI.
 
@@ -54,7 +54,7 @@ def untrained(config: PipelineConfig, teacher: str, dictionary: str | None = Non
     from dskd_core.training.student.shape import prepare_student
 
     store = store_of(config)
-    uri = shown(
+    uri = shown_on_gpu(
         "untrained student",
         lambda _: prepare_student(store, config.student, config.teacher, opened(teacher)),
     )

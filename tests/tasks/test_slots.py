@@ -6,7 +6,10 @@ from types import SimpleNamespace
 import pytest
 from prefect.states import Completed, Failed
 
-from tasks import shards
+from tasks import benchmarks, evaluation, sense_scores, shards, training, whole
+from tasks.policy import needs_gpu
+from tasks.precision import precision
+from tasks.sharded import TASKS
 from tasks.shards import ShardError, gathered, in_slots
 
 
@@ -89,3 +92,29 @@ def test_a_task_that_the_cluster_lost_is_named_and_the_others_are_waited_for(mon
     with pytest.raises(ShardError, match=r"1 of 3 embeddings .*b .RuntimeError: 3 workers died"):
         gathered("embeddings", futures)
     assert out == []
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        precision,
+        whole.teacher,
+        training.untrained,
+        training.step_memory,
+        training.student,
+        evaluation.scores,
+        evaluation.other_scores,
+        evaluation.continuations,
+        sense_scores.score,
+        benchmarks.score,
+        *(stage.make for stage in TASKS.values()),
+    ],
+    ids=lambda task: task.name,
+)
+def test_what_runs_a_model_waits_on_a_cluster_for_a_worker_with_a_gpu(task):
+    assert needs_gpu(task)
+
+
+@pytest.mark.parametrize("task", [whole.corpus, whole.dictionary, training.candidates])
+def test_what_runs_no_model_goes_to_any_worker(task):
+    assert not needs_gpu(task)
