@@ -279,6 +279,9 @@ def install():
         other.fallback(compute, key)
     _install_tensors()
     _install_cuda()
+    other.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+    # A module's float() would change what a tensor says of itself, and not what it holds.
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
     _install_autocast(kernels)
 
 
