@@ -21,9 +21,9 @@ def visible(text: str, *, returns: bool = False) -> str:
         text: of any origin.
         returns: leave carriage returns as they are.
 
-    >>> print(visible("a\x1b[2Jb\r\n\tc\x9b1m\u202e\udcff"))
+    >>> print(visible("a\x1b[2Jb\nc\x9b1m\u202e\udcff"))
     a\x1b[2Jb
-        c\x9b1m\u202e\udcff
+    c\x9b1m\u202e\udcff
     """
     pattern = _STEERING_IN_LINE if returns else _STEERING
     return pattern.sub(lambda found: ascii(found[0])[1:-1], text)

@@ -115,7 +115,7 @@ def token_bytes(n_rows: int, d: int, n_senses: int, n_restarts: int) -> int:
     """Return the memory that the clustering of one token takes, a batch of it alone.
 
     >>> token_bytes(2000, 576, n_senses=10, n_restarts=10) // 2**20
-    9
+    10
     """
     centroids = _CENTROID_BYTES * n_restarts * n_senses * d
     return padded_length(n_rows) * _row_bytes(d, n_senses, n_restarts) + centroids
