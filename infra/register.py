@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.events.schemas.automations import AutomationCore
 from prefect.types import SecretDict
 from serve import POOLS
@@ -26,6 +27,7 @@ GPU_SLOTS = int(os.environ.get("DSKD_GPU_SLOTS", "1"))
 
 NOTIFY_URL = os.environ.get("DSKD_NOTIFY_URL", "")
 NOBODY = "https://nobody.invalid/"
+OURS = FlowFilter(name=FlowFilterName(any_=["dskd"]))
 
 
 def make_pools(client: SyncPrefectClient) -> None:
@@ -110,6 +112,22 @@ def with_block(automation: dict[str, Any]) -> dict[str, Any]:
     return automation | {"actions": actions, "enabled": bool(NOTIFY_URL)}
 
 
+def close_forms(client: SyncPrefectClient) -> None:
+    """Have the server refuse a run with a parameter that its flow has not.
+
+    Prefect's own form takes any, keeps what it holds, and the run fails when it begins. The
+    refusal repeats neither the name nor the value.
+    """
+    for deployment in client.read_deployments(flow_filter=OURS):
+        form = deployment.parameter_openapi_schema or {}
+        names = list(form.get("properties", {}))
+        known = {"not": {"enum": names}}
+        told = f"no parameter but {', '.join(names)}"
+        closed = form | {"propertyNames": {"if": known, "then": {"const": told}}}
+        client.update_deployment(deployment.id, DeploymentUpdate(parameter_openapi_schema=closed))
+    print("forms: closed")
+
+
 def deploy() -> None:
     """Register every deployment with its schedules and triggers.
 
@@ -132,7 +150,8 @@ def main() -> None:
             limit_pools(client)
         limit_gpus(client)
         install_automations(client)
-    deploy()
+        deploy()
+        close_forms(client)
 
 
 if __name__ == "__main__":

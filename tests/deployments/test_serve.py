@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
 
 from tests.faults.ends import Listeners
 from tests.served import awaited
@@ -51,6 +52,16 @@ def test_a_deployment_runs_in_the_workers_own_folder_and_a_refusal_reaches_the_u
         )
     assert state.is_failed()
     assert "give a folder or an s3:// prefix" in state.message
+
+
+def test_a_parameter_that_no_flow_has_is_refused_by_the_server_and_not_repeated(prefect_server):
+    with get_client(sync_client=True) as client:
+        for deployment in client.read_deployments():
+            for name in ("s3://me:of-nobody@host", "sconfig"):
+                with pytest.raises(PrefectHTTPStatusError, match="no parameter but config") as told:
+                    client.create_flow_run_from_deployment(deployment.id, parameters={name: "x"})
+                assert name not in told.value.response.text
+    assert len(deployment.parameters) == 1, "and they have their own parameters still"
 
 
 def test_stopping_spares_a_process_that_only_has_the_same_number(tmp_path):
