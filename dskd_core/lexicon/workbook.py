@@ -24,6 +24,8 @@ MAX_SHOWN_CHARACTERS = 1 << 30
 _MAX_MEMBERS = 10_000
 _PIECE_BYTES = 1 << 20
 _PARTS = (".xml", ".rels")
+_STYLES = "xl/styles.xml"
+"""Says which numbers are dates, of which the reader gives up on those far away. No word is one."""
 _REFERENCE = re.compile(r"([A-Za-z]{1,3})([0-9]{1,7})")
 
 
@@ -44,6 +46,8 @@ def checked_workbook(path: Path) -> io.BytesIO:
             if "xl/workbook.xml" not in names or not len(names) == len(members) <= _MAX_MEMBERS:
                 raise DataError(f"{path} is no workbook (.xlsx); give MorphoLEX-English.")
             for member in members:
+                if member.filename.lower() == _STYLES:
+                    continue
                 with book.open(member) as part, copy.open(member.filename, "w") as target:
                     for piece in look.through(part):
                         target.write(piece)

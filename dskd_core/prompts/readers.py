@@ -240,7 +240,8 @@ def _hub_row(task: Task, row: Row, name: str, account: Account) -> Iterator[Ques
     elif task == "piqa":
         yield from piqa_row(row, name, row.get("label"), account)
     elif task == "mmlu":
-        choices = row.get("choices") or ()
+        choices = row.get("choices")
+        choices = choices if isinstance(choices, list) else ()
         subject = str(row.get("subject") or "")
         yield from mmlu_row(subject, row.get("question"), choices, row.get("answer"), name, account)
     else:

@@ -19,7 +19,7 @@ def choice_row(task: Task, row: Row, place: str, account: Account) -> Iterator[Q
     if isinstance(body, dict):
         stem, choices = body.get("stem"), body.get("choices")
     if isinstance(choices, dict):
-        pairs = zip(choices.get("label") or (), choices.get("text") or (), strict=False)
+        pairs = zip(_list(choices.get("label")), _list(choices.get("text")), strict=False)
         choices = [{"label": label, "text": text} for label, text in pairs]
     rows = objects_in(choices)
     labels = [str(c.get("label", "")).strip() for c in rows]
@@ -73,13 +73,14 @@ def squad_row(row: Row, account: Account) -> Iterator[Question]:
 
 
 def _squad_answers(row: Row, question_id: str, account: Account) -> tuple[str, ...]:
-    """Return the distinct answers; an empty list says unanswerable, an absent one says nothing."""
+    """Return the distinct answers; an empty list says unanswerable, anything else says nothing."""
     found = row.get("answers")
-    if isinstance(found, dict):
-        texts = list(found.get("text") or ())
+    if isinstance(found, dict):  # as the hub has them
+        given = found.get("text")
+        texts = _list(given)
     else:
-        texts = [answer.get("text") for answer in objects_in(found)]
-    if row.get("is_impossible") or (found is not None and not texts):
+        given, texts = found, [answer.get("text") for answer in objects_in(found)]
+    if row.get("is_impossible") or given == []:
         return (UNANSWERABLE,)
     kept = (account.clean(text, question_id) for text in texts if isinstance(text, str))
     return tuple(dict.fromkeys(text for text in kept if text))
@@ -87,7 +88,11 @@ def _squad_answers(row: Row, question_id: str, account: Account) -> tuple[str, .
 
 def objects_in(values: Any) -> list[Row]:
     """Return the objects of a JSON list; anything else has none."""
-    return [v for v in values if isinstance(v, dict)] if isinstance(values, list) else []
+    return [v for v in _list(values) if isinstance(v, dict)]
+
+
+def _list(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else []
 
 
 def _with_choices(

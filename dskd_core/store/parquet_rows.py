@@ -72,7 +72,17 @@ def batches_of(
         rows = max(1, min(max_rows, limit // max(1, largest)))
         for batch in table.iter_batches(rows, row_groups=[number], columns=columns):
             interruption.check()
-            yield batch
+            yield _without_views(batch)
+
+
+def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows whose texts are not views (as polars writes them), which Arrow cannot filter."""
+    for place, kind in enumerate(batch.schema.types):
+        if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+            plain = pa.string() if pa.types.is_string_view(kind) else pa.binary()
+            name = batch.schema.names[place]
+            batch = batch.set_column(place, name, batch.column(place).cast(plain))
+    return batch
 
 
 def is_text(kind: pa.DataType) -> bool:

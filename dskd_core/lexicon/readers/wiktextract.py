@@ -88,7 +88,7 @@ def read_pairs(source: Source) -> Iterator[PairRow]:
                     _add_pairs_of(mended, source, excluded, rows)
             except UnicodeDecodeError:
                 report.count("not_utf8", report.n_lines + line + 1)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 report.count("broken_json", report.n_lines + line + 1)
             else:
                 _add_pairs_of(entry, source, excluded, rows)
@@ -102,8 +102,11 @@ def _mended(line: bytes, number: int, source: Source) -> Entry | None:
     """Return an entry without what has a wrong shape, each counted; None if the entry has."""
 
     def fitting(values: Any, kind: type[msgspec.Struct]) -> list[Any]:
+        if not isinstance(values, list):
+            source.report.count("wrong_shape", number)
+            return []
         found = []
-        for value in values if isinstance(values, list) else ():
+        for value in values:
             is_sense = isinstance(value, dict) and kind is Sense
             try:
                 found.append(msgspec.convert(value | related(value) if is_sense else value, kind))
@@ -116,11 +119,11 @@ def _mended(line: bytes, number: int, source: Source) -> Entry | None:
 
     try:
         raw = msgspec.json.decode(line)
-    except msgspec.DecodeError:  # the wrong shape came before what is no JSON
+    except (msgspec.DecodeError, RecursionError):  # the wrong shape came before what is no JSON
         source.report.count("broken_json", number)
         return None
     if isinstance(raw, dict):
-        raw |= related(raw) | {"senses": fitting(raw.get("senses"), Sense)}
+        raw |= related(raw) | {"senses": fitting(raw.get("senses", []), Sense)}
     try:
         return msgspec.convert(raw, Entry)
     except msgspec.ValidationError:

@@ -175,6 +175,27 @@ def test_squad_keeps_every_answer_and_marks_what_cannot_be_answered(tmp_path):
     assert account.counts == Counter(missing_field=2, no_answer=1)
 
 
+def test_answers_that_are_no_list_are_neither_answers_nor_a_question_without_one(tmp_path):
+    shapes = ({"text": "abc"}, {"text": 5}, "abc", {}, {"text": []})
+    entries = [{"id": str(i), "question": "Who?", "answers": a} for i, a in enumerate(shapes)]
+    path = tmp_path / "train-v2.0.json"
+    path.write_text(squad({"context": "Ann left.", "qas": entries}))
+    account = Account()
+    answers = [question.answers for question in read("squad", path, account)]
+    assert answers == [(), (), (), (), ("no answer",)]
+    assert account.counts == {"no_answer": 4}
+
+
+def test_choices_that_are_no_list_are_counted(tmp_path):
+    shapes = ({"label": 5, "text": ["p", "q"]}, {"label": "AB", "text": "pq"})
+    rows = [
+        {"id": i, "question": "Q?", "choices": c, "answerKey": "A"} for i, c in enumerate(shapes)
+    ]
+    account = Account()
+    assert read("arc", write_lines(tmp_path / "train.jsonl", rows), account) == []
+    assert account.counts == {"missing_field": 2}
+
+
 def test_a_file_that_is_no_squad_is_refused(tmp_path):
     path = tmp_path / "train.json"
     path.write_text('{"rows": []}')

@@ -216,3 +216,26 @@ def test_a_damaged_workbook_is_refused(read):
     content = workbook({"1-1-0": [HEAD]})
     with pytest.raises(DataError, match="cannot be read as a workbook"):
         read("morpholex", content[: len(content) // 2], "MorphoLEX_en.xlsx")
+
+
+def test_a_word_or_a_column_that_stands_twice_is_refused(read):
+    node = '"kind": {"derives_to": {"%s": {"affix": "un", "affix_type": "prefix"}}}'
+    with pytest.raises(DataError, match="it has the key 'kind' twice"):
+        read("morphynet", f"{{{node % 'unkind'}, {node % 'unkindly'}}}")
+    with pytest.raises(DataError, match="has the column Word twice"):
+        read("morpholex", "Word,POS,MorphoLexSegm,Word\nunkind,JJ,<un<{(kind)},other\n")
+
+
+def test_a_date_beyond_all_calendars_is_a_number_to_the_reader_of_workbooks(read):
+    """Its reader gave up on one, in a way that no handler of errors catches."""
+    date = '<row><c s="1"><v>-1e300</v></c></row></sheetData>'
+    content = workbook({"1-1-0": [HEAD, ["1", "unkind", "JJ", "<un<{(kind)}"]]})
+    styles = (
+        _XML + '<styleSheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main">'
+        '<cellXfs count="2"><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs></styleSheet>'
+    )
+    dated = remade(
+        content, lambda text: text.replace("</sheetData>", date), **{"xl/styles__xml": styles}
+    )
+    rows, _ = read("morpholex", dated, "MorphoLEX_en.xlsx")
+    assert [row.word for row in rows] == ["unkind"]

@@ -178,3 +178,15 @@ def test_json_that_is_spread_over_lines_is_counted_and_ends_no_run(read):
     rows, report = read("wiktextract", json.dumps([entry], indent=1) + "\n" + whole + "\n")
     assert [(row.word_a, row.word_b) for row in rows] == [("big", "large")]
     assert report.counts["broken_json"] == 11
+
+
+def test_a_line_of_too_many_levels_is_counted_and_ends_no_run(read):
+    deep = b'{"word": "a", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b', "synonyms": [%s]}'
+    rows, report = read("wiktextract", lines(HAPPY, deep % b"{}", deep % b'{"word": 3}'))
+    assert len(rows) == 3
+    assert report.lines == {"broken_json": [2, 3]}
+
+
+def test_relations_and_senses_that_are_no_list_are_counted(read):
+    _, report = read("wiktextract", lines(HAPPY | {"senses": {"a": 1}, "synonyms": {"word": "b"}}))
+    assert report.lines == {"wrong_shape": [1, 1]}

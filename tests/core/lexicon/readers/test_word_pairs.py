@@ -91,6 +91,15 @@ def test_rows_of_parquet_that_are_no_utf8_are_counted_with_their_numbers(tmp_pat
     assert (report.counts["not_utf8"], report.lines["not_utf8"]) == (1, [2])
 
 
+def test_texts_of_parquet_that_are_views_are_read(tmp_path, read_file):
+    """As polars writes them."""
+    values = {"word_a": "big", "word_b": "large", "relation": "synonym", "pos": "adj"}
+    table = pa.table({name: pa.array([text], pa.string_view()) for name, text in values.items()})
+    pq.write_table(table, tmp_path / "p.parquet")
+    rows, _ = read_file("word_pairs", tmp_path / "p.parquet")
+    assert said(rows) == [("big", "large", "synonym")]
+
+
 def test_two_columns_of_one_name_are_refused(tmp_path, read, read_file):
     with pytest.raises(DataError, match=r"two columns for weight \(word1, word2, weight, weight\)"):
         read("synonym_pairs", "Word1,Word2,weight,Weight\nbig,large,1,0.1\n", "a.csv")
