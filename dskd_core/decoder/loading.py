@@ -67,7 +67,7 @@ def load_model(
         ArtifactError: if a tensor that the model needs is missing or has another shape, if one is
             left over, if weights are quantised or not finite, or if a file is damaged.
     """
-    with _faults_told(shown):
+    with weight_faults_told(shown):
         if not gguf:
             check_not_quantised(view, shown)
             _check_shards(view, shown)
@@ -104,8 +104,15 @@ def _load(view: Path, dtype: torch.dtype, code: bool, gguf: str) -> tuple[Any, d
 
 
 @contextmanager
-def _faults_told(shown: str | Path) -> Iterator[None]:
-    """Say in one sentence why nothing can be loaded."""
+def weight_faults_told(shown: str | Path) -> Iterator[None]:
+    """Say in one sentence why nothing can be loaded of the weights of a model.
+
+    Args:
+        shown: where the model is, for messages.
+
+    Raises:
+        ArtifactError: for what safetensors or transformers raise of damage or contradictions.
+    """
     from safetensors import SafetensorError
 
     try:

@@ -71,6 +71,8 @@ CONFIG_BYTES = 4 << 20
 """Most that a config.json has."""
 
 _JSON_BYTES = 64 << 20
+_HEADER_BYTES = 100_000_000
+"""Most that safetensors takes for a header."""
 _VOCABULARY_BYTES = 512 << 20
 _TEMPLATE_BYTES = 4 << 20
 
@@ -166,20 +168,37 @@ def weight_files(folder: Path) -> list[Path]:
 
     Raises:
         ConfigError: if an index names what is no ``*.safetensors`` beside it, if one of them lies
-            elsewhere, or if there is neither ``model.safetensors`` nor an index.
+            elsewhere or names a tensor twice, or if there is neither ``model.safetensors`` nor an
+            index.
     """
     indices = sorted(folder.glob(f"*{INDEX_ENDING}"))
     indexed = {path.name: indexed_weights(path) for path in indices}
     names = [WEIGHTS] if os.path.lexists(folder / WEIGHTS) else indexed.get(INDEX, {}).values()
     weights = [folder / name for name in sorted(set(names))]
     for path in weights:
-        inside(path, folder)
+        _check_header(inside(path, folder), path)
     if weights:
         return weights
     raise ConfigError(
         f"{folder} has neither {WEIGHTS} nor {INDEX}; copy the whole checkpoint, or save it again "
         "with save_pretrained(...)."
     )
+
+
+def _check_header(path: Path, shown: Path) -> None:
+    """Refuse weights whose header has a key twice: which of two tensors is read is up to a library.
+
+    What else may be wrong with a header is said when it is loaded.
+    """
+    with path.open("rb") as file:
+        n_bytes = int.from_bytes(file.read(8), "little")
+        header = file.read(n_bytes) if n_bytes <= _HEADER_BYTES else b""
+    try:
+        strict_json.loads(header)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        return
+    except ValueError as error:
+        raise ConfigError(f"{shown} is damaged ({error}); copy it again.") from error
 
 
 def indexed_weights(index: Path) -> dict[str, str]:

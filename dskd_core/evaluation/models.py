@@ -4,7 +4,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dskd_core.decoder.decoder import quiet_transformers
+from dskd_core.decoder.faults import faults_told
 from dskd_core.decoder.model_files import model_view
+from dskd_core.errors import ConfigError
 from dskd_core.store.artifacts import Artifact
 from dskd_core.training.student.shape import MODEL
 
@@ -20,10 +23,18 @@ def model_folder(model: Artifact) -> Path:
 
 @lru_cache(maxsize=8)
 def model_config(folder: Path) -> Any:
-    """Return the transformers configuration of a checkpoint."""
+    """Return the transformers configuration of a checkpoint.
+
+    Raises:
+        ConfigError: if transformers makes none of it.
+    """
     from transformers import AutoConfig
 
-    with model_view(folder) as view:
+    with (
+        model_view(folder) as view,
+        faults_told(f"The config.json of {folder}", ConfigError),
+        quiet_transformers(),
+    ):
         return AutoConfig.from_pretrained(str(view), local_files_only=True, trust_remote_code=False)
 
 

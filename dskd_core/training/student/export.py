@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dskd_core.decoder.decoder import Decoder, decoder_layers, quiet_transformers
-from dskd_core.decoder.loading import load_model
+from dskd_core.decoder.loading import load_model, weight_faults_told
 from dskd_core.decoder.model_files import CONFIG, model_view, weight_files
 from dskd_core.training.student.layer_settings import config_of_layers
 from dskd_core.training.student.proof import layers_prefix, stored, weights_of_layers
@@ -68,14 +68,19 @@ def read_layers(
         norm, ``norm.weight``.
 
     Raises:
-        ArtifactError: if tensors are missing.
+        ArtifactError: if tensors are missing or damaged, or transformers makes no model of the
+            ``config.json``.
     """
     from transformers import AutoConfig
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     files = weight_files(folder)
-    with quiet_transformers(), model_view(folder, weights=True, code=None) as view:
+    with (
+        weight_faults_told(folder),
+        quiet_transformers(),
+        model_view(folder, weights=True, code=None) as view,
+    ):
         if json.loads((view / CONFIG).read_text("utf-8")).get("model_type") not in CONFIG_MAPPING:
             names = _numbered(files, first, norm)  # a family with code of its own
             return _read(files, _wanted(names, first, frozen))

@@ -19,8 +19,10 @@ from transformers import (
 from dskd_core.config import TeacherConfig
 from dskd_core.decoder.decoder import load_decoder, quiet_transformers
 from dskd_core.decoder.loading import load_model
-from dskd_core.errors import ArtifactError
-from dskd_core.training.student.export import write_untrained
+from dskd_core.decoder.model_files import weight_files
+from dskd_core.errors import ArtifactError, ConfigError
+from dskd_core.evaluation.models import context_tokens
+from dskd_core.training.student.export import read_layers, write_untrained
 
 _SIZES = {
     "vocab_size": 24,
@@ -229,6 +231,38 @@ def test_a_file_that_breaks_off_is_refused(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-40])
     assert "damaged" in refused(folder)
+
+
+def test_a_header_that_names_a_tensor_twice_is_refused(folder):
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    n_bytes = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + n_bytes])
+    name = "model.layers.0.self_attn.q_proj.weight"
+    other = json.dumps({name: header[name.replace("q_proj", "o_proj")]})
+    twice = (other[:-1] + ", " + json.dumps(header)[1:]).encode()
+    path.write_bytes(len(twice).to_bytes(8, "little") + twice + content[8 + n_bytes :])
+    with pytest.raises(ConfigError, match=f"is damaged .it has the key '{name}' twice"):
+        weight_files(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"num_attention_heads": 0}, {"rope_parameters": 5}, {"dtype": "float99"}, {"id2label": 5}],
+)
+def test_whoever_reads_a_configuration_says_in_a_sentence_that_it_makes_no_model(folder, change):
+    configure(folder, **change)
+    with pytest.raises(ConfigError, match=r"The config\.json of .* cannot be read"):
+        context_tokens(folder)
+    with pytest.raises(ArtifactError, match=r"makes no model of the config\.json of .*model"):
+        read_layers(folder, first=0)
+
+
+def test_layers_of_a_file_that_breaks_off_are_refused(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ArtifactError, match="damaged"):
+        read_layers(folder, first=0)
 
 
 def test_a_shard_that_the_index_leaves_out_is_missed(folder):
