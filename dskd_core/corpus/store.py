@@ -29,7 +29,7 @@ from dskd_core.decoder.pretrained import most_positions
 from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.errors import ConfigError, DataError
 from dskd_core.progress import Progress, silent
-from dskd_core.store.arrays import new_array
+from dskd_core.store.arrays import new_array, open_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 
 STAGE = "corpus"
@@ -166,7 +166,7 @@ def load_windows(corpus: Artifact) -> Windows:
     group = corpus.group("windows.zarr")
     table = corpus.table("documents.parquet")
     names = ("token_ids", "offsets", "documents", "starts", "heldout")
-    arrays: dict[str, Any] = {name: np.asarray(group[name][:]) for name in names}
+    arrays: dict[str, Any] = {name: np.asarray(open_array(group, name)[:]) for name in names}
     if "answers" in group:
         arrays["answers"] = np.asarray(group["answers"][:])
     prefix: Any = group.attrs["prefix"]

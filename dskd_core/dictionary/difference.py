@@ -15,7 +15,7 @@ from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.dictionary.store import GROUP
 from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
-from dskd_core.store.arrays import get_array
+from dskd_core.store.arrays import get_array, open_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 _BLOCK_ROWS = 32_768
@@ -194,7 +194,7 @@ def _compare_tokens(found: Difference, groups: list[zarr.Group], progress: Progr
         first = [repr(found.text(int(token))) for token in only[:_N_EXAMPLES]]
         found.changes.append(Change(kind, len(only), first, _counted(only, n_senses)))
     shared = np.flatnonzero((n_senses[0] > 0) & (n_senses[1] > 0))
-    if groups[0]["rows"].shape[1] != groups[1]["rows"].shape[1]:
+    if len({open_array(group, "rows").shape[1] for group in groups}) > 1:
         found.notes.append("The hidden sizes differ, so senses were not compared.")
         return
     other_k = shared[n_senses[0][shared] != n_senses[1][shared]]
@@ -262,7 +262,7 @@ def _matches(
         block = tokens[start : start + max(1, fit)]
         first = [int(own[block[0]]) for own in offsets]
         rows = [
-            np.asarray(group["rows"][low : int(own[block[-1] + 1])])
+            np.asarray(open_array(group, "rows")[low : int(own[block[-1] + 1])])
             for group, own, low in zip(groups, offsets, first, strict=True)
         ]
         for token in block:

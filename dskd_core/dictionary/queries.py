@@ -16,7 +16,7 @@ import pyarrow as pa
 from dskd_core.errors import DataError
 from dskd_core.store import places
 from dskd_core.store.artifacts import Artifact, ArtifactStore
-from dskd_core.store.integrity import check_file, check_plain, entry_of
+from dskd_core.store.integrity import check_file
 from dskd_core.store.parquet import read_files
 
 _MEMORY = "1GB"
@@ -193,7 +193,6 @@ class Queries:
 
 def _checked(artifact: Artifact, name: str) -> Path:
     """Return the path of a local artifact's file that is what the record says, and no link."""
-    path, entry = Path(artifact.file_uri(name)), entry_of(artifact.uri, name, artifact.record.files)
-    check_plain(artifact.uri, Path(artifact.uri), name)
+    path, entry = Path(artifact.file_uri(name)), artifact.entry(name)
     check_file(artifact.uri, name, path, entry)
     return path

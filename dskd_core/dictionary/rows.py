@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dskd_core.dictionary.store import GROUP
 from dskd_core.senses.inventory import GROUP as SENSES
-from dskd_core.store.arrays import get_array, peek_rows
+from dskd_core.store.arrays import get_array, open_array, peek_rows
 from dskd_core.store.artifacts import Artifact
 
 _IN_MEMORY_BYTES = 512 << 20
@@ -27,7 +27,7 @@ class RowReader:
 
     def __init__(self, dictionary: Artifact, *, in_memory_bytes: int = _IN_MEMORY_BYTES) -> None:
         self._group = dictionary.group(GROUP)
-        self._array = self._group["rows"]
+        self._array = open_array(self._group, "rows")
         self.own_offsets: NDArray[np.int64] = get_array(self._group, "own_offsets")
         self.hidden_size = int(self._array.shape[1])
         self.fits = self._array.nbytes <= in_memory_bytes

@@ -30,7 +30,6 @@ from dskd_core.dictionary.card import CARD, dictionary_card, provenance
 from dskd_core.dictionary.composition import compose
 from dskd_core.dictionary.download import fetch_dictionary
 from dskd_core.dictionary.neighbours import Csr, neighbour_rows, own_rows
-from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
 from dskd_core.senses.inventory import SenseInventory, load_senses
 from dskd_core.store.arrays import get_array, put_array
@@ -113,18 +112,13 @@ def load_dictionary(artifact: Artifact | str) -> Dictionary:
             ``push_dictionary`` made, see ``fetch_dictionary``.
 
     Raises:
-        ArtifactError: if dskd 0.1 made it, which named its lists otherwise.
+        ArtifactError: if another version of dskd made it, which had other lists.
         ConfigError: if a text names no repository of the hub.
         DataError: if the repository holds anything but a dictionary.
     """
     if isinstance(artifact, str):
         artifact = fetch_dictionary(artifact)
     group = artifact.group(GROUP)
-    if "synonym_offsets" not in group:
-        raise ArtifactError(
-            f"The dictionary {artifact.fingerprint} was made by dskd 0.1, whose lists have other "
-            "names; build it again (its senses and words are found done)."
-        )
     own = get_array(group, "own_offsets")
     synonyms, antonyms = (
         Csr(get_array(group, f"{name}_offsets"), get_array(group, f"{name}_rows").astype(np.int64))

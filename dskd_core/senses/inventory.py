@@ -21,7 +21,7 @@ import zarr
 from numpy.typing import NDArray
 
 from dskd_core.senses.kmeans import Clustering
-from dskd_core.store.arrays import get_array, new_array, put_array
+from dskd_core.store.arrays import get_array, new_array, open_array, put_array
 from dskd_core.store.artifacts import Artifact, Draft
 
 GROUP = "senses.zarr"
@@ -155,7 +155,7 @@ def _put_centroids(
     array = new_array(group, "centroids", shape, dtype, chunk_rows=chunk)
     waiting, n_written = np.empty((0, shape[1]), dtype), 0
     for shard in shards:
-        source = shard["centroids"]
+        source = open_array(shard, "centroids")
         for start in range(0, source.shape[0], chunk):
             block = np.asarray(source[start : start + chunk]).astype(dtype)
             waiting = np.concatenate([waiting, block])

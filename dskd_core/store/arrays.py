@@ -92,13 +92,27 @@ def _run_of(blocks: Sequence[np.ndarray], start: int, stop: int) -> np.ndarray:
     return np.ascontiguousarray(found[0] if len(found) == 1 else np.concatenate(found))
 
 
+def open_array(group: zarr.Group, name: str) -> zarr.Array:
+    """Return an array of a group, unread.
+
+    Raises:
+        ArtifactError: if the group is of an artifact that has no such array.
+    """
+    try:
+        return group[name]
+    except KeyError:
+        if isinstance(group.store, CheckedStore):
+            raise group.store.lacks(name) from None
+        raise
+
+
 def get_array(group: zarr.Group, name: str, rows: slice | None = None) -> np.ndarray:
     """Read a whole array, or a run of its rows.
 
     Raises:
         DataError: if a chunk in a local folder is missing, cut short or fails its checksum.
     """
-    array = group[name]
+    array = open_array(group, name)
     start, stop, _ = (rows or slice(None)).indices(array.shape[0])
     chunk = _chunk_path(array)
     if chunk is None or stop <= start:
@@ -126,7 +140,7 @@ def peek_rows(group: zarr.Group, name: str, rows: NDArray[np.integer]) -> np.nda
     Raises:
         DataError: if a chunk is missing or cut short.
     """
-    array = group[name]
+    array = open_array(group, name)
     if (chunk := _chunk_path(array)) is None:
         return None
     values = np.empty((len(rows), *array.shape[1:]), array.dtype)

@@ -10,6 +10,7 @@ otherwise have a file from elsewhere returned as its data. Arrays are Zarr v3 wi
 dskd writes, so no filter of another version is ever looked up by a name that a file gives.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -18,6 +19,7 @@ import re
 import stat
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,25 @@ _MAX_RATIO = 1024
 def damage(uri: str, name: str, what: str) -> ArtifactError:
     """Return the refusal of one file of the artifact at ``uri``."""
     return ArtifactError(f"{uri}/{name} {what}; delete {uri} and run its stage again.")
+
+
+def of_another_version(uri: str, name: str, made_by: str) -> ArtifactError:
+    """Return the refusal of a whole artifact in which nobody put what is read of it.
+
+    Args:
+        uri: the artifact's place.
+        name: the file or array that neither its record nor its folder has.
+        made_by: the version of dskd that its record says.
+    """
+    here = ""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        here = metadata.version("dskd")
+    whose = f"dskd {made_by or 'of no version'}, and this is {here}"
+    if made_by == here:
+        whose = f"an earlier state of dskd {made_by}"
+    return ArtifactError(
+        f"{uri} has no {name}: it was made by {whose}; delete it and run its stage again with this."
+    )
 
 
 def check_file(uri: str, name: str, path: Path, entry: Entry) -> None:
@@ -174,7 +195,9 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
     file a checksum failed in.
     """
 
-    def __init__(self, store: Store, uri: str, group: str, files: dict[str, Entry]) -> None:
+    def __init__(
+        self, store: Store, uri: str, group: str, files: dict[str, Entry], made_by: str = ""
+    ) -> None:
         """Wrap ``store``, which holds the group ``group`` of the artifact at ``uri``.
 
         Args:
@@ -182,9 +205,10 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
             uri: the artifact's place.
             group: the group's name in it.
             files: the files of its record.
+            made_by: the version of dskd that its record says.
         """
         super().__init__(store)
-        self._uri, self._group, self._files = uri, group, files
+        self._uri, self._group, self._files, self._made_by = uri, group, files, made_by
         # How keys of chunks of arrays of zstd begin, and the bytes of each chunk.
         self._packed: dict[str, int] = {}
 
@@ -194,9 +218,13 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
         return self._store
 
     def _with_store(self, store: Store) -> "CheckedStore":
-        made = type(self)(store, self._uri, self._group, self._files)
+        made = type(self)(store, self._uri, self._group, self._files, self._made_by)
         made._packed = self._packed
         return made
+
+    def lacks(self, array: str) -> ArtifactError:
+        """Return the refusal of an artifact whose group has no such array."""
+        return of_another_version(self._uri, f"{self._group}/{array}", self._made_by)
 
     def check_known(self, key: str) -> Entry:
         """Return what the record says of a key that is about to be read.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dskd_core.errors import ArtifactError
-from dskd_core.store.arrays import get_array
+from dskd_core.store.arrays import get_array, open_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 from dskd_core.store.problems import Problem
 
@@ -65,7 +65,7 @@ def same_length(name: str, lengths: Mapping[str, int]) -> Iterator[Problem]:
 
 def _lists_of_rows(artifact: Artifact) -> Iterator[Problem]:
     group = artifact.group("dictionary.zarr")
-    n_rows, own = group["rows"].shape[0], get_array(group, "own_offsets")
+    n_rows, own = open_array(group, "rows").shape[0], get_array(group, "own_offsets")
     n_tokens = len(own) - 1
     yield from csr("own_offsets", own, None, int(own[-1]) if len(own) else 0)
     yield from within("own_offsets", own, 0, n_rows + 1)
@@ -86,7 +86,7 @@ def _lists_of_rows(artifact: Artifact) -> Iterator[Problem]:
 
 def _words_and_their_rows(artifact: Artifact) -> Iterator[Problem]:
     group, words = artifact.group("dictionary.zarr"), artifact.table("words.parquet")
-    n_rows, own = group["rows"].shape[0], get_array(group, "own_offsets")
+    n_rows, own = open_array(group, "rows").shape[0], get_array(group, "own_offsets")
     starts, stops = (words[name].to_numpy() for name in ("row_start", "row_stop"))
     spellings = words["token_ids"].combine_chunks()
     ids = np.asarray(spellings.flatten())
@@ -120,7 +120,10 @@ def _rows_are_the_senses(artifact: Artifact) -> Iterator[Problem]:
         )
     except ArtifactError:
         return  # reported with the inputs
-    rows, inventory = artifact.group("dictionary.zarr")["rows"], senses.group("senses.zarr")
+    rows, inventory = (
+        open_array(artifact.group("dictionary.zarr"), "rows"),
+        senses.group("senses.zarr"),
+    )
     centroids, n_own = inventory["centroids"], inventory["centroids"].shape[0]
     if rows.shape[0] < n_own or rows.shape[1] != centroids.shape[1]:
         yield Problem(

@@ -99,12 +99,14 @@ class Record:
                 del others[name]
         return replace(self, seal=fingerprint_of(others))
 
-    def names_itself(self) -> bool:
-        """Say whether its stage, config and inputs give its fingerprint."""
-        return any(
-            Work(self.stage, self.config, self.inputs, version).fingerprint == self.fingerprint
-            for version in _VERSIONS
-        )
+    @property
+    def stage_version(self) -> int | None:
+        """The version of its stage that gives its fingerprint; None if it contradicts itself."""
+        for version in _VERSIONS:
+            work = Work(self.stage, self.config, self.inputs, version)
+            if work.fingerprint == self.fingerprint:
+                return version
+        return None
 
 
 def parse_record(content: bytes) -> Record:
@@ -134,7 +136,7 @@ def contradictions(record: Record) -> Iterator[str]:
     """Say in what a record contradicts itself: its seal, its name."""
     if record.seal and record.sealed().seal != record.seal:
         yield f"is damaged: its seal {record.seal} does not match"
-    if not record.names_itself():
+    if record.stage_version is None:
         yield f"names itself {record.fingerprint}, which its config and inputs do not give"
 
 

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from dskd_core.corpus.store import Windows
 from dskd_core.decoder.states import encode_states, stored_states
-from dskd_core.store.arrays import get_array, put_array
+from dskd_core.store.arrays import get_array, open_array, put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 from dskd_core.training.activations.capture import WindowActivations
 from dskd_core.training.losses.targets import TeacherTargets
@@ -149,7 +149,9 @@ class StoredShard:
         self._others = {other: n for other, n in numbers.items() if other in wanted}
         more = [name for number in self._others.values() for name in _others(number).values()]
         self._arrays = {
-            name: get_array(group, name) if in_memory or not name.startswith(_WIDE) else group[name]
+            name: (get_array if in_memory or not name.startswith(_WIDE) else open_array)(
+                group, name
+            )
             for name in (*_STATES, *_TARGETS, *_BY_WINDOW, *bridge, *more)
         }
         self._states = ("entering", "teacher_states", *bridge)

@@ -7,6 +7,7 @@ from typing import Any
 from dskd_core.config import PipelineConfig, StudentConfig
 from dskd_core.errors import ArtifactError
 from dskd_core.store.artifacts import Artifact, ArtifactStore
+from dskd_core.training.activations.store import VERSION
 from dskd_core.training.student.shape import STAGE
 
 _OF_TRAINING = ("temperature", "max_train_tokens", "max_heldout_tokens")
@@ -47,6 +48,9 @@ def _differences(
 ) -> Iterator[str]:
     """Yield each setting that stored activations were captured with differently."""
     record = activations.record
+    if record.stage_version != VERSION:
+        yield f"made by version {record.stage_version} of the stage, this dskd reads {VERSION}"
+        return
     start = store.get(STAGE, record.inputs[STAGE]).record
     settings = config.prompts if config.prompts.sources else config.corpus
     text = {key: value for key, value in record.report["text"].items() if key != "stage"}

@@ -14,6 +14,7 @@ import pytest
 import zarr
 from zarr.codecs import BytesCodec, GzipCodec, ShardingCodec
 
+from dskd_core import __version__
 from dskd_core.errors import ArtifactError, ConfigError
 from dskd_core.store import places
 from dskd_core.store.arrays import get_array, put_array
@@ -135,7 +136,7 @@ def test_an_array_laid_beside_those_of_the_record_is_refused(artifact):
         get_array(group, "more")
     with pytest.raises(ArtifactError, match=r"more/zarr\.json is not in its record"):
         list(group.arrays())
-    with pytest.raises(KeyError):
+    with pytest.raises(ArtifactError, match=r"has no x\.zarr/rows"):
         group["absent"]
 
 
@@ -425,3 +426,20 @@ def test_a_record_of_gigabytes_is_not_read(artifact):
     os.truncate(Path(artifact.uri) / RECORD, 1 << 40)
     with pytest.raises(ArtifactError, match=r"1,099,511,627,776 bytes are more than"):
         reopened(artifact)
+
+
+def test_an_artifact_of_another_version_is_refused_as_one_and_not_as_damaged(artifact):
+    for version, told in (("0.0.1", "by dskd 0.0.1, and this is"), (__version__, "earlier state")):
+        path = Path(artifact.uri) / RECORD
+        record = Record(**json.loads(path.read_text()))
+        path.write_text(json.dumps(asdict(replace(record, versions={"dskd": version}).sealed())))
+        old = reopened(artifact)
+        cure = f"has no {{}}: it was made .*{told}.*; delete it and run its stage again with this"
+        with pytest.raises(ArtifactError, match=cure.format(r"more\.parquet")):
+            old.table("more.parquet")
+        with pytest.raises(ArtifactError, match=cure.format(r"more\.json")):
+            old.read_bytes("more.json")
+        with pytest.raises(ArtifactError, match=cure.format(r"x\.zarr/more")):
+            get_array(old.group("x.zarr"), "more")
+        with pytest.raises(ArtifactError, match=cure.format(r"y\.zarr")):
+            old.group("y.zarr")

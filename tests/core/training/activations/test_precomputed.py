@@ -1,13 +1,16 @@
 """A machine that has what the teacher left, and not the teacher."""
 
+import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from dskd_core.errors import ArtifactError
-from dskd_core.store.artifacts import Artifact
+from dskd_core.store.artifacts import RECORD, Artifact, Work
 from dskd_core.training.activations.precomputed import find_precomputed
+from dskd_core.training.activations.store import VERSION
 from dskd_core.training.candidates.store import select_candidates
 from dskd_core.training.loop.inputs import Inputs
 from dskd_core.training.loop.loop import train_student
@@ -70,6 +73,19 @@ def test_activations_of_other_settings_are_refused_by_name(there, stage, change,
     settings = getattr(there.config, stage).model_copy(update=change)
     with pytest.raises(ArtifactError, match=told):
         find_precomputed(there.store, there.config.model_copy(update={stage: settings}))
+
+
+def test_activations_of_an_earlier_version_of_the_stage_are_refused(there):
+    """Its settings would fit: what changed is what is computed from them."""
+    [folder] = (Path(there.config.root_uri) / "activations").iterdir()
+    record = there.store.open(str(folder)).record
+    old = Work(record.stage, record.config, record.inputs, VERSION - 1).fingerprint
+    aged = replace(record, fingerprint=old).sealed()
+    (folder / RECORD).write_text(json.dumps(asdict(aged)))
+    folder.rename(folder.with_name(old))
+    told = f"made by version {VERSION - 1} of the stage, this dskd reads {VERSION}"
+    with pytest.raises(ArtifactError, match=told):
+        find_precomputed(there.store, there.config)
 
 
 def test_an_empty_root_says_what_to_copy(there, tmp_path):
