@@ -136,7 +136,7 @@ def test_an_array_laid_beside_those_of_the_record_is_refused(artifact):
         get_array(group, "more")
     with pytest.raises(ArtifactError, match=r"more/zarr\.json is not in its record"):
         list(group.arrays())
-    with pytest.raises(ArtifactError, match=r"has no x\.zarr/rows"):
+    with pytest.raises(KeyError):
         group["absent"]
 
 
@@ -204,7 +204,7 @@ def test_an_array_of_zarr_2_is_never_opened(artifact, read):
 def test_an_array_of_zarr_2_in_a_group_of_zarr_3_is_not_seen(artifact):
     shutil.rmtree(Path(artifact.uri) / "x.zarr/rows")
     zarr.create_array(f"{artifact.uri}/x.zarr/rows", data=VALUES, zarr_format=2)
-    with pytest.raises(KeyError):
+    with pytest.raises(ArtifactError, match=r"has no x\.zarr/rows"):
         read_whole(forge(artifact, described=True, without="/.z"))
 
 
