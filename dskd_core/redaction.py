@@ -77,9 +77,15 @@ SIGNED = (
 both languages, too."""
 _NAMED = (
     r"(?:password|passwd|passphrase|passcode|_pass|pwd|secret|signature|auth[_-]?string|"
-    r"secret[_-]?key|key[_-]?data|api[_-]?key|access[_-]?key|account[_-]?key|"
-    r"shared[_-]?access[_-]?key|private[_-]?key|(?:access|auth|refresh|session|id|hf|api)[_-]?token)"
+    r"(?:secret|api|access|account|private)[ _-]?key|key[_-]?data|shared[_-]?access[_-]?key|"
+    r"(?:access|auth|refresh|session|hf|api)[ _-]?token|id[_-]?token)"
 )
+_FLAGS = (
+    r"(?:mysql\w{0,10}|mariadb[\w-]{0,10}|mongo\w{0,10}|sshpass|"
+    r"(?:docker|podman|helm|az) [\w ]{0,30}login)\b[^\r\n]{0,200}? (?-i:-p)|(?:redis|valkey)-cli\b[^\r\n]{0,200}? (?-i:-a)|"
+    r"ldap\w{1,20}\b[^\r\n]{0,200}? (?-i:-w)"
+)
+"""Of programs: what stands before a password on their command line."""
 _QUOTE, _IS = r"\\{0,3}['\"]", r"\s{0,9}(?::|=>?)\s{0,9}"
 """A quotation mark, in a text that was quoted itself too; and what stands before a value."""
 _HEADER = r"authorization['\"]?\s?[:=,]\s?(?:b?['\"])?(?:(?:Basic|Bearer|Token) )?"
@@ -149,9 +155,19 @@ _KNOWN_FORMS = [
             r"(?<![\w.*-])([\w.*-]{1,253}:(?:[56]432|\*):[^\s:]{1,63}:[^\s:]{1,63}:)\S{6,1000}",
             r"\1[token]",
         ),
+        (rf"(\b(?:{_FLAGS}) ?['\"]?)(?!\[)[^\s'\"]{{6,}}", r"\1[token]"),
         (
-            r"(\b(?:mysql\w{0,10}|mariadb[\w-]{0,10}|sshpass)\b[^\r\n]{0,200}? (?-i:-p) ?['\"]?)"
-            r"[^\s'\"]{6,}",
+            r"(\bwandb login (?:--\S{1,60} ){0,5}|\baws configure set \w{0,40}(?:key|token) |"
+            r"--from-literal[ =][^\s=]{1,60}=|-pass(?:in|out)? pass:|"
+            r"\bsmbclient\b[^\r\n]{0,200}? -U ?[^\s%]{1,60}%)(?!\[|--)[^\s'\"]{6,}",
+            r"\1[token]",
+        ),
+        (  # in words; a colon says that the value itself comes, a digit that it is no word
+            rf"(\b{_NAMED} is(?::\s?['\"]?|\s['\"]?(?=[A-Za-z]{{1,40}}\d)))(?!\[)[^\s'\"]{{6,}}",
+            r"\1[token]",
+        ),
+        (  # of a kubeconfig, as YAML or JSON
+            r"(\buser['\"]?:\s{1,20}\{?\s{0,20}['\"]?token['\"]?:\s{0,3}['\"]?)(?!\[)[^\s'\",}]{6,}",
             r"\1[token]",
         ),
         (r"LS0tLS1CRUdJTi(?!BDRVJU)[\w+/=]{20,}", "[token]"),  # armour in base64, no certificate

@@ -307,6 +307,25 @@ def test_a_secret_inside_a_basic_header_is_replaced_wherever_it_begins(user):
         ("- name: DB_PASSWORD\n  value: of-nobody", "- name: DB_PASSWORD\n  value: [token]"),
         (r"{\"password\": \"of-nobody\"}", r"{\"password\": \"[token]\"}".replace(r"]\"", ']"')),
         ("password => of-nobody", "password => [token]"),
+        ("wandb login 0123456789abcdef0123", "wandb login [token]"),
+        ("wandb login --relogin --host=h of-nobody", "wandb login --relogin --host=h [token]"),
+        ("redis-cli -h cache -a of-nobody ping", "redis-cli -h cache -a [token] ping"),
+        ("ldapsearch -x -D cn=a -w 'of-nobody' -b c", "ldapsearch -x -D cn=a -w '[token]' -b c"),
+        ("docker login -u me -p of-nobody r", "docker login -u me -p [token] r"),
+        ("mongosh -u me -p of-nobody", "mongosh -u me -p [token]"),
+        ("smbclient -U me%of-nobody //h/x", "smbclient -U me%[token] //h/x"),
+        ("openssl rsa -passin pass:of-nobody", "openssl rsa -passin pass:[token]"),
+        (
+            "aws configure set aws_session_token of-nobody",
+            "aws configure set aws_session_token [token]",
+        ),
+        ("create secret x --from-literal=a=of-nobody", "create secret x --from-literal=a=[token]"),
+        ("Password is: of-nobody", "Password is: [token]"),
+        ("your password is hunter22", "your password is [token]"),
+        ("wandb: API key: of-nobody", "wandb: API key: [token]"),
+        ("refresh token: of-nobody", "refresh token: [token]"),
+        ("- name: me\n  user:\n    token: abcdef", "- name: me\n  user:\n    token: [token]"),
+        ('{"user": {"token": "abcdef"}}', '{"user": {"token": "[token]"}}'),
     ],
 )
 def test_tokens_and_logins_are_known_by_their_form(text, told):
@@ -327,6 +346,10 @@ def test_tokens_and_logins_are_known_by_their_form(text, told):
         "authors=('Roget', 'Wiktionary'); author('somebody', 'somebody else')",
         "api_key is not set, password=None, token=None, password=''; key 'a' stands twice",
         "certificate: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUQ",
+        "password is required, the password is missing, its password is 12 letters long",
+        "docker run -p 8080:80 x; podman build -p x; mongo --port 27017; redis-cli -h host-of-x p",
+        "log in with wandb login; user: someone; token: 123456 of user: 5, the next token: place",
+        "the key is unknown, an access key of a stage; ldapsearch -x -b dc=exam; a user: token: 5",
     ],
 )
 def test_what_is_no_secret_stays_readable(text):
@@ -402,6 +425,16 @@ def test_a_library_that_pickles_tracebacks_changes_no_error_either(monkeypatch):
         *("password", "x-", "x-a-key", "cookie: ", "-----BEGIN PRIVATE KEY-----", "--token "),
         *("name: a_token ", "auth('a', ", "mysql -p", "a:*:b:c:", "<a", "secret =>", "pwd=a\n"),
         *("LS0tLS1CRUdJTi", "postgres://a", "name: _key value: ", "password '", "--a-", '\\\\"'),
+        *(
+            "password is ",
+            "user: ",
+            "user: token:",
+            "wandb login ",
+            "wandb login --a ",
+            "redis-cli ",
+        ),
+        *("redis-cli -a", "docker login ", "docker a ", "smbclient ", "smbclient -U a", "ldapa "),
+        *("--from-literal=a", "aws configure set a", "api key", "mongo"),
         *("password='", "mysql://'a", "%3A%2F%2F", "token=a", "curl -u", "://a/hooks", "login a "),
     ],
 )
