@@ -82,7 +82,8 @@ _NAMED = (
 )
 _FLAGS = (
     r"(?:mysql\w{0,10}|mariadb[\w-]{0,10}|mongo\w{0,10}|sshpass|"
-    r"(?:docker|podman|helm|az) [\w ]{0,30}login)\b[^\r\n]{0,200}? (?-i:-p)|(?:redis|valkey)-cli\b[^\r\n]{0,200}? (?-i:-a)|"
+    r"(?:docker|podman|helm|az) [\w ]{0,30}login)\b[^\r\n]{0,200}? (?-i:-p)|"
+    r"(?:redis|valkey)-cli\b[^\r\n]{0,200}? (?-i:-a)|"
     r"ldap\w{1,20}\b[^\r\n]{0,200}? (?-i:-w)"
 )
 """Of programs: what stands before a password on their command line."""
