@@ -18,6 +18,7 @@ LINEAR = 9.0
 """Four times the text may cost so many times as much; where it is quadratic it is sixteen times."""
 BOUNDED = {
     "dskd_core.decoder.model_config._MOST": "keys of config.json have 256 letters at most",
+    "dskd_core.lexicon.readers.roget._ASIDE": "looked for up to the last closing bracket",
 }
 """Places of patterns that are superlinear, and what bounds the texts that they are given."""
 
