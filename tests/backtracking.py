@@ -10,7 +10,7 @@ from functools import lru_cache
 from re import _compiler, _constants, _parser  # type: ignore[attr-defined]
 from typing import Any
 
-MOST_STEPS = 400_000
+MOST_STEPS = 60_000
 _BOUND = 3
 _REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT)
 _ONE = (_constants.LITERAL, _constants.NOT_LITERAL, _constants.ANY, _constants.IN)
@@ -271,7 +271,7 @@ def _inner(kind: Any, value: Any) -> list[Any]:
     return []
 
 
-def worst_growth(pattern: re.Pattern[str], *, is_searched: bool, n: int = 12) -> tuple[float, str]:
+def worst_growth(pattern: re.Pattern[str], *, is_searched: bool, n: int = 6) -> tuple[float, str]:
     """Return how many times as many steps the worst text takes at four times the size.
 
     Returns:
