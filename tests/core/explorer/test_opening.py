@@ -33,7 +33,8 @@ from dskd_core.explorer.shelf import Shelf
 
 client = TestClient(make_app(Shelf({explored.config.root_uri!r})), base_url="http://127.0.0.1")
 home = client.get("/?q=l")
-print(home.status_code, [name for name in ("torch", "transformers", "scipy") if name in sys.modules])
+late = ("torch", "transformers", "scipy")
+print(home.status_code, [name for name in late if name in sys.modules])
 """
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "200 []"
