@@ -36,8 +36,7 @@ from dskd_core.decoder.precision import resolved_senses
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.dictionary.store import build_dictionary
 from dskd_core.embeddings.extraction import Occurrences
-from dskd_core.embeddings.layout import SHARD, write_shard
-from dskd_core.embeddings.store import INDEX
+from dskd_core.embeddings.layout import INDEX, SHARD, write_shard
 from dskd_core.senses.store import cluster_range, collect_senses, plan_ranges
 from dskd_core.store.arrays import put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work

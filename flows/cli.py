@@ -1,4 +1,7 @@
-"""The command ``dskd``: plan and run the pipeline, look words up, check and compare artifacts."""
+"""The command ``dskd``: plan and run the pipeline, look words up, check and compare artifacts.
+
+Every command imports what it alone needs: settings take as long as all the rest of this module.
+"""
 
 import json
 import os
@@ -6,12 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
-from dskd_core.config import PipelineConfig, load_config
 from dskd_core.errors import ConfigError, DskdError
 from dskd_core.training.loop.launched import launched
 from flows.limits import limit_reached
@@ -23,7 +25,9 @@ from flows.tables import (
     print_places,
     print_rows,
 )
-from flows.view.watch import watched
+
+if TYPE_CHECKING:
+    from dskd_core.config import PipelineConfig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 ParameterFile = Annotated[Path, typer.Argument(help="A file of deployments/parameters/.")]
@@ -55,6 +59,8 @@ def refusals() -> Iterator[None]:
 @app.command()
 def run(parameters: ParameterFile) -> None:
     """Run every stage in this process; print where the artifacts lie and how students compare."""
+    from dskd_core.config import load_config
+
     with refusals():
         config = load_config(parameters)
         _check_places(config.root_uri)
@@ -66,8 +72,10 @@ def run(parameters: ParameterFile) -> None:
             _run(parameters, config)
 
 
-def _run(parameters: Path, config: PipelineConfig) -> None:
+def _run(parameters: Path, config: "PipelineConfig") -> None:
     """Run the pipeline, shown as it goes."""
+    from flows.view.watch import watched
+
     with _readable_settings():
         use_own_prefect()
     with watched(config, str(parameters)) as watch:
@@ -111,6 +119,8 @@ def torchrun(
     ] = 600,
 ) -> None:
     """Run with one student over several machines: the same command on each of them."""
+    from dskd_core.config import load_config
+
     with refusals():
         config = load_config(parameters)
         from flows.torchrun import Launch, launch
@@ -139,6 +149,7 @@ def plan(
     ] = None,
 ) -> None:
     """Say what every stage stores, holds, computes, and takes on GPUs and here; nothing runs."""
+    from dskd_core.config import load_config
     from dskd_core.planning.hours.hardware import SHOWN, named_gpu
     from dskd_core.planning.hours.probe import this_machine
     from dskd_core.planning.page import (
@@ -230,6 +241,7 @@ def score(
     parameters: Annotated[Path, typer.Option(help="Names benchmarks and root.")] = SAMPLE,
 ) -> None:
     """Score any checkpoint on a parameter file's benchmarks; finished parts are kept."""
+    from dskd_core.config import load_config
     from dskd_core.evaluation.benchmarks.checkpoints import open_checkpoint, score_checkpoint
     from dskd_core.store.artifacts import ArtifactStore
 
@@ -307,6 +319,8 @@ def push_dictionary(
 @app.command()
 def parameters(file: ParameterFile) -> None:
     """Print a parameter file as JSON, for prefect deployment run dskd/train --params "$(...)"."""
+    from dskd_core.config import load_config
+
     with refusals():
         print(json.dumps({"config": load_config(file).model_dump(mode="json")}))
 

@@ -1,4 +1,4 @@
-"""What a shard of the embeddings stores, rows sorted by token.
+"""What the embeddings store: shards of rows sorted by token, and an index over all of them.
 
 ``part.zarr`` of an ``embeddings-shard`` artifact holds
 
@@ -11,26 +11,36 @@
     hashes     [n]     uint64   see sampling.py; ascending within a token
     met_tokens [m]     int32    tokens that some position run was filed under, ascending
     n_met      [m]     int64    how many positions, kept or not
+
+``index.zarr`` of the ``embeddings`` artifact holds
+
+    tokens        [t] int32   tokens with rows, ascending
+    n_rows        [t] int64   rows of each in the sample
+    n_occurrences [t] int64   its occurrences in the training windows
+    limits        [t] uint64  the largest hash that is in the sample of all shards together
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from dskd_core.embeddings.extraction import Occurrences
 from dskd_core.store.arrays import get_array, put_array
 from dskd_core.store.artifacts import Artifact
 
-SHARD = "part.zarr"
+if TYPE_CHECKING:  # torch, which no reader of embeddings waits for
+    from dskd_core.embeddings.extraction import Occurrences
+
+SHARD, INDEX = "part.zarr", "index.zarr"
 _CHUNK_BYTES = 8 << 20  # a run of tokens is read in whole chunks: larger ones, more for nothing
 
 
 def write_shard(
     group: zarr.Group,
     states: np.ndarray,
-    occurrences: Occurrences,
+    occurrences: "Occurrences",
     met: NDArray[np.int64],
     dtype: str,
     scales: np.ndarray | None = None,

@@ -8,8 +8,7 @@ import zarr
 from numpy.typing import NDArray
 
 from dskd_core.decoder.states import decode_rows
-from dskd_core.embeddings.layout import SHARD
-from dskd_core.embeddings.store import INDEX
+from dskd_core.embeddings.layout import INDEX, SHARD
 from dskd_core.errors import DataError
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore

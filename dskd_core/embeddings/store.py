@@ -1,12 +1,4 @@
-"""Embeddings on disk: shards with rows sorted by token, and an index over all of them.
-
-The shards are ``embeddings-shard`` artifacts (layout.py). The index (``index.zarr`` of the
-``embeddings`` artifact) holds
-
-    tokens        [t] int32   tokens with rows, ascending
-    n_rows        [t] int64   rows of each in the sample
-    n_occurrences [t] int64   its occurrences in the training windows
-    limits        [t] uint64  the largest hash that is in the sample of all shards together
+"""Embeddings on disk: shards with rows sorted by token, and an index over all of them (layout.py).
 
 What a shard stores was decided position by position from the limits of the census (census.py),
 before any shard was there. Nothing is rewritten when shards are joined, and the sample, which
@@ -30,14 +22,12 @@ from dskd_core.decoder.states import encode_rows
 from dskd_core.decoder.tokenizer import check_same_tokenizer, load_tokenizer
 from dskd_core.embeddings.census import Census, take_census
 from dskd_core.embeddings.extraction import Occurrences, extract, training_batches
-from dskd_core.embeddings.layout import SHARD, all_hashes, all_met, write_shard
+from dskd_core.embeddings.layout import INDEX, SHARD, all_hashes, all_met, write_shard
 from dskd_core.embeddings.sampling import hash_limits, smallest_per_token
 from dskd_core.progress import Progress, silent
 from dskd_core.shards import Shard, cut
 from dskd_core.store.arrays import put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
-
-INDEX = "index.zarr"
 
 
 def plan_shards(corpus: Artifact, config: EmbeddingsConfig) -> list[Shard]:

@@ -31,12 +31,12 @@ def pair_content(opened: OpenDictionary, a: str, b: str) -> dict[str, Any]:
         DataError: if one of the words is not known.
     """
     found = read_pair(opened, a, b)
-    least: tuple[int, int] = (-1, -1)
+    least = largest = (-1, -1)
     if found.mse.size:
-        row, column = np.unravel_index(int(found.mse.argmin()), found.mse.shape)
-        least = (int(row), int(column))
+        places = list(np.ndindex(found.mse.shape))
+        least, largest = places[found.mse.argmin()], places[found.cosine.argmax()]
     said = {"verdict": verdict(found), "not_told": not_told(found)}
-    return {"pair": found, "least": least} | said
+    return {"pair": found, "least": least, "largest": largest} | said
 
 
 def map_content(
@@ -51,8 +51,8 @@ def map_content(
     """
     asked = [word.strip() for word in text.split(",") if word.strip()]
     known, unknown = opened.known_words(asked or _OF_THE_ARTICLE)
-    if not asked and not known:
-        known = opened.most_frequent(3)
+    if not asked:
+        known = [word for word in known if opened.has_senses(word)] or opened.most_frequent(3)
     problems = []
     if asked and unknown:
         problems.append(f"The dictionary knows no {', '.join(map(repr, unknown))}.")

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.dictionary.queries import Queries, Sources
 from dskd_core.dictionary.rows import RowReader, SenseCounts
-from dskd_core.dictionary.top_tokens import TopTokenReader, load_top_token_reader
-from dskd_core.embeddings.store import INDEX
+from dskd_core.embeddings.layout import INDEX
 from dskd_core.errors import ArtifactError, ConfigError, DataError, DskdError
 from dskd_core.explorer import searches
 from dskd_core.lexicon.exclusions import EXCLUSIONS
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore
+
+if TYPE_CHECKING:  # torch, which the first pages do not wait for
+    from dskd_core.dictionary.top_tokens import TopTokenReader
 
 _TOKEN_TEXTS = "SELECT token_id, any_value(token) AS text FROM examples GROUP BY token_id"
 _HEADWORDS = "SELECT h.token_id, w.word FROM headwords h JOIN words w USING (word_id)"
@@ -128,9 +130,11 @@ class OpenDictionary:
         self.queries.close()
 
     @cached_property
-    def head(self) -> TopTokenReader | str:
+    def head(self) -> "TopTokenReader | str":
         """The teacher's head, or why it cannot be read."""
         import_transformers()
+        from dskd_core.dictionary.top_tokens import load_top_token_reader
+
         try:
             return load_top_token_reader(self.sources.teacher)
         except DskdError as error:  # senses and relations can be shown all the same
@@ -195,7 +199,8 @@ class OpenDictionary:
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        if isinstance(head := self.__dict__.get("head"), TopTokenReader):  # if it was read already
+        head: TopTokenReader | str = self.__dict__.get("head", "not read yet")
+        if not isinstance(head, str):
             return head.tokenizer
         import_transformers()
         return load_tokenizer(self.sources.teacher.folder())

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 
 from dskd_core.errors import CapacityError
 from dskd_core.progress import Progress, silent
@@ -27,6 +26,8 @@ def principal_axes(
     Returns:
         [n, 2 to max_axes], the axis of the largest variance first.
     """
+    from scipy.linalg import eigh
+
     centred = senses - senses.mean(axis=0)
     products = centred @ centred.T
     n = len(senses)

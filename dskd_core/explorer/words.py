@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from dskd_core.dictionary.composition import alignment
-from dskd_core.dictionary.top_tokens import TopTokenReader
 from dskd_core.explorer.nearest import Neighbour, nearest_senses
 from dskd_core.explorer.opened import OpenDictionary
 
@@ -204,7 +203,7 @@ def read_top_tokens(opened: OpenDictionary, rows: list[int]) -> list[list[str]]:
     Raises:
         DataError: if a chunk is damaged.
     """
-    if not rows or not isinstance(opened.head, TopTokenReader):
+    if not rows or isinstance(opened.head, str):
         return [[] for _ in rows]
     return opened.head.top_tokens(opened.rows.take(np.array(rows, np.int64)))
 

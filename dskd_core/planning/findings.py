@@ -13,8 +13,8 @@ from dskd_core.config.settings import Settings
 from dskd_core.corpus.readers import source_fingerprint
 from dskd_core.corpus.store import load_windows
 from dskd_core.decoder.tokenizer import Tokenizer, load_gguf_tokenizer, load_tokenizer
+from dskd_core.embeddings.layout import INDEX
 from dskd_core.embeddings.readers import load_embeddings
-from dskd_core.embeddings.store import INDEX
 from dskd_core.embeddings.teacher import stored_teachers
 from dskd_core.errors import ConfigError
 from dskd_core.planning.census import Census, Corpus, counted, is_local, read_windows

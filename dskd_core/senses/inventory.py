@@ -14,15 +14,17 @@ A shard (``senses-shard``, one range of tokens) is the same with float32 centroi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from dskd_core.senses.kmeans import Clustering
 from dskd_core.store.arrays import get_array, new_array, open_array, put_array
 from dskd_core.store.artifacts import Artifact, Draft
+
+if TYPE_CHECKING:  # torch, which no reader of senses waits for
+    from dskd_core.senses.kmeans import Clustering
 
 GROUP = "senses.zarr"
 _CHUNK_BYTES = 16 << 20
@@ -73,7 +75,7 @@ def write_shard(
     group: zarr.Group,
     tokens: NDArray[np.int32],
     n_occurrences: NDArray[np.int64],
-    senses: Sequence[Clustering],
+    senses: "Sequence[Clustering]",
 ) -> NDArray[np.float32]:
     """Write the senses of a range of tokens; return their centroids.
 

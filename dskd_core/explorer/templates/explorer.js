@@ -40,9 +40,10 @@ document.addEventListener("keydown", (event) => {
   const box = find ?? filter;
   const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName);
   if (event.key === "/" && !typing && box && !event.ctrlKey && !event.metaKey) { event.preventDefault(); box.focus(); box.select(); }
-  if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
+  if (!["ArrowDown", "ArrowUp", "Escape"].includes(event.key)) return;
   const links = [...document.querySelectorAll(".found tr:not([hidden]) a")];
   const here = links.indexOf(document.activeElement);
+  if (event.key === "Escape") { if (here >= 0) { box.focus(); box.select(); } return; }
   if (!links.length || (here < 0 && document.activeElement !== box)) return;
   event.preventDefault();
   const next = here + (event.key === "ArrowDown" ? 1 : -1);

@@ -496,6 +496,32 @@ def test_nothing_ticked_is_the_synonyms_of_a_page_of_contradictions_and_else_ref
     assert "the last is 2" in client.get(f"/{name}?page=3").text
 
 
+def test_of_a_pair_the_least_distance_and_the_largest_cosine_are_marked(client, explored):
+    dictionary = explored.dictionary()
+    starts = {w["word"]: w for w in dictionary.table("words.parquet").to_pylist()}
+    rows = dictionary.group("dictionary.zarr")["rows"][:].astype(np.float64)
+    one, other = (rows[starts[w]["row_start"] : starts[w]["row_stop"]] for w in ("light", "dark"))
+    mses = [((x - y) ** 2).mean() for x in one for y in other]
+    cosines = [x @ y / np.sqrt((x @ x) * (y @ y)) for x in one for y in other]
+    page = client.get("/pair?a=light&b=dark").text
+    shown = re.findall(r'<td class="marked">([^<]+)</td>', page)
+    assert [float(value) for value in shown] == pytest.approx([min(mses), max(cosines)], rel=5e-3)
+
+
+def test_a_map_of_nothing_asked_for_has_words_with_senses_and_no_complaint(
+    client, explored, monkeypatch
+):
+    words = explored.dictionary().table("words.parquet").to_pylist()
+    tables = explored.store.of_stage("relations")[-1].table("pairs.parquet").to_pylist()
+    known = {pair[side] for pair in tables for side in ("word_a", "word_b")}
+    bare = next(w["word"] for w in words if w["row_start"] < 0 and w["word"] in known)
+    monkeypatch.setattr("dskd_core.explorer.content._OF_THE_ARTICLE", ("light", bare))
+    page = client.get("/map").text
+    assert 'value="light"' in page
+    assert "No senses" not in page
+    assert f"No senses of {bare}" in client.get("/map", params={"q": f"light, {bare}"}).text
+
+
 def test_the_map_has_a_link_for_every_sense_of_the_chosen_words(client, explored):
     page = client.get("/map?q=light,small").text
     words = {w["word"]: w for w in explored.dictionary().table("words.parquet").to_pylist()}

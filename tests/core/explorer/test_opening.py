@@ -24,6 +24,22 @@ def test_the_server_is_imported_without_what_takes_seconds():
     assert told.stdout.strip() == "[]"
 
 
+def test_the_home_page_does_not_wait_for_torch(explored):
+    code = f"""
+import sys
+from fastapi.testclient import TestClient
+from dskd_core.explorer.app import make_app
+from dskd_core.explorer.shelf import Shelf
+
+client = TestClient(make_app(Shelf({explored.config.root_uri!r})), base_url="http://127.0.0.1")
+home = client.get("/?q=l")
+late = ("torch", "transformers", "scipy")
+print(home.status_code, [name for name in late if name in sys.modules])
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "200 []"
+
+
 def test_the_first_page_says_that_the_dictionary_is_being_opened_and_other_pages_wait():
     may_open, warmed = threading.Event(), threading.Event()
 

@@ -12,6 +12,7 @@ from dskd_core.explorer.export import export_pages
 from dskd_core.explorer.shelf import Shelf
 from tests.browser import chromium
 
+TOP = "document.getElementById('{}').getBoundingClientRect().top"
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 
 
@@ -53,6 +54,9 @@ def test_pages_work_by_keyboard_in_any_width_and_ask_nobody(address, browsed):
     page.wait_for_selector("#results a:has-text('light')")
     page.wait_for_selector("#results tbody tr:only-child")
     page.keyboard.press("ArrowDown")
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.id") == "find", "Escape goes back to the search"
+    page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_url("**/word?q=light")
     assert page.locator("article.sense").count() > 1
@@ -79,6 +83,12 @@ def test_pages_work_by_keyboard_in_any_width_and_ask_nobody(address, browsed):
             page.set_viewport_size({"width": width, "height": 800})
             page.goto(address + path)
             assert page.evaluate(OVERFLOW) <= 0, (path, width)
+    page.set_viewport_size({"width": 840, "height": 500})
+    page.goto(f"{address}/word?q=light")
+    last = page.locator("article.sense").last.get_attribute("id")
+    page.goto(f"{address}/word?q=light#{last}")
+    hidden = f"document.querySelector('header').getBoundingClientRect().bottom > {TOP}"
+    assert not page.evaluate(hidden.format(last)), "the header hides no sense that is linked to"
     assert all(url.startswith((address, "data:")) for url in asked)
     assert [text for text in said if "404" not in text] == []
 
