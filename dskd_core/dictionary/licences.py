@@ -59,12 +59,7 @@ class Refused:
 
 
 def refused_licences(store: ArtifactStore, dictionary: Artifact) -> list[Refused]:
-    """Return the obstacles among the licences of the pairs that a dictionary was made from.
-
-    Args:
-        store: with the words and relations of the dictionary.
-        dictionary: an artifact of ``build_dictionary``.
-    """
+    """Return the obstacles among the licences of the pairs that a dictionary was made from."""
     words = store.get("words", dictionary.record.inputs["words"])
     relations = store.get("relations", words.record.inputs["relations"])
     found = relations.query(

@@ -136,9 +136,7 @@ does not answer, and the plan then says so."""
 def read_architecture(config: TeacherConfig, config_json: Path | None = None) -> Architecture:
     """Return the sizes of a teacher.
 
-    Args:
-        config: names the teacher: a folder, a GGUF file, a sample or a hub id.
-        config_json: a transformers ``config.json`` to read instead.
+    The source is a folder, a GGUF file, a sample or a hub id; a ``config_json`` is read instead.
 
     Raises:
         ConfigError: if no configuration can be had, it lacks a size, or transformers makes no
@@ -161,10 +159,6 @@ def count(values: Mapping[str, Any], origin: str) -> Architecture:
     """Return the sizes of the model that transformers makes of a configuration.
 
     No weights are made: a model of 70 billion takes a second or two.
-
-    Args:
-        values: the content of a ``config.json``.
-        origin: where it is, for messages.
 
     Raises:
         ConfigError: if it lacks a size, or transformers cannot make a model of it.

@@ -54,11 +54,7 @@ def build_questions(
 ) -> Artifact:
     """Read, sample and write the prompts the teacher is to answer, unless that is done already.
 
-    Args:
-        store: where the artifact is kept.
-        config: the benchmarks and the sample.
-        teacher: an artifact whose folder holds the tokenizer; its weights are not read.
-        progress: told prompts.
+    Of ``teacher`` the tokenizer alone is read.
 
     Raises:
         ConfigError: if there is no source, or one has no file.

@@ -53,12 +53,7 @@ _TWINS = (
 
 
 def find_negations(rows: Iterable[DerivationRow], words: Iterable[str] = ()) -> list[Negation]:
-    """Return every negated word with its opposites, sorted.
-
-    Args:
-        rows: the segmentations of the morphology.
-        words: other words there are, such as those of the pairs.
-    """
+    """Return every negated word with its opposites, sorted."""
     rows = list(rows)
     found = find_segmented(rows)
     attested = _attested(rows, words)

@@ -209,9 +209,7 @@ class ArtifactStore:
     def open(uri: str, *, check: bool = True) -> Artifact:
         """Open the artifact at ``uri``.
 
-        Args:
-            uri: its folder or prefix.
-            check: refuse a record that is damaged or of another artifact.
+        With ``check`` a record that is damaged or of another artifact is refused.
 
         Raises:
             ArtifactError: if its record cannot be read, or is refused.

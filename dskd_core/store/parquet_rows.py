@@ -86,10 +86,6 @@ def is_text(kind: pa.DataType) -> bool:
 def values_of(column: pa.Array, place: str) -> Iterator[Any]:
     """Yield a column's values as Python's own; bytes of text that are no UTF-8 as lone surrogates.
 
-    Args:
-        column: of rows of a batch.
-        place: of the column, for messages.
-
     Raises:
         DataError: if one is none that Python has, such as a date of the year 30,000.
     """

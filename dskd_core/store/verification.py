@@ -69,9 +69,7 @@ class Verified:
 def verify(uri: str, *, alone: bool = False) -> Verified:
     """Read an artifact whole and check it.
 
-    Args:
-        uri: its folder or prefix.
-        alone: do not ask for its inputs, which stand elsewhere.
+    ``alone`` does not ask for its inputs, which stand elsewhere.
 
     Raises:
         ArtifactError: if there is no readable record, so that there is nothing to compare with.

@@ -42,11 +42,7 @@ QuestionText = Callable[[str, str, str], str]
 class ItemGroup:
     """The scores of one stage: of benchmarks, or of words with known senses.
 
-    Attributes:
-        stage: of the artifacts.
-        scores: what they hold.
-        pairs: every arm against KD on every task.
-        artifacts: themselves.
+    ``pairs`` are every arm against KD on every task.
     """
 
     stage: str

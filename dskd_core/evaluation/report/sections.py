@@ -75,14 +75,7 @@ def build_page(
     config: EvaluationConfig,
     picture_path: Callable[[str], Path],
 ) -> Page:
-    """Return the whole report, and draw its pictures.
-
-    Args:
-        content: what it is made of.
-        work: the report's own work, for the fingerprints.
-        config: level of the intervals and number of resamples.
-        picture_path: where a picture of some name goes.
-    """
+    """Return the whole report, and draw its pictures."""
     heldout = content.heldout
     scored = next(iter(heldout.artifacts.values())).record
     draw_training(content.curves, picture_path(PICTURE))

@@ -63,14 +63,8 @@ def build_report(
 ) -> Artifact:
     """Compare the arms and write it down for people.
 
-    Args:
-        store: where the report is kept.
-        config: level of the intervals and number of resamples.
-        scores: of the teacher, if wanted, and of every student.
-        students: the students, for how they trained.
-        beside: ``benchmark-scores``, ``sense-scores``, ``other-scores`` and ``continuations`` of
-            the same models, if any.
-        progress: told metrics compared.
+    ``beside`` are ``benchmark-scores``, ``sense-scores``, ``other-scores`` and ``continuations`` of
+    the same models, if any.
 
     Raises:
         ArtifactError: if KD is missing, two scores are of one model, or the windows differ.

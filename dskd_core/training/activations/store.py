@@ -55,11 +55,6 @@ def resolve_mode(config: TrainingConfig, untrained: Artifact, text: Artifact) ->
 def mode_within_budget(config: TrainingConfig, n_positions: int, hidden_size: int) -> Mode:
     """Say whether so many positions' activations are stored, by their bytes.
 
-    Args:
-        config: whose mode is auto or cached, and the budget.
-        n_positions: how many.
-        hidden_size: d.
-
     Raises:
         CapacityError: if ``cached`` was asked for and they exceed their budget.
     """

@@ -96,11 +96,7 @@ def check_candidates(
 ) -> None:
     """Check that kappa is no more than the rows there are, and that all candidates fit in memory.
 
-    Args:
-        n_candidates: kappa.
-        n_rows: of the dictionary.
-        activations: whose positions get candidates, 4 kappa bytes a list.
-        n_lists: lists of a position.
+    Candidates take 4 kappa bytes a list of each position of the activations.
 
     Raises:
         CapacityError: if not.

@@ -80,10 +80,6 @@ class Group:
     def leading(self, order: dict[str, Any], device: str) -> Iterator[Ranks]:
         """Run the block as rank 0 of a student while the others follow an order.
 
-        Args:
-            order: what the others need to know of the student, as plain values.
-            device: ``cpu`` or ``cuda``.
-
         Raises:
             LostMachineError: if a rank is gone, now or before; the error that another rank ended
                 with is raised instead, if there is one.

@@ -124,17 +124,8 @@ class Run:
     ) -> "Run":
         """Put a run together from what is loaded already, and copy the tail.
 
-        Args:
-            config: of the training, its precision named.
-            arm: of the objective.
-            seed: of the run.
-            student: before training.
-            shape: which of its layers train.
-            activations: where those of a window come from.
-            senses: what the arm reads of a dictionary.
-            margin: gamma, where the settings say calibrated.
-            validation: the windows scored on the way, if any.
-            ranks: which windows of a step are taken here; all of them if None.
+        The precision in ``config`` is named; ``margin`` is gamma where the settings say calibrated.
+        Without ``ranks`` all windows of a step are taken here.
         """
         tail, recipe = copy_tail(student, shape), Recipe.from_config(config, arm, margin)
         length = int(activations.lengths.max())
@@ -168,9 +159,7 @@ class Run:
     def step(self, number: int, history: Sequence[Row] = ()) -> Row:
         """Take one step of AdamW and read it; return the terms of the loss as logged.
 
-        Args:
-            number: of the step, from 0.
-            history: the log so far, that the loss is compared with.
+        Steps count from 0; the loss is compared with the log so far, ``history``.
 
         Raises:
             DataError: if a term is not a number or the loss explodes; the weights are left as
@@ -256,9 +245,6 @@ class Run:
 
         Two batches are read and on the device, or on their way there, beside the one that is
         computed with. Only what the store has is read ahead; the teacher runs in its turn.
-
-        Args:
-            start: the first step that the block takes.
         """
         if not isinstance(self.activations, StoredActivations):
             yield

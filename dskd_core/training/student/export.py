@@ -31,11 +31,8 @@ def write_untrained(teacher: Decoder, layers: Sequence[int], folder: Path) -> in
 def export(student: Decoder, entry: int, trained: dict[str, Tensor], folder: Path) -> int:
     """Write a trained student as a plain transformers checkpoint; return its parameters.
 
-    Args:
-        student: as it was before training; it stays as it is.
-        entry: its first trainable layer.
-        trained: of the tail (:meth:`Tail.weights`), ``0.`` being the first trainable layer.
-        folder: where ``config.json`` and ``model.safetensors`` go.
+    ``trained`` are :meth:`Tail.weights`, ``0.`` being the first trainable layer; the student stays
+    as it is.
     """
     model = student.model
     weights = model.state_dict()
@@ -55,13 +52,8 @@ def read_layers(
 
     Names on disk are those in memory for most families, and only these layers are read. Others are
     stored otherwise than they are held (every expert by itself, Mixtral's under other names too):
-    there transformers reads the whole model and puts them together.
-
-    Args:
-        folder: of a student, with its ``config.json``.
-        first: number of the first layer wanted; it comes back as layer 0.
-        frozen: numbers of layers that are not wanted.
-        norm: whether the final norm is wanted, too.
+    there transformers reads the whole model and puts them together. ``first`` comes back as layer
+    0; ``frozen`` ones are left out, and the final norm comes if ``norm``.
 
     Returns:
         State dict of a list of layers (``0.mlp.up_proj.weight``), by their names in memory; of the

@@ -26,10 +26,6 @@ _BY_DEPTH = "layer_idx"  # in the name of a setting: scale_attn_by_inverse_layer
 def why_refused(config: Any, layers: Sequence[int]) -> str:
     """Say why a student of some layers would be refused, as far as settings tell; "" if not.
 
-    Args:
-        config: the teacher's, of transformers.
-        layers: the teacher's layer behind each of the student's, ascending.
-
     >>> from transformers import GPT2Config
     >>> config = GPT2Config(n_layer=4, n_head=2, n_embd=4, scale_attn_by_inverse_layer_idx=True)
     >>> why_refused(config, (0, 1)), why_refused(config, (0, 3))
