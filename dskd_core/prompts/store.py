@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from dskd_core.config import PromptsConfig, TeacherConfig
 from dskd_core.decoder.batches import plan_batches
 from dskd_core.decoder.decoder import device_lock, load_teacher
-from dskd_core.decoder.fitting import Fitting, halved
+from dskd_core.decoder.fitting import in_batches_that_fit
 from dskd_core.decoder.precision import processor_of
 from dskd_core.decoder.pretrained import most_positions
 from dskd_core.decoder.tokenizer import check_same_tokenizer, load_tokenizer
@@ -165,20 +165,20 @@ def answer_shard(
         draft.computed(model.precision, processor_of(model.device))
         ends = end_tokens_of(model, tokenizer.hf.eos_token_id)
         lengths = _lengths(questions) + limits
-        fitting = Fitting.from_batches(
-            batches, lengths, setting="prompts.batch_tokens", cure="prompts.max_prompt_tokens"
+        answers, fit = in_batches_that_fit(
+            lambda fine: answer_batches(
+                model, prompts, prefix, limits, ends, fine, progress=progress
+            ),
+            batches,
+            lengths,
+            setting="prompts.batch_tokens",
+            cure="prompts.max_prompt_tokens",
         )
-        for size in fitting:
-            with fitting.attempt():
-                fine = halved(batches, lengths, size)
-                answers = answer_batches(
-                    model, prompts, prefix, limits, ends, fine, progress=progress
-                )
         group = draft.write_group(_SHARD)
         put_array(group, "questions", np.concatenate(batches).astype(np.int32))
         put_rows(group, [np.array(answer, dtype=np.int32) for answer in answers])
         draft.counts |= {"prompts": len(answers), "answer_tokens": sum(map(len, answers))}
-        draft.report |= fitting.report("batch_tokens")
+        draft.report |= fit
     return store.get(work.stage, work.fingerprint)
 
 
