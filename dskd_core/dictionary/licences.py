@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from dskd_core.dictionary.card import provenance
+from dskd_core.dictionary.queries import Sources
 from dskd_core.relations import PAIRS
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 
@@ -60,14 +61,13 @@ class Refused:
 
 def refused_licences(store: ArtifactStore, dictionary: Artifact) -> list[Refused]:
     """Return the obstacles among the licences of the pairs that a dictionary was made from."""
-    words = store.get("words", dictionary.record.inputs["words"])
-    relations = store.get("relations", words.record.inputs["relations"])
-    found = relations.query(
+    made_from = Sources(store, dictionary)
+    found = made_from.relations.query(
         "SELECT licence, count(*) AS n FROM (SELECT unnest(licences) AS licence FROM pairs) "
         "GROUP BY ALL ORDER BY n DESC, licence",
         pairs=PAIRS,
     ).to_pylist()
-    sources = provenance(store, words)
+    sources = provenance(store, made_from.words)
     return [
         Refused(
             row["licence"],
