@@ -10,7 +10,12 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from dskd_core.decoder.decoder import Decoder, decoder_layers, quiet_transformers
+from dskd_core.decoder.decoder import (
+    Decoder,
+    decoder_layers,
+    empty_model,
+    quiet_transformers,
+)
 from dskd_core.decoder.loading import load_model
 from dskd_core.decoder.model_files import CONFIG, model_view, weight_files
 from dskd_core.training.student.layer_settings import config_of_layers
@@ -74,7 +79,7 @@ def read_layers(
         config = AutoConfig.from_pretrained(
             str(view), local_files_only=True, trust_remote_code=False
         )
-        empty = _empty(config, config.dtype)
+        empty = empty_model(config, config.dtype)
         names = _layer_names(empty, first)
         if norm:
             at = _norm_prefix(empty)
@@ -136,17 +141,9 @@ def _numbered(files: list[Path], first: int, norm: bool) -> dict[str, str]:
     return names
 
 
-def _empty(config: Any, dtype: torch.dtype | None) -> Any:
-    """Make a model that holds no memory."""
-    from transformers import AutoModelForCausalLM
-
-    with quiet_transformers(), torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, dtype=dtype)
-
-
 def _save(config: Any, weights: dict[str, Tensor], generation: Any, folder: Path) -> int:
     """Write weights through a model that holds no memory of its own."""
-    model = _empty(config, next(iter(weights.values())).dtype)
+    model = empty_model(config, next(iter(weights.values())).dtype)
     model.to_empty(device="cpu")
     model.load_state_dict(weights, assign=True)
     model.tie_weights()

@@ -10,9 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-from dskd_core.decoder.decoder import decoder_layers, quiet_transformers
+from dskd_core.decoder.decoder import decoder_layers, empty_model
 from dskd_core.decoder.faults import CONFIG_FAULTS
 from dskd_core.errors import ConfigError
 from dskd_core.training.student.layer_settings import config_of_layers
@@ -32,8 +30,8 @@ def why_refused(config: Any, layers: Sequence[int]) -> str:
     ('', "layer 1 depends on its number, and is the teacher's layer 3")
     """
     try:
-        teacher = _built(copy.deepcopy(config))
-        student = _built(stored(config_of_layers(config, layers)))
+        teacher = decoder_layers(empty_model(copy.deepcopy(config)))
+        student = decoder_layers(empty_model(stored(config_of_layers(config, layers))))
     except CONFIG_FAULTS as error:
         if isinstance(error, ConfigError):
             return ""  # no plain stack, which is refused before
@@ -49,13 +47,6 @@ def why_refused(config: Any, layers: Sequence[int]) -> str:
         elif _settings(student[number]) != _settings(teacher[layer]):
             found.append(f"layer {number} is of another kind than the teacher's layer {layer}")
     return ", ".join(found)
-
-
-def _built(config: Any) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    with quiet_transformers(), torch.device("meta"):
-        return decoder_layers(AutoModelForCausalLM.from_config(config))
 
 
 def _settings(layer: Any) -> dict[str, Any]:
