@@ -34,11 +34,15 @@ from dskd_core.errors import ArtifactError, ConfigError, DataError
 from dskd_core.progress import Progress, silent
 from dskd_core.prompts.answers import DECODING, answer_batches, end_tokens_of
 from dskd_core.prompts.chat import ChatFormat
+from dskd_core.prompts.layout import (
+    questions_table,
+    tasks_report,
+    with_answers,
+    write_windows,
+)
 from dskd_core.prompts.questions import LICENCES, Account
 from dskd_core.prompts.readers import content_fingerprint, read_questions
 from dskd_core.prompts.sampling import Tally, write_prompts
-from dskd_core.prompts.tables import questions_table, tasks_report, with_answers
-from dskd_core.prompts.windows import write_windows
 from dskd_core.shards import Shard, cut
 from dskd_core.store.arrays import get_array, get_rows, put_array, put_rows
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work

@@ -19,9 +19,8 @@ from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.embeddings.readers import Embeddings, load_embeddings
 from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
-from dskd_core.senses.batching import cluster_rows, read_ahead
+from dskd_core.senses.batching import check_memory, cluster_rows, read_ahead
 from dskd_core.senses.budget import build_price, price_of
-from dskd_core.senses.capacity import check_memory
 from dskd_core.senses.examples import nearest_examples, write_examples
 from dskd_core.senses.inventory import GROUP, join_shards, write_shard
 from dskd_core.senses.kmeans import Clustering

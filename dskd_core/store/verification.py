@@ -19,8 +19,7 @@ from dskd_core.errors import ArtifactError
 from dskd_core.store import places
 from dskd_core.store.artifacts import RECORD, Artifact, ArtifactStore
 from dskd_core.store.integrity import walked
-from dskd_core.store.invariants import INVARIANTS
-from dskd_core.store.problems import Problem
+from dskd_core.store.invariants import INVARIANTS, Problem
 from dskd_core.store.records import contradictions
 
 _BLOCK_BYTES = 1 << 22

@@ -15,7 +15,6 @@ from dskd_core.evaluation.report.breakdown import (
     frequency_sections,
     other_text_sections,
 )
-from dskd_core.evaluation.report.continuation_text import continuation_sections
 from dskd_core.evaluation.report.controls import Control
 from dskd_core.evaluation.report.differences import describe_bars, difference_bar
 from dskd_core.evaluation.report.differing_text import MIN_GAP
@@ -93,7 +92,7 @@ def build_page(
         *other_text_sections(content.other_texts, config),
         *_item_sections(content, config, picture_path),
         *_excerpt_sections(content),
-        *continuation_sections(content.continuations),
+        *text.continuation_sections(content.continuations),
         Section("Training", picture=Picture(PICTURE, caption)),
         Section("Costs", table=text.student_table(content.students)),
         Section("Inputs", table=text.input_table(scored.inputs, work)),

@@ -21,9 +21,9 @@ from dskd_core.dictionary.store import load_dictionary
 from dskd_core.store.artifacts import ArtifactStore
 from dskd_core.training.activations.readers import ActivationReader, StoredActivations
 from dskd_core.training.candidates.controls import controlled, relations_of
-from dskd_core.training.candidates.margin import calibrated_margin
 from dskd_core.training.candidates.nearest import Candidates
 from dskd_core.training.candidates.readers import CandidateReader
+from dskd_core.training.candidates.store import calibrated_margin
 from dskd_core.training.loop.batch import make_batch
 from dskd_core.training.loop.inputs import Inputs
 from dskd_core.training.loop.ranks import Ranks
