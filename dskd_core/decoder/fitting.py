@@ -40,9 +40,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def needing_memory(what: str, cure: str) -> Iterator[None]:
     """Name what a device has no memory for, where nothing can be made smaller on the way.
 
-    Args:
-        what: is being done.
-        cure: what to change, as the second half of a sentence.
+    ``cure`` says what to change, as the second half of a sentence.
 
     Raises:
         CapacityError: if it has none.

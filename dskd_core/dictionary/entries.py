@@ -35,10 +35,7 @@ class Entry:
 def look_up(store: ArtifactStore, dictionary: Artifact, word: str) -> Entry:
     """Return the entry of a word.
 
-    Args:
-        store: the root, with the words and relations behind the dictionary.
-        dictionary: its artifact.
-        word: case does not matter.
+    The case of the word does not matter.
 
     Raises:
         ArtifactError: if the words or relations are not under the root.

@@ -27,11 +27,8 @@ def push_dictionary(
     byte, and ``load_dictionary("hub:OWNER/NAME@COMMIT")`` compares them with the record. One commit
     brings them all and takes out what an earlier dictionary left.
 
-    Args:
-        store: with what the dictionary was made from, whose licences are judged.
-        dictionary: an artifact of ``build_dictionary``.
-        repository: ``owner/name``.
-        hub: a ``huggingface_hub.HfApi``; the default client if None.
+    ``repository`` is ``owner/name``, ``hub`` a ``huggingface_hub.HfApi`` (the default client if
+    None).
 
     Raises:
         ConfigError: if this process may not push there, or licences forbid to; each is named with

@@ -108,9 +108,8 @@ class Dictionary:
 def load_dictionary(artifact: Artifact | str) -> Dictionary:
     """Read a dictionary into memory.
 
-    Args:
-        artifact: of a root, or ``hub:OWNER/NAME@COMMIT``: a dataset repository that
-            ``push_dictionary`` made, see ``fetch_dictionary``.
+    ``artifact`` is of a root, or ``hub:OWNER/NAME@COMMIT``: a dataset repository that
+    ``push_dictionary`` made.
 
     Raises:
         ArtifactError: if dskd 0.1 made it, which named its lists otherwise.

@@ -181,10 +181,7 @@ def upload_folder(folder: Path, uri: str, *, last: str) -> None:
 def local_copy(uri: str, cache: Path, names: Sequence[str]) -> Path:
     """Return a local path with the content of ``uri``: itself, or a download kept in ``cache``.
 
-    Args:
-        uri: a folder or prefix.
-        cache: where downloads are kept; processes may share it.
-        names: the files to download. No listing is asked for them: it might be out of date.
+    Processes may share the cache. No listing is asked for ``names``: it might be out of date.
 
     Raises:
         ConfigError: if this process may not read there, or a name could climb out of the copy.

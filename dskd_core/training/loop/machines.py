@@ -103,9 +103,6 @@ class Group:
     def follow(self, work: Work) -> int:
         """Take this rank's share of every student that the first one orders.
 
-        Args:
-            work: called with the ranks and each order.
-
         Returns:
             The exit code of this process: that of the first one, or 143 if this one was asked to
             stop.

@@ -174,10 +174,8 @@ class Run:
         a later one is read, the guards look at each in its order and name the first bad one; the
         weights in memory have moved on since then, those of the last checkpoint have not.
 
-        Args:
-            number: of the step, from 0.
-            history: the log of the steps that were read, that losses are compared with.
-            reads: whether terms are read, this step's too; all ranks must say the same.
+        Steps count from 0; losses are compared with ``history``. All ranks must say the same of
+        ``reads``: whether terms are read, this step's too.
 
         Returns:
             A row a step, this one's last; none if nothing is read.

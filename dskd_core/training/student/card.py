@@ -69,12 +69,7 @@ def model_card(
 
 
 def with_scores(card: str, scores: Artifact) -> str:
-    """Return a card with the student's scores on held-out text.
-
-    Args:
-        card: of :func:`model_card`, which is written before the student is scored.
-        scores: a ``scores`` artifact of the same student.
-    """
+    """Return a card with the student's scores on held-out text."""
     report, counts = scores.record.report, scores.record.counts
     means = {name: round(value, 4) for name, value in report["means"].items()}
     title = f"on {counts['positions']:,} held-out positions, mean (ce, kl in nats)"
