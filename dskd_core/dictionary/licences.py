@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dskd_core.dictionary.card import provenance
 from dskd_core.dictionary.queries import Sources
 from dskd_core.relations import PAIRS
+from dskd_core.relations.filters import NON_COMMERCIAL
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 _FREE = re.compile(
@@ -14,7 +15,7 @@ _FREE = re.compile(
     re.IGNORECASE,
 )
 _KINDS = (
-    ("no commercial use", re.compile(r"\bNC\b|non-?commercial", re.IGNORECASE)),
+    ("no commercial use", NON_COMMERCIAL),
     ("no derivatives", re.compile(r"\bND\b|no-?deriv", re.IGNORECASE)),
     (
         "share-alike",

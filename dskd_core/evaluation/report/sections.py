@@ -204,7 +204,7 @@ def _item_sections(
             title = f"{group.title}: {NAMES[name]} minus {NAMES[BASELINE]}"
             yield Section(title, (), pair_table(pairs, config), picture, level=3)
         title = f"{group.title}: ten items on which the two differ"
-        if arm and (table := differing_items(group, arm, BASELINE, content.question_text)):
+        if arm and (table := differing_items(group, arm, content.question_text)):
             yield Section(title, table=table, level=3)
 
 

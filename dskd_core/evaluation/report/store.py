@@ -114,7 +114,7 @@ def _gather(
         controls=controls,
         by_frequency=by_frequency,
         other_texts=_other_texts(beside, controls, config),
-        groups=group_items(items, BASELINE, config),
+        groups=group_items(items, config),
         excerpts=_differing_excerpts(store, heldout),
         question_text=_question_text(store, items),
         continuations=[
