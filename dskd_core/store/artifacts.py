@@ -147,9 +147,17 @@ class Artifact:
         """
         if places.is_remote(self.uri):
             return pq.read_table(pa.BufferReader(self.read_bytes(name)))
+        return pq.read_table(self.checked_path(name))
+
+    def checked_path(self, name: str) -> Path:
+        """Return the path of one of a local artifact's files.
+
+        Raises:
+            ArtifactError: if it is absent, is not what the record says, or is a link.
+        """
         path, entry = Path(self.file_uri(name)), self._entry(name)
         integrity.check_file(self.uri, name, path, entry)
-        return pq.read_table(path)
+        return path
 
     def _entry(self, name: str) -> dict[str, Any]:
         """Return what the record says of a file that is about to be read, if it is no link."""
