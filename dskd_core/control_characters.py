@@ -16,10 +16,7 @@ def visible(text: str, *, returns: bool = False) -> str:
     r"""Return a text with its control characters written out; line ends and tabs stay.
 
     So are marks that turn the direction of writing, and lone surrogates, which no file takes.
-
-    Args:
-        text: of any origin.
-        returns: leave carriage returns as they are.
+    ``returns`` leaves carriage returns as they are, too.
 
     >>> print(visible("a\x1b[2Jb\nc\x9b1m\u202e\udcff"))
     a\x1b[2Jb

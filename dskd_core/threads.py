@@ -36,9 +36,6 @@ def usable_processors(root: Path = Path("/")) -> int:
 
     A quota of part of a processor counts as the whole of it: threads are throttled together, so
     one more uses the part.
-
-    Args:
-        root: where ``proc`` and ``sys`` are.
     """
     mask = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quota = cpu_quota(root)

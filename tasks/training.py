@@ -87,8 +87,7 @@ def mode_of(config: PipelineConfig, untrained: str, text: str) -> str:
 @cpu_task(name="candidates", task_run_name="candidates, relations {relations}")
 def candidates(config: PipelineConfig, activations: str, dictionary: str, relations: str) -> str:
     """Find the candidates of every captured position; return their URI."""
-    from dskd_core.training.candidates.margin import margin_sentence
-    from dskd_core.training.candidates.store import select_candidates
+    from dskd_core.training.candidates.store import margin_sentence, select_candidates
 
     uri = shown(
         f"candidates {relations}",

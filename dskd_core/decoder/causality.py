@@ -33,11 +33,6 @@ def check_causal(states: States, n_tokens: int, shown: str) -> None:
 
     Costs three forwards of eight tokens. A model that does not run so is not judged.
 
-    Args:
-        states: of the model.
-        n_tokens: ids it knows.
-        shown: where the model is, for the message.
-
     Raises:
         ConfigError: if the model lacks a setting to run at all; if the state changes by more than
             rounding in each of several tries; in one of them an expert may be chosen by a near tie.

@@ -216,6 +216,17 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(max(level, logging.WARNING))
 
 
+def empty_model(config: Any, dtype: torch.dtype | None = None) -> Any:
+    """Make the model of a transformers configuration without memory for its weights.
+
+    A model of 70 billion takes a second or two.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with quiet_transformers(), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+
+
 @lru_cache(maxsize=2)  # a teacher and its student
 def _load(folder: str, dtype: str, device: str, trust_remote_code: bool) -> Decoder:
     source, revision = pointed_to(Path(folder)) or (folder, None)

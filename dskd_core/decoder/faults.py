@@ -50,13 +50,6 @@ def faults_told(
 ) -> Iterator[None]:
     """Raise what a library finds wrong with a model as a refusal.
 
-    Args:
-        what: the model's file or folder, or its tokenizer.
-        kind: of the refusal.
-        verb: what could not be done.
-        cure: ends the sentence.
-        without_package: ends it where a package is not installed.
-
     Raises:
         DskdError: of that kind.
     """

@@ -1,16 +1,10 @@
-"""Batches that the device has no memory for are halved, and the work begins again.
-
-fitting = Fitting.from_batches(batches, lengths, setting="corpus.batch_tokens", cure="...")
-for size in fitting:
-    with fitting.attempt():
-        result = work(halved(batches, lengths, size))
-"""
+"""Batches that the device has no memory for are halved, and the work begins again."""
 
 import gc
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +14,7 @@ from dskd_core.decoder.batches import plan_batches
 from dskd_core.errors import CapacityError
 
 Batches = Sequence[NDArray[np.int64]]
+Made = TypeVar("Made")
 
 _log = logging.getLogger(__name__)
 
@@ -45,9 +40,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def needing_memory(what: str, cure: str) -> Iterator[None]:
     """Name what a device has no memory for, where nothing can be made smaller on the way.
 
-    Args:
-        what: is being done.
-        cure: what to change, as the second half of a sentence.
+    ``cure`` says what to change, as the second half of a sentence.
 
     Raises:
         CapacityError: if it has none.
@@ -68,76 +61,80 @@ def _sentence(error: BaseException) -> str:
     return str(error).partition("\n")[0].partition(". ")[0]
 
 
-@dataclass
-class Fitting:
-    """Attempts at one piece of work, with batches half as large each time, until one fits.
+def until_it_fits(
+    work: Callable[[int], Made], size: int, *, smallest: int, name: str, setting: str, cure: str
+) -> tuple[Made, dict[str, int]]:
+    """Return what ``work`` makes of a size: half of it each time the device has no memory.
 
-    Attributes:
-        size: of the largest batch of the attempt at hand, in the unit of its setting.
+    The work begins from its start each time.
+
+    Args:
+        work: is given a size in the unit of its setting.
+        size: of the first attempt.
         smallest: below this nothing gets smaller.
-        setting: what the size is called in the settings.
+        name: of the size in a record.
+        setting: what it is called in the settings.
         cure: what to lower, if even the smallest does not fit.
-        n_halved: how often the device had no memory so far.
+
+    Returns:
+        What was made, and what belongs into the record of a shard: the size, and how often it was
+        halved. The bytes of a shard are addressed without it.
+
+    Raises:
+        CapacityError: if the smallest does not fit either.
     """
-
-    size: int
-    smallest: int
-    setting: str
-    cure: str
-    n_halved: int = 0
-    _is_done: bool = False
-
-    @classmethod
-    def from_batches(
-        cls, batches: Batches, lengths: NDArray[np.int64], *, setting: str, cure: str
-    ) -> "Fitting":
-        """Begin with the largest of some batches; one window of them is the smallest.
-
-        Args:
-            batches: window numbers, longest first, as :func:`plan_batches` makes them.
-            lengths: tokens of every window.
-            setting: what limits a batch.
-            cure: what to lower, if one window does not fit.
-        """
-        size = max(len(batch) * int(lengths[batch[0]]) for batch in batches)
-        smallest = max(int(lengths[batch[0]]) for batch in batches)
-        return cls(size, smallest, setting, cure)
-
-    def __iter__(self) -> Iterator[int]:
-        """Yield the size of every attempt: the work begins from its start each time."""
-        while not self._is_done:
-            yield self.size
-
-    @contextmanager
-    def attempt(self) -> Iterator[None]:
-        """Let an attempt run out of the device's memory, and prepare a smaller one.
-
-        Raises:
-            CapacityError: if the smallest does not fit either.
-        """
+    n_halved = 0
+    while True:
         try:
-            yield
-            self._is_done = True
-            return
+            return work(size), {name: size} | ({"n_halved": n_halved} if n_halved else {})
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             # The text alone: the exception holds on to the tensors of every frame it came through.
             why = _sentence(error)
-        if self.size <= self.smallest:
+        if size <= smallest:
             raise CapacityError(
-                f"The device has no memory for the smallest batch, of {self.setting} {self.size} "
-                f"({why}); lower {self.cure}, or use a device with more memory."
+                f"The device has no memory for the smallest batch, of {setting} {size} ({why}); "
+                f"lower {cure}, or use a device with more memory."
             )
-        self.size, self.n_halved = max(self.smallest, self.size // 2), self.n_halved + 1
-        _log.warning("Out of memory (%s): again with %s %d", why, self.setting, self.size)
+        size, n_halved = max(smallest, size // 2), n_halved + 1
+        _log.warning("Out of memory (%s): again with %s %d", why, setting, size)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def report(self, name: str) -> dict[str, int]:
-        """Return what belongs into the record of a shard; its bytes are addressed without it."""
-        return {name: self.size} | ({"n_halved": self.n_halved} if self.n_halved else {})
+
+def in_batches_that_fit(
+    work: Callable[[Batches], Made],
+    batches: Batches,
+    lengths: NDArray[np.int64],
+    *,
+    setting: str,
+    cure: str,
+) -> tuple[Made, dict[str, int]]:
+    """Return what ``work`` makes of batches, halved until they fit; one window is the smallest.
+
+    Args:
+        work: is given the batches, see :func:`halved`.
+        batches: window numbers, longest first, as :func:`plan_batches` makes them.
+        lengths: [n_windows], tokens of every window.
+        setting: what limits a batch.
+        cure: what to lower, if one window does not fit.
+
+    Returns:
+        What was made, and what belongs into the record of a shard.
+
+    Raises:
+        CapacityError: if one window does not fit.
+    """
+    return until_it_fits(
+        lambda size: work(halved(batches, lengths, size)),
+        max(len(batch) * int(lengths[batch[0]]) for batch in batches),
+        smallest=max(int(lengths[batch[0]]) for batch in batches),
+        name="batch_tokens",
+        setting=setting,
+        cure=cure,
+    )
 
 
 def halved(batches: Batches, lengths: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
@@ -148,7 +145,7 @@ def halved(batches: Batches, lengths: NDArray[np.int64], size: int) -> list[NDAr
 
     Args:
         batches: window numbers, longest first.
-        lengths: tokens of every window.
+        lengths: [n_windows], tokens of every window.
         size: most tokens of a batch, padding included.
     """
     return [fine for batch in batches for fine in plan_batches(lengths, batch, size)]

@@ -71,9 +71,7 @@ def find_head(model: Any, n_tokens: int) -> Head:
     Configurations name scales and soft caps alike but mean them differently (one family multiplies
     by what another divides by), so each reading is tried on the logits of a few tokens.
 
-    Args:
-        model: any ``AutoModelForCausalLM``.
-        n_tokens: rows of the output matrix that are tokens; padding is left out.
+    ``n_tokens`` are the rows of the output matrix that are tokens; padding is left out.
 
     Raises:
         ConfigError: if no reading gives the model's logits.

@@ -53,12 +53,8 @@ def load_model(
 ) -> Any:
     """Load a causal language model whose weights are all there.
 
-    Args:
-        view: the folder that transformers reads.
-        shown: where the model is, for messages.
-        dtype: that the weights get.
-        code: whether its Python code may run.
-        gguf: name of the GGUF file in the view, if it is one.
+    ``gguf`` names the GGUF file in the view, if it is one; ``code`` lets the model's own Python
+    run.
 
     Returns:
         The transformers model, its configuration saying of tied embeddings what is so.

@@ -75,10 +75,6 @@ def checked_tokenizer_config(values: Any, file: Path) -> dict[str, Any]:
 
     Also for ``special_tokens_map.json``, whose keys take the same way into the tokenizer.
 
-    Args:
-        values: the content of the file.
-        file: its path, for messages.
-
     Returns:
         The listed keys alone. Keys that are neither listed nor refused are left out.
 
@@ -108,11 +104,8 @@ def checked_tokenizer_config(values: Any, file: Path) -> dict[str, Any]:
 def checked_config(values: Any, file: Path, *, code: bool | None = False) -> dict[str, Any]:
     """Return what a model may be told, out of its ``config.json`` or ``generation_config.json``.
 
-    Args:
-        values: the content of the file.
-        file: its path, for messages.
-        code: keep ``auto_map``, which names Python code of the model; None to leave it out even if
-            the model needs it, where only its tokenizer is read.
+    ``code`` keeps ``auto_map``, which names Python code of the model; None leaves it out even if
+    the model needs it, where only its tokenizer is read.
 
     Returns:
         All of it but where the model once lay, and ``auto_map`` where transformers has the family.

@@ -83,12 +83,8 @@ def model_view(
 ) -> Iterator[Path]:
     """Make the checked view of a model's folder that transformers may read, for as long as it does.
 
-    Args:
-        folder: of a transformers model.
-        tokenizer: with the files of its tokenizer.
-        weights: with its weights.
-        code: with its Python files, for a model whose code may run; without them a model that needs
-            them is refused, but None reads what else there is of it.
+    ``code`` takes the Python files of a model whose code may run. Without them a model that needs
+    them is refused, but None reads what else there is of it.
 
     Yields:
         A temporary folder of the same name.
@@ -132,11 +128,7 @@ def files_of(
 ) -> dict[str, Path]:
     """Return the files that are read of a model, by their names in its folder.
 
-    Args:
-        folder: of a transformers model.
-        tokenizer: with the files of its tokenizer.
-        weights: with its weights: ``model.safetensors``, else the index and what it names.
-        code: with its Python files.
+    Weights are ``model.safetensors``, else the index and what it names; code is all Python files.
 
     Raises:
         ConfigError: if one of them lies elsewhere or is too large, or there are no weights.
@@ -264,12 +256,8 @@ def check_links(folder: Path) -> None:
 def inside(path: Path, folder: Path, *, plain: bool = True) -> Path:
     """Return where a file of a model's folder is, without links, if it lies in that folder.
 
-    The files of a model in the hub's cache are links to ``blobs`` beside its ``snapshots``.
-
-    Args:
-        path: the file.
-        folder: the model's.
-        plain: refuse what is no plain file, such as a pipe, which would be waited for.
+    The files of a model in the hub's cache are links to ``blobs`` beside its ``snapshots``. With
+    ``plain``, what is no plain file is refused, such as a pipe, which would be waited for.
 
     Raises:
         ConfigError: if it lies elsewhere.
@@ -292,11 +280,8 @@ def inside(path: Path, folder: Path, *, plain: bool = True) -> Path:
 def checked_json(name: str, path: Path, shown: Path, *, code: bool | None = False) -> Any:
     """Return the checked content of a model's JSON file; None for a file that is taken as it is.
 
-    Args:
-        name: in the model's folder; it says what may stand in the file.
-        path: where the file is.
-        shown: where it seems to be, for messages.
-        code: keep what names Python code; None to leave it out unasked.
+    ``name`` says what may stand in it; messages name it as ``shown``. ``code`` keeps what names
+    Python code, None leaves it out unasked.
 
     Raises:
         ConfigError: if it says what it may not.

@@ -62,11 +62,8 @@ def bears_gap(model: Any, width: int) -> bool:
     across a gap as wide as asked, and once more without any: both states must agree, or something
     that no class tells of counts places (the local layers of GPT-Neo, the biases of MPT).
 
-    Below 32 positions the gap would be too short to tell; the answer is no.
-
-    Args:
-        model: a causal language model of transformers.
-        width: most positions of a row, padding and everything generated included.
+    Below 32 positions the gap would be too short to tell; the answer is no. ``width`` is the most
+    positions of a row, padding and everything generated included.
     """
     known = _known.setdefault(model, _Known())
     if width >= _READ + _LEAST_GAP and known.exact < width < known.wrong:

@@ -61,10 +61,6 @@ def check_index(folder: Path) -> None:
 def check_names(names: list[str], what: str) -> None:
     """Check by the names of its files that a model can be read as data.
 
-    Args:
-        names: of the files of a folder or hub repository.
-        what: begins the message.
-
     Raises:
         ConfigError: if there is no configuration or no safetensors, or an adapter in their place.
     """
@@ -105,10 +101,7 @@ def most_positions(folder: Path) -> int | None:
 def check_token_ids(vocabulary: Mapping[str, int], n_rows: int, what: str | Path) -> None:
     """Check that a tokenizer's ids run from 0 without holes, and that each has an embedding.
 
-    Args:
-        vocabulary: the id of every token, added ones among them.
-        n_rows: rows of the model's embeddings; more than there are ids are padding.
-        what: the model, for messages.
+    Rows of the embeddings beyond the last id are padding.
 
     Raises:
         ConfigError: if a token has no embedding, or an id no token.
@@ -159,12 +152,6 @@ def local_folder(source: str, revision: str | None, *, weights: bool, code: bool
     """Return where a model is on this machine: its folder, or what is fetched of it from the hub.
 
     Only files that are read of a model are fetched: no pickle, and Python code only if it may run.
-
-    Args:
-        source: a folder or a hub id.
-        revision: the commit, for the hub.
-        weights: whether its weights are needed.
-        code: whether its Python code may run.
 
     Raises:
         ConfigError: if the hub's model has no weights as safetensors.

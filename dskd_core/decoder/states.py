@@ -43,11 +43,8 @@ def encode_states(
 ) -> np.ndarray:
     """Return states as the bits that are stored: float32, float16, or bfloat16 as uint16.
 
-    Args:
-        states: of any shape and float dtype.
-        state_dtype: what they are stored in.
-        shard_name: for the message of an error.
-        cure: likewise: what to set where ``state_dtype`` cannot hold one.
+    They may have any shape and float dtype. ``cure`` says what to set where ``state_dtype`` cannot
+    hold one.
 
     Raises:
         DataError: if a state is NaN or infinite, before or after the conversion.

@@ -80,13 +80,8 @@ def dictionary_card(
 ) -> str:
     """Return the Markdown of a dictionary's card; equal inputs give equal text.
 
-    Args:
-        store: with what the inputs were made from.
-        inputs: senses, words and corpus.
-        counts: of the dictionary's record.
-        shares: of the corpus' positions: with_senses, with_relations, with_antonyms.
-        shape: of the rows.
-        token: one with senses, for the example.
+    ``shares`` of the corpus' positions are with_senses, with_relations and with_antonyms; ``token``
+    has senses and is the example.
     """
     senses, words, corpus = (inputs[name] for name in ("senses", "words", "corpus"))
     teacher = store.get("teacher", senses.record.inputs["teacher"]).record

@@ -16,11 +16,7 @@ def describe(
 ) -> str:
     """Return the senses of a word, the output tokens it scores highest, and its relations.
 
-    Args:
-        store: with the inputs of the dictionary.
-        dictionary: the dictionary.
-        word: as the lexicon writes it; case does not matter.
-        max_neighbours: most synonyms, and most antonyms, listed.
+    The case of the word does not matter.
 
     Raises:
         ArtifactError: if an input of the dictionary is gone.

@@ -40,9 +40,7 @@ def fetch_dictionary(place: str, *, hub: Any = None) -> Artifact:
     Without a commit, or with a branch or tag, the hub is asked for the commit, which is said in the
     log. Downloads lie in ``DSKD_CACHE``; one that is there needs no hub if its commit is named.
 
-    Args:
-        place: the dataset repository, perhaps with a revision.
-        hub: a ``huggingface_hub.HfApi``; the default client if None.
+    ``hub`` is a ``huggingface_hub.HfApi``, the default client if None.
 
     Raises:
         ConfigError: if ``place`` names no repository with its owner.

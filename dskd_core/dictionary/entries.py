@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from dskd_core.dictionary.queries import Queries, Sources
 from dskd_core.dictionary.store import GROUP
-from dskd_core.errors import DataError
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 
@@ -48,10 +47,7 @@ def look_up(store: ArtifactStore, dictionary: Artifact, word: str) -> Entry:
     known = queries.spelled(word)
     spelled = queries.spelling(known) if known else None
     if known is None or spelled is None:
-        raise DataError(
-            f"The dictionary {dictionary.fingerprint} has no word {word!r} among its "
-            f"{dictionary.record.counts['words']}; try another, or a larger lexicon."
-        )
+        raise queries.unknown(word)
     pairs = queries.relations(known)
     related = {
         relation: {p["neighbour"]: p["weight"] for p in pairs if p["relation"] == relation}

@@ -7,6 +7,7 @@ from typing import Any
 from dskd_core.config import DictionaryConfig, RelationsConfig, WordsConfig
 from dskd_core.dictionary.download import is_dictionary_file
 from dskd_core.dictionary.licences import refused_licences
+from dskd_core.dictionary.queries import Sources
 from dskd_core.dictionary.store import build_dictionary
 from dskd_core.errors import ArtifactError, ConfigError
 from dskd_core.relations.tables import build_relations
@@ -26,11 +27,8 @@ def push_dictionary(
     byte, and ``load_dictionary("hub:OWNER/NAME@COMMIT")`` compares them with the record. One commit
     brings them all and takes out what an earlier dictionary left.
 
-    Args:
-        store: with what the dictionary was made from, whose licences are judged.
-        dictionary: an artifact of ``build_dictionary``.
-        repository: ``owner/name``.
-        hub: a ``huggingface_hub.HfApi``; the default client if None.
+    ``repository`` is ``owner/name``, ``hub`` a ``huggingface_hub.HfApi`` (the default client if
+    None).
 
     Raises:
         ConfigError: if this process may not push there, or licences forbid to; each is named with
@@ -86,22 +84,17 @@ def without_refused_licences(store: ArtifactStore, dictionary: Artifact) -> Arti
     refused = refused_licences(store, dictionary)
     if not refused:
         return dictionary
-    inputs = dictionary.record.inputs
-    senses, corpus = store.get("senses", inputs["senses"]), store.get("corpus", inputs["corpus"])
-    words = store.get("words", inputs["words"])
-    relations = store.get("relations", words.record.inputs["relations"])
-    excluded = {*relations.record.config["excluded_licences"], *(r.licence for r in refused)}
-    settings = relations.record.config | {"excluded_licences": sorted(excluded)}
-    relations = build_relations(
+    made_from, corpus = Sources(store, dictionary), dictionary.record.inputs["corpus"]
+    before = made_from.relations.record
+    excluded = {*before.config["excluded_licences"], *(r.licence for r in refused)}
+    settings = before.config | {"excluded_licences": sorted(excluded)}
+    lexicon = store.get("lexicon", before.inputs["lexicon"])
+    relations = build_relations(store, RelationsConfig.model_validate(settings), lexicon)
+    config = WordsConfig.model_validate(made_from.words.record.config)
+    return build_dictionary(
         store,
-        RelationsConfig.model_validate(settings),
-        store.get("lexicon", relations.record.inputs["lexicon"]),
+        DictionaryConfig.model_validate(dictionary.record.config),
+        made_from.senses,
+        build_words(store, config, relations, made_from.teacher),
+        store.get("corpus", corpus),
     )
-    words = build_words(
-        store,
-        WordsConfig.model_validate(words.record.config),
-        relations,
-        store.get("teacher", senses.record.inputs["teacher"]),
-    )
-    config = DictionaryConfig.model_validate(dictionary.record.config)
-    return build_dictionary(store, config, senses, words, corpus)

@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass
 
 from dskd_core.dictionary.card import provenance
+from dskd_core.dictionary.queries import Sources
 from dskd_core.relations import PAIRS
+from dskd_core.relations.filters import NON_COMMERCIAL
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 _FREE = re.compile(
@@ -13,7 +15,7 @@ _FREE = re.compile(
     re.IGNORECASE,
 )
 _KINDS = (
-    ("no commercial use", re.compile(r"\bNC\b|non-?commercial", re.IGNORECASE)),
+    ("no commercial use", NON_COMMERCIAL),
     ("no derivatives", re.compile(r"\bND\b|no-?deriv", re.IGNORECASE)),
     (
         "share-alike",
@@ -59,20 +61,14 @@ class Refused:
 
 
 def refused_licences(store: ArtifactStore, dictionary: Artifact) -> list[Refused]:
-    """Return the obstacles among the licences of the pairs that a dictionary was made from.
-
-    Args:
-        store: with the words and relations of the dictionary.
-        dictionary: an artifact of ``build_dictionary``.
-    """
-    words = store.get("words", dictionary.record.inputs["words"])
-    relations = store.get("relations", words.record.inputs["relations"])
-    found = relations.query(
+    """Return the obstacles among the licences of the pairs that a dictionary was made from."""
+    made_from = Sources(store, dictionary)
+    found = made_from.relations.query(
         "SELECT licence, count(*) AS n FROM (SELECT unnest(licences) AS licence FROM pairs) "
         "GROUP BY ALL ORDER BY n DESC, licence",
         pairs=PAIRS,
     ).to_pylist()
-    sources = provenance(store, words)
+    sources = provenance(store, made_from.words)
     return [
         Refused(
             row["licence"],

@@ -7,7 +7,6 @@ once, then read where they lie: a question reads the columns and row groups it n
 import threading
 from collections.abc import Collection
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,7 +15,6 @@ import pyarrow as pa
 from dskd_core.errors import DataError
 from dskd_core.store import places
 from dskd_core.store.artifacts import Artifact, ArtifactStore
-from dskd_core.store.integrity import check_file
 from dskd_core.store.parquet import read_files
 
 _MEMORY = "1GB"
@@ -168,7 +166,8 @@ class Queries:
         dictionary = self.sources.dictionary
         return DataError(
             f"The dictionary {dictionary.fingerprint} knows no {word!r}; it has "
-            f"{dictionary.record.counts['words']:,} words: try another, or a larger corpus."
+            f"{dictionary.record.counts['words']:,} words: try another, or a larger corpus or "
+            "lexicon."
         )
 
     def _open(self, name: str) -> None:
@@ -182,17 +181,10 @@ class Queries:
                     cursor.register("given", artifact.table(file))
                     cursor.execute(f"CREATE TABLE {name} AS SELECT * FROM given")
                 else:
-                    path = _checked(artifact, file)
+                    path = artifact.checked_path(file)
                     files = read_files(cursor, [path])
                     if name in self._in_memory and path.stat().st_size <= _IN_MEMORY_BYTES:
                         files.create(name)
                     else:
                         files.create_view(name)
             self._known.add(name)
-
-
-def _checked(artifact: Artifact, name: str) -> Path:
-    """Return the path of a local artifact's file that is what the record says, and no link."""
-    path, entry = Path(artifact.file_uri(name)), artifact.entry(name)
-    check_file(artifact.uri, name, path, entry)
-    return path

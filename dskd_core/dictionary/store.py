@@ -109,7 +109,7 @@ def load_dictionary(artifact: Artifact | str) -> Dictionary:
 
     Args:
         artifact: of a root, or ``hub:OWNER/NAME@COMMIT``: a dataset repository that
-            ``push_dictionary`` made, see ``fetch_dictionary``.
+            ``push_dictionary`` made.
 
     Raises:
         ArtifactError: if another version of dskd made it, which had other lists.

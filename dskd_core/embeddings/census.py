@@ -66,11 +66,8 @@ def take_census(windows: Windows, config: EmbeddingsConfig) -> Census:
     """Count the training windows and fix the limit of every token.
 
     Two or three passes over the token ids, about 50 ns a token in all. Memory besides the windows:
-    some 200 MB a pass, and about 40 bytes a row of the sample of capped tokens.
-
-    Args:
-        windows: the corpus; held-out windows are never run.
-        config: key, cap, seed and safety.
+    some 200 MB a pass, and about 40 bytes a row of the sample of capped tokens. Held-out windows
+    are never run.
     """
     key = "input" if config.key == "input" else "next"
     cap = config.max_occurrences

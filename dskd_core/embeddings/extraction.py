@@ -62,18 +62,9 @@ def extract(
 ) -> tuple[Tensor, Occurrences, NDArray[np.int64]]:
     """Return the states that the census admits, what they are, and what was met on the way.
 
-    The device has the next batch to run while the host files one, and a thread takes rows that
-    left it. A GPU is waited for once a batch, for the batch before the one it is at.
-
-    Args:
-        model: the teacher.
-        windows: the corpus.
-        census: how far each window is run, and the limit of each token.
-        batches: window numbers, a batch each, as :func:`training_batches` gives them.
-        config: the key and the seed of the hashes.
-        special: tokens that are no text; nothing is filed under them.
-        progress: told tokens.
-        shard_name: for the message of an error.
+    The device has the next batch to run while the host files one, and a thread takes rows that left
+    it. A GPU is waited for once a batch, for the batch before the one it is at. Nothing is filed
+    under ``special`` tokens, which are no text.
 
     Returns:
         (states [n, d] in the teacher's dtype on the CPU, occurrences of n rows, [v] int64 how

@@ -16,7 +16,7 @@ from torch import Tensor
 from dskd_core.config import EmbeddingsConfig, TeacherConfig
 from dskd_core.corpus.store import Windows, load_windows
 from dskd_core.decoder.decoder import load_teacher, on_device
-from dskd_core.decoder.fitting import Fitting, halved
+from dskd_core.decoder.fitting import in_batches_that_fit
 from dskd_core.decoder.precision import processor_of
 from dskd_core.decoder.states import encode_rows
 from dskd_core.decoder.tokenizer import check_same_tokenizer, load_tokenizer
@@ -78,19 +78,16 @@ def extract_shard(
         model = load_teacher(teacher, teacher_config)
         draft.computed(model.precision, processor_of(model.device))
         batches = training_batches(census, config)[shard.start : shard.stop]
-        fitting = Fitting.from_batches(
+        special = tokenizer.special_ids
+        (states, occurrences, met), fit = in_batches_that_fit(
+            lambda fine: extract(
+                model, windows, census, fine, config, special, progress, shard.name
+            ),
             batches,
             census.lengths,
             setting="embeddings.batch_tokens",
             cure="corpus.window_tokens",
         )
-        for size in fitting:
-            with fitting.attempt():
-                fine = halved(batches, census.lengths, size)
-                states, occurrences, met = extract(
-                    *(model, windows, census, fine, config, tokenizer.special_ids, progress),
-                    shard.name,
-                )
         let_go()
         n_rows = _write_rows(draft, config, shard, states, occurrences, met)
         draft.counts |= {
@@ -99,7 +96,7 @@ def extract_shard(
             "occurrences": int(met.sum()),
             "rows": n_rows,
         }
-        draft.report |= fitting.report("batch_tokens")
+        draft.report |= fit
     return store.get(work.stage, work.fingerprint)
 
 

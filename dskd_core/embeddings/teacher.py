@@ -113,9 +113,7 @@ def stored_teachers(store: ArtifactStore, config: TeacherConfig) -> list[Artifac
 def in_other_precisions(store: ArtifactStore, config: TeacherConfig) -> list[Artifact]:
     """Return the teachers of this source under a root, where all are of other precisions.
 
-    Args:
-        store: the root.
-        config: the source, and the precision that the run computes in, by its name.
+    ``config`` names the precision that the run computes in.
     """
     stored = stored_teachers(store, config)
     dtypes = {teacher.record.config["dtype"] for teacher in stored}

@@ -58,13 +58,7 @@ def write_continuations(
 ) -> Artifact:
     """Let models continue the beginnings of held-out documents, greedily.
 
-    Args:
-        store: where they are kept.
-        n_documents: how many beginnings; fewer where fewer documents are held out.
-        teacher_config: device and precision.
-        corpus: whose held-out documents begin the texts.
-        models: ``teacher`` and ``student`` artifacts.
-        progress: told models done.
+    There are fewer than ``n_documents`` where fewer are held out.
 
     Raises:
         ArtifactError: if the corpus was cut with another tokenizer than a model's.

@@ -37,13 +37,8 @@ def build_other_text(
     A document is known if it has the same tokens as one of ``read``, as far as both are read
     (``max_document_tokens``). What a document is called does not matter.
 
-    Args:
-        store: where the text, and the corpus it is taken from, are kept.
-        config: its source.
-        corpus_config: whose windows are as long.
-        teacher: whose tokenizer cuts it.
-        read: the corpus, and the prompts if students are trained on them.
-        progress: told bytes of the source read, documents and tokens.
+    ``read`` are the corpus, and the prompts if students are trained on them. Windows are as long as
+    the corpus', and ``progress`` is told bytes of the source, documents and tokens.
 
     Raises:
         ConfigError: if the source is unknown.

@@ -80,13 +80,8 @@ def build_lexicon(
     """Read every source into ``lexicon_pairs.parquet`` and ``derivations.parquet``.
 
     Rows are distinct and sorted by all columns. The record's report says for each source how many
-    rows it gave and what was left out, with the first line numbers of damaged rows. Memory does
-    not grow with the size of a file.
-
-    Args:
-        store: where artifacts are kept.
-        config: the sources and their settings.
-        progress: told the bytes read.
+    rows it gave and what was left out, with the first line numbers of damaged rows. Memory does not
+    grow with the size of a file. ``progress`` is told the bytes read.
 
     Raises:
         ConfigError: if a kind is unknown or a file is not there.

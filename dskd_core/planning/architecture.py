@@ -12,11 +12,9 @@ from math import prod
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-
 from dskd_core import samples, strict_json
 from dskd_core.config import TeacherConfig
-from dskd_core.decoder.decoder import decoder_layers, quiet_transformers
+from dskd_core.decoder.decoder import decoder_layers, empty_model, quiet_transformers
 from dskd_core.decoder.faults import CONFIG_FAULTS, cure_of
 from dskd_core.decoder.gguf_header import Header, read_header
 from dskd_core.decoder.model_config import checked_config
@@ -136,9 +134,7 @@ does not answer, and the plan then says so."""
 def read_architecture(config: TeacherConfig, config_json: Path | None = None) -> Architecture:
     """Return the sizes of a teacher.
 
-    Args:
-        config: names the teacher: a folder, a GGUF file, a sample or a hub id.
-        config_json: a transformers ``config.json`` to read instead.
+    The source is a folder, a GGUF file, a sample or a hub id; a ``config_json`` is read instead.
 
     Raises:
         ConfigError: if no configuration can be had, it lacks a size, or transformers makes no
@@ -160,21 +156,14 @@ def read_architecture(config: TeacherConfig, config_json: Path | None = None) ->
 def count(values: Mapping[str, Any], origin: str) -> Architecture:
     """Return the sizes of the model that transformers makes of a configuration.
 
-    No weights are made: a model of 70 billion takes a second or two.
-
-    Args:
-        values: the content of a ``config.json``.
-        origin: where it is, for messages.
+    No weights are made.
 
     Raises:
         ConfigError: if it lacks a size, or transformers cannot make a model of it.
     """
-    from transformers import AutoModelForCausalLM
-
     config = _config_of(checked_config(values, Path(origin), code=None), origin)
     try:
-        with quiet_transformers(), torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+        model = empty_model(config)
     except CONFIG_FAULTS as error:
         raise _makes_no_model(origin, error) from error
     head = model.get_output_embeddings().weight

@@ -29,15 +29,9 @@ def check_step(
 ) -> None:
     """Refuse a step that is larger than the memory of the device, or that a recipe cannot take.
 
-    Only what a step cannot do without is counted, so what is refused does not fit; what is let
-    pass may still be too much beside all else. Nothing is said of a model that cannot be counted.
-
-    Args:
-        config: of the training.
-        teacher_config: the device, and the precision of the weights.
-        untrained: the student before training.
-        text: the corpus, prompts or activations whose windows are trained on; windows of one token
-            if none is there yet.
+    Only what a step cannot do without is counted, so what is refused does not fit; what is let pass
+    may still be too much beside all else. Nothing is said of a model that cannot be counted.
+    Windows are those of ``text`` to train on; of one token if none is there yet.
 
     Raises:
         CapacityError: if the memory does not suffice.

@@ -181,10 +181,7 @@ def read_windows(config: CorpusConfig, tokenizer: Tokenizer) -> Windows:
 def estimated(config: CorpusConfig, n_tokens: int | None, n_prefix: int) -> Corpus:
     """Return the sizes of a corpus that nobody has read yet.
 
-    Args:
-        config: its source; the size of a local one is taken from its bytes.
-        n_tokens: how many tokens it has, where that is known.
-        n_prefix: tokens the model is given before every window.
+    The size of a local source is taken from its bytes.
 
     Raises:
         ConfigError: if neither is known and ``max_tokens`` sets no bound.

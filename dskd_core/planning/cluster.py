@@ -64,13 +64,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class StageTime:
-    """How long a stage takes on a cluster.
-
-    Attributes:
-        stage: its name.
-        seconds: from its first task to its last.
-        bound: what takes most of them.
-    """
+    """How long a stage takes on a cluster, first task to last, and what takes most of that."""
 
     stage: str
     seconds: float

@@ -106,13 +106,7 @@ def _precision_sentence(plan: Plan) -> str:
 
 
 def scaling_rows(plan: Plan, device: Device, counts: Sequence[int]) -> list[dict[str, str]]:
-    """Return one row a stage, one column a number of GPUs, and the sums.
-
-    Args:
-        plan: the plan.
-        device: each GPU.
-        counts: how many there are.
-    """
+    """Return one row a stage, one column a number of GPUs, and the sums."""
     by_count = {
         n: {time.stage: time for time in stage_times(plan, Cluster(device, n))} for n in counts
     }

@@ -111,12 +111,8 @@ def make_plan(
 ) -> Plan:
     """Plan a configuration; nothing is run, written or downloaded but the teacher's config.json.
 
-    Args:
-        config: the settings of all stages.
-        n_tokens: tokens of the corpus, where it is neither built nor a local file.
-        count: tokenize a local corpus to count it exactly; takes as long as the corpus stage.
-        config_json: the teacher's configuration, where its source cannot be read.
-        device: a GPU, whose precision ``auto`` is; this machine's if None.
+    ``n_tokens`` are needed of a corpus that is neither built nor a local file; counting one takes
+    as long as the corpus stage. ``auto`` is the precision of the device, this machine's if None.
 
     Raises:
         ConfigError: if the teacher's sizes, or those of the corpus, cannot be known, or this
@@ -180,11 +176,7 @@ def misfits(
 ) -> list[str]:
     """Return what does not fit, a sentence each with the setting to change.
 
-    Args:
-        plan: the plan.
-        device: the accelerator of a worker; one that shares the host's memory adds to it.
-        memory_bytes: the host memory of a worker.
-        disk_bytes: room for the artifacts.
+    The memory is a worker's; a device that shares the host's adds to it.
     """
     found = []
     shared = device is not None and device.shares_host

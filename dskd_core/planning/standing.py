@@ -18,9 +18,7 @@ from dskd_core.training.losses.recipes import has_sense_terms, recipe_settings
 def share_done(store: ArtifactStore, config: PipelineConfig) -> dict[str, float]:
     """Return the share of each stage that stands, 0 to 1; a stage with none is left out.
 
-    Args:
-        store: the root.
-        config: settings whose precisions are named.
+    The precisions in ``config`` are named.
     """
     found = _left(store, config) | _right(store, config)
     trained = {"students": 0.0, "scores": 0.0, "report": 0.0}

@@ -27,14 +27,8 @@ def answer_batches(
 ) -> list[list[int]]:
     """Return the answers to the prompts of all batches, in the order of the batches.
 
-    Args:
-        model: the teacher.
-        prompts: token ids of every prompt, without the prefix.
-        prefix: ids the model is given before each.
-        limits: [n_prompts], most tokens of each answer, alike in a batch.
-        end_tokens: ids that end an answer.
-        batches: numbers of prompts.
-        progress: told tokens of prompts.
+    Prompts come without the prefix. ``limits`` [n_prompts] are the most tokens of each answer,
+    alike in a batch.
     """
     n_total, n_done = sum(len(prompts[i]) for i in chain(*batches)), 0
     answers: list[list[int]] = []
@@ -71,12 +65,7 @@ def greedy_answers(
     tokens are equally probable up to rounding either may be written. The same batches on the same
     kind of machine give the same answers; batches know no shards.
 
-    Args:
-        model: the teacher.
-        prompts: token ids of each prompt, without the prefix.
-        prefix: ids the model is given before each.
-        n_tokens: most tokens of an answer.
-        end_tokens: ids that end an answer; the one written is its last token.
+    Prompts come without the prefix. The end token that is written is an answer's last.
 
     Returns:
         The ids of each answer, at least one each.

@@ -13,10 +13,8 @@ _DRAWS = 8
 class Pool:
     """Questions exemplars are drawn from.
 
-    Args:
-        questions: the questions of all sources; those without an answer are passed over.
-        heldout: groups that are never exemplars of a question outside of them.
-        seed: fixes the draws.
+    Those without an answer are passed over; ``heldout`` groups are never exemplars of a question
+    outside of them.
     """
 
     def __init__(

@@ -44,10 +44,7 @@ def read_questions(
 ) -> Iterator[Question]:
     """Yield the questions of a source in the order of its files, sorted by name.
 
-    Args:
-        source: the benchmark and its place; ``share`` and ``max_prompts`` are not looked at.
-        account: where dirty rows and missing answers are counted.
-        split: which files of a folder, or which split of a hub data set.
+    ``share`` and ``max_prompts`` of the source are not looked at.
 
     Raises:
         ConfigError: if the place holds no file of that split.

@@ -49,9 +49,7 @@ class TemplateProcess:
     def write(self, request: dict[str, Any], owner: str) -> str:
         """Return a chat as text.
 
-        Args:
-            request: ``template``, ``values`` that it may name, and the ``chat``.
-            owner: whose template it is, for errors.
+        A request has the ``template``, the ``values`` that it may name, and the ``chat``.
 
         Raises:
             ConfigError: if the template fails, or needs more than it is given.

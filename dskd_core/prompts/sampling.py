@@ -84,15 +84,9 @@ def write_prompts(
     """Yield the prompts of all sources, shuffled together by a hash of their questions' ids.
 
     A group of questions (a passage, else the question alone) is held out as a whole, and no
-    held-out question is an exemplar of one that is trained on.
-
-    Args:
-        questions: those of each source of ``config.sources``.
-        config: shares, exemplars, lengths and the seed.
-        chat: how prompts are written.
-        tally: told what is taken and what is left out.
-        most_positions: tokens the teacher reads at once, its answer among them, if bounded.
-        progress: told prompts.
+    held-out question is an exemplar of one that is trained on. ``questions`` are those of each
+    source of ``config.sources``. Prompt and answer have at most ``most_positions`` tokens together,
+    if given.
     """
     taken = [
         (question, source)

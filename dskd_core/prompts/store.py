@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from dskd_core.config import PromptsConfig, TeacherConfig
 from dskd_core.decoder.batches import plan_batches
 from dskd_core.decoder.decoder import device_lock, load_teacher
-from dskd_core.decoder.fitting import Fitting, halved
+from dskd_core.decoder.fitting import in_batches_that_fit
 from dskd_core.decoder.precision import processor_of
 from dskd_core.decoder.pretrained import most_positions
 from dskd_core.decoder.tokenizer import check_same_tokenizer, load_tokenizer
@@ -34,11 +34,15 @@ from dskd_core.errors import ArtifactError, ConfigError, DataError
 from dskd_core.progress import Progress, silent
 from dskd_core.prompts.answers import DECODING, answer_batches, end_tokens_of
 from dskd_core.prompts.chat import ChatFormat
+from dskd_core.prompts.layout import (
+    questions_table,
+    tasks_report,
+    with_answers,
+    write_windows,
+)
 from dskd_core.prompts.questions import LICENCES, Account
 from dskd_core.prompts.readers import content_fingerprint, read_questions
 from dskd_core.prompts.sampling import Tally, write_prompts
-from dskd_core.prompts.tables import questions_table, tasks_report, with_answers
-from dskd_core.prompts.windows import write_windows
 from dskd_core.shards import Shard, cut
 from dskd_core.store.arrays import get_array, get_rows, put_array, put_rows
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
@@ -54,11 +58,7 @@ def build_questions(
 ) -> Artifact:
     """Read, sample and write the prompts the teacher is to answer, unless that is done already.
 
-    Args:
-        store: where the artifact is kept.
-        config: the benchmarks and the sample.
-        teacher: an artifact whose folder holds the tokenizer; its weights are not read.
-        progress: told prompts.
+    Of ``teacher`` the tokenizer alone is read.
 
     Raises:
         ConfigError: if there is no source, or one has no file.
@@ -169,20 +169,20 @@ def answer_shard(
         draft.computed(model.precision, processor_of(model.device))
         ends = end_tokens_of(model, tokenizer.hf.eos_token_id)
         lengths = _lengths(questions) + limits
-        fitting = Fitting.from_batches(
-            batches, lengths, setting="prompts.batch_tokens", cure="prompts.max_prompt_tokens"
+        answers, fit = in_batches_that_fit(
+            lambda fine: answer_batches(
+                model, prompts, prefix, limits, ends, fine, progress=progress
+            ),
+            batches,
+            lengths,
+            setting="prompts.batch_tokens",
+            cure="prompts.max_prompt_tokens",
         )
-        for size in fitting:
-            with fitting.attempt():
-                fine = halved(batches, lengths, size)
-                answers = answer_batches(
-                    model, prompts, prefix, limits, ends, fine, progress=progress
-                )
         group = draft.write_group(_SHARD)
         put_array(group, "questions", np.concatenate(batches).astype(np.int32))
         put_rows(group, [np.array(answer, dtype=np.int32) for answer in answers])
         draft.counts |= {"prompts": len(answers), "answer_tokens": sum(map(len, answers))}
-        draft.report |= fitting.report("batch_tokens")
+        draft.report |= fit
     return store.get(work.stage, work.fingerprint)
 
 

@@ -53,12 +53,7 @@ _TWINS = (
 
 
 def find_negations(rows: Iterable[DerivationRow], words: Iterable[str] = ()) -> list[Negation]:
-    """Return every negated word with its opposites, sorted.
-
-    Args:
-        rows: the segmentations of the morphology.
-        words: other words there are, such as those of the pairs.
-    """
+    """Return every negated word with its opposites, sorted."""
     rows = list(rows)
     found = find_segmented(rows)
     attested = _attested(rows, words)
@@ -88,11 +83,9 @@ def _attested(rows: list[DerivationRow], words: Iterable[str]) -> dict[str, Lice
     return attested
 
 
-def _bases(
-    word: str, attested: Mapping[str, Licences], prefixes: tuple[str, ...] = _PREFIXES
-) -> Iterator[tuple[str, str]]:
+def _bases(word: str, attested: Mapping[str, Licences]) -> Iterator[tuple[str, str]]:
     """Yield (prefix, base) where the base is a word and the prefix is spelled as it must be."""
-    for prefix in prefixes:
+    for prefix in _PREFIXES:
         base = strip_prefix(word, prefix)
         if len(base) < _MIN_BASE or base not in attested:
             continue

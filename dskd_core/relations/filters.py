@@ -10,7 +10,7 @@ import duckdb
 from dskd_core.config import RelationsConfig
 from dskd_core.lexicon.rows import DerivationRow
 
-_NON_COMMERCIAL = re.compile(r"\bNC\b|non-?commercial", re.IGNORECASE)
+NON_COMMERCIAL = re.compile(r"\bNC\b|non-?commercial", re.IGNORECASE)
 Counts = dict[str, dict[str, int]]
 
 
@@ -20,7 +20,7 @@ def forbids_commerce(licence: str) -> bool:
     >>> [forbids_commerce(name) for name in ("CC BY-NC-SA 4.0", "CC BY-SA 4.0", "non-commercial")]
     [True, False, True]
     """
-    return _NON_COMMERCIAL.search(licence) is not None
+    return NON_COMMERCIAL.search(licence) is not None
 
 
 @dataclass(frozen=True)

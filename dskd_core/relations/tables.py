@@ -37,12 +37,6 @@ def build_relations(
     match without regard to case and keep their spelling. Two sources that disagree: the better
     tier wins (source, sure, likely, loose), and within a tier the antonym. The weight of a pair is
     the greatest of the origins that agree with its label.
-
-    Args:
-        store: where artifacts are kept.
-        config: tiers, their weights, and what to leave out.
-        lexicon: an artifact of ``build_lexicon``.
-        progress: told the steps done.
     """
     reference = _read_reference(store, config)
     work = Work(

@@ -11,8 +11,8 @@ from dskd_core.decoder.precision import processor_on, resolved_senses
 from dskd_core.embeddings.readers import Embeddings, load_embeddings
 from dskd_core.errors import ConfigError
 from dskd_core.senses.adaptive import find_price, inertia_curves
-from dskd_core.senses.capacity import check_memory
-from dskd_core.shards import cut
+from dskd_core.senses.batching import check_memory, read_ahead
+from dskd_core.shards import Shard
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 
 _FILE = "price.json"
@@ -99,10 +99,9 @@ def _runs(n_tokens: int, n_sampled: int) -> list[tuple[int, int]]:
 
 def _curves(reader: Embeddings, config: SensesConfig, start: int, stop: int) -> np.ndarray:
     """Return the inertia curves of a run, float64 [t, max_senses], in pieces of ``batch_bytes``."""
-    max_rows = max(1, config.batch_bytes // (4 * reader.hidden_size))
-    curves = []
-    for piece in cut(reader.n_rows[start:stop], max_rows):
-        rows = reader.read(start + piece.start, start + piece.stop)
-        points = np.split(rows.states, rows.offsets[1:-1])
-        curves.append(inertia_curves(points, rows.tokens.tolist(), config))
+    pieces = read_ahead(reader, Shard(0, 1, start, stop), config.batch_bytes)
+    curves = [
+        inertia_curves(np.split(rows.states, rows.offsets[1:-1]), rows.tokens.tolist(), config)
+        for rows in pieces
+    ]
     return np.concatenate(curves)

@@ -87,17 +87,8 @@ def write_examples(
     """Write the examples as Parquet, with the text around each.
 
     ``left`` + ``token`` + ``right`` reads as a sentence. Under the key ``predicted`` the token is
-    what the teacher expects there; ``written`` is what the corpus has in its place.
-
-    Args:
-        path: the file to write.
-        table: rows of ``nearest_examples``; some 16,000 have their text in memory at a time.
-        windows: the corpus.
-        document_ids: names of its documents.
-        tokenizer: the teacher's.
-        key: predicted, next or input.
-        context_tokens: tokens of text on each side.
-        progress: told the number of examples read.
+    what the teacher expects there; ``written`` is what the corpus has in its place. Some 16,000
+    rows of ``table``, which are of ``nearest_examples``, have their text in memory at a time.
     """
     with pq.ParquetWriter(path, _EXAMPLES, compression="zstd") as writer:
         for start in range(0, len(table), _ROWS_A_TIME):

@@ -13,15 +13,14 @@ import zarr
 
 from dskd_core.config import SensesConfig
 from dskd_core.corpus.store import load_windows
-from dskd_core.decoder.fitting import Fitting
+from dskd_core.decoder.fitting import until_it_fits
 from dskd_core.decoder.precision import processor_on, resolved_senses
 from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
 from dskd_core.embeddings.readers import Embeddings, load_embeddings
 from dskd_core.errors import ArtifactError
 from dskd_core.progress import Progress, silent
-from dskd_core.senses.batching import cluster_rows, read_ahead
+from dskd_core.senses.batching import check_memory, cluster_rows, read_ahead
 from dskd_core.senses.budget import build_price, price_of
-from dskd_core.senses.capacity import check_memory
 from dskd_core.senses.examples import nearest_examples, write_examples
 from dskd_core.senses.inventory import GROUP, join_shards, write_shard
 from dskd_core.senses.kmeans import Clustering
@@ -77,18 +76,18 @@ def cluster_range(
     reader = load_embeddings(embeddings, store)
     check_memory(config, reader)
     price = price_of(prices[0]) if prices else None
-    fitting = Fitting(
-        config.batch_bytes,
-        smallest=_MIN_BATCH_BYTES,
-        setting="senses.batch_bytes",
-        cure="embeddings.max_occurrences or senses.n_restarts",
-    )
     with store.publish(work) as draft:
         draft.computed(config.coarse_dtype, processor_on(config.device))
-        for size in fitting:
-            with fitting.attempt():
-                smaller = config.model_copy(update={"batch_bytes": size})
-                senses, examples = _cluster(reader, smaller, shard, price, progress)
+        (senses, examples), fit = until_it_fits(
+            lambda size: _cluster(
+                reader, config.model_copy(update={"batch_bytes": size}), shard, price, progress
+            ),
+            config.batch_bytes,
+            smallest=_MIN_BATCH_BYTES,
+            name="batch_bytes",
+            setting="senses.batch_bytes",
+            cure="embeddings.max_occurrences or senses.n_restarts",
+        )
         own = slice(shard.start, shard.stop)
         n_rows = reader.n_rows[own]
         centroids = write_shard(draft.write_group(GROUP), reader.tokens[own], n_rows, senses)
@@ -99,7 +98,7 @@ def cluster_range(
             "embeddings": int(n_rows.sum()),
         }
         draft.report["largest_value"] = float(np.abs(centroids).max(initial=0.0))
-        draft.report |= fitting.report("batch_bytes")
+        draft.report |= fit
     return store.get(work.stage, work.fingerprint)
 
 

@@ -79,9 +79,7 @@ def place_of(uri: str) -> str:
 def check_readable(uri: str, what: str = "") -> str:
     """Return the place ``uri`` leads to, if this process may read there.
 
-    Args:
-        uri: a path or an ``s3://`` prefix.
-        what: the setting it comes from, for the message.
+    ``what`` names the setting it comes from in the message.
 
     Raises:
         ConfigError: if it may not; the message says where it may.

@@ -150,9 +150,17 @@ class Artifact:
         """
         if places.is_remote(self.uri):
             return pq.read_table(pa.BufferReader(self.read_bytes(name)))
+        return pq.read_table(self.checked_path(name))
+
+    def checked_path(self, name: str) -> Path:
+        """Return the path of one of a local artifact's files.
+
+        Raises:
+            ArtifactError: if it is absent, is not what the record says, or is a link.
+        """
         path, entry = Path(self.file_uri(name)), self.entry(name)
         integrity.check_file(self.uri, name, path, entry)
-        return pq.read_table(path)
+        return path
 
     def entry(self, name: str) -> dict[str, Any]:
         """Return what the record says of a file that is about to be read.
@@ -219,9 +227,7 @@ class ArtifactStore:
     def open(uri: str, *, check: bool = True) -> Artifact:
         """Open the artifact at ``uri``.
 
-        Args:
-            uri: its folder or prefix.
-            check: refuse a record that is damaged or of another artifact.
+        With ``check`` a record that is damaged or of another artifact is refused.
 
         Raises:
             ArtifactError: if its record cannot be read, or is refused.

@@ -68,10 +68,8 @@ def find_garbage(
 ) -> list[Garbage]:
     """Return what lies unfinished under a root, and in this machine's temporary folder.
 
-    Args:
-        root_uri: the root of the artifacts.
-        older_than_hours: what was written to later than that is left alone.
-        now: seconds since 1970; the clock's if None.
+    What was written to less than ``older_than_hours`` before ``now`` (the clock's if None) is left
+    alone.
 
     Raises:
         ConfigError: if the limit is less than one hour: a shard may well write nothing for minutes.

@@ -118,11 +118,8 @@ def told_in_a_sentence(what: str, cure: str) -> Iterator[None]:
     """Say in one sentence what a hub or the way to it did not do, for who waits at a terminal.
 
     No address is repeated: storage is reached by signed ones. Refusals of ours, and what the disk
-    or the memory of this machine does not give, pass as they are.
-
-    Args:
-        what: was not done, as the beginning of the sentence.
-        cure: what to do.
+    or the memory of this machine does not give, pass as they are. ``what``, which was not done,
+    begins the sentence and ``cure`` ends it.
 
     Raises:
         ArtifactError: instead of what the client raised.
@@ -165,12 +162,8 @@ class Listing:
 def list_dataset(place: str, *, is_known: Callable[[str], object], hub: Any = None) -> Listing:
     """Look at ``hub:OWNER/NAME`` or ``hub:OWNER/NAME@REVISION``; nothing is downloaded.
 
-    A place without a commit is resolved to one, which is said in the log.
-
-    Args:
-        place: the repository.
-        is_known: says of a path whether it is one of those expected.
-        hub: a ``huggingface_hub.HfApi``; the default client if None.
+    A place without a commit is resolved to one, which is said in the log. ``is_known`` says of a
+    path whether it is one of those expected.
 
     Raises:
         ConfigError: if ``place`` names no repository with its owner.
@@ -212,11 +205,7 @@ def list_dataset(place: str, *, is_known: Callable[[str], object], hub: Any = No
 def fetch(listing: Listing, names: list[str], folder: Path, *, hub: Any = None) -> None:
     """Download files of a dataset repository as plain files below ``folder``.
 
-    Args:
-        listing: from :func:`list_dataset`, whose names were judged.
-        names: some of its paths.
-        folder: an empty folder, which gets no other file.
-        hub: a ``huggingface_hub.HfApi``; the default client if None.
+    The folder is empty, and gets no other file.
 
     Raises:
         CapacityError: if the disk has no place for them.

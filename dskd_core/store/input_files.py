@@ -244,9 +244,7 @@ def read_within(stream: BinaryIO, limit: int = MAX_DOCUMENT_BYTES) -> bytes | No
     return b"".join(pieces)
 
 
-def csv_rows(
-    lines: Iterable[str | None], delimiter: str = ","
-) -> Iterator[tuple[int, list[str] | None]]:
+def csv_rows(lines: Iterable[str | None]) -> Iterator[tuple[int, list[str] | None]]:
     r"""Yield (number of its last line, cells) of CSV rows, None for cells that cannot be told.
 
     A field in quotation marks may go on for some lines, if its row then has as many cells as the
@@ -270,7 +268,7 @@ def csv_rows(
             yield line + "\n"
 
     while ahead or (ahead := deque(islice(source, 1))):
-        rows, cells, used = csv.reader(pending(), delimiter=delimiter, strict=True), None, 1
+        rows, cells, used = csv.reader(pending(), strict=True), None, 1
         with suppress(csv.Error, StopIteration):
             cells, used = next(rows), rows.line_num
         if used > 1 and n_cells and cells is not None and len(cells) != n_cells:
@@ -278,7 +276,7 @@ def csv_rows(
         first = ahead[0]
         if cells is None and first is not None and first.count('"') % 2 == 0:
             with suppress(csv.Error):  # marks inside a field, closed: taken as they stand
-                cells = next(csv.reader([first], delimiter=delimiter), [])
+                cells = next(csv.reader([first]), [])
         for _ in range(used):
             ahead.popleft()
         number += used

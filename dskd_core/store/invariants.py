@@ -1,6 +1,7 @@
 """What must hold inside the artifacts of each stage: lengths, orders, ranges, and who is whose."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,11 +9,29 @@ from numpy.typing import NDArray
 from dskd_core.errors import ArtifactError
 from dskd_core.store.arrays import get_array, open_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore
-from dskd_core.store.problems import Problem
 
-Check = Callable[[Artifact], Iterator[Problem]]
 IntArray = NDArray[np.integer]
 _ROWS_A_TIME = 4096
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A place in an artifact, and what is wrong there.
+
+    Attributes:
+        where: a file, an array and chunk, a column, or an input.
+        what: the rest of the sentence, with the offending value.
+    """
+
+    where: str
+    what: str
+
+    def row(self) -> dict[str, str]:
+        """Return it as a row of a table."""
+        return {"where": self.where, "what": self.what}
+
+
+Check = Callable[[Artifact], Iterator[Problem]]
 
 
 def csr(name: str, offsets: IntArray, n_lists: int | None, n_items: int) -> Iterator[Problem]:

@@ -43,12 +43,8 @@ def batches_of(
 ) -> Iterator[pa.RecordBatch | int]:
     """Yield the rows of some columns, none of whose batches has more than ``limit`` bytes a column.
 
-    Args:
-        table: of :func:`open_rows`.
-        file: the same file.
-        columns: to read.
-        max_rows: of a batch.
-        limit: bytes of a page; a value is within one.
+    ``table`` is that of :func:`open_rows` on the same file. ``limit`` is that of a page; a value is
+    within one.
 
     Yields:
         Rows, or how many are passed over: a whole row group where one page of it is larger.
@@ -95,10 +91,6 @@ def is_text(kind: pa.DataType) -> bool:
 
 def values_of(column: pa.Array, place: str) -> Iterator[Any]:
     """Yield a column's values as Python's own; bytes of text that are no UTF-8 as lone surrogates.
-
-    Args:
-        column: of rows of a batch.
-        place: of the column, for messages.
 
     Raises:
         DataError: if one is none that Python has, such as a date of the year 30,000.

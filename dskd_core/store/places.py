@@ -126,11 +126,6 @@ def move_aside(folder: Path, aside: Path, *, unless: str | None = None) -> bool:
     Whoever still writes to it by its old name finds nothing there, where a folder that is removed
     file by file might be published half empty.
 
-    Args:
-        folder: what is to be moved.
-        aside: its new name, beside it.
-        unless: a file whose presence keeps the folder where it is.
-
     Returns:
         Whether it was moved; a folder that is gone, or holds ``unless``, was not.
     """
@@ -186,10 +181,7 @@ def upload_folder(folder: Path, uri: str, *, last: str) -> None:
 def local_copy(uri: str, cache: Path, names: Sequence[str]) -> Path:
     """Return a local path with the content of ``uri``: itself, or a download kept in ``cache``.
 
-    Args:
-        uri: a folder or prefix.
-        cache: where downloads are kept; processes may share it.
-        names: the files to download. No listing is asked for them: it might be out of date.
+    Processes may share the cache. No listing is asked for ``names``: it might be out of date.
 
     Raises:
         ConfigError: if this process may not read there, or a name could climb out of the copy.
@@ -293,9 +285,8 @@ def files_under(folder: Path) -> list[str]:
 def described(folder: Path, *, flushed: bool) -> dict[str, dict[str, Any]]:
     """Return size and SHA-256 of every file below ``folder``, by relative path.
 
-    Args:
-        folder: a local folder nobody writes to any more.
-        flushed: bring every file to the disk meanwhile: the disk works while others are hashed.
+    Nobody writes to the folder any more. With ``flushed`` every file is brought to the disk
+    meanwhile: the disk works while others are hashed.
     """
 
     def describe(name: str) -> dict[str, Any]:

@@ -52,10 +52,8 @@ def kept_in(place: str) -> str | None:
     """Say which place of credentials a place is or lies in; None if in none.
 
     It is judged by its name alone, upper case or lower, and by where the environment says that
-    credentials lie: no file is opened, and links are the caller's to follow.
-
-    Args:
-        place: an absolute path without ``..``, or an ``s3://`` prefix.
+    credentials lie: no file is opened, and links are the caller's to follow. The place is an
+    absolute path without ``..``, or an ``s3://`` prefix.
 
     >>> kept_in("/data/shop/.env"), kept_in("/data/shop/environment.txt")
     ("'.env', a file of credentials", None)

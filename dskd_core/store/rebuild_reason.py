@@ -20,11 +20,6 @@ def reason(record: Record, others: Sequence[Record], *, before: datetime) -> str
     inputs, the newest of several, among those that stood when the run began: its siblings of the
     same run, such as another seed's student, are no reason.
 
-    Args:
-        record: of the artifact that was made.
-        others: of the artifacts of its stage under the same root; it may be among them.
-        before: when the run began.
-
     Returns:
         ``n_senses 5 -> 10; embeddings changed``.
     """

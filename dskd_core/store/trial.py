@@ -36,10 +36,6 @@ def check_takes_files(uri: str, what: str) -> None:
     A folder that is not there yet is not made: the nearest one above it is tried. Of an object
     store only a clear no is heard, since one that is away may return.
 
-    Args:
-        uri: a folder or an ``s3://`` prefix.
-        what: the setting that names it, for the message.
-
     Raises:
         ConfigError: if it cannot be written, and why.
         CapacityError: if its disk, or the quota, is full.
@@ -63,9 +59,7 @@ def check_takes_files(uri: str, what: str) -> None:
 def check_can_be_read(uri: str, what: str) -> None:
     """Refuse a folder that cannot be looked into; one that is not there yet holds nothing.
 
-    Args:
-        uri: a folder or an ``s3://`` prefix, of which nothing is asked.
-        what: the setting that names it, for the message.
+    Of an ``s3://`` prefix nothing is asked.
 
     Raises:
         ConfigError: if it is a file, or may not be read and entered.

@@ -19,8 +19,7 @@ from dskd_core.errors import ArtifactError
 from dskd_core.store import places
 from dskd_core.store.artifacts import RECORD, Artifact, ArtifactStore
 from dskd_core.store.integrity import walked
-from dskd_core.store.invariants import INVARIANTS
-from dskd_core.store.problems import Problem
+from dskd_core.store.invariants import INVARIANTS, Problem
 from dskd_core.store.records import contradictions
 
 _BLOCK_BYTES = 1 << 22
@@ -69,9 +68,7 @@ class Verified:
 def verify(uri: str, *, alone: bool = False) -> Verified:
     """Read an artifact whole and check it.
 
-    Args:
-        uri: its folder or prefix.
-        alone: do not ask for its inputs, which stand elsewhere.
+    ``alone`` does not ask for its inputs, which stand elsewhere.
 
     Raises:
         ArtifactError: if there is no readable record, so that there is nothing to compare with.

@@ -45,12 +45,7 @@ def build_words(
     neighbours have at most ``max_span`` (m of Eq. 2) tokens. A pair of two headwords gives two
     rows.
 
-    Args:
-        store: where artifacts are kept.
-        config: m and the shortest headword.
-        relations: an artifact of ``build_relations``.
-        teacher: an artifact whose folder holds a transformers tokenizer.
-        progress: told the steps done.
+    Of ``teacher`` the tokenizer alone is read.
     """
     tokenizer = load_tokenizer(teacher.folder())
     inputs = {"relations": relations.fingerprint, "tokenizer": tokenizer.fingerprint}

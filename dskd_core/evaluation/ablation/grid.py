@@ -34,17 +34,13 @@ def expand_grid(
 
     The table is of KD and DSKD, so no point has other arms.
 
+    Settings with commas between them, such as both betas, take each value together.
+
     >>> grid = {"senses.n_senses": [5, 10], "training.n_candidates": [1]}
     >>> [point.name for point in expand_grid(PipelineConfig(), grid)]
     ['base', 'senses.n_senses=10', 'training.n_candidates=1']
     >>> len(expand_grid(PipelineConfig(), grid, "product"))
     3
-
-    Args:
-        config: the base.
-        grid: values by setting, such as ``senses.n_senses``; settings with commas between them,
-            such as both betas, take each value together.
-        design: each setting varied alone around the base, or all combinations.
 
     Raises:
         ConfigError: if a setting does not exist or refuses a value, or if there are more than a

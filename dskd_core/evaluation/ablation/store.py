@@ -49,11 +49,7 @@ def build_sweep(
 ) -> Artifact:
     """Compare DSKD with KD at every point, and with itself at the first; publish one table.
 
-    Args:
-        store: where the sweep is kept.
-        config: level and resamples of the intervals.
-        base: what the first point has for every setting that others change.
-        scores: of every student of each point, by its name, the base first.
+    ``scores`` are of every student of each point, by its name, the base first.
     """
     work = Work(
         "sweep",

@@ -19,10 +19,7 @@ from dskd_core.store.artifacts import RECORD, Artifact, ArtifactStore
 def open_checkpoint(store: ArtifactStore, config: TeacherConfig, place: str) -> Artifact:
     """Return what is to be scored: an artifact, or a checkpoint an artifact will point at.
 
-    Args:
-        store: where the artifact is kept.
-        config: dtype and device.
-        place: the URI of a teacher's or student's artifact, a transformers folder or a hub id.
+    ``place`` is the URI of a teacher's or student's artifact, a transformers folder or a hub id.
     """
     if place.startswith("s3://") or (Path(place) / RECORD).exists():
         return store.open(place)

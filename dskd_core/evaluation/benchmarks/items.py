@@ -28,16 +28,8 @@ def build_items(
 ) -> Artifact:
     """Read a benchmark and write its items for the tokenizer of a model, unless that is done.
 
-    Models with the same tokenizer, chat template and context share the items.
-
-    Args:
-        store: where the artifact is kept.
-        config: the seed.
-        benchmark: where the questions are.
-        protocol: how they are worded.
-        model: a teacher, a student, or any artifact that points at a checkpoint; its weights are
-            not read.
-        progress: told items.
+    Models with the same tokenizer, chat template and context share the items. ``model`` may be any
+    artifact that points at a checkpoint; its weights are not read.
 
     Raises:
         ConfigError: if a place holds no file, or lm-evaluation-harness is needed and not there.

@@ -113,14 +113,8 @@ def collect_scores(
 ) -> Artifact:
     """Join the scores of one model on all benchmarks in all protocols.
 
-    Args:
-        store: where the artifact is kept.
-        config: the batches.
-        model: what was scored.
-        items: one artifact a benchmark and protocol.
-        shards: the shards of all of them.
-        trained_on: the ``questions`` students are trained on, if any; items that are among them
-            are marked and counted.
+    Items that are among ``trained_on``, the ``questions`` of students' prompts, are marked and
+    counted.
 
     Raises:
         ArtifactError: if the shards do not score every item once.

@@ -73,9 +73,7 @@ def sort_seeds(models: Iterable[ArmSeed], arm: str) -> list[int]:
 class Pair:
     """Two arms compared over the seeds that both have.
 
-    Attributes:
-        arm, baseline, seeds: what was compared.
-        comparison: arm minus baseline: the difference and its intervals.
+    The comparison is arm minus baseline.
     """
 
     arm: str

@@ -106,9 +106,7 @@ class TaskScores:
 def split_by_task(table: pa.Table, task: str | None = None) -> list[TaskScores]:
     """Return the scores of each task and protocol in a table of items.
 
-    Args:
-        table: with the columns above.
-        task: of tagged words, whose table does not name it.
+    ``task`` is that of tagged words, whose table does not name it.
 
     Raises:
         ArtifactError: if an item comes twice.

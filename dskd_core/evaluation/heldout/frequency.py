@@ -59,11 +59,6 @@ def count_trained_labels(store: ArtifactStore, activations: Artifact, n_tokens: 
     All windows to train on are counted once, whatever the epochs and the seed. Online, where the
     activations hold a sample of them, they are read from the text.
 
-    Args:
-        store: with the shards of the activations, or in online mode the text.
-        activations: which students were trained from.
-        n_tokens: size of the vocabulary.
-
     Returns:
         [n_tokens] int64.
 

@@ -85,13 +85,8 @@ def score_student(
     too, so that its weights are not needed. Windows for validation take no part. The temperature
     and kappa are those of the activations and candidates.
 
-    Args:
-        store: where the scores are kept.
-        config: of the training; only ``compute_dtype`` and the validation settings matter here.
-        teacher_config: the device.
-        inputs: what the student was made from, with the dictionary's own relations.
-        student: the student, or None to score the teacher's own states.
-        progress: told held-out windows done.
+    Of ``config`` only ``compute_dtype`` and the validation settings matter; the inputs are with the
+    dictionary's own relations. Without a student the teacher's own states are scored.
 
     Raises:
         ArtifactError: if the inputs were not made from one another, or nothing is held out.
@@ -123,15 +118,8 @@ def score_other_text(
 
     Distances to the nearest senses are not measured; frequencies are those of the training data.
 
-    Args:
-        store: where the scores are kept.
-        config: of the training; only ``compute_dtype`` matters here.
-        teacher_config: the device.
-        inputs: what the student was made from.
-        student: the student, or None to score the teacher's own states.
-        name: of the text.
-        other: the teacher's activations of it.
-        progress: told windows done.
+    Of ``config`` only ``compute_dtype`` matters. ``other`` are the teacher's activations of the
+    text; without a student the teacher's own states are scored.
 
     Raises:
         ArtifactError: if the inputs were not made from one another, or the text is empty.

@@ -21,11 +21,8 @@ _ON_OTHER_TEXT = ("ce", "kl", "top1_agreement", "synonym_nearer")
 class OtherText:
     """The comparison on text of another domain.
 
-    Attributes:
-        name: of the text.
-        heldout: all scores on it.
-        pairs: every arm minus KD.
-        control: the same comparisons with controls as on held-out text.
+    ``pairs`` are every arm minus KD, ``control`` the comparisons with controls, as on held-out
+    text.
     """
 
     name: str
@@ -88,13 +85,7 @@ def breakdown(
 ) -> Table:
     """Return the table: of each metric every model's mean, and how far it is from KD's.
 
-    Args:
-        name: header of the titles.
-        measured: header of the means.
-        titles: of the metrics, in the order of the rows.
-        heldout: the scores.
-        pairs: comparisons in these metrics.
-        config: level of the intervals.
+    ``name`` and ``measured`` are the headers of the titles and of the means.
     """
     means = {arm: heldout.summarise(arm) for arm in heldout.arms}
     spreads = {arm: heldout.summarise(arm, spread=True) for arm in heldout.arms}

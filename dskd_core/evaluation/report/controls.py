@@ -28,12 +28,7 @@ class Control:
 
 
 def find_controls(store: ArtifactStore, students: Sequence[Artifact]) -> list[Control]:
-    """Return every arm that has its control among the students, in the order of the tables.
-
-    Args:
-        store: where the students' candidates lie, whose records name the relations.
-        students: of any arms and seeds.
-    """
+    """Return every arm that has its control among the students, in the order of the tables."""
     relations = {c.fingerprint: c.record.config["relations"] for c in store.of_stage("candidates")}
     alike: dict[str, dict[str, str]] = {}
     for student in students:

@@ -14,11 +14,7 @@ HEADERS = ("", "difference", "bootstrap", "t over seeds", "detectable")
 def difference_cells(title: str, pair: Pair, digits: int, factor: float = 1.0) -> tuple[Cell, ...]:
     """Return the cells under ``HEADERS``; the difference is bold where an arm is better or worse.
 
-    Args:
-        title: of the row.
-        pair: the arms.
-        digits: decimals.
-        factor: to the unit of the table.
+    Times ``factor``, figures are in the unit of the table.
     """
     found = pair.comparison.scaled(factor)
     return (

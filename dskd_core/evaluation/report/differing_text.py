@@ -26,13 +26,8 @@ def differing_windows(
     """Return the windows whose mean CE differs most, either way, the largest difference first.
 
     Of each the run of 64 tokens that differs most is shown. A token is marked where the mean over
-    seeds of its CE differs by half a nat or more.
-
-    Args:
-        arm: scores of an arm, one for each seed.
-        baseline: of the other, of the same seeds.
-        names: of both, as the page has them.
-        tokenizer: of the teacher.
+    seeds of its CE differs by half a nat or more. Both arms have a score for each of the same
+    seeds.
 
     Returns:
         Nothing where the scores were written without positions.

@@ -61,12 +61,8 @@ def draw_differences(bars: Sequence[Bar], unit: str, path: Path) -> None:
     """Draw differences and intervals, one below the other, around zero.
 
     The interval over seeds may be many times as wide as the other; it is cut at three times the
-    widest bootstrap interval, with an arrow where it goes on.
-
-    Args:
-        bars: from the top down.
-        unit: of all of them, under the axis.
-        path: a PNG whose bytes depend on the bars alone.
+    widest bootstrap interval, with an arrow where it goes on. The bytes of the PNG depend on the
+    bars alone.
     """
     figure, axes = _figure((8.4, 0.62 + 0.34 * len(bars)), n_rows=1)
     axis = axes[0]

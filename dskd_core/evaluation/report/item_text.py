@@ -14,6 +14,7 @@ from dskd_core.evaluation.benchmarks.layout import STAGE as BENCHMARK_ITEMS
 from dskd_core.evaluation.benchmarks.layout import TABLE as ITEMS
 from dskd_core.evaluation.benchmarks.layout import read_requests
 from dskd_core.evaluation.benchmarks.store import STAGE as BENCHMARK_SCORES
+from dskd_core.evaluation.comparison.arms import BASELINE
 from dskd_core.evaluation.comparison.item_scores import ItemScores, TaskPair, TaskScores
 from dskd_core.evaluation.models import model_folder
 from dskd_core.evaluation.report.differences import HEADERS, difference_cells
@@ -42,11 +43,7 @@ QuestionText = Callable[[str, str, str], str]
 class ItemGroup:
     """The scores of one stage: of benchmarks, or of words with known senses.
 
-    Attributes:
-        stage: of the artifacts.
-        scores: what they hold.
-        pairs: every arm against KD on every task.
-        artifacts: themselves.
+    ``pairs`` are every arm against KD on every task.
     """
 
     stage: str
@@ -60,9 +57,7 @@ class ItemGroup:
         return {BENCHMARK_SCORES: "Benchmarks", SENSE_SCORES: "Words with known senses"}[self.stage]
 
 
-def group_items(
-    artifacts: Sequence[Artifact], baseline: str, config: EvaluationConfig
-) -> tuple[ItemGroup, ...]:
+def group_items(artifacts: Sequence[Artifact], config: EvaluationConfig) -> tuple[ItemGroup, ...]:
     """Read the artifacts of each stage and compare every arm with the baseline."""
     groups = []
     for stage in (BENCHMARK_SCORES, SENSE_SCORES):
@@ -74,8 +69,8 @@ def group_items(
             pair
             for name in scores.by_task
             for arm in scores.arms
-            if arm not in ("teacher", baseline) and name[1] != "static"
-            if (pair := scores.compare(name, arm, baseline, config)) is not None
+            if arm not in ("teacher", BASELINE) and name[1] != "static"
+            if (pair := scores.compare(name, arm, BASELINE, config)) is not None
         ]
         pairs.sort(key=lambda pair: scores.arms.index(pair.arm))
         groups.append(ItemGroup(stage, scores, tuple(pairs), mine))
@@ -200,19 +195,17 @@ def pair_table(pairs: Sequence[TaskPair], config: EvaluationConfig) -> Table:
     return Table((*HEADERS, "right / wrong", "McNemar p", ""), tuple(rows), caption)
 
 
-def differing_items(
-    group: ItemGroup, arm: str, baseline: str, question_text: QuestionText
-) -> Table | None:
-    """Return ten items on which two arms differ, taking turns: one arm better, then the other.
+def differing_items(group: ItemGroup, arm: str, question_text: QuestionText) -> Table | None:
+    """Return ten items on which an arm and the baseline differ; each is the better one in turn.
 
     Of those that differ in most seeds, some of every task. None where no item differs.
     """
     candidates = []
     for name, by_model in group.scores.by_task.items():
-        seeds = sorted(set(group.scores.seeds(name, arm)) & set(group.scores.seeds(name, baseline)))
+        seeds = sorted(set(group.scores.seeds(name, arm)) & set(group.scores.seeds(name, BASELINE)))
         if not seeds or not next(iter(by_model.values())).is_a_mean:
             continue
-        mine, theirs = ([by_model[a, seed] for seed in seeds] for a in (arm, baseline))
+        mine, theirs = ([by_model[a, seed] for seed in seeds] for a in (arm, BASELINE))
         gaps = np.mean([m.scores - t.scores for m, t in zip(mine, theirs, strict=True)], axis=0)
         order = sorted(
             np.flatnonzero(gaps).tolist(),
@@ -227,7 +220,7 @@ def differing_items(
     rows = [_item_row(*place, question_text) for place in chosen[:N_SHOWN]]
     if not rows:
         return None
-    headers = ("task", "item", "gold", NAMES[baseline], NAMES[arm], "difference")
+    headers = ("task", "item", "gold", NAMES[BASELINE], NAMES[arm], "difference")
     caption = (
         "Items on which the two differ: one arm better, then the other, in turn. Items that differ "
         "with every seed come first. The answers are those of the first seed. Difference: of the "

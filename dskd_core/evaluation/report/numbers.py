@@ -10,9 +10,9 @@ from dskd_core.evaluation.comparison.item_scores import TaskPair
 from dskd_core.evaluation.heldout.frequency import BANDS
 from dskd_core.evaluation.heldout.metrics import METRICS
 from dskd_core.evaluation.report.breakdown import OtherText
-from dskd_core.evaluation.report.continuation_text import writer
 from dskd_core.evaluation.report.differences import difference_row
 from dskd_core.evaluation.report.sections import ReportContent
+from dskd_core.evaluation.report.text import writer
 from dskd_core.store.artifacts import Artifact
 
 _IN_TABLE = {

@@ -15,7 +15,6 @@ from dskd_core.evaluation.report.breakdown import (
     frequency_sections,
     other_text_sections,
 )
-from dskd_core.evaluation.report.continuation_text import continuation_sections
 from dskd_core.evaluation.report.controls import Control
 from dskd_core.evaluation.report.differences import describe_bars, difference_bar
 from dskd_core.evaluation.report.differing_text import MIN_GAP
@@ -75,14 +74,7 @@ def build_page(
     config: EvaluationConfig,
     picture_path: Callable[[str], Path],
 ) -> Page:
-    """Return the whole report, and draw its pictures.
-
-    Args:
-        content: what it is made of.
-        work: the report's own work, for the fingerprints.
-        config: level of the intervals and number of resamples.
-        picture_path: where a picture of some name goes.
-    """
+    """Return the whole report, and draw its pictures."""
     heldout = content.heldout
     scored = next(iter(heldout.artifacts.values())).record
     draw_training(content.curves, picture_path(PICTURE))
@@ -100,7 +92,7 @@ def build_page(
         *other_text_sections(content.other_texts, config),
         *_item_sections(content, config, picture_path),
         *_excerpt_sections(content),
-        *continuation_sections(content.continuations),
+        *text.continuation_sections(content.continuations),
         Section("Training", picture=Picture(PICTURE, caption)),
         Section("Costs", table=text.student_table(content.students)),
         Section("Inputs", table=text.input_table(scored.inputs, work)),
@@ -212,7 +204,7 @@ def _item_sections(
             title = f"{group.title}: {NAMES[name]} minus {NAMES[BASELINE]}"
             yield Section(title, (), pair_table(pairs, config), picture, level=3)
         title = f"{group.title}: ten items on which the two differ"
-        if arm and (table := differing_items(group, arm, BASELINE, content.question_text)):
+        if arm and (table := differing_items(group, arm, content.question_text)):
             yield Section(title, table=table, level=3)
 
 

@@ -63,14 +63,8 @@ def build_report(
 ) -> Artifact:
     """Compare the arms and write it down for people.
 
-    Args:
-        store: where the report is kept.
-        config: level of the intervals and number of resamples.
-        scores: of the teacher, if wanted, and of every student.
-        students: the students, for how they trained.
-        beside: ``benchmark-scores``, ``sense-scores``, ``other-scores`` and ``continuations`` of
-            the same models, if any.
-        progress: told metrics compared.
+    ``beside`` are ``benchmark-scores``, ``sense-scores``, ``other-scores`` and ``continuations`` of
+    the same models, if any.
 
     Raises:
         ArtifactError: if KD is missing, two scores are of one model, or the windows differ.
@@ -120,7 +114,7 @@ def _gather(
         controls=controls,
         by_frequency=by_frequency,
         other_texts=_other_texts(beside, controls, config),
-        groups=group_items(items, BASELINE, config),
+        groups=group_items(items, config),
         excerpts=_differing_excerpts(store, heldout),
         question_text=_question_text(store, items),
         continuations=[

@@ -1,19 +1,21 @@
-"""What the report says of the held-out text, in words and tables; no file is written here."""
+"""What the report says of held-out text and of continuations, in words and tables; no files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from dskd_core.config import EvaluationConfig
 from dskd_core.evaluation.comparison.heldout_scores import HeldoutScores, MetricPair
+from dskd_core.evaluation.continuations import TEXT
 from dskd_core.evaluation.heldout.metrics import METRICS, Metric
 from dskd_core.evaluation.report.differences import HEADERS, difference_cells
 from dskd_core.evaluation.report.figures import Curve
 from dskd_core.evaluation.report.labels import ARROWS, NAMES, count, signed
-from dskd_core.evaluation.report.page import Cell, Table
+from dskd_core.evaluation.report.page import Cell, Section, Table
 from dskd_core.store.artifacts import Artifact, Work
 
+_NOTHING = "(ends here)"
 _PERPLEXITY = Metric("perplexity", "perplexity", "", "", "lower", digits=2)
 
 
@@ -200,3 +202,33 @@ def mean_sd(mean: dict[str, Any], sd: dict[str, Any], metric: Metric) -> str:
         return "–"
     text = f"{value:,.{metric.digits}f}"
     return text if spread is None else f"{text} ± {spread:,.{metric.digits}f}"
+
+
+def continuation_sections(rows: Sequence[dict[str, Any]]) -> Iterator[Section]:
+    """Yield the beginnings and what each model writes after them; nothing without any."""
+    if not rows:
+        return
+    lines: list[tuple[Cell, Cell]] = []
+    document = None
+    for row in rows:
+        if row["document"] != document:
+            document = row["document"]
+            lines.append((Cell("beginning", True), Cell(row["beginning"], True)))
+        lines.append((Cell(writer(row)), Cell(row["continuation"].strip() or _NOTHING)))
+    words = (
+        "Beginnings of held-out documents, and the most probable tokens after them, one after the "
+        "other (greedy decoding). They measure nothing; they show what the scores are worth."
+    )
+    table = Table(("", "text"), tuple(lines), "", is_words=True)
+    yield Section("Continuations", (words,), table)
+
+
+def writer(row: dict[str, Any]) -> str:
+    """Return who wrote a row: a model, with its seed, or the document itself.
+
+    >>> writer({"arm": "kd", "seed": 2}), writer({"arm": "text", "seed": None})
+    ('KD, seed 2', 'the document')
+    """
+    if row["arm"] == TEXT:
+        return "the document"
+    return NAMES[row["arm"]] if row["seed"] is None else f"{NAMES[row['arm']]}, seed {row['seed']}"

@@ -111,13 +111,8 @@ def settled(
 
     Where the source has no train split, the ``train_share`` of least hash becomes one, word by
     word; which items that are depends on their own text alone. An item of the test split that also
-    stands in the train split is left out: nothing is scored on what set its labels.
-
-    Args:
-        items: as read.
-        train_share: share that becomes the train split.
-        max_items: most items of each split; those of least hash.
-        dirt: where what is left out is counted.
+    stands in the train split is left out: nothing is scored on what set its labels. Of more than
+    ``max_items`` in a split those of least hash stay.
     """
     unique: dict[str, Item] = {}
     for item in items:

@@ -87,13 +87,7 @@ def word_states(
 ) -> FloatArray:
     """Run a decoder over contexts and return the state of each word.
 
-    Args:
-        decoder: a teacher or a student.
-        tokenizer: its own.
-        contexts: words in their texts; of a text longer than ``batch_tokens`` tokens its end.
-        place: the states before the word's tokens, or at them.
-        batch_tokens: tokens of one batch, padding included.
-        progress: told contexts done.
+    Of a text longer than ``batch_tokens`` tokens its end is read.
 
     Returns:
         [n_contexts, d] float32. NaN where there is no such state: before the first token of a
@@ -117,12 +111,7 @@ def states_by_layer(
 ) -> FloatArray:
     """Run a decoder over contexts and return the state at each word in every layer.
 
-    Args:
-        decoder: a teacher or a student.
-        tokenizer: its own.
-        contexts: words in their texts; of a text longer than ``batch_tokens`` tokens its end.
-        batch_tokens: tokens of one batch, padding included.
-        progress: told contexts done.
+    Of a text longer than ``batch_tokens`` tokens its end is read.
 
     Returns:
         [n_layers + 1, n_contexts, d] float32: the embeddings, then what leaves each layer, the last

@@ -59,14 +59,6 @@ def score_senses(
 ) -> Artifact:
     """Score a model on words whose senses or relations are known.
 
-    Args:
-        store: where the scores are kept.
-        source: the words, and which state stands for one.
-        teacher_config: the device and precision.
-        dictionary: whose senses the states are held against.
-        model: a ``teacher`` or ``student`` artifact.
-        progress: told contexts done.
-
     Raises:
         ArtifactError: if model and dictionary have different tokenizers.
         ConfigError: if the source is not there.

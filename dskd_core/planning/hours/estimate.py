@@ -36,11 +36,7 @@ def estimate_run(config: PipelineConfig, *, first_start: bool = False) -> RunEst
     """Estimate a run on this machine: a plan, half a second of measuring, and what stands already.
 
     Nothing is downloaded but a hub teacher's config.json. Whatever cannot be planned is left out,
-    and said: an estimate stops no run.
-
-    Args:
-        config: the settings of all stages.
-        first_start: whether Prefect's database is still to be made.
+    and said: an estimate stops no run. With ``first_start`` Prefect's database is still to be made.
     """
     try:
         host = this_machine(config.teacher.device)

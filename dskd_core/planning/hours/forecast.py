@@ -59,12 +59,7 @@ BESIDE = 0.3
 
 @dataclass(frozen=True)
 class _Rates:
-    """Seconds of the parts that stages are made of.
-
-    Attributes:
-        quantities: what the plan rests on.
-        host: this machine.
-    """
+    """Seconds of the parts that stages are made of."""
 
     quantities: Quantities
     host: Host
@@ -126,11 +121,8 @@ def forecast(
     corpus, only what it adds is counted. Benchmarks, words with known senses and prompts are left
     out: how long they are is known once they are read; and so are continuations, a few seconds.
 
-    Args:
-        plan: the sizes of all stages.
-        host: this machine, as measured.
-        done: of stages with finished work, which share of it stands already; 0 where unnamed.
-        first_start: whether Prefect's database is still to be made.
+    ``done`` is the share of each stage that stands already, 0 where unnamed; with ``first_start``
+    Prefect's database is still to be made.
     """
     done, config = done or {}, plan.quantities.config
     rates = _Rates(plan.quantities, host)

@@ -52,11 +52,8 @@ class Device:
     ) -> float:
         """Return the time of some work: products, then float32 ones behind their reads.
 
-        Args:
-            flops: of products in ``precision``.
-            float32_flops: of products in float32, whatever the precision.
-            moved_bytes: that these read and write.
-            precision: of ``flops``; the device's own if None.
+        ``flops`` are of products in ``precision``, the device's own if None; ``moved_bytes`` are
+        what the float32 ones read and write.
         """
         behind = max(float32_flops / self.float32_flops, moved_bytes / self.bandwidth)
         return flops / (self.rate(precision or self.precision) * self.utilisation) + behind

@@ -9,10 +9,8 @@ from dskd_core.planning.hours.hardware import Device
 def resolved_for(config: PipelineConfig, device: Device | None = None) -> PipelineConfig:
     """Return settings whose precisions are named: ``auto`` is what a device multiplies natively.
 
-    Args:
-        config: the settings of all stages.
-        device: a GPU by its data sheet, that this process need not have; None for this machine.
-            Where this machine lacks ``teacher.device``, it is taken to multiply bfloat16.
+    ``device`` is a GPU by its data sheet, that this process need not have; None is this machine,
+    taken to multiply bfloat16 where it lacks ``teacher.device``.
 
     Raises:
         ConfigError: if this machine cannot compute in a precision that was asked for.

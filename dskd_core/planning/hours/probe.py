@@ -106,8 +106,7 @@ def this_machine(device: str = AUTO) -> Host:
     Every measure is the best of as many tries as its share of half a second allows, at least two:
     the first is slower than those that follow.
 
-    Args:
-        device: of a setting; ``auto`` takes CUDA where there is one.
+    ``auto`` takes CUDA where there is one.
 
     Raises:
         ConfigError: if torch cannot use it here.

@@ -12,12 +12,7 @@ from dskd_core.store import places
 
 @dataclass(frozen=True)
 class Format:
-    """What one core of the reference machine does with a kind of file.
-
-    Attributes:
-        bytes_a_second: read into rows.
-        rows_a_byte: that a byte gives.
-    """
+    """What one core of the reference machine does with a kind of file."""
 
     bytes_a_second: float
     rows_a_byte: float
@@ -47,10 +42,7 @@ _READ_TOKENS_A_SECOND = 5e6
 def corpus_seconds(config: CorpusConfig, n_tokens: int, n_cores: int) -> float:
     """Return the seconds of reading and tokenizing a corpus.
 
-    Args:
-        config: where its text comes from.
-        n_tokens: that it has.
-        n_cores: that tokenize, each as fast as one of the reference machine.
+    Each of ``n_cores`` tokenizes as fast as one of the reference machine.
     """
     seconds = n_tokens / _READ_TOKENS_A_SECOND + n_tokens / (n_cores * _TOKENIZED_A_SECOND)
     if is_dataset(config) or places.is_remote(config.source):

@@ -157,10 +157,6 @@ class Capturer:
     def run(self, windows: Windows, batch: NDArray[np.int64]) -> list[WindowStates]:
         """Run the teacher over one batch of windows.
 
-        Args:
-            windows: the corpus.
-            batch: window numbers.
-
         Returns:
             The states of each window, in the teacher's dtype, on its device.
         """
@@ -201,12 +197,7 @@ class Capturer:
     ) -> list[WindowActivations]:
         """Run the teacher over one batch of windows, and form what it leaves behind.
 
-        Args:
-            windows: the corpus.
-            batch: window numbers.
-            temperature: T of the targets.
-            compiled: whether their element-wise part is compiled.
-            others: temperatures besides T that targets are wanted at.
+        ``others`` are temperatures besides T that targets are wanted at.
         """
         found = self.run(windows, batch)
         lengths = [len(window.labels) for window in found]

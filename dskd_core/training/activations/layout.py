@@ -66,13 +66,6 @@ def write_shard(
 ) -> int:
     """Write the arrays of a shard in window order; return its number of positions.
 
-    Args:
-        group: an empty group.
-        windows: the text.
-        captured: of some of its windows, with their targets.
-        dtype: the teacher's, in which the states are stored.
-        shard_name: for the message of an error.
-
     Raises:
         DataError: if a state is NaN or infinite.
     """
@@ -136,11 +129,8 @@ class StoredShard:
     ) -> None:
         """Open a shard.
 
-        Args:
-            group: written by :func:`write_shard`.
-            in_memory: whether its states are read now, or window by window when asked for.
-            reads_gap: whether the states behind the student's gap are read, where it has them.
-            temperatures: whose targets are read besides those at T, where it has them; all if None.
+        Its states are read now (``in_memory``), or window by window when asked for. Targets at
+        other temperatures than T are read where it has them; all if None.
         """
         bridge = [_BRIDGE] if reads_gap and _BRIDGE in group else []
         kept: Any = group.attrs.get("temperatures", [])

@@ -60,12 +60,7 @@ class StoredActivations:
     ) -> None:
         """Open the shards of an ``activations`` artifact.
 
-        Args:
-            artifact: the activations.
-            store: with their shards.
-            validation_share: share of the held-out documents that is for validation.
-            reads_gap: whether the states behind the student's gap are read.
-            temperatures: whose targets are read besides those at training.temperature.
+        ``temperatures`` are those whose targets are read besides those at training.temperature.
 
         Raises:
             ArtifactError: if a shard is gone.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dskd_core.config import TeacherConfig, TrainingConfig
 from dskd_core.corpus.store import Windows, load_windows
 from dskd_core.decoder.decoder import device_lock
-from dskd_core.decoder.fitting import Fitting, halved
+from dskd_core.decoder.fitting import in_batches_that_fit
 from dskd_core.decoder.precision import processor_on, resolved_teacher
 from dskd_core.decoder.tokenizer import check_same_tokenizer
 from dskd_core.errors import CapacityError
@@ -54,11 +54,6 @@ def resolve_mode(config: TrainingConfig, untrained: Artifact, text: Artifact) ->
 
 def mode_within_budget(config: TrainingConfig, n_positions: int, hidden_size: int) -> Mode:
     """Say whether so many positions' activations are stored, by their bytes.
-
-    Args:
-        config: whose mode is auto or cached, and the budget.
-        n_positions: how many.
-        hidden_size: d.
 
     Raises:
         CapacityError: if ``cached`` was asked for and they exceed their budget.
@@ -139,20 +134,17 @@ def capture_shard(
         capturer = Capturer.load(teacher, untrained, teacher_config, reads_gap=config.reads_gap)
         batches = length_sorted_batches(windows, _choose(windows, config, mode)[1])
         batches = batches[shard.start : shard.stop]
-        fitting = Fitting.from_batches(
+        captured, fit = in_batches_that_fit(
+            lambda fine: _capture(capturer, windows, fine, config, progress),
             batches,
             windows.lengths,
             setting="tokens",
             cure="corpus.window_tokens or prompts.max_prompt_tokens",
         )
-        for size in fitting:
-            with fitting.attempt():
-                fine = halved(batches, windows.lengths, size)
-                captured = _capture(capturer, windows, fine, config, progress)
         group = draft.write_group(SHARD)
         n_positions = write_shard(group, windows, captured, teacher_config.dtype, shard.name)
         draft.counts |= {"windows": len(captured), "positions": n_positions}
-        draft.report |= fitting.report("batch_tokens")
+        draft.report |= fit
     return store.get(work.stage, work.fingerprint)
 
 

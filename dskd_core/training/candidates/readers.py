@@ -34,10 +34,7 @@ class StoredCandidates:
     def __init__(self, artifact: Artifact, n_shards: int, *, with_synonyms: bool = False) -> None:
         """Read an artifact.
 
-        Args:
-            artifact: the candidates.
-            n_shards: of the activations.
-            with_synonyms: whether the synonyms of positions with antonyms are wanted by themselves.
+        ``with_synonyms``: the synonyms of positions with antonyms are wanted by themselves.
         """
         self._names = ["positives", "negatives", *(["synonyms"] if with_synonyms else [])]
         groups = [artifact.group(group_name(number)) for number in range(n_shards)]
@@ -87,11 +84,8 @@ class LiveCandidates:
     ) -> None:
         """Take a dictionary.
 
-        Args:
-            dictionary: which rows belong to a token.
-            rows: [r, d], of the dictionary, on the teacher's device.
-            n_candidates: kappa.
-            with_synonyms: whether the synonyms of positions with antonyms are wanted by themselves.
+        Its ``rows``, [r, d], are on the teacher's device. ``with_synonyms``: the synonyms of
+        positions with antonyms are wanted by themselves.
         """
         self._ranked = for_ranking(dictionary) if with_synonyms else None
         self._dictionary, self._rows, self._n_candidates = dictionary, rows, n_candidates

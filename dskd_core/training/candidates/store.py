@@ -30,12 +30,13 @@ from dskd_core.store.arrays import get_array, put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.training.activations.layout import SHARD, shards_of
 from dskd_core.training.candidates.controls import Relations, controlled
-from dskd_core.training.candidates.margin import QUANTILES
 from dskd_core.training.candidates.nearest import for_ranking, nearest_rows
 from dskd_core.training.student.shape import STAGE as UNTRAINED
 
 _CHUNK_BYTES = 1 << 20
 _ROW_BYTES = 4
+_QUANTILES = np.linspace(0.0, 1.0, 101)
+"""At which a record has MSE(m_t, a) over all kappa nearest negatives."""
 
 
 def select_candidates(
@@ -81,9 +82,9 @@ def select_candidates(
             "negatives": len(antonym_mse),
         }
         draft.report |= {
-            "antonym_mse_quantiles": np.quantile(antonym_mse, QUANTILES).round(6).tolist()
+            "antonym_mse_quantiles": np.quantile(antonym_mse, _QUANTILES).round(6).tolist()
             if len(antonym_mse)
-            else [0.0] * len(QUANTILES),
+            else [0.0] * len(_QUANTILES),
             "teacher_active_share_at_margin_1": float((antonym_mse < 1.0).mean())
             if len(antonym_mse)
             else 0.0,
@@ -96,11 +97,7 @@ def check_candidates(
 ) -> None:
     """Check that kappa is no more than the rows there are, and that all candidates fit in memory.
 
-    Args:
-        n_candidates: kappa.
-        n_rows: of the dictionary.
-        activations: whose positions get candidates, 4 kappa bytes a list.
-        n_lists: lists of a position.
+    Candidates take 4 kappa bytes a list of each position of the activations.
 
     Raises:
         CapacityError: if not.
@@ -166,3 +163,24 @@ def _write_nearest(
         synonyms = nearest_rows(states, labels, ranked, n_candidates=n_candidates).positives
         put_array(group, "synonyms", synonyms, chunk_bytes=_CHUNK_BYTES)
     return near.antonym_mse[np.isfinite(near.antonym_mse)]
+
+
+def calibrated_margin(candidates: Artifact, quantile: float) -> float:
+    """Return a quantile of MSE(m_t, a) over all positions and their kappa nearest negatives."""
+    stored = candidates.record.report["antonym_mse_quantiles"]
+    return float(np.interp(quantile, _QUANTILES, stored))
+
+
+def margin_sentence(candidates: Artifact, config: TrainingConfig) -> str:
+    """Say how far the teacher's states are from antonyms' senses, and what margins make of it."""
+    report = candidates.record.report
+    if not candidates.record.counts["negatives"]:
+        return "No position has negatives: the margin has nothing to push."
+    low, middle, high = (calibrated_margin(candidates, q) for q in (0.05, 0.5, 0.95))
+    chosen = calibrated_margin(candidates, config.margin_quantile)
+    return (
+        f"MSE(m_t, antonym senses) is {middle:.3g} in the median (5 % below {low:.3g}, 5 % above "
+        f"{high:.3g}): at the paper's margin 1 the teacher's own states have "
+        f"{report['teacher_active_share_at_margin_1']:.1%} of them inside, at the calibrated "
+        f"{chosen:.3g} {config.margin_quantile:.0%}; training.margin is {config.margin}."
+    )

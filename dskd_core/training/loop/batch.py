@@ -25,13 +25,8 @@ def make_batch(
 ) -> Batch:
     """Put the positions of windows one after the other, on a device that nobody waits for.
 
-    Args:
-        windows: what the teacher left in the windows of ``micro_batch``, in its order.
-        micro_batch: with the weights and the chosen positions of each window.
-        candidates: of all chosen positions.
-        device: where the loss is computed.
-        with_bridge: whether the teacher's states behind the student's gap are wanted.
-        other_temperature: of the targets wanted; training.temperature if None.
+    ``windows`` are those of ``micro_batch``, in its order. Targets are those at
+    ``other_temperature``, at training.temperature if None.
     """
     starts = np.cumsum([0, *(len(window.labels) for window in windows)])
     chosen = [start + within for start, within in zip(starts[:-1], micro_batch.chosen, strict=True)]

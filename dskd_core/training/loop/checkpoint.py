@@ -67,16 +67,8 @@ def save(
     """Publish the state after a step, then drop older ones of the same run.
 
     Those of later steps stay: a second run of the same student, which is ahead, goes on from them.
-
-    Args:
-        store: where checkpoints are kept.
-        student: the work that is not finished yet.
-        step: steps taken.
-        tail: with the weights.
-        optimizer: with the moments.
-        history: the log so far.
-        best: the best weights so far, where they will be exported.
-        n_kept: checkpoints left standing, this one included.
+    ``n_kept`` checkpoints are left standing, this one included; ``best`` is kept where it will be
+    exported.
     """
     older = [a for a in _of_run(store, student) if _step(a) < step]
     work = Work(STAGE, {"student": student.fingerprint, "step": step}, {})

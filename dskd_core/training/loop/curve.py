@@ -25,10 +25,8 @@ _SENSES = {
 def draw_run(history: Sequence[Row], n_steps: int) -> bytes:
     """Draw the log of one run as a PNG of some 30 kB: losses above, distances of states below.
 
-    Args:
-        history: rows with ``steps`` (counted from 1) and the terms of the loss; ``validation_ce``
-            in some of them only.
-        n_steps: of the whole run, so that the axis shows how much is left.
+    ``history`` has rows with ``steps`` (counted from 1) and the terms of the loss,
+    ``validation_ce`` in some only; the axis runs to ``n_steps``, so that it shows how much is left.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

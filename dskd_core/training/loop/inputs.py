@@ -109,11 +109,7 @@ class Inputs:
     ) -> CandidateReader:
         """Return where candidates come from: the store, or the dictionary.
 
-        Args:
-            config: of the training.
-            dictionary: the senses, as they are.
-            rows: of the dictionary, on the device: the loss reads them too.
-            arm: whose relations are taken.
+        ``rows`` of the dictionary are on the device: the loss reads them too.
         """
         if self.teacher is None or self.text is None:
             n_shards = len(self.activations.record.report["parts"])

@@ -59,16 +59,8 @@ def train_student(
     """Distil one student (Eq. 3-5) and publish it as a plain transformers checkpoint.
 
     Every arm starts from the same copy of the teacher, its gap closed where the recipe says so, and
-    for one seed sees the same windows in the same order.
-
-    Args:
-        store: where the student, and checkpoints on the way to it, are kept.
-        config: of the training.
-        teacher_config: the device, and online how the teacher is loaded.
-        inputs: what the student is made from.
-        arm: of the objective, see ``EvaluationConfig.arms``.
-        seed: fixes the order of the windows and the choice of the positions with L_sem.
-        progress: told steps done, with the terms of the loss.
+    for one seed sees the same windows in the same order. The seed also chooses the positions with
+    L_sem. For ``arm`` see ``EvaluationConfig.arms``.
 
     Raises:
         DataError: if a term of the loss is not a number or explodes; the last checkpoint stays.
@@ -117,11 +109,7 @@ class Trained:
 def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Trained:
     """Train from the last checkpoint, or the start, to the last step.
 
-    Args:
-        run: of any rank; the first alone validates, saves and reports.
-        store: where checkpoints are kept.
-        work: the student they belong to.
-        progress: told steps done, with the terms of the loss.
+    Of all ranks the first alone validates, saves and reports.
 
     Raises:
         DataError: see :meth:`Run.step`.

@@ -80,10 +80,6 @@ class Group:
     def leading(self, order: dict[str, Any], device: str) -> Iterator[Ranks]:
         """Run the block as rank 0 of a student while the others follow an order.
 
-        Args:
-            order: what the others need to know of the student, as plain values.
-            device: ``cpu`` or ``cuda``.
-
         Raises:
             LostMachineError: if a rank is gone, now or before; the error that another rank ended
                 with is raised instead, if there is one.
@@ -106,9 +102,6 @@ class Group:
 
     def follow(self, work: Work) -> int:
         """Take this rank's share of every student that the first one orders.
-
-        Args:
-            work: called with the ranks and each order.
 
         Returns:
             The exit code of this process: that of the first one, or 143 if this one was asked to

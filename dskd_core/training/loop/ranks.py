@@ -121,10 +121,6 @@ def check_ranks(n_ranks: int, device: str) -> None:
     Each rank is a process with torch and the student in it, so too many take the memory first.
     Where a launcher started them, their number is compared too.
 
-    Args:
-        n_ranks: how many are asked for.
-        device: ``cpu`` or ``cuda``.
-
     Raises:
         CapacityError: if there are more ranks.
         ConfigError: if a launcher started another number of them.

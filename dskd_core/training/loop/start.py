@@ -26,13 +26,7 @@ def fit_start(student: Decoder, shape: Shape, tail: Tail, activations: Activatio
     """Fit the last projection before the gap, in place, to the teacher's states behind it.
 
     The positions are those of windows spread evenly over the ones trained on, 10 for every column
-    of the projection and at least 16,384.
-
-    Args:
-        student: before training; it stays as it is.
-        shape: which of its layers train.
-        tail: whose projection is set.
-        activations: of the windows trained on, with the states behind the gap.
+    of the projection and at least 16,384. The student stays as it is.
 
     Raises:
         ConfigError: if the layer does not end with a projection that is added as it is.

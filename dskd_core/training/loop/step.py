@@ -21,9 +21,9 @@ from dskd_core.dictionary.store import load_dictionary
 from dskd_core.store.artifacts import ArtifactStore
 from dskd_core.training.activations.readers import ActivationReader, StoredActivations
 from dskd_core.training.candidates.controls import controlled, relations_of
-from dskd_core.training.candidates.margin import calibrated_margin
 from dskd_core.training.candidates.nearest import Candidates
 from dskd_core.training.candidates.readers import CandidateReader
+from dskd_core.training.candidates.store import calibrated_margin
 from dskd_core.training.loop.batch import make_batch
 from dskd_core.training.loop.inputs import Inputs
 from dskd_core.training.loop.ranks import Ranks
@@ -124,17 +124,8 @@ class Run:
     ) -> "Run":
         """Put a run together from what is loaded already, and copy the tail.
 
-        Args:
-            config: of the training, its precision named.
-            arm: of the objective.
-            seed: of the run.
-            student: before training.
-            shape: which of its layers train.
-            activations: where those of a window come from.
-            senses: what the arm reads of a dictionary.
-            margin: gamma, where the settings say calibrated.
-            validation: the windows scored on the way, if any.
-            ranks: which windows of a step are taken here; all of them if None.
+        The precision in ``config`` is named; ``margin`` is gamma where the settings say calibrated.
+        Without ``ranks`` all windows of a step are taken here.
         """
         tail, recipe = copy_tail(student, shape), Recipe.from_config(config, arm, margin)
         length = int(activations.lengths.max())
@@ -168,9 +159,7 @@ class Run:
     def step(self, number: int, history: Sequence[Row] = ()) -> Row:
         """Take one step of AdamW and read it; return the terms of the loss as logged.
 
-        Args:
-            number: of the step, from 0.
-            history: the log so far, that the loss is compared with.
+        Steps count from 0; the loss is compared with the log so far, ``history``.
 
         Raises:
             DataError: if a term is not a number or the loss explodes; the weights are left as
@@ -185,10 +174,8 @@ class Run:
         a later one is read, the guards look at each in its order and name the first bad one; the
         weights in memory have moved on since then, those of the last checkpoint have not.
 
-        Args:
-            number: of the step, from 0.
-            history: the log of the steps that were read, that losses are compared with.
-            reads: whether terms are read, this step's too; all ranks must say the same.
+        Steps count from 0; losses are compared with ``history``. All ranks must say the same of
+        ``reads``: whether terms are read, this step's too.
 
         Returns:
             A row a step, this one's last; none if nothing is read.
@@ -256,9 +243,6 @@ class Run:
 
         Two batches are read and on the device, or on their way there, beside the one that is
         computed with. Only what the store has is read ahead; the teacher runs in its turn.
-
-        Args:
-            start: the first step that the block takes.
         """
         if not isinstance(self.activations, StoredActivations):
             yield

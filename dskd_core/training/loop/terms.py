@@ -65,11 +65,7 @@ class Taken:
         return cls(number, step, rate, names, torch.cat([*pieces, none, norm[None]]).double())
 
     def row(self, values: Sequence[Sequence[float]]) -> Row:
-        """Return the terms as logged.
-
-        Args:
-            values: of every rank, read.
-        """
+        """Return the terms as logged."""
         has_senses = bool(self.step.n_chosen)
         names = [name for name in self.names if has_senses or name not in (*_OF_SENSES, "ranking")]
         ranks = [_added_up(one[:-1], self.names, names) for one in values]
@@ -123,12 +119,7 @@ def check_terms(
 ) -> None:
     """Refuse a step whose terms are no numbers, or whose loss is far above the recent ones.
 
-    Args:
-        number: of the step.
-        step: its windows, for the message.
-        terms: as they will be logged.
-        history: the log before it.
-        config: with ``max_loss_growth``, times the median loss of the last 50 steps.
+    Far is ``config.max_loss_growth`` times the median loss of the last 50 steps.
 
     Raises:
         DataError: naming step, windows and terms.

@@ -61,12 +61,8 @@ def tracked(
 
     A tracker that fails is heard of once, in the log, and told nothing more.
 
-    Args:
-        config: names the trackers.
-        root_uri: of the artifacts.
-        work: the student; its arm, seed and fingerprint name the run, so that a run that is
-            resumed goes on under its name. Steps after its last checkpoint are told again.
-        progress: told first.
+    Arm, seed and fingerprint of the student name the run, so that a run that is resumed goes on
+    under its name. Steps after its last checkpoint are told again.
 
     Raises:
         ConfigError: see :func:`check_trackers`.

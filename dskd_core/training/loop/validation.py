@@ -39,11 +39,7 @@ class Validation:
     ) -> "Validation | None":
         """Choose the windows, or return None where no validation is asked for.
 
-        Args:
-            store: where the shards of the activations are.
-            config: of the training.
-            captured: the activations; online, they hold the held-out windows too.
-            training: what the run reads, used here too where it has the captured windows.
+        ``training`` is what the run reads, used here, too, where it has the captured windows.
         """
         if config.validation_steps is None:
             return None

@@ -109,12 +109,8 @@ class Objective:
         of micro-batches and of ranks add up to the step. Terms are numbers on the device,
         detached: to read one is to wait for all that was computed before it.
 
-        Args:
-            batch: some windows of the step.
-            total_weight: of all positions of the step in CE and KL.
-            n_chosen: positions of the step with L_sem.
-            n_opposed: those of them with antonyms.
-            done: share of the steps that is done, for the weights that change.
+        ``n_opposed`` are the chosen positions of the step with antonyms; ``done`` is the share of
+        the steps that is done, for the weights that change.
         """
         weights = {name: self.recipe.weight(name, done) for name in (*STATE_TERMS, *SENSE_TERMS)}
         student_states, bridge = self._run_tail(batch)

@@ -72,26 +72,25 @@ class TeacherTargets:
     @classmethod
     def from_windows(cls, windows: Sequence["TeacherTargets"]) -> "TeacherTargets":
         """Put the positions of windows one after the other."""
-        return cls(
-            torch.cat([window.expected for window in windows]),
-            torch.cat([window.entropy for window in windows]),
-            torch.cat([window.predicted for window in windows]),
-        )
+        columns = zip(*(window._columns for window in windows), strict=True)
+        return cls(*map(torch.cat, columns))
 
     def split(self, lengths: list[int]) -> list["TeacherTargets"]:
         """Return the targets of windows that were one after the other."""
-        columns = (self.expected, self.entropy, self.predicted)
-        windows = zip(*(torch.split(column, lengths) for column in columns), strict=True)
+        windows = zip(*(torch.split(column, lengths) for column in self._columns), strict=True)
         return [TeacherTargets(*window) for window in windows]
 
     def to(self, device: torch.device) -> "TeacherTargets":
         """Return them on a device."""
-        columns = (self.expected, self.entropy, self.predicted)
-        return TeacherTargets(*(onto(column, device) for column in columns))
+        return TeacherTargets(*(onto(column, device) for column in self._columns))
 
     def at(self, rows: Tensor) -> "TeacherTargets":
         """Return some positions."""
-        return TeacherTargets(self.expected[rows], self.entropy[rows], self.predicted[rows])
+        return TeacherTargets(*(column[rows] for column in self._columns))
+
+    @property
+    def _columns(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.expected, self.entropy, self.predicted
 
     def measure(
         self, walk: Walk, rows: slice, student_states: Tensor, gradient: bool

@@ -43,15 +43,7 @@ teacher's own licence holds for the weights copied from it.
 def model_card(
     work: Work, untrained: Artifact, activations: Artifact, dictionary: Artifact, draft: Draft
 ) -> str:
-    """Return the Markdown of a student's card.
-
-    Args:
-        work: the student's training.
-        untrained: the student before training.
-        activations: what of the teacher it was trained on.
-        dictionary: named where its senses took part.
-        draft: of the student: what its record will say.
-    """
+    """Return the Markdown of a student's card."""
     counts, report = draft.counts, draft.report
     start, text = untrained.record.report, activations.record.report["text"]
     fingerprints = [(name, code(value)) for name, value in work.inputs.items()]
@@ -77,12 +69,7 @@ def model_card(
 
 
 def with_scores(card: str, scores: Artifact) -> str:
-    """Return a card with the student's scores on held-out text.
-
-    Args:
-        card: of :func:`model_card`, which is written before the student is scored.
-        scores: a ``scores`` artifact of the same student.
-    """
+    """Return a card with the student's scores on held-out text."""
     report, counts = scores.record.report, scores.record.counts
     means = {name: round(value, 4) for name, value in report["means"].items()}
     title = f"on {counts['positions']:,} held-out positions, mean (ce, kl in nats)"

@@ -10,7 +10,12 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from dskd_core.decoder.decoder import Decoder, decoder_layers, quiet_transformers
+from dskd_core.decoder.decoder import (
+    Decoder,
+    decoder_layers,
+    empty_model,
+    quiet_transformers,
+)
 from dskd_core.decoder.loading import load_model, weight_faults_told
 from dskd_core.decoder.model_files import CONFIG, model_view, weight_files
 from dskd_core.training.student.layer_settings import config_of_layers
@@ -31,11 +36,8 @@ def write_untrained(teacher: Decoder, layers: Sequence[int], folder: Path) -> in
 def export(student: Decoder, entry: int, trained: dict[str, Tensor], folder: Path) -> int:
     """Write a trained student as a plain transformers checkpoint; return its parameters.
 
-    Args:
-        student: as it was before training; it stays as it is.
-        entry: its first trainable layer.
-        trained: of the tail (:meth:`Tail.weights`), ``0.`` being the first trainable layer.
-        folder: where ``config.json`` and ``model.safetensors`` go.
+    ``trained`` are :meth:`Tail.weights`, ``0.`` being the first trainable layer; the student stays
+    as it is.
     """
     model = student.model
     weights = model.state_dict()
@@ -55,13 +57,8 @@ def read_layers(
 
     Names on disk are those in memory for most families, and only these layers are read. Others are
     stored otherwise than they are held (every expert by itself, Mixtral's under other names too):
-    there transformers reads the whole model and puts them together.
-
-    Args:
-        folder: of a student, with its ``config.json``.
-        first: number of the first layer wanted; it comes back as layer 0.
-        frozen: numbers of layers that are not wanted.
-        norm: whether the final norm is wanted, too.
+    there transformers reads the whole model and puts them together. ``first`` comes back as layer
+    0; ``frozen`` ones are left out, and the final norm comes if ``norm``.
 
     Returns:
         State dict of a list of layers (``0.mlp.up_proj.weight``), by their names in memory; of the
@@ -87,7 +84,7 @@ def read_layers(
         config = AutoConfig.from_pretrained(
             str(view), local_files_only=True, trust_remote_code=False
         )
-        empty = _empty(config, config.dtype)
+        empty = empty_model(config, config.dtype)
         names = _layer_names(empty, first)
         if norm:
             at = _norm_prefix(empty)
@@ -149,17 +146,9 @@ def _numbered(files: list[Path], first: int, norm: bool) -> dict[str, str]:
     return names
 
 
-def _empty(config: Any, dtype: torch.dtype | None) -> Any:
-    """Make a model that holds no memory."""
-    from transformers import AutoModelForCausalLM
-
-    with quiet_transformers(), torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, dtype=dtype)
-
-
 def _save(config: Any, weights: dict[str, Tensor], generation: Any, folder: Path) -> int:
     """Write weights through a model that holds no memory of its own."""
-    model = _empty(config, next(iter(weights.values())).dtype)
+    model = empty_model(config, next(iter(weights.values())).dtype)
     model.to_empty(device="cpu")
     model.load_state_dict(weights, assign=True)
     model.tie_weights()

@@ -62,11 +62,8 @@ def find_projection(layer: nn.Module, run: Callable[[], Any]) -> Projection | No
     """Return the last projection of a layer if what it gives is added to the layer's output as is.
 
     That is tried: its output is moved at every position, and the layer's must move along. A norm or
-    a gate behind it, as in Gemma-2 or in a mixture of experts, makes a layer fail.
-
-    Args:
-        layer: of a decoder.
-        run: runs the decoder on some input, the same in every call.
+    a gate behind it, as in Gemma-2 or in a mixture of experts, makes a layer fail. ``run`` runs the
+    decoder on some input, the same in every call.
     """
     called: list[tuple[str, Tensor]] = []
 
@@ -104,13 +101,9 @@ def fit_projection(
 ) -> Tensor:
     """Return the weight of the last projection before the gap that hands on the teacher's state.
 
-    Sums of float64, [columns, columns + d], are all that is kept of a batch.
-
-    Args:
-        span: the student's layers from the first trainable one to the gap, in float32.
-        projection: of the last of them.
-        batches: read until they have so many positions.
-        n_positions: at most so many are read, but for the rest of a batch.
+    Sums of float64, [columns, columns + d], are all that is kept of a batch. ``span`` has the
+    student's layers from the first trainable one to the gap, in float32; batches are read until
+    they have ``n_positions``.
 
     Returns:
         The weight in float32, laid out as the module holds it.

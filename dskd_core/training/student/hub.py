@@ -21,11 +21,8 @@ def push_student(student: Artifact, scores: Artifact, repository: str, *, hub: A
     (``HF_TOKEN`` or its login), never a setting of ours. A branch that has the same files already
     gets no new commit.
 
-    Args:
-        student: with its checkpoint and model card.
-        scores: of that student on held-out text; they stand in the card that is pushed.
-        repository: ``owner/name``.
-        hub: a ``huggingface_hub.HfApi``; the default client if None.
+    The scores of that student on held-out text stand in the card. ``repository`` is ``owner/name``,
+    ``hub`` a ``huggingface_hub.HfApi`` (the default client if None).
 
     Raises:
         ConfigError: if this process may not push there.

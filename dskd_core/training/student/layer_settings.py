@@ -22,9 +22,7 @@ _FIRST_LAYERS = ("first_k_dense_replace", "num_dense_layers")
 def config_of_layers(config: Any, layers: Sequence[int]) -> Any:
     """Return a copy of a transformers config for some of its layers.
 
-    Args:
-        config: the teacher's, or a student's of which a part is run.
-        layers: numbers of layers, ascending.
+    The numbers of layers ascend.
     """
     n_layers, fewer = config.num_hidden_layers, copy.deepcopy(config)
     fewer.num_hidden_layers = len(layers)

@@ -10,9 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-from dskd_core.decoder.decoder import decoder_layers, quiet_transformers
+from dskd_core.decoder.decoder import decoder_layers, empty_model
 from dskd_core.decoder.faults import CONFIG_FAULTS
 from dskd_core.errors import ConfigError
 from dskd_core.training.student.layer_settings import config_of_layers
@@ -26,18 +24,14 @@ _BY_DEPTH = "layer_idx"  # in the name of a setting: scale_attn_by_inverse_layer
 def why_refused(config: Any, layers: Sequence[int]) -> str:
     """Say why a student of some layers would be refused, as far as settings tell; "" if not.
 
-    Args:
-        config: the teacher's, of transformers.
-        layers: the teacher's layer behind each of the student's, ascending.
-
     >>> from transformers import GPT2Config
     >>> config = GPT2Config(n_layer=4, n_head=2, n_embd=4, scale_attn_by_inverse_layer_idx=True)
     >>> why_refused(config, (0, 1)), why_refused(config, (0, 3))
     ('', "layer 1 depends on its number, and is the teacher's layer 3")
     """
     try:
-        teacher = _built(copy.deepcopy(config))
-        student = _built(stored(config_of_layers(config, layers)))
+        teacher = decoder_layers(empty_model(copy.deepcopy(config)))
+        student = decoder_layers(empty_model(stored(config_of_layers(config, layers))))
     except CONFIG_FAULTS as error:
         if isinstance(error, ConfigError):
             return ""  # no plain stack, which is refused before
@@ -53,13 +47,6 @@ def why_refused(config: Any, layers: Sequence[int]) -> str:
         elif _settings(student[number]) != _settings(teacher[layer]):
             found.append(f"layer {number} is of another kind than the teacher's layer {layer}")
     return ", ".join(found)
-
-
-def _built(config: Any) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    with quiet_transformers(), torch.device("meta"):
-        return decoder_layers(AutoModelForCausalLM.from_config(config))
 
 
 def _settings(layer: Any) -> dict[str, Any]:

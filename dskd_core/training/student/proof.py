@@ -178,10 +178,8 @@ def _run(
 ) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
     """Run a model and return what entered and left its layers.
 
-    Args:
-        model: the model.
-        ids: [1, length].
-        given: of layers, the state that enters each instead of what the layer before it returned.
+    ``given`` has, of layers, the state that enters each instead of what the layer before it
+    returned.
     """
     entered: dict[int, Tensor] = {}
     left: dict[int, Tensor] = {}

@@ -87,11 +87,7 @@ class Tail(Span):
     ) -> None:
         """Copy the layers of a student, and its final norm.
 
-        Args:
-            student: as it was before training; it stays as it is.
-            entry: its first trainable layer, which is layer 0 here.
-            frozen: layers, as they are numbered here, that run and do not train.
-            trains_norm: whether the final norm trains.
+        ``entry`` is layer 0 here, and ``frozen`` ones are numbered so.
 
         Raises:
             ConfigError: if it is to train and has no weights.

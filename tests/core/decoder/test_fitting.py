@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dskd_core.decoder.decoder import Decoder
-from dskd_core.decoder.fitting import Fitting, halved
+from dskd_core.decoder.fitting import in_batches_that_fit, until_it_fits
 from dskd_core.embeddings.layout import SHARD
 from dskd_core.embeddings.store import extract_shard, plan_shards
 from dskd_core.errors import CapacityError
@@ -61,11 +61,8 @@ def captured(miniature, store):
     )
 
 
-def made(fitting, work):
-    for size in fitting:
-        with fitting.attempt():
-            result = work(size)
-    return result
+def fitted(work, size=4, *, smallest=1, setting="rows", cure="k"):
+    return until_it_fits(work, size, smallest=smallest, name="rows", setting=setting, cure=cure)
 
 
 def test_a_size_is_halved_until_it_fits_and_the_halvings_are_counted():
@@ -77,10 +74,8 @@ def test_a_size_is_halved_until_it_fits_and_the_halvings_are_counted():
             raise FULL
         return "done"
 
-    fitting = Fitting(2048, smallest=100, setting="rows", cure="k")
-    assert made(fitting, work) == "done"
+    assert fitted(work, 2048, smallest=100) == ("done", {"rows": 256, "n_halved": 3})
     assert tried == [2048, 1024, 512, 256]
-    assert fitting.report("rows") == {"rows": 256, "n_halved": 3}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +93,7 @@ def test_memory_that_a_library_asked_for_counts_too(why):
         if size > 2:
             raise RuntimeError(why)
 
-    made(Fitting(4, smallest=1, setting="rows", cure="k"), work)
+    fitted(work)
     assert sizes == [4, 2]
 
 
@@ -107,9 +102,8 @@ def test_what_does_not_fit_at_its_smallest_is_refused_with_its_setting_and_a_cur
         raise FULL
 
     expected = r"of embeddings\.batch_tokens 100 \(CUDA out of memory\); lower max_span, or use"
-    fitting = Fitting(150, smallest=100, setting="embeddings.batch_tokens", cure="max_span")
     with pytest.raises(CapacityError, match=expected):
-        made(fitting, work)
+        fitted(work, 150, smallest=100, setting="embeddings.batch_tokens", cure="max_span")
 
 
 def test_other_errors_are_not_tried_again():
@@ -117,22 +111,21 @@ def test_other_errors_are_not_tried_again():
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with pytest.raises(RuntimeError, match="illegal"):
-        made(Fitting(4, smallest=1, setting="rows", cure="k"), work)
+        fitted(work)
 
 
 def test_batches_that_fit_stay_whole_and_the_windows_keep_their_order():
     lengths = np.array([8, 8, 4, 4, 2, 2])
     batches, seen = [np.array([0, 1]), np.array([2, 3]), np.array([4, 5])], []
 
-    def work(size):
-        seen.append([batch.tolist() for batch in halved(batches, lengths, size)])
+    def work(fine):
+        seen.append([batch.tolist() for batch in fine])
         if len(seen) == 1:
             raise FULL
 
-    fitting = Fitting.from_batches(batches, lengths, setting="tokens", cure="k")
-    made(fitting, work)
+    _, fit = in_batches_that_fit(work, batches, lengths, setting="tokens", cure="k")
     assert seen == [[[0, 1], [2, 3], [4, 5]], [[0], [1], [2, 3], [4, 5]]]
-    assert fitting.size == 8
+    assert fit == {"batch_tokens": 8, "n_halved": 1}
 
 
 def test_an_extraction_without_memory_keeps_the_same_occurrences(miniature, elsewhere, room):

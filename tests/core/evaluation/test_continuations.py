@@ -13,8 +13,8 @@ from dskd_core.evaluation.continuations import (
     read_rows,
     write_continuations,
 )
-from dskd_core.evaluation.report.continuation_text import continuation_sections
 from dskd_core.evaluation.report.page import Page, to_html, to_markdown
+from dskd_core.evaluation.report.text import continuation_sections
 from dskd_core.store.verification import verify
 from flows import tables
 

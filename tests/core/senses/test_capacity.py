@@ -7,8 +7,8 @@ from dskd_core import interruption
 from dskd_core.config import SensesConfig
 from dskd_core.errors import CapacityError
 from dskd_core.interruption import Interrupted
-from dskd_core.senses import capacity
-from dskd_core.senses.capacity import check_memory
+from dskd_core.senses import batching
+from dskd_core.senses.batching import check_memory
 from dskd_core.senses.kmeans import cluster
 
 
@@ -23,9 +23,9 @@ def test_the_restarts_of_one_token_that_the_device_cannot_hold_are_refused(monke
     # Centroids: 10 * 5 of 100 values in 10 bytes.
     needed = 1024 * (600 + 14 * 50) + 50 * 1000
     config = SensesConfig(n_senses=5, n_restarts=10, device="cpu")
-    monkeypatch.setattr(capacity, "memory_bytes", lambda _device: needed)
+    monkeypatch.setattr(batching, "memory_bytes", lambda _device: needed)
     check_memory(config, Reader())
-    monkeypatch.setattr(capacity, "memory_bytes", lambda _device: needed - 1)
+    monkeypatch.setattr(batching, "memory_bytes", lambda _device: needed - 1)
     with pytest.raises(CapacityError, match=r"token of 1,024 .*10 restarts .*of 5 senses.*; lower"):
         check_memory(config, Reader())
     check_memory(config.model_copy(update={"backend": "sklearn"}), Reader())

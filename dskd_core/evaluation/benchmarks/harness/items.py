@@ -29,12 +29,7 @@ EXEMPLAR_SEED = 1234
 
 
 class Encoder:
-    """Writes requests as tokens, as lm-evaluation-harness does.
-
-    Args:
-        hf: the model's tokenizer.
-        config: the model's configuration; no weights are needed.
-    """
+    """Writes requests as tokens, as lm-evaluation-harness does."""
 
     def __init__(self, hf: Any, config: Any) -> None:
         library()

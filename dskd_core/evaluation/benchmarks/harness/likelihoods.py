@@ -47,10 +47,8 @@ class _Inputs:
 class ContinuationScorer:
     """Computes the log-likelihoods of continuations by one model.
 
-    Args:
-        model: the model.
-        head: its whole head, padded rows of the vocabulary included, as in its own logits.
-        max_tokens: most tokens the model reads; longer requests lose their first ones.
+    The head is whole, padded rows of the vocabulary included, as in the model's own logits.
+    Requests of more than ``max_tokens`` lose their first ones.
     """
 
     def __init__(self, model: Decoder, head: Head, max_tokens: int) -> None:

@@ -21,13 +21,9 @@ LINE_TOKENS = (8, 32, 256)
 class LineWriter:
     """Writes lines by greedy decoding, as lm-evaluation-harness does.
 
-    A line ends with its text, a newline or after 256 tokens. Most end after a few. The others
-    would keep their whole batch waiting, so they are continued together, twice.
-
-    Attributes:
-        model: the model.
-        tokenizer: its tokenizer.
-        context_tokens: most tokens the model reads, the line included.
+    A line ends with its text, a newline or after 256 tokens. Most end after a few. The others would
+    keep their whole batch waiting, so they are continued together, twice. The model reads at most
+    ``context_tokens``, the line included.
     """
 
     model: Decoder

@@ -19,10 +19,7 @@ from dskd_core.prompts.questions import Task
 class HarnessScorer:
     """Scores items by the metrics of lm-evaluation-harness.
 
-    Args:
-        table: all rows of ``items.parquet``.
-        numbers: the items to score.
-        lines: the generated line of each of them (squad).
+    ``table`` has all rows of ``items.parquet``, ``lines`` the generated line of each item (squad).
     """
 
     def __init__(self, table: list[Row], numbers: Sequence[int], lines: dict[int, str]) -> None:
@@ -53,14 +50,7 @@ def score_batches(
 ) -> Iterator[list[Row]]:
     """Yield the rows of each batch.
 
-    Args:
-        model: the model.
-        tokenizer: its tokenizer.
-        folder: its files, which say how many tokens it reads.
-        requests: of all items.
-        table: all rows of ``items.parquet``.
-        batches: what is scored.
-        progress: told lines (squad).
+    ``table`` has all rows of ``items.parquet``; ``folder`` says how many tokens the model reads.
     """
     n_context = context_tokens(folder)
     lines: dict[int, str] = {}

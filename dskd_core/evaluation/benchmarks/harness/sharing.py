@@ -21,13 +21,7 @@ _TOKEN_BYTES = 4
 
 @dataclass
 class _Group:
-    """Items whose requests begin alike.
-
-    Attributes:
-        items: their numbers.
-        n_shared: how many first tokens all of their requests have in common.
-        n_rows: their distinct inputs.
-    """
+    """Items with ``n_shared`` first tokens in all requests, and ``n_rows`` distinct inputs."""
 
     items: list[int]
     n_shared: int

@@ -74,13 +74,9 @@ def make_task(
 ) -> Any:
     """Return lm-evaluation-harness's task over rows of ours.
 
-    Args:
-        task: the benchmark.
-        subject: of MMLU; else not looked at.
-        items: what is scored.
-        pool: what exemplars are drawn from.
-        same_file: whether the items are among them, and must be passed over. That is what
-            lm-evaluation-harness does where neither split is named.
+    ``subject`` is MMLU's, else not looked at. With ``same_file`` the items are among the pool of
+    exemplars and are passed over; that is what lm-evaluation-harness does where neither split is
+    named.
     """
     library()
     import datasets
@@ -133,11 +129,8 @@ def score_answer(
 ) -> dict[str, Any]:
     """Score an item by lm-evaluation-harness's own metrics.
 
-    Args:
-        task: of :func:`make_task`.
-        doc: the item's row.
-        likelihoods: log-likelihood of each request's continuation, and whether it is greedy.
-        answer: the generated text (squad).
+    ``likelihoods`` are of each request's continuation, and whether it is greedy; ``answer`` is the
+    generated text (squad).
 
     Returns:
         The columns ``score`` (acc, or f1 of squad), ``score_norm`` (acc_norm, where the task has

@@ -21,11 +21,7 @@ _BLOCK = 512  # prompts tokenized at a time
 class PaperPrompts:
     """Writes the items of a benchmark as chats.
 
-    Attributes:
-        config: exemplars and answer length.
-        chat: how the model's tokenizer writes a chat.
-        context_tokens: most tokens the model reads, prompt and answer together.
-        seed: fixes the exemplars.
+    The model reads at most ``context_tokens``, prompt and answer together.
     """
 
     config: BenchmarkConfig

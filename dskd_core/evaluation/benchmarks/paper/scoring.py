@@ -23,13 +23,7 @@ def score_batches(
 ) -> Iterator[list[Row]]:
     """Yield the rows of each batch.
 
-    Args:
-        model: the model.
-        tokenizer: its tokenizer.
-        requests: of all items.
-        table: all rows of ``items.parquet``.
-        batches: what is scored.
-        n_tokens: most tokens of an answer.
+    ``table`` has all rows of ``items.parquet``.
     """
     ends = end_tokens_of(model, tokenizer.hf.eos_token_id)
     for batch in batches:
@@ -44,10 +38,6 @@ def score_batches(
 
 def score_answer(row: Row, answer: str) -> Row:
     """Score a generated answer.
-
-    Args:
-        row: of the table of items.
-        answer: the generated text.
 
     Returns:
         The columns ``score`` (accuracy, or F1 of squad), ``exact`` (squad), ``answer`` and

@@ -21,8 +21,11 @@ from dskd_core.evaluation.heldout.store import student_tail
 from dskd_core.planning.capacity import check_step
 from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.activations.store import resolve_mode
-from dskd_core.training.candidates.margin import calibrated_margin, margin_sentence
-from dskd_core.training.candidates.store import select_candidates
+from dskd_core.training.candidates.store import (
+    calibrated_margin,
+    margin_sentence,
+    select_candidates,
+)
 from dskd_core.training.loop import step
 from dskd_core.training.loop.loop import Run, _peak_bytes, train_student
 from dskd_core.training.losses.objective import run_tail
