@@ -100,7 +100,7 @@ def run_students(
     _check_memory(untrained)
     import_transformers()
     windows = HeldoutWindows(store, store.get("activations", inputs["activations"]))
-    before = load_student(untrained, TeacherConfig(device="cpu"))
+    before = load_student(untrained, _as_written(untrained))
     shape, found = shape_of(untrained), []
     for number, student in enumerate([None, *students]):
         tail = student_tail(before, shape, student) if student else copy_tail(before, shape)
@@ -144,7 +144,7 @@ def score_before_training(
     import_transformers()
     share = float(scores.record.config["validation_share"])
     activations = StoredActivations(inputs.activations, store, validation_share=share)
-    before = load_student(inputs.untrained, TeacherConfig(device="cpu"))
+    before = load_student(inputs.untrained, _as_written(inputs.untrained))
     progress(0, len(activations.heldout), "windows")
     windows, _ = score_windows(
         HeldoutScorer.from_student(before, inputs, "float32"),
@@ -155,6 +155,11 @@ def score_before_training(
         progress,
     )
     return means_of(totals_of(windows))
+
+
+def _as_written(untrained: Artifact) -> TeacherConfig:
+    """Return how to load a student here: in the precision of the run, whatever is native here."""
+    return TeacherConfig(device="cpu", dtype=untrained.record.config["dtype"])
 
 
 def _check_memory(untrained: Artifact, *others: Artifact) -> None:
