@@ -141,9 +141,9 @@ def _training(core: Core) -> Functions:
         },
         "planning.capacity": {"check_step": lambda training, t, untrained, text: None},
         "training.candidates.controls": {"relations_of": lambda config, arm: "dictionary"},
-        "training.candidates.margin": {"margin_sentence": lambda candidates, t: "a margin"},
         "training.candidates.store": {
             "check_same_teacher": lambda store, untrained, dictionary: None,
+            "margin_sentence": lambda candidates, t: "a margin",
             "select_candidates": lambda store, t, activations, d, *, relations, progress: make(
                 "candidates", store, activations, d
             ),
