@@ -322,6 +322,9 @@ def check_metadata(uri: str, name: str, content: bytes) -> None:
                 raise damage(uri, name, "holds the metadata of its arrays")
             return
         codecs = [codec["name"] for codec in said["codecs"]]
+        options = (codec.get("configuration") or {} for codec in said["codecs"])
+        if others := {one["endian"] for one in options if "endian" in one} - {"little"}:
+            raise damage(uri, name, f"has numbers that are {sorted(map(str, others))[0]}-endian")
         encoding = said["chunk_key_encoding"]
         separator = (encoding.get("configuration") or {}).get("separator", "/")
         layout = said["chunk_grid"]["name"], encoding["name"], separator

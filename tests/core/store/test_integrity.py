@@ -163,6 +163,7 @@ def test_codecs_that_dskd_does_not_write_are_refused(artifact, read, codecs):
     "change",
     [
         {"codecs": [{"name": "bytes"}, {"name": "numcodecs.pickle"}]},
+        {"codecs": [{"name": "bytes", "configuration": {"endian": "big"}}, {"name": "crc32c"}]},
         {"codecs": [{"name": "crc32c"}]},
         {"codecs": []},
         {"codecs": "bytes"},
