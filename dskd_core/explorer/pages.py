@@ -95,12 +95,12 @@ def percent(share: float) -> str:
 
 
 def number(value: float) -> str:
-    """Write a distance in three digits.
+    """Write a distance in three digits, zeros too, so that they stand below one another.
 
-    >>> number(3.14159), number(0.00123)
-    ('3.14', '0.00123')
+    >>> number(3.14159), number(0.00123), number(2.8), number(0), number(128.4)
+    ('3.14', '0.00123', '2.80', '0', '128')
     """
-    return f"{value:.3g}"
+    return f"{value:#.3g}".removesuffix(".") if value else "0"
 
 
 def visible(text: str) -> str:

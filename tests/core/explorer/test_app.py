@@ -422,7 +422,7 @@ def test_senses_that_moved_are_listed_with_how_far_and_drawn(
     table = settled(client, address)
     assert "1 to 1 of 1" in table
     assert '<a href="/sense?row=1">1 (row 1)</a>' in table
-    assert re.search(r"<td>(4|3.99|4.01)</td>", table)
+    assert re.search(r"<td>(4\.00|3\.99|4\.01)</td>", table)
 
 
 def test_all_that_changed_is_listed_page_by_page(client, explored, settled, monkeypatch):
