@@ -21,6 +21,8 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.types import SecretDict
 from serve import POOLS
 
+from dskd_core.config.form import refusing
+
 ROOT = Path(__file__).resolve().parents[1]
 GPU_SLOTS = int(os.environ.get("DSKD_GPU_SLOTS", "1"))
 """Tasks that may use a GPU at once, over all machines."""
@@ -121,9 +123,8 @@ def close_forms(client: SyncPrefectClient) -> None:
     for deployment in client.read_deployments(flow_filter=OURS):
         form = deployment.parameter_openapi_schema or {}
         names = list(form.get("properties", {}))
-        known = {"not": {"enum": names}}
-        told = f"no parameter but {', '.join(names)}"
-        closed = form | {"propertyNames": {"if": known, "then": {"const": told}}}
+        rule = {"not": {"enum": names}}, f"no parameter but {', '.join(names)}"
+        closed = form | {"propertyNames": refusing(rule)}
         client.update_deployment(deployment.id, DeploymentUpdate(parameter_openapi_schema=closed))
     print("forms: closed")
 

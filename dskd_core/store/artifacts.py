@@ -83,14 +83,13 @@ class Artifact:
                 the record does not name it.
         """
         store = places.zarr_store(self.file_uri(name))
-        made_by = self.record.versions.get("dskd", "")
-        checked = integrity.CheckedStore(store, self.uri, name, self.record.files, made_by)
+        checked = integrity.CheckedStore(store, self.uri, name, self.record.files, self._made_by)
         try:
             return zarr.open_group(checked, mode="r", zarr_format=3, use_consolidated=False)
         except FileNotFoundError:
             if any(file.startswith(f"{name}/") for file in self.record.files):
                 raise integrity.damage(self.uri, name, "is missing") from None
-            raise integrity.of_another_version(self.uri, name, made_by) from None
+            raise integrity.of_another_version(self.uri, name, self._made_by) from None
 
     def folder(self, *, weights: bool = False) -> Path:
         """Return a local folder with its files; a remote artifact is downloaded once.
@@ -134,7 +133,7 @@ class Artifact:
         Raises:
             ArtifactError: if it is absent, is not what the record says, or is a link.
         """
-        entry = self.entry(name)
+        entry = self._entry(name)
         try:
             content = places.read_bytes(self.file_uri(name))
         except FileNotFoundError:
@@ -158,19 +157,23 @@ class Artifact:
         Raises:
             ArtifactError: if it is absent, is not what the record says, or is a link.
         """
-        path, entry = Path(self.file_uri(name)), self.entry(name)
+        path, entry = Path(self.file_uri(name)), self._entry(name)
         integrity.check_file(self.uri, name, path, entry)
         return path
 
-    def entry(self, name: str) -> dict[str, Any]:
+    @property
+    def _made_by(self) -> str:
+        """The version of dskd that the record says; "" if none."""
+        return self.record.versions.get("dskd", "")
+
+    def _entry(self, name: str) -> dict[str, Any]:
         """Return what the record says of a file that is about to be read.
 
         Raises:
             ArtifactError: if it does not name it, or a link is there.
         """
         if name not in self.record.files and not places.exists(self.file_uri(name)):
-            made_by = self.record.versions.get("dskd", "")
-            raise integrity.of_another_version(self.uri, name, made_by)
+            raise integrity.of_another_version(self.uri, name, self._made_by)
         entry = integrity.entry_of(self.uri, name, self.record.files)
         if not places.is_remote(self.uri):
             integrity.check_plain(self.uri, Path(self.uri), name)

@@ -139,11 +139,9 @@ def _rows_are_the_senses(artifact: Artifact) -> Iterator[Problem]:
         )
     except ArtifactError:
         return  # reported with the inputs
-    rows, inventory = (
-        open_array(artifact.group("dictionary.zarr"), "rows"),
-        senses.group("senses.zarr"),
-    )
-    centroids, n_own = inventory["centroids"], inventory["centroids"].shape[0]
+    rows = open_array(artifact.group("dictionary.zarr"), "rows")
+    centroids = open_array(senses.group("senses.zarr"), "centroids")
+    n_own = centroids.shape[0]
     if rows.shape[0] < n_own or rows.shape[1] != centroids.shape[1]:
         yield Problem(
             "dictionary.zarr/rows", f"is {rows.shape}, the senses alone are {centroids.shape}"
@@ -164,7 +162,7 @@ def _sense_index(artifact: Artifact) -> Iterator[Problem]:
     group = artifact.group("senses.zarr")
     tokens, offsets, counts = (get_array(group, n) for n in ("tokens", "offsets", "counts"))
     occurrences, inertia = (get_array(group, n) for n in ("n_occurrences", "inertia"))
-    n_rows = group["centroids"].shape[0]
+    n_rows = open_array(group, "centroids").shape[0]
     yield from ascending("tokens", tokens)
     if "n_vocabulary" in group.attrs:
         yield from within("tokens", tokens, 0, int(group.attrs["n_vocabulary"]))

@@ -39,10 +39,8 @@ class Span(nn.Module):
         for name, module in body._modules.items():
             if module is None or isinstance(module, nn.Embedding):
                 continue
-            if isinstance(module, nn.ModuleList) and len(module) == n_layers:
-                kept = copy.deepcopy(module[start:stop])
-            else:
-                kept = copy.deepcopy(module)
+            is_layers = isinstance(module, nn.ModuleList) and len(module) == n_layers
+            kept = copy.deepcopy(module[start:stop] if is_layers else module)
             body._modules[name] = kept.float() if float32 else kept
         body.config = config_of_layers(decoder.model.config, range(start, stop))
         self.body = body.eval()
