@@ -12,7 +12,7 @@ from dskd_core.config import Arm, PipelineConfig, StudentConfig, TrainingConfig
 from dskd_core.config.settings import Settings
 from dskd_core.planning.findings import alike, teacher_that_stands
 from dskd_core.store.artifacts import Artifact, ArtifactStore
-from dskd_core.training.losses.recipes import has_sense_terms, recipe_settings
+from dskd_core.training.losses.recipes import find_recipe, recipe_settings
 
 
 def share_done(store: ArtifactStore, config: PipelineConfig) -> dict[str, float]:
@@ -90,7 +90,7 @@ def _trained(
         if arm not in evaluation.arms or not _same_recipe(student, config.training, arm):
             continue
         if (
-            not has_sense_terms(config.training, arm)
+            not find_recipe(config.training, arm).has_sense_terms
             or student.record.inputs.get("dictionary") == dictionary
         ):
             theirs[arm, seed] = student.fingerprint

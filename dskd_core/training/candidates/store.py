@@ -20,6 +20,7 @@ import zarr
 from numpy.typing import NDArray
 
 from dskd_core.config import TrainingConfig
+from dskd_core.config.recipes import Relations
 from dskd_core.decoder.precision import memory_bytes
 from dskd_core.decoder.states import decode_states
 from dskd_core.decoder.tokenizer import check_same_tokenizer
@@ -29,7 +30,7 @@ from dskd_core.progress import Progress, silent
 from dskd_core.store.arrays import get_array, put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
 from dskd_core.training.activations.layout import SHARD, shards_of
-from dskd_core.training.candidates.controls import Relations, controlled
+from dskd_core.training.candidates.controls import controlled
 from dskd_core.training.candidates.nearest import for_ranking, nearest_rows
 from dskd_core.training.student.shape import STAGE as UNTRAINED
 
