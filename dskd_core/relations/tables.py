@@ -69,7 +69,7 @@ def build_relations(
             draft.counts[f"n_{row['tier']}_{row['relation']}s"] = row["n_pairs"]
         draft.path(QUALITY).write_text(as_markdown(draft.report), "utf-8")
         progress(_STEPS, _STEPS, "steps")
-    return store.open(store.uri(work))
+    return store.get(work.stage, work.fingerprint)
 
 
 def _read_reference(store: ArtifactStore, config: RelationsConfig) -> Artifact | None:

@@ -10,7 +10,6 @@ otherwise have a file from elsewhere returned as its data. Arrays are Zarr v3 wi
 dskd writes, so no filter of another version is ever looked up by a name that a file gives.
 """
 
-import contextlib
 import hashlib
 import json
 import math
@@ -19,7 +18,6 @@ import re
 import stat
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from zarr.storage import LocalStore, WrapperStore
 from dskd_core import strict_json
 from dskd_core.errors import ArtifactError
 from dskd_core.store.places import sha256_of_file
+from dskd_core.store.versions import of_another_version
 
 Entry = dict[str, Any]
 _CRC_BYTES = 4
@@ -55,25 +54,6 @@ _MAX_RATIO = 1024
 def damage(uri: str, name: str, what: str) -> ArtifactError:
     """Return the refusal of one file of the artifact at ``uri``."""
     return ArtifactError(f"{uri}/{name} {what}; delete {uri} and run its stage again.")
-
-
-def of_another_version(uri: str, name: str, made_by: str) -> ArtifactError:
-    """Return the refusal of a whole artifact in which nobody put what is read of it.
-
-    Args:
-        uri: the artifact's place.
-        name: the file or array that neither its record nor its folder has.
-        made_by: the version of dskd that its record says.
-    """
-    here = ""
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        here = metadata.version("dskd")
-    whose = f"dskd {made_by or 'of no version'}, and this is {here}"
-    if made_by == here:
-        whose = f"an earlier state of dskd {made_by}"
-    return ArtifactError(
-        f"{uri} has no {name}: it was made by {whose}; delete it and run its stage again with this."
-    )
 
 
 def check_file(uri: str, name: str, path: Path, entry: Entry) -> None:

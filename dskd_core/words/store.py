@@ -65,7 +65,7 @@ def build_words(
         draft.report["left_out"] = _left_out(connection, config, unspelled)
         draft.report["coverage"] = coverage(connection)
         progress(_STEPS, _STEPS, "steps")
-    return store.open(store.uri(work))
+    return store.get(work.stage, work.fingerprint)
 
 
 def load_spellings(

@@ -29,7 +29,7 @@ from dskd_core.errors import ArtifactError, CapacityError
 from dskd_core.progress import Progress, silent
 from dskd_core.store.arrays import get_array, put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
-from dskd_core.training.activations.layout import SHARD, shards_of
+from dskd_core.training.activations.layout import SHARD
 from dskd_core.training.candidates.controls import controlled
 from dskd_core.training.candidates.nearest import for_ranking, nearest_rows
 from dskd_core.training.student.shape import STAGE as UNTRAINED
@@ -68,7 +68,7 @@ def select_candidates(
         return found
     with store.publish(work) as draft:
         loaded = controlled(load_dictionary(dictionary), relations)
-        shards = shards_of(store, activations)
+        shards = store.shards_of(activations)
         n_lists = 3 if config.ranks_synonyms else 2
         check_candidates(config.n_candidates, len(loaded.rows), activations, n_lists=n_lists)
         ranked = for_ranking(loaded) if config.ranks_synonyms else None
