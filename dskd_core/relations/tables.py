@@ -1,4 +1,10 @@
-"""One table of pairs from all sources: matched, expanded by negation, freed of contradictions."""
+"""One table of pairs from all sources: matched, expanded by negation, freed of contradictions.
+
+pairs.parquet    word_a, word_b, relation, weight float, tier (source, sure, likely, loose), affix
+                 and parent (the pair negation made it from), licences list, sources list
+origins.parquet  word_a to parent likewise, source, pos, sense, tags list, licences list: a row for
+                 everything that is said of a pair
+"""
 
 from importlib import resources
 

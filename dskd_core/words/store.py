@@ -1,4 +1,9 @@
-"""Words spelled with the teacher's tokenizer: which are headwords, which neighbours fit."""
+"""Words spelled with the teacher's tokenizer: which are headwords, which neighbours fit.
+
+spellings.parquet   word_id int32, word, token_ids list<int32>, n_tokens int32
+headwords.parquet   token_id int32, word_id int32: the word that a token is
+neighbours.parquet  headword int32, neighbour int32 (both word ids), relation, weight float, tier
+"""
 
 from collections.abc import Iterator
 from typing import Any
