@@ -23,7 +23,7 @@ from dskd_core.words import SPELLINGS
 
 
 @dataclass(frozen=True)
-class Findings:
+class Known:
     """What is known exactly; None for what is not.
 
     Attributes:
@@ -41,7 +41,7 @@ class Findings:
     n_prefix: int
 
 
-def find_what_stands(store: ArtifactStore, config: PipelineConfig, *, count: bool) -> Findings:
+def find_known(store: ArtifactStore, config: PipelineConfig, *, count: bool) -> Known:
     """Look for artifacts of this configuration, and count a local source if asked to.
 
     Raises:
@@ -73,7 +73,7 @@ def find_what_stands(store: ArtifactStore, config: PipelineConfig, *, count: boo
         n_shard_rows = sum(shard.record.counts["rows"] for shard in reader.shards)
         n_composed = _composed(store, config, tokenizer, set(reader.tokens.tolist()))
     n_prefix = len(tokenizer.prefix) if tokenizer else 1
-    return Findings(corpus, census, n_composed, n_shard_rows, n_prefix)
+    return Known(corpus, census, n_composed, n_shard_rows, n_prefix)
 
 
 def _name(artifact: Artifact) -> str:
