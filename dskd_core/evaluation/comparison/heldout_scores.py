@@ -19,6 +19,7 @@ from dskd_core.evaluation.comparison.arms import (
     sort_seeds,
 )
 from dskd_core.evaluation.comparison.statistics import (
+    Resampling,
     choose_clusters,
     compare,
     sum_by_cluster,
@@ -128,8 +129,7 @@ class HeldoutScores:
                     self.sum_clusters(arm, seeds, metric.total),
                     self.sum_clusters(baseline, seeds, metric.total),
                     self.sum_clusters(baseline, seeds[:1], metric.count)[0],
-                    confidence=config.confidence,
-                    n_resamples=config.n_resamples,
+                    Resampling.from_config(config),
                 ),
                 metric,
             )
