@@ -83,11 +83,7 @@ def contradictions_content(job: Job, page: int) -> dict[str, Any]:
     Raises:
         DataError: if there is no such page.
     """
-    if not job.is_done(PATIENCE_SECONDS):
-        return {"job": job, "looked": None}
-    looked: Contradictions = job.result()
-    shown = page_of(looked.found, page, "contradictions")
-    return {"job": None, "looked": looked} | shown
+    return _page_of_work(job, page, "contradictions")
 
 
 def odd_content(opened: OpenDictionary, job: Job, page: int) -> dict[str, Any]:
@@ -96,11 +92,15 @@ def odd_content(opened: OpenDictionary, job: Job, page: int) -> dict[str, Any]:
     Raises:
         DataError: if there is no such page.
     """
+    content = _page_of_work(job, page, "odd ones out")
+    return content | {"texts": texts_of(opened, content.get("shown", []))}
+
+
+def _page_of_work(job: Job, page: int, what: str) -> dict[str, Any]:
     if not job.is_done(PATIENCE_SECONDS):
         return {"job": job, "looked": None}
-    looked: OddOnes = job.result()
-    shown = page_of(looked.found, page, "odd ones out")
-    return {"job": None, "looked": looked, "texts": texts_of(opened, shown["shown"])} | shown
+    looked: Contradictions | OddOnes = job.result()
+    return {"job": None, "looked": looked} | page_of(looked.found, page, what)
 
 
 def page_of(found: Sequence[Any] | pa.Table, page: int, what: str) -> dict[str, Any]:
