@@ -25,12 +25,12 @@ from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.training.loop import checkpoint
 from dskd_core.training.loop.checkpoint import Best
 from dskd_core.training.loop.inputs import Inputs
-from dskd_core.training.loop.launched import launched
-from dskd_core.training.loop.machines import met
-from dskd_core.training.loop.ranks import Ranks, together
 from dskd_core.training.loop.step import Run
 from dskd_core.training.loop.terms import Row
 from dskd_core.training.loop.trackers import tracked
+from dskd_core.training.ranks.launched import launched
+from dskd_core.training.ranks.machines import met
+from dskd_core.training.ranks.ranks import Ranks, together
 from dskd_core.training.student.card import model_card
 from dskd_core.training.student.export import export
 from dskd_core.training.student.shape import MODEL, shape_of

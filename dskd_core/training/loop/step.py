@@ -26,7 +26,6 @@ from dskd_core.training.candidates.readers import CandidateReader
 from dskd_core.training.candidates.store import calibrated_margin
 from dskd_core.training.loop.batch import make_batch
 from dskd_core.training.loop.inputs import Inputs
-from dskd_core.training.loop.ranks import Ranks
 from dskd_core.training.loop.schedule import Schedule, Step
 from dskd_core.training.loop.start import fit_start
 from dskd_core.training.loop.terms import Row, Taken, check_terms
@@ -34,6 +33,7 @@ from dskd_core.training.loop.validation import Validation
 from dskd_core.training.losses.objective import Batch, Objective
 from dskd_core.training.losses.recipes import Recipe, find_recipe
 from dskd_core.training.losses.states import head_metric
+from dskd_core.training.ranks.ranks import Ranks
 from dskd_core.training.student.shape import Shape, copy_tail, load_student, shape_of
 from dskd_core.training.student.tail import Tail
 
