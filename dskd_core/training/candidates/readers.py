@@ -66,7 +66,9 @@ class StoredCandidates:
             torch.from_numpy(more[0][opposed]) if more else None,
         )
 
-    def _stored(self, window: WindowStates, positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    def _stored(
+        self, window: WindowStates, positions: NDArray[np.int64]
+    ) -> list[NDArray[np.int64]]:
         shard, rows = self._places[window.window]
         return [self._rows[name][shard][rows][positions].astype(np.int64) for name in self._names]
 
