@@ -17,7 +17,7 @@ from dskd_core.embeddings.layout import INDEX
 from dskd_core.embeddings.readers import load_embeddings
 from dskd_core.embeddings.teacher import stored_teachers
 from dskd_core.errors import ConfigError
-from dskd_core.planning.census import Census, Corpus, counted, is_local, read_windows
+from dskd_core.planning.census import Corpus, TokenCounts, counted, is_local, read_windows
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 from dskd_core.words import SPELLINGS
 
@@ -35,7 +35,7 @@ class Known:
     """
 
     corpus: Corpus | None
-    census: Census | None
+    census: TokenCounts | None
     n_composed: int | None
     n_shard_rows: int | None
     n_prefix: int
@@ -69,7 +69,7 @@ def find_known(store: ArtifactStore, config: PipelineConfig, *, count: bool) -> 
         index = embeddings.group(INDEX)
         met = index["n_occurrences"] if "n_occurrences" in index else index["n_rows"]
         counts = np.asarray(met[:], dtype=np.float64)
-        census = Census(counts, f"counted in {_name(embeddings)}", exact=True)
+        census = TokenCounts(counts, f"counted in {_name(embeddings)}", exact=True)
         n_shard_rows = sum(shard.record.counts["rows"] for shard in reader.shards)
         n_composed = _composed(store, config, tokenizer, set(reader.tokens.tolist()))
     n_prefix = len(tokenizer.prefix) if tokenizer else 1

@@ -32,7 +32,7 @@ from dskd_core.errors import ArtifactError
 from dskd_core.store.places import sha256_of_file
 from dskd_core.store.versions import of_another_version
 
-Entry = dict[str, Any]
+FileEntry = dict[str, Any]
 _CRC_BYTES = 4
 _SPARE_BYTES = 1 << 10
 _FRAME_BYTES = 18
@@ -56,7 +56,7 @@ def damage(uri: str, name: str, what: str) -> ArtifactError:
     return ArtifactError(f"{uri}/{name} {what}; delete {uri} and run its stage again.")
 
 
-def check_file(uri: str, name: str, path: Path, entry: Entry) -> None:
+def check_file(uri: str, name: str, path: Path, entry: FileEntry) -> None:
     """Compare a local file with its entry in the record; an unchanged file is read once a process.
 
     Args:
@@ -78,7 +78,7 @@ def check_file(uri: str, name: str, path: Path, entry: Entry) -> None:
         raise damage(uri, name, "has another SHA-256 than its record says")
 
 
-def check_bytes(uri: str, name: str, content: bytes | memoryview, entry: Entry) -> None:
+def check_bytes(uri: str, name: str, content: bytes | memoryview, entry: FileEntry) -> None:
     """Compare what was read of a file with its entry in the record.
 
     Raises:
@@ -90,7 +90,7 @@ def check_bytes(uri: str, name: str, content: bytes | memoryview, entry: Entry) 
         raise damage(uri, name, "has another SHA-256 than its record says")
 
 
-def entry_of(uri: str, name: str, files: dict[str, Entry]) -> Entry:
+def entry_of(uri: str, name: str, files: dict[str, FileEntry]) -> FileEntry:
     """Return what the record says of a file.
 
     Raises:
@@ -123,7 +123,7 @@ def check_plain(uri: str, folder: Path, name: str) -> None:
         raise damage(uri, name, "is no plain file")
 
 
-def check_only(uri: str, folder: Path, files: dict[str, Entry], others: set[str]) -> None:
+def check_only(uri: str, folder: Path, files: dict[str, FileEntry], others: set[str]) -> None:
     """Refuse a local folder that holds a file the record does not name, or a link, at any depth.
 
     Libraries that are given the folder read what they find. Names with a leading dot, which file
@@ -176,7 +176,7 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
     """
 
     def __init__(
-        self, store: Store, uri: str, group: str, files: dict[str, Entry], made_by: str = ""
+        self, store: Store, uri: str, group: str, files: dict[str, FileEntry], made_by: str = ""
     ) -> None:
         """Wrap ``store``, which holds the group ``group`` of the artifact at ``uri``.
 
@@ -206,7 +206,7 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
         """Return the refusal of an artifact whose group has no such array."""
         return of_another_version(self._uri, f"{self._group}/{array}", self._made_by)
 
-    def check_known(self, key: str) -> Entry:
+    def check_known(self, key: str) -> FileEntry:
         """Return what the record says of a key that is about to be read.
 
         Raises:

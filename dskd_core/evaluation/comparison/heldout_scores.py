@@ -12,8 +12,8 @@ from dskd_core.config import EvaluationConfig
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.comparison.arms import (
     BASELINE,
+    ArmPair,
     ArmSeed,
-    Pair,
     arm_and_seed,
     sort_arms,
     sort_seeds,
@@ -34,7 +34,7 @@ _SAME = ("window", *sorted({metric.count for metric in _ALL}))
 
 
 @dataclass(frozen=True)
-class MetricPair(Pair):
+class MetricPair(ArmPair):
     """Two arms compared in one metric of held-out text."""
 
     metric: Metric

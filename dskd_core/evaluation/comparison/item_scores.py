@@ -21,8 +21,8 @@ from dskd_core.errors import ArtifactError
 from dskd_core.evaluation import word_senses
 from dskd_core.evaluation.benchmarks.summary import MACRO
 from dskd_core.evaluation.comparison.arms import (
+    ArmPair,
     ArmSeed,
-    Pair,
     arm_and_seed,
     sort_arms,
     sort_seeds,
@@ -164,7 +164,7 @@ def _number(names: Iterable[str]) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class TaskPair(Pair):
+class TaskPair(ArmPair):
     """Two arms compared on the items of one task.
 
     Attributes:

@@ -99,7 +99,9 @@ class Run:
             student=student,
             shape=shape_of(inputs.untrained),
             activations=activations,
-            senses=Senses.load(inputs, config, arm, student.device) if has_senses else Senses(),
+            senses=SenseInputs.load(inputs, config, arm, student.device)
+            if has_senses
+            else SenseInputs(),
             margin=calibrated_margin(inputs.candidates, config.margin_quantile),
             validation=Validation.from_activations(store, config, inputs.activations, activations)
             if ranks.is_first
@@ -117,7 +119,7 @@ class Run:
         student: Decoder,
         shape: Shape,
         activations: ActivationReader,
-        senses: "Senses",
+        senses: "SenseInputs",
         margin: float,
         validation: Validation | None = None,
         ranks: Ranks | None = None,
@@ -282,7 +284,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Senses:
+class SenseInputs:
     """What of a dictionary a run reads; nothing, for an arm without L_sem.
 
     Attributes:
@@ -302,7 +304,7 @@ class Senses:
     @classmethod
     def load(
         cls, inputs: Inputs, config: TrainingConfig, arm: Arm, device: torch.device
-    ) -> "Senses":
+    ) -> "SenseInputs":
         """Read them for an arm."""
         dictionary, recipe = load_dictionary(inputs.dictionary), find_recipe(config, arm)
         rows = torch.from_numpy(dictionary.rows).to(device)
