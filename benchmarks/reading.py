@@ -28,12 +28,12 @@ from dskd_core.config import TrainingConfig
 from dskd_core.decoder.decoder import Decoder
 from dskd_core.training.activations.capture import TEXT, WindowActivations
 from dskd_core.training.activations.readers import StoredActivations
-from dskd_core.training.loop.ranks import Ranks
 from dskd_core.training.loop.schedule import Schedule
 from dskd_core.training.loop.step import Run
 from dskd_core.training.losses.objective import Objective
 from dskd_core.training.losses.recipes import Recipe
 from dskd_core.training.losses.targets import TeacherTargets
+from dskd_core.training.ranks.ranks import Ranks
 from dskd_core.training.student.shape import Shape
 from dskd_core.training.student.tail import Tail
 

@@ -18,7 +18,7 @@ from dskd_core.shards import Shard
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 
 if TYPE_CHECKING:
-    from dskd_core.lexicon.store import Entry
+    from dskd_core.lexicon.store import FoundSource
     from dskd_core.training.activations.store import Mode
 
 
@@ -74,24 +74,24 @@ class LexiconStage(ShardedStage):
     in_one_task = True
 
     @cached_property
-    def _ranges(self) -> list[tuple["Entry", int]]:
+    def _ranges(self) -> list[tuple["FoundSource", int]]:
         """The sources, hashed once, each with the number of one of its ranges."""
         from dskd_core.lexicon.store import find_sources
 
-        entries = chain.from_iterable(find_sources(self.config.lexicon).values())
-        return [(entry, index) for entry in entries for index in range(len(entry.ranges))]
+        sources = chain.from_iterable(find_sources(self.config.lexicon).values())
+        return [(source, index) for source in sources for index in range(len(source.ranges))]
 
     def shards(self) -> list[Shard]:
         """Cut the files."""
-        ranges = [entry.ranges[index] for entry, index in self._ranges]
+        ranges = [source.ranges[index] for source, index in self._ranges]
         return [Shard(i, len(ranges), start, stop) for i, (start, stop) in enumerate(ranges)]
 
     def make(self, shard: Shard, progress: Progress) -> Artifact:
         """Read one range of a file."""
         from dskd_core.lexicon.store import read_shard
 
-        entry, index = self._ranges[shard.index]
-        found = read_shard(self.store, self.config.lexicon, entry, index, lambda n_bytes: None)
+        source, index = self._ranges[shard.index]
+        found = read_shard(self.store, self.config.lexicon, source, index, lambda n_bytes: None)
         progress(shard.stop - shard.start, shard.stop - shard.start, "bytes")
         return found
 

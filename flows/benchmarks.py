@@ -28,7 +28,7 @@ def benchmarks(config: PipelineConfig = DEFAULTS) -> StageUris:
 
 
 def with_benchmarks(config: PipelineConfig, uris: StageUris) -> StageUris:
-    """Score what stands on the benchmarks of the settings; without any, change nothing.
+    """Score the models on the benchmarks of the settings; without any, change nothing.
 
     The teacher is scored where its artifact is among what was made.
 

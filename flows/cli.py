@@ -15,7 +15,7 @@ import typer
 from pydantic import ValidationError
 
 from dskd_core.errors import ConfigError, DskdError
-from dskd_core.training.loop.launched import launched
+from dskd_core.training.ranks.launched import launched
 from flows.limits import limit_reached
 from flows.settings import PORT, use_own_prefect
 from flows.tables import (

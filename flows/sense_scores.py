@@ -8,7 +8,7 @@ from tasks.stage_uris import StageUris
 
 
 def with_sense_scores(config: PipelineConfig, uris: StageUris) -> StageUris:
-    """Score what stands on the tagged sources of the settings; without any, change nothing.
+    """Score the models on the tagged sources of the settings; without any, change nothing.
 
     The teacher is scored where its artifact is among what was made.
 

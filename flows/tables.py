@@ -124,6 +124,5 @@ def cell(value: Any) -> str:
 
 def _bytes_with_shards(store: Any, uri: str) -> int:
     artifact = store.open(uri)
-    shards = artifact.record.report.get("parts", [])
-    stage = f"{artifact.record.stage}-shard"
-    return int(artifact.record.n_bytes + sum(store.get(stage, s).record.n_bytes for s in shards))
+    whole = [artifact, *store.shards_of(artifact)]
+    return int(sum(one.record.n_bytes for one in whole))

@@ -34,7 +34,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from dskd_core import interruption
 from dskd_core.config import PipelineConfig
 from dskd_core.errors import ConfigError
-from dskd_core.training.loop.launched import ENDPOINT, Launched, host_and_port, own_address
+from dskd_core.training.ranks.launched import ENDPOINT, Launched, host_and_port, own_address
 
 _BACKEND = "dskd"
 _STORE_SECONDS = 60
@@ -136,8 +136,8 @@ def join(place: Launched, config: PipelineConfig, run: Callable[[], None]) -> No
     """
     from dskd_core.store.access import check_settings
     from dskd_core.training.loop.loop import be_ordered_rank
-    from dskd_core.training.loop.machines import Group, leading
-    from dskd_core.training.loop.meeting import LostMachineError
+    from dskd_core.training.ranks.machines import Group, leading
+    from dskd_core.training.ranks.meeting import LostMachineError
 
     check_settings(config)
     if (runner := os.environ.get("DSKD_RUNNER", "threads")) != "threads":

@@ -171,8 +171,8 @@ def explore_command(artifact: Artifact) -> str:
     """Return how to open a dictionary in the browser; nothing for what is none."""
     if artifact.record.stage != "dictionary":
         return ""
-    root, _, fingerprint = artifact.uri.rsplit("/", 2)
-    return f"dskd explore {shlex.quote(root)} --dictionary {fingerprint}"
+    root = shlex.quote(artifact.root_uri)
+    return f"dskd explore {root} --dictionary {artifact.fingerprint}"
 
 
 Standing = Callable[[str], list[Record] | None]

@@ -18,7 +18,7 @@ def precision(config: PipelineConfig) -> dict[str, dict[str, Any]]:
     """
     from dskd_core.decoder.precision import OVERRIDE, processor_on, resolved, torch_device
     from dskd_core.embeddings.teacher import in_other_precisions
-    from dskd_core.training.loop.ranks import check_ranks
+    from dskd_core.training.ranks.ranks import check_ranks
 
     logger, named = get_run_logger(), resolved(config)
     check_ranks(config.training.n_ranks, torch_device(config.teacher.device).type)

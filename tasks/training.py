@@ -38,9 +38,9 @@ class InputUris:
 
 def relations_of(config: PipelineConfig, arm: Arm) -> str:
     """Return whose relations an arm is trained with: dictionary, own or shuffled."""
-    from dskd_core.training.candidates.controls import relations_of
+    from dskd_core.training.losses.recipes import find_recipe
 
-    return relations_of(config.training, arm)
+    return find_recipe(config.training, arm).relations
 
 
 @gpu_task(name="untrained-student", task_run_name="untrained student")

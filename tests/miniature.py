@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from dskd_core.config import Arm, PipelineConfig
+from dskd_core.config.recipes import Relations
 from dskd_core.corpus.store import build_corpus
 from dskd_core.dictionary.store import build_dictionary
 from dskd_core.embeddings.store import collect_embeddings, extract_shard, plan_shards
@@ -24,10 +25,10 @@ from dskd_core.training.activations.store import (
     collect_activations,
     resolve_mode,
 )
-from dskd_core.training.candidates.controls import Relations, relations_of
 from dskd_core.training.candidates.store import select_candidates
 from dskd_core.training.loop.inputs import Inputs
 from dskd_core.training.loop.loop import train_student
+from dskd_core.training.losses.recipes import find_recipe
 from dskd_core.training.student.shape import prepare_student
 from dskd_core.words.store import build_words
 
@@ -238,7 +239,7 @@ class Built:
             self.untrained(),
             self.activations(),
             dictionary,
-            self.candidates(relations_of(self.config.training, arm)),
+            self.candidates(find_recipe(self.config.training, arm).relations),
             teacher=self.teacher() if online else None,
             text=self.corpus() if online else None,
         )

@@ -5,9 +5,31 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional
 
+from dskd_core.config import TrainingConfig
 from dskd_core.decoder.head import Head, as_head
 from dskd_core.training.losses.kernels import Divergence
 from dskd_core.training.losses.recipes import Recipe
+
+
+def paper_recipe(
+    *,
+    positive: float,
+    negative: float,
+    margin: float,
+    state: float,
+    kl: float,
+    temperature: float,
+) -> Recipe:
+    """Return Eq. 3-5 with these weights, and plain MSE to the teacher's state beside them."""
+    config = TrainingConfig(
+        positive_weight=positive,
+        negative_weight=negative,
+        margin=margin,
+        state_weight=state,
+        kl_weight=kl,
+        temperature=temperature,
+    )
+    return Recipe.from_config(config, "paper", 0.0)
 
 
 def objective_terms(

@@ -38,7 +38,7 @@ from dskd_core.training.activations.readers import (
 )
 from dskd_core.training.candidates.nearest import Candidates
 from dskd_core.training.candidates.readers import CandidateReader, LiveCandidates
-from dskd_core.training.loop.step import Run, Senses
+from dskd_core.training.loop.step import Run, SenseInputs
 
 _N_STEPS_CAPTURED = 4
 _N_WARM = 3
@@ -66,7 +66,7 @@ def measure(scene: Scene, told: Told, mode: str) -> None:
         capturer = Capturer(teacher, scene.shape, None)
         activations = LiveActivations(capturer, windows, list(range(windows.n_windows)))
         candidates = LiveCandidates(dictionary, rows, config.n_candidates)
-    senses = Senses(rows, candidates, dictionary.has_relations(), dictionary.has_senses())
+    senses = SenseInputs(rows, candidates, dictionary.has_relations(), dictionary.has_senses())
     # The toy has nothing to gain from compilers, which take minutes.
     for is_compiled in (False, True) if scene.is_gpu else (False,):
         scene.forget_peak()

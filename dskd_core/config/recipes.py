@@ -10,10 +10,11 @@ from dskd_core.errors import shown
 
 Arm = Text
 """The name of a recipe: a built-in one, or one of ``training.recipes``."""
-_OF_SETTINGS = ("kd", "paper", "kd_mse", "paper_own", "paper_shuffled", "paper_no_hinge")
+OF_SETTINGS = ("kd", "paper", "kd_mse", "paper_own", "paper_shuffled", "paper_no_hinge")
 """The recipes whose weights are settings of the training."""
-BUILT_IN = (*_OF_SETTINGS, "recommended")
-OLD_NAMES = {name.replace("paper", "dskd"): name for name in _OF_SETTINGS if "paper" in name}
+BUILT_IN = (*OF_SETTINGS, "recommended")
+OLD_NAMES = {name.replace("paper", "dskd"): name for name in OF_SETTINGS if "paper" in name}
+Relations = Literal["dictionary", "own", "shuffled"]
 """What the recipes of the paper were called before there was another than it and KD."""
 TermName = Literal[
     "ce",
@@ -109,7 +110,7 @@ class RecipeConfig(Settings):
     """Where training starts. copied: from the teacher's layers as they are. fitted: with the last
     projection before the gap between them fitted by least squares, so that what leaves it is what
     enters the teacher's layer behind the gap; seconds, once a student."""
-    relations: Literal["dictionary", "own", "shuffled"] = "dictionary"
+    relations: Relations = "dictionary"
     """Whose relations sense terms are made with: the dictionary's, none (own senses alone), or, as
     a control, those of another token."""
 
@@ -119,6 +120,11 @@ class RecipeConfig(Settings):
         return self.start == "fitted" or any(term.term == "bridge" for term in self.terms)
 
     @property
+    def has_sense_terms(self) -> bool:
+        """Whether it has L_sem; without it, a student depends on no dictionary."""
+        return any(term.term in SENSE_TERMS for term in self.terms)
+
+    @property
     def ranks_synonyms(self) -> bool:
         """Whether it ranks synonyms before antonyms."""
         return any(term.term == "ranking" for term in self.terms)
@@ -126,7 +132,7 @@ class RecipeConfig(Settings):
     @field_validator("name")
     @classmethod
     def _is_a_name(cls, name: str) -> str:
-        if not _NAME.fullmatch(name) or name in (*_OF_SETTINGS, *OLD_NAMES, "teacher"):
+        if not _NAME.fullmatch(name) or name in (*OF_SETTINGS, *OLD_NAMES, "teacher"):
             raise ValueError(
                 f"name {shown(name)} is taken by what is built in, or is not made of at most 32 "
                 "lower-case letters, digits and underscores, a letter first; choose another"

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from dskd_core import strict_json
 from dskd_core.config import CorpusConfig
 from dskd_core.corpus import hub
 from dskd_core.corpus.documents import Document, Reading, Wanted, every
@@ -217,22 +216,10 @@ def _text(data: bytes) -> str:
 def _read_jsonl(
     stream: io.BufferedReader, name: str, config: CorpusConfig, reading: Reading, wanted: Wanted
 ) -> Iterator[Document]:
-    for number, line in enumerate(input_files.lines_of(stream), start=1):
-        place = f"{name}:{number}"
-        if line is None:
-            reading.note("long_line", place)
-            continue
-        if not line.strip():
-            continue
-        try:
-            row = strict_json.loads(_text(line))
-        except (ValueError, RecursionError):
-            reading.note("broken_line", place)
-            continue
-        if isinstance(row, dict):
+    lines = (None if line is None else _text(line) for line in input_files.lines_of(stream))
+    for place, row in input_files.json_objects(lines, name, reading):
+        if row is not None:
             yield from _row_document(row, place, config, reading, wanted)
-        else:
-            reading.note("not_an_object", place)
 
 
 def _read_parquet(

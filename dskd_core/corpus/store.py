@@ -158,7 +158,7 @@ def build_corpus(
         return found
     with store.publish(work) as draft:
         _fill(draft, config, tokenizer, room, progress)
-    return store.open(store.uri(work))
+    return store.get(work.stage, work.fingerprint)
 
 
 def load_windows(corpus: Artifact) -> Windows:

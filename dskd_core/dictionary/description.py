@@ -23,11 +23,11 @@ def describe(
         DataError: if the dictionary knows neither senses nor relations of the word.
     """
     queries = Queries(Sources(store, dictionary))
-    known = queries.spelled(word)
-    tokens = queries.tokens(known) if known else []
+    known = queries.known(word)
+    tokens = queries.tokens(known)
     examples = {token: texts for token in tokens if (texts := queries.examples(token))}
-    pairs = queries.relations(known) if known else []
-    if known is None or not (examples or pairs):
+    pairs = queries.relations(known)
+    if not (examples or pairs):
         raise queries.unknown(word)
     lines = [known, "=" * len(known)]
     found = load_top_token_reader(queries.sources.teacher)

@@ -162,7 +162,7 @@ def _dictionary(uri: str) -> Artifact:
 
 def _input(artifact: Artifact, *names: str) -> Artifact | None:
     """Follow inputs by name under the artifact's own root; None where one is not there."""
-    store, found = ArtifactStore(artifact.uri.rsplit("/", 2)[0]), artifact
+    store, found = ArtifactStore(artifact.root_uri), artifact
     try:
         for name in names:
             found = store.get(name, found.record.inputs[name])

@@ -44,9 +44,8 @@ def look_up(store: ArtifactStore, dictionary: Artifact, word: str) -> Entry:
         DataError: if the dictionary does not have the word.
     """
     queries = Queries(Sources(store, dictionary))
-    known = queries.spelled(word)
-    spelled = queries.spelling(known) if known else None
-    if known is None or spelled is None:
+    known = queries.known(word)
+    if (spelled := queries.spelling(known)) is None:
         raise queries.unknown(word)
     pairs = queries.relations(known)
     related = {

@@ -141,6 +141,16 @@ class Queries:
                 return str(found[0]["word"])
         return None
 
+    def known(self, word: str) -> str:
+        """Return a word as the lexicon writes it; case does not matter.
+
+        Raises:
+            DataError: if it is not there.
+        """
+        if (found := self.spelled(word)) is None:
+            raise self.unknown(word)
+        return found
+
     def spelling(self, word: str) -> dict[str, Any] | None:
         """Return word_id, token_ids, row_start and row_stop of a word; None if it has none."""
         return next(iter(self.rows(_SPELLING, {"word": word}, "words")), None)

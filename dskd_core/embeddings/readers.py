@@ -119,5 +119,4 @@ def load_embeddings(artifact: Artifact, store: ArtifactStore) -> Embeddings:
     Raises:
         ArtifactError: if a shard is gone.
     """
-    shards = [store.get("embeddings-shard", name) for name in artifact.record.report["parts"]]
-    return Embeddings(artifact, tuple(shards))
+    return Embeddings(artifact, tuple(store.shards_of(artifact)))

@@ -89,11 +89,11 @@ def _add_guards(app: FastAPI, refused: Show) -> None:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False)
 
     @app.exception_handler(DskdError)
-    def of_ours(request: Request, error: DskdError) -> Response:
+    def refuse_ours(request: Request, error: DskdError) -> Response:
         return refused(str(error), 404 if isinstance(error, DataError) else 500)
 
     @app.exception_handler(RequestValidationError)
-    def of_parameters(request: Request, error: RequestValidationError) -> Response:
+    def refuse_parameters(request: Request, error: RequestValidationError) -> Response:
         names = ", ".join(str(one["loc"][-1]) for one in error.errors())
         return refused(
             f"The address is missing {names}, or gives too much for it; search for a word instead.",
@@ -101,7 +101,7 @@ def _add_guards(app: FastAPI, refused: Show) -> None:
         )
 
     @app.exception_handler(HTTPException)
-    def of_http(request: Request, error: HTTPException) -> Response:
+    def refuse_address(request: Request, error: HTTPException) -> Response:
         return refused("There is no such page; search for a word instead.", error.status_code)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dskd_core.dictionary.difference import Change, Difference, match_senses
 from dskd_core.dictionary.rows import RowReader
 from dskd_core.errors import ArtifactError, DataError
-from dskd_core.explorer.content import PAGE_ROWS, PATIENCE_SECONDS
+from dskd_core.explorer.content import PATIENCE_SECONDS, page_of
 from dskd_core.explorer.jobs import Job
 from dskd_core.explorer.maps import Map, Point, fit, labelled
 from dskd_core.explorer.opened import Owner
@@ -108,14 +108,10 @@ class Compared:
         if change is None or change.table is None:
             kinds = [c.kind for c in found.changes if c.table is not None]
             raise DataError(f"Nothing is listed as {kind!r}; ask for {', '.join(kinds)}.")
-        n_pages = max(1, -(-change.n // PAGE_ROWS))
-        if page > n_pages:
-            raise DataError(f"There is no page {page} of {kind}; the last is {n_pages}.")
-        first = (page - 1) * PAGE_ROWS
-        rows = self._cells(found, change.table[first : first + PAGE_ROWS])
+        shown = page_of(change.table, page, kind)
+        rows = self._cells(found, shown["shown"])
         columns = list(rows[0]) if rows else []
-        counts = {"n": change.n, "n_pages": n_pages, "first": first + 1}
-        return content | counts | {"rows": rows, "columns": columns}
+        return content | shown | {"n": change.n, "rows": rows, "columns": columns}
 
     def _difference(self) -> tuple[Difference | None, Job | None]:
         """Return what changed, or the work that looks for it."""
@@ -127,9 +123,7 @@ class Compared:
         opened, artifacts = self._opened, (self.before, self.after)
         fingerprint = opened.artifact.fingerprint
         if word:
-            known = opened.queries.spelled(word)
-            if known is None:
-                raise opened.queries.unknown(word)
+            known = opened.queries.known(word)
             tokens = opened.queries.tokens(known)
             if not tokens:
                 raise DataError(

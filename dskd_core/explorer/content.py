@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from dskd_core.errors import CapacityError, DataError, DskdError
@@ -17,7 +18,7 @@ from dskd_core.store.artifacts import Artifact
 if TYPE_CHECKING:
     from dskd_core.explorer.training import Choice, Training
 
-PAGE_ROWS = 100
+_PAGE_ROWS = 100
 """Rows of a table that is shown page by page."""
 PATIENCE_SECONDS = 0.4
 """How long a page waits for what may be quick, before it says how far it is."""
@@ -82,11 +83,7 @@ def contradictions_content(job: Job, page: int) -> dict[str, Any]:
     Raises:
         DataError: if there is no such page.
     """
-    if not job.is_done(PATIENCE_SECONDS):
-        return {"job": job, "looked": None}
-    looked: Contradictions = job.result()
-    shown = _page_of(looked.found, page, "contradictions")
-    return {"job": None, "looked": looked} | shown
+    return _page_of_work(job, page, "contradictions")
 
 
 def odd_content(opened: OpenDictionary, job: Job, page: int) -> dict[str, Any]:
@@ -95,20 +92,28 @@ def odd_content(opened: OpenDictionary, job: Job, page: int) -> dict[str, Any]:
     Raises:
         DataError: if there is no such page.
     """
+    content = _page_of_work(job, page, "odd ones out")
+    return content | {"texts": texts_of(opened, content.get("shown", []))}
+
+
+def _page_of_work(job: Job, page: int, what: str) -> dict[str, Any]:
     if not job.is_done(PATIENCE_SECONDS):
         return {"job": job, "looked": None}
-    looked: OddOnes = job.result()
-    shown = _page_of(looked.found, page, "odd ones out")
-    return {"job": None, "looked": looked, "texts": texts_of(opened, shown["shown"])} | shown
+    looked: Contradictions | OddOnes = job.result()
+    return {"job": None, "looked": looked} | page_of(looked.found, page, what)
 
 
-def _page_of(found: Sequence[Any], page: int, what: str) -> dict[str, Any]:
-    """Return one page of a list, the number of its first line, and how many pages there are."""
-    n_pages = max(1, -(-len(found) // PAGE_ROWS))
+def page_of(found: Sequence[Any] | pa.Table, page: int, what: str) -> dict[str, Any]:
+    """Return one page of a list, the number of its first line, and how many pages there are.
+
+    Raises:
+        DataError: if there is no such page.
+    """
+    n_pages = max(1, -(-len(found) // _PAGE_ROWS))
     if page > n_pages:
         raise DataError(f"There is no page {page} of the {what}; the last is {n_pages}.")
-    first = (page - 1) * PAGE_ROWS
-    shown = found[first : first + PAGE_ROWS]
+    first = (page - 1) * _PAGE_ROWS
+    shown = found[first : first + _PAGE_ROWS]
     return {"shown": shown, "first": first + 1, "page": page, "n_pages": n_pages}
 
 

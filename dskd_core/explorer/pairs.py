@@ -68,12 +68,7 @@ def read_pair(opened: OpenDictionary, one: str, other: str) -> Pair:
         DataError: if one of them is not known, or a chunk is damaged.
     """
     queries = opened.queries
-    known = []
-    for word in (one, other):
-        spelled = queries.spelled(word)
-        if spelled is None:
-            raise queries.unknown(word)
-        known.append(spelled)
+    known = [queries.known(word) for word in (one, other)]
     rows = [list(opened.rows_of_word(word)) for word in known]
     senses = [opened.rows.take(np.array(r, np.int64)).astype(np.float64) for r in rows]
     said = [p for p in queries.relations(known[0]) if p["neighbour"] == known[1]]

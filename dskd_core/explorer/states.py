@@ -48,8 +48,7 @@ class HeldoutWindows:
     """The windows of some activations, read one by one."""
 
     def __init__(self, store: ArtifactStore, activations: Artifact) -> None:
-        names = activations.record.report["parts"]
-        self._shards = [store.get("activations-shard", name).group(SHARD) for name in names]
+        self._shards = [shard.group(SHARD) for shard in store.shards_of(activations)]
 
     def find(self, place: Place) -> tuple[int, int, int]:
         """Return where a position stands: its shard, the window's first row there, and its own.

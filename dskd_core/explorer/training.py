@@ -248,7 +248,11 @@ def _pair(
 
     whole = [one for one in scores if POSITIONS in one.record.files]
     first, second = (
-        {run_of(one): one for one in sorted(whole, key=_created) if arm_and_seed(one)[0] == arm}
+        {
+            run_of(one): one
+            for one in sorted(whole, key=lambda one: one.record.created_at)
+            if arm_and_seed(one)[0] == arm
+        }
         for arm in (choice.baseline, choice.arm)
     )
     both = [run for run in first if run in second]
@@ -256,10 +260,6 @@ def _pair(
         return None
     run = min(reversed(both), key=lambda run: run[0] or 0)
     return first[run], second[run]
-
-
-def _created(artifact: Artifact) -> str:
-    return artifact.record.created_at
 
 
 def _say_whom(training: Training, students: Sequence[Artifact | None]) -> None:

@@ -123,9 +123,7 @@ def read_word(
         ArtifactError: if a file is damaged, or an input of the dictionary is gone.
     """
     queries = opened.queries
-    known = queries.spelled(word)
-    if known is None:
-        raise queries.unknown(word)
+    known = queries.known(word)
     spelling = queries.spelling(known)
     ids = spelling["token_ids"] if spelling else []
     known_tokens = [t for t in queries.tokens(known) if opened.rows_of_token(t)]

@@ -45,8 +45,8 @@ _EXCLUDED = """(
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A source of the configuration, found and identified.
+class FoundSource:
+    """A source of the configuration, source and identified.
 
     Attributes:
         kind: the name of its reader.
@@ -87,38 +87,41 @@ def build_lexicon(
         ConfigError: if a kind is unknown or a file is not there.
         DataError: if a file cannot be read at all, or nothing in it is usable.
     """
-    entries = find_sources(config)
-    all_entries = [entry for of_table in entries.values() for entry in of_table]
+    sources = find_sources(config)
+    all_sources = [source for of_table in sources.values() for source in of_table]
     excluded = local_path(config.exclude_uri) if config.exclude_uri else None
     work = Work(
         "lexicon",
-        _content_settings(config) | {"sources": [entry.settings for entry in all_entries]},
-        {f"{i}-{entry.kind}": entry.fingerprint for i, entry in enumerate(all_entries)}
+        _content_settings(config) | {"sources": [source.settings for source in all_sources]},
+        {f"{i}-{source.kind}": source.fingerprint for i, source in enumerate(all_sources)}
         | ({"exclude": sha256_of_file(excluded)} if excluded else {}),
         version=3,
     )
     if found := store.find(work):
         return found
-    advance = _bytes_reader(all_entries, progress)
+    advance = _bytes_reader(all_sources, progress)
     exclusions = read_exclusions(excluded) if excluded else None
     shards = {
-        name: [[read_shard(store, config, e, i, advance) for i in range(len(e.ranges))] for e in es]
-        for name, es in entries.items()
+        name: [
+            [read_shard(store, config, s, i, advance) for i in range(len(s.ranges))]
+            for s in of_table
+        ]
+        for name, of_table in sources.items()
     }
     with store.publish(work) as draft:
         for name in _TABLES:
             left_out = exclusions if name == LEXICON_PAIRS else None
-            _join(draft, name, entries[name], shards[name], left_out)
+            _join(draft, name, sources[name], shards[name], left_out)
         if exclusions is not None:
             draft.write_table(EXCLUSIONS, exclusions)
     return store.get(work.stage, work.fingerprint)
 
 
-def find_sources(config: LexiconConfig) -> dict[str, list[Entry]]:
+def find_sources(config: LexiconConfig) -> dict[str, list[FoundSource]]:
     """Find and identify the sources of each table, in the order they are read in."""
     return {
-        LEXICON_PAIRS: [_entry(source, PairRow, config) for source in config.sources],
-        DERIVATIONS: [_entry(source, DerivationRow, config) for source in config.morphology],
+        LEXICON_PAIRS: [_find_source(source, PairRow, config) for source in config.sources],
+        DERIVATIONS: [_find_source(source, DerivationRow, config) for source in config.morphology],
     }
 
 
@@ -129,7 +132,9 @@ def _content_settings(config: LexiconConfig) -> dict[str, Any]:
     )
 
 
-def _entry(source: SourceConfig, row: type[msgspec.Struct], config: LexiconConfig) -> Entry:
+def _find_source(
+    source: SourceConfig, row: type[msgspec.Struct], config: LexiconConfig
+) -> FoundSource:
     reader = reader_of(source.kind, row)
     path = local_path(source.uri, reader.files)
     files = files_of(path, reader.files)
@@ -139,7 +144,7 @@ def _entry(source: SourceConfig, row: type[msgspec.Struct], config: LexiconConfi
         else [(0, sum(file.stat().st_size for file in files))]
     )
     digests = [sha256_of_file(file) for file in files]
-    return Entry(
+    return FoundSource(
         kind=source.kind,
         reader=reader,
         path=path,
@@ -150,8 +155,8 @@ def _entry(source: SourceConfig, row: type[msgspec.Struct], config: LexiconConfi
     )
 
 
-def _bytes_reader(entries: list[Entry], progress: Progress) -> Advance:
-    n_total, n_done = sum(entry.ranges[-1][1] for entry in entries), 0
+def _bytes_reader(sources: list[FoundSource], progress: Progress) -> Advance:
+    n_total, n_done = sum(source.ranges[-1][1] for source in sources), 0
 
     def advance(n_bytes: int) -> None:
         nonlocal n_done
@@ -162,47 +167,47 @@ def _bytes_reader(entries: list[Entry], progress: Progress) -> Advance:
 
 
 def read_shard(
-    store: ArtifactStore, config: LexiconConfig, entry: Entry, index: int, advance: Advance
+    store: ArtifactStore, config: LexiconConfig, source: FoundSource, index: int, advance: Advance
 ) -> Artifact:
     """Read one range of a source, unless that was done before; ``advance`` is told its bytes."""
-    start, stop = entry.ranges[index]
+    start, stop = source.ranges[index]
     work = Work(
         "lexicon-shard",
-        _content_settings(config) | entry.settings | {"bytes": list(entry.ranges[index])},
-        {"file": entry.fingerprint},
+        _content_settings(config) | source.settings | {"bytes": list(source.ranges[index])},
+        {"file": source.fingerprint},
         version=2,
     )
     if found := store.find(work):
         advance(stop - start)
         return found
     with store.publish(work) as draft:
-        source = Source(
-            path=entry.path,
-            name=entry.kind,
-            licence=entry.licence,
+        of_range = Source(
+            path=source.path,
+            name=source.kind,
+            licence=source.licence,
             settings=config,
             advance=advance,
             start=start,
             stop=stop,
-            made_on=entry.made_on,
+            made_on=source.made_on,
         )
-        rows = entry.reader.read(source)
-        draft.counts["rows"] = write_rows(draft.path(ROWS), rows, SCHEMAS[entry.reader.row])
-        draft.report |= source.report.as_json()
+        rows = source.reader.read(of_range)
+        draft.counts["rows"] = write_rows(draft.path(ROWS), rows, SCHEMAS[source.reader.row])
+        draft.report |= of_range.report.as_json()
     return store.get(work.stage, work.fingerprint)
 
 
 def _join(
     draft: Draft,
     name: str,
-    entries: list[Entry],
+    sources: list[FoundSource],
     shards: list[list[Artifact]],
     exclusions: pa.Table | None,
 ) -> None:
     """Write the distinct rows of all shards of a table, and what was left out of each source."""
     stem = name.removesuffix(".parquet").removeprefix("lexicon_")
-    draft.report[stem] = [_report(e, of_e) for e, of_e in zip(entries, shards, strict=True)]
-    files = [_local_rows(shard, draft) for of_entry in shards for shard in of_entry]
+    draft.report[stem] = [_report(s, of_s) for s, of_s in zip(sources, shards, strict=True)]
+    files = [_local_rows(shard, draft) for of_source in shards for shard in of_source]
     if not files:
         draft.counts[f"n_{stem}"] = 0
         return draft.write_table(name, SCHEMAS[_TABLES[name]].empty_table())
@@ -239,7 +244,7 @@ def _local_rows(shard: Artifact, draft: Draft) -> Path:
     return copy
 
 
-def _report(entry: Entry, shards: list[Artifact]) -> dict[str, Any]:
+def _report(source: FoundSource, shards: list[Artifact]) -> dict[str, Any]:
     """Return what one source gave.
 
     Raises:
@@ -250,13 +255,13 @@ def _report(entry: Entry, shards: list[Artifact]) -> dict[str, Any]:
         report.extend(Report.from_json(shard.record.report))
     n_rows = sum(shard.record.counts["rows"] for shard in shards)
     # A sheet of MorphoLEX may well have no negating affix; pairs there must be.
-    if not n_rows and (entry.reader.row is PairRow or report.counts):
+    if not n_rows and (source.reader.row is PairRow or report.counts):
         left_out = ", ".join(f"{n} {code}" for code, n in sorted(report.counts.items()) if n)
         lines = sorted(line for known in report.lines.values() for line in known)
         where = f"; see line {lines[0]}" if lines else ""
         raise DataError(
-            f"{entry.path} has no usable row for the reader {entry.kind} "
+            f"{source.path} has no usable row for the reader {source.kind} "
             f"(left out: {left_out or 'nothing'}{where}); give a file of that kind."
         )
-    origin = {"kind": entry.kind, "file": entry.path.name, "licence": entry.licence}
+    origin = {"kind": source.kind, "file": source.path.name, "licence": source.licence}
     return origin | {"n_rows": n_rows} | report.as_json()

@@ -12,7 +12,7 @@ from dskd_core.planning.architecture import Architecture, count
 from dskd_core.planning.quantities import STATE_BYTES, kept_bytes, optimizer_bytes
 from dskd_core.store.artifacts import Artifact
 from dskd_core.training.activations.capture import sample_windows
-from dskd_core.training.loop.launched import ranks_here
+from dskd_core.training.ranks.launched import ranks_here
 from dskd_core.training.student.gap_fit import unfittable
 from dskd_core.training.student.shape import MODEL, Shape, shape_of
 

@@ -105,7 +105,7 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class Census:
+class TokenCounts:
     """How often the tokens of the inventory occur.
 
     Attributes:
@@ -201,7 +201,7 @@ def estimated(config: CorpusConfig, n_tokens: int | None, n_prefix: int) -> Corp
     )
 
 
-def census_of(corpus: Corpus, config: EmbeddingsConfig, n_vocabulary: int) -> Census:
+def census_of(corpus: Corpus, config: EmbeddingsConfig, n_vocabulary: int) -> TokenCounts:
     """Return how often each token occurs in the training part of a corpus.
 
     Exact for the keys ``next`` and ``input`` where the windows are there; by the law otherwise.
@@ -210,13 +210,13 @@ def census_of(corpus: Corpus, config: EmbeddingsConfig, n_vocabulary: int) -> Ce
     if corpus.windows is not None and key != "predicted":
         taken = take_census(corpus.windows, config)
         counts = taken.counts[taken.counts > 0].astype(np.float64)
-        return Census(counts, "counted in the corpus", exact=True, lengths=taken.lengths)
+        return TokenCounts(counts, "counted in the corpus", exact=True, lengths=taken.lengths)
     n_usable = PAPER_COVERED.get(n_vocabulary, n_vocabulary)
     quantities = f"{n_usable:,} of {n_vocabulary:,} tokens"
     source = "as many as the paper covered" if n_vocabulary in PAPER_COVERED else "the vocabulary"
     expected = corpus.n_training_tokens * LAWS[key].shares(n_usable)
     basis = f"a two-part Zipf law for key {key} over {quantities} ({source})"
-    return Census(expected, basis, exact=False)
+    return TokenCounts(expected, basis, exact=False)
 
 
 def _expected_minimum(rates: FloatArray, limit: float) -> FloatArray:

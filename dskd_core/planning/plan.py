@@ -10,9 +10,9 @@ from dskd_core.errors import CapacityError, ConfigError
 from dskd_core.planning import stages
 from dskd_core.planning.architecture import read_architecture
 from dskd_core.planning.census import Corpus, census_of, estimated
-from dskd_core.planning.findings import find_what_stands
 from dskd_core.planning.hours.hardware import Device
 from dskd_core.planning.hours.precisions import precision_on, resolved_for
+from dskd_core.planning.known import find_known
 from dskd_core.planning.quantities import (
     PAPER_COMPOSED_WORDS,
     Quantities,
@@ -121,7 +121,7 @@ def make_plan(
     """
     asked, config = config, resolved_for(config, device)
     teacher = read_architecture(config.teacher, config_json)
-    found = find_what_stands(ArtifactStore(config.root_uri), config, count=count)
+    found = find_known(ArtifactStore(config.root_uri), config, count=count)
     corpus = found.corpus or estimated(config.corpus, n_tokens, found.n_prefix)
     census = found.census or census_of(corpus, config.embeddings, teacher.n_vocabulary)
     n_composed = PAPER_COMPOSED_WORDS if found.n_composed is None else found.n_composed

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from dskd_core.config import EmbeddingsConfig, PipelineConfig
 from dskd_core.decoder.states import GROUP_WIDTH
 from dskd_core.planning.architecture import Architecture
-from dskd_core.planning.census import Census, Corpus
+from dskd_core.planning.census import Corpus, TokenCounts
 from dskd_core.training.student.shape import Shape
 
 STATE_BYTES = {"int8": 1, "float16": 2, "bfloat16": 2, "float32": 4}
@@ -53,7 +53,7 @@ class Quantities:
     config: PipelineConfig
     teacher: Architecture
     corpus: Corpus
-    census: Census
+    census: TokenCounts
     n_composed: int
     composed_basis: str
     n_shard_rows: int | None = None
@@ -186,7 +186,7 @@ def state_row_bytes(quantities: Quantities) -> int:
     return d * STATE_BYTES[dtype] + scales + 16
 
 
-def stored_embedding_rows(census: Census, config: EmbeddingsConfig, n_shards: int) -> int:
+def stored_embedding_rows(census: TokenCounts, config: EmbeddingsConfig, n_shards: int) -> int:
     """Return the rows all shards store together.
 
     For the keys next and input that is the sample, decided before the teacher runs. For predicted

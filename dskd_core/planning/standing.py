@@ -8,11 +8,11 @@ that was changed in place is taken for the old one: an estimate may be wrong by 
 from collections.abc import Mapping
 from typing import Any
 
-from dskd_core.config import Arm, PipelineConfig, StudentConfig, TrainingConfig
+from dskd_core.config import PipelineConfig, StudentConfig, TrainingConfig
 from dskd_core.config.settings import Settings
-from dskd_core.planning.findings import alike, teacher_that_stands
+from dskd_core.planning.known import alike, teacher_that_stands
 from dskd_core.store.artifacts import Artifact, ArtifactStore
-from dskd_core.training.losses.recipes import has_sense_terms, recipe_settings
+from dskd_core.training.losses.recipes import find_recipe, recipe_settings
 
 
 def share_done(store: ArtifactStore, config: PipelineConfig) -> dict[str, float]:
@@ -87,10 +87,13 @@ def _trained(
     for student in alike(store, "student", config.training, activations, but=("seed",)):
         arm, seed = student.record.config["arm"], student.record.config["seed"]
         dictionary = found["dictionary"].fingerprint
-        if arm not in evaluation.arms or not _same_recipe(student, config.training, arm):
+        if arm not in evaluation.arms:
+            continue
+        recipe = recipe_settings(config.training, arm).get("recipe")
+        if student.record.config.get("recipe") != recipe:
             continue
         if (
-            not has_sense_terms(config.training, arm)
+            not find_recipe(config.training, arm).has_sense_terms
             or student.record.inputs.get("dictionary") == dictionary
         ):
             theirs[arm, seed] = student.fingerprint
@@ -112,10 +115,6 @@ def _has_all(activations: Artifact, config: TrainingConfig) -> bool:
     temperatures = set(kept.get("other_temperatures", []))
     has_gap = bool(kept.get("bridge")) or not config.reads_gap
     return has_gap and temperatures >= set(config.other_temperatures)
-
-
-def _same_recipe(student: Artifact, config: TrainingConfig, arm: Arm) -> bool:
-    return student.record.config.get("recipe") == recipe_settings(config, arm).get("recipe")
 
 
 def _found(

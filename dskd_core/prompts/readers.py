@@ -129,24 +129,8 @@ def _questions(source: PromptSourceConfig, account: Account, split: Split) -> It
 def _lines(path: Path, account: Account) -> Iterator[tuple[str, Row | None]]:
     """Yield every line's place and object, None where it is dirty: labels count lines."""
     with input_files.opened(path) as stream:
-        for number, line in enumerate(input_files.texts_of(stream), start=1):
-            place = f"{path.name.partition('.')[0]}:{number}"
-            if line is None:
-                account.note("long_line", place)
-                yield place, None
-                continue
-            if not line.strip():
-                continue
-            try:
-                row = strict_json.loads(line)
-            except (ValueError, RecursionError):
-                account.note("broken_line", place)
-                row = None
-            else:
-                if not isinstance(row, dict):
-                    account.note("not_an_object", place)
-                    row = None
-            yield place, row
+        name = path.name.partition(".")[0]
+        yield from input_files.json_objects(input_files.texts_of(stream), name, account)
 
 
 def _read_mmlu(path: Path, stem: str, account: Account) -> Iterator[Question]:

@@ -1,4 +1,10 @@
-"""One table of pairs from all sources: matched, expanded by negation, freed of contradictions."""
+"""One table of pairs from all sources: matched, expanded by negation, freed of contradictions.
+
+pairs.parquet    word_a, word_b, relation, weight float, tier (source, sure, likely, loose), affix
+                 and parent (the pair negation made it from), licences list, sources list
+origins.parquet  word_a to parent likewise, source, pos, sense, tags list, licences list: a row for
+                 everything that is said of a pair
+"""
 
 from importlib import resources
 
@@ -69,7 +75,7 @@ def build_relations(
             draft.counts[f"n_{row['tier']}_{row['relation']}s"] = row["n_pairs"]
         draft.path(QUALITY).write_text(as_markdown(draft.report), "utf-8")
         progress(_STEPS, _STEPS, "steps")
-    return store.open(store.uri(work))
+    return store.get(work.stage, work.fingerprint)
 
 
 def _read_reference(store: ArtifactStore, config: RelationsConfig) -> Artifact | None:

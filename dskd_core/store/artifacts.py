@@ -41,8 +41,8 @@ from dskd_core.store.records import (
     check_record,
     fingerprint_of,
     parse_record,
-    tool_versions,
 )
+from dskd_core.store.versions import of_another_version, tool_versions
 
 __all__ = [
     "PARTIAL",
@@ -71,6 +71,11 @@ class Artifact:
         """The fingerprint other work names it by."""
         return self.record.fingerprint
 
+    @property
+    def root_uri(self) -> str:
+        """The root that it stands under."""
+        return self.uri.rsplit("/", 2)[0]
+
     def file_uri(self, name: str) -> str:
         """Return the place of one of its files or folders."""
         return places.join_path(self.uri, name)
@@ -89,7 +94,7 @@ class Artifact:
         except FileNotFoundError:
             if any(file.startswith(f"{name}/") for file in self.record.files):
                 raise integrity.damage(self.uri, name, "is missing") from None
-            raise integrity.of_another_version(self.uri, name, self._made_by) from None
+            raise of_another_version(self.uri, name, self._made_by) from None
 
     def folder(self, *, weights: bool = False) -> Path:
         """Return a local folder with its files; a remote artifact is downloaded once.
@@ -173,7 +178,7 @@ class Artifact:
             ArtifactError: if it does not name it, or a link is there.
         """
         if name not in self.record.files and not places.exists(self.file_uri(name)):
-            raise integrity.of_another_version(self.uri, name, self._made_by)
+            raise of_another_version(self.uri, name, self._made_by)
         entry = integrity.entry_of(self.uri, name, self.record.files)
         if not places.is_remote(self.uri):
             integrity.check_plain(self.uri, Path(self.uri), name)
@@ -267,6 +272,15 @@ class ArtifactStore:
                 if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
                     raise
         return sorted(found, key=lambda artifact: artifact.record.created_at)
+
+    def shards_of(self, artifact: Artifact) -> list[Artifact]:
+        """Return the shards that an artifact was joined from, as it names them; none if it was not.
+
+        Raises:
+            ArtifactError: if one is gone.
+        """
+        names = artifact.record.report.get("parts", ())
+        return [self.get(f"{artifact.record.stage}-shard", name) for name in names]
 
     @staticmethod
     def discard(artifact: Artifact) -> None:

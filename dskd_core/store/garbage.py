@@ -31,11 +31,10 @@ from typing import Any, Literal
 from dskd_core.errors import ConfigError
 from dskd_core.store import places
 from dskd_core.store.drafts import DRAFT, N_RANDOM, PARTIAL, SPILL, partial_of
-from dskd_core.store.records import RECORD
+from dskd_core.store.records import FINGERPRINT, RECORD
 
 MIN_HOURS = 1.0
 _STAGE = re.compile(r"[a-z][a-z0-9-]*")
-_PUBLISHED = re.compile(r"[0-9a-f]{16}")
 _PARTIAL = re.compile(re.escape(PARTIAL) + r"[0-9a-f]{16}-[0-9a-f]{8}")
 _LOCAL = re.compile(rf"({DRAFT}[a-z0-9-]+-[0-9a-f]{{16}}-|{SPILL})[a-z0-9_]{{8}}")
 
@@ -102,7 +101,7 @@ def _local(root: Path) -> Iterator[Garbage]:
         for folder in _folders(stage):
             if _PARTIAL.fullmatch(folder.name):
                 yield _folder("draft", folder)
-            elif _PUBLISHED.fullmatch(folder.name) and not (folder / RECORD).exists():
+            elif FINGERPRINT.fullmatch(folder.name) and not (folder / RECORD).exists():
                 yield _folder("half", folder)
 
 
@@ -168,7 +167,7 @@ def _remote(root_uri: str) -> Iterator[Garbage]:
         below = key.removeprefix(f"{prefix}/" if prefix else "")
         stage, name, *_ = [*below.split("/"), "", ""]
         ours = (below != key or not prefix) and _STAGE.fullmatch(stage)
-        if ours and _PUBLISHED.fullmatch(name):
+        if ours and FINGERPRINT.fullmatch(name):
             began = upload["Initiated"].timestamp()
             yield Garbage("upload", f"s3://{bucket}/{key}", 0, 0, began, str(upload["UploadId"]))
 
@@ -180,7 +179,7 @@ def _by_prefix(uri: str) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for path, info in fs.find(root, detail=True).items():
         stage, name, *rest = [*str(path).removeprefix(f"{root}/").split("/"), "", ""]
-        if _STAGE.fullmatch(stage) and _PUBLISHED.fullmatch(name):
+        if _STAGE.fullmatch(stage) and FINGERPRINT.fullmatch(name):
             file = "/".join(part for part in rest if part)
             found.setdefault(f"{uri.rstrip('/')}/{stage}/{name}", {})[file] = info
     return found

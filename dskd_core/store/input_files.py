@@ -22,7 +22,8 @@ import pyarrow as pa
 from isal import igzip
 from isal.igzip_lib import IsalError
 
-from dskd_core import interruption
+from dskd_core import interruption, strict_json
+from dskd_core.dirty_rows import DirtyRows
 from dskd_core.errors import DataError
 
 MAX_LINE_BYTES = 32 << 20
@@ -209,6 +210,29 @@ def texts_of(stream: BinaryIO) -> Iterator[str | None]:
     for number, line in enumerate(lines_of(stream)):
         codec = "utf-8" if number else "utf-8-sig"
         yield None if line is None else line.decode(codec, errors="replace")
+
+
+def json_objects(
+    lines: Iterable[str | None], name: str, dirty: DirtyRows
+) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Yield the place of every JSON line and its object; blank lines are passed over.
+
+    None stands for what is none, counted as long_line (a line that is None), broken_line or
+    not_an_object. A place is ``name:number``, from 1.
+    """
+    for number, line in enumerate(lines, start=1):
+        place, row, code = f"{name}:{number}", None, "long_line"
+        if line is not None:
+            if not line.strip():
+                continue
+            try:
+                row, code = strict_json.loads(line), "not_an_object"
+            except (ValueError, RecursionError):
+                code = "broken_line"
+        if not isinstance(row, dict):
+            dirty.note(code, place)
+            row = None
+        yield place, row
 
 
 def utf8_lines(path: Path) -> Iterator[str]:

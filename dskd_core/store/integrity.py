@@ -10,7 +10,6 @@ otherwise have a file from elsewhere returned as its data. Arrays are Zarr v3 wi
 dskd writes, so no filter of another version is ever looked up by a name that a file gives.
 """
 
-import contextlib
 import hashlib
 import json
 import math
@@ -19,7 +18,6 @@ import re
 import stat
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +30,9 @@ from zarr.storage import LocalStore, WrapperStore
 from dskd_core import strict_json
 from dskd_core.errors import ArtifactError
 from dskd_core.store.places import sha256_of_file
+from dskd_core.store.versions import of_another_version
 
-Entry = dict[str, Any]
+FileEntry = dict[str, Any]
 _CRC_BYTES = 4
 _SPARE_BYTES = 1 << 10
 _FRAME_BYTES = 18
@@ -57,26 +56,7 @@ def damage(uri: str, name: str, what: str) -> ArtifactError:
     return ArtifactError(f"{uri}/{name} {what}; delete {uri} and run its stage again.")
 
 
-def of_another_version(uri: str, name: str, made_by: str) -> ArtifactError:
-    """Return the refusal of a whole artifact in which nobody put what is read of it.
-
-    Args:
-        uri: the artifact's place.
-        name: the file or array that neither its record nor its folder has.
-        made_by: the version of dskd that its record says.
-    """
-    here = ""
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        here = metadata.version("dskd")
-    whose = f"dskd {made_by or 'of no version'}, and this is {here}"
-    if made_by == here:
-        whose = f"an earlier state of dskd {made_by}"
-    return ArtifactError(
-        f"{uri} has no {name}: it was made by {whose}; delete it and run its stage again with this."
-    )
-
-
-def check_file(uri: str, name: str, path: Path, entry: Entry) -> None:
+def check_file(uri: str, name: str, path: Path, entry: FileEntry) -> None:
     """Compare a local file with its entry in the record; an unchanged file is read once a process.
 
     Args:
@@ -98,7 +78,7 @@ def check_file(uri: str, name: str, path: Path, entry: Entry) -> None:
         raise damage(uri, name, "has another SHA-256 than its record says")
 
 
-def check_bytes(uri: str, name: str, content: bytes | memoryview, entry: Entry) -> None:
+def check_bytes(uri: str, name: str, content: bytes | memoryview, entry: FileEntry) -> None:
     """Compare what was read of a file with its entry in the record.
 
     Raises:
@@ -110,7 +90,7 @@ def check_bytes(uri: str, name: str, content: bytes | memoryview, entry: Entry) 
         raise damage(uri, name, "has another SHA-256 than its record says")
 
 
-def entry_of(uri: str, name: str, files: dict[str, Entry]) -> Entry:
+def entry_of(uri: str, name: str, files: dict[str, FileEntry]) -> FileEntry:
     """Return what the record says of a file.
 
     Raises:
@@ -143,7 +123,7 @@ def check_plain(uri: str, folder: Path, name: str) -> None:
         raise damage(uri, name, "is no plain file")
 
 
-def check_only(uri: str, folder: Path, files: dict[str, Entry], others: set[str]) -> None:
+def check_only(uri: str, folder: Path, files: dict[str, FileEntry], others: set[str]) -> None:
     """Refuse a local folder that holds a file the record does not name, or a link, at any depth.
 
     Libraries that are given the folder read what they find. Names with a leading dot, which file
@@ -196,7 +176,7 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
     """
 
     def __init__(
-        self, store: Store, uri: str, group: str, files: dict[str, Entry], made_by: str = ""
+        self, store: Store, uri: str, group: str, files: dict[str, FileEntry], made_by: str = ""
     ) -> None:
         """Wrap ``store``, which holds the group ``group`` of the artifact at ``uri``.
 
@@ -226,7 +206,7 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]
         """Return the refusal of an artifact whose group has no such array."""
         return of_another_version(self._uri, f"{self._group}/{array}", self._made_by)
 
-    def check_known(self, key: str) -> Entry:
+    def check_known(self, key: str) -> FileEntry:
         """Return what the record says of a key that is about to be read.
 
         Raises:

@@ -134,9 +134,7 @@ def _words_and_their_rows(artifact: Artifact) -> Iterator[Problem]:
 def _rows_are_the_senses(artifact: Artifact) -> Iterator[Problem]:
     """Compare the token senses, row by row, with the inventory they were copied from."""
     try:
-        senses = ArtifactStore(artifact.uri.rsplit("/", 2)[0]).get(
-            "senses", artifact.record.inputs["senses"]
-        )
+        senses = ArtifactStore(artifact.root_uri).get("senses", artifact.record.inputs["senses"])
     except ArtifactError:
         return  # reported with the inputs
     rows = open_array(artifact.group("dictionary.zarr"), "rows")

@@ -1,13 +1,10 @@
 """What names a piece of work before it is done, and what says how it was made."""
 
-import contextlib
 import hashlib
 import json
-import platform
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from typing import Any
 
 from dskd_core import strict_json
@@ -16,10 +13,9 @@ from dskd_core.store.integrity import damage
 
 RECORD = "record.json"
 _VERSIONS = range(1, 33)
-_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 MAX_RECORD_BYTES = 256 << 20
 """A larger one is not read; a million chunks make one of about 150 MB."""
-_TOOLS = ("torch", "transformers", "zarr", "duckdb", "numpy", "scikit-learn")
 
 
 def fingerprint_of(value: Any) -> str:
@@ -147,14 +143,5 @@ def check_record(uri: str, record: Record) -> None:
         places.join_path(uri, name)  # refuses one that could climb out
     for what in contradictions(record):
         raise damage(uri, RECORD, what)
-    if _FINGERPRINT.fullmatch(place) and place != record.fingerprint:
+    if FINGERPRINT.fullmatch(place) and place != record.fingerprint:
         raise damage(uri, RECORD, f"is of another build, {record.stage}/{record.fingerprint}")
-
-
-def tool_versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries whose results end up in artifacts."""
-    versions = {"python": platform.python_version()}
-    for tool in (*_TOOLS, "dskd"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[tool] = metadata.version(tool)
-    return versions

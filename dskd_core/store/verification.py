@@ -4,7 +4,6 @@ All problems are found, not only the first, and each names its place. Nothing is
 """
 
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,9 @@ from dskd_core.store import places
 from dskd_core.store.artifacts import RECORD, Artifact, ArtifactStore
 from dskd_core.store.integrity import walked
 from dskd_core.store.invariants import INVARIANTS, Problem
-from dskd_core.store.records import contradictions
+from dskd_core.store.records import FINGERPRINT, contradictions
 
 _BLOCK_BYTES = 1 << 22
-_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _OUTSIDE = {"source", "folder", "commit"}
 _TEXTS = ("corpus", "prompts", "other-text")
 _SHARED = ("teacher", "tokenizer", "corpus", "text", "relations", "untrained-student")
@@ -217,11 +215,11 @@ def _check_invariants(artifact: Artifact) -> Iterator[Problem]:
 def _check_inputs(verified: Verified) -> Iterator[Problem]:
     """Look for the inputs and the shards under the same root, and compare what they agree on."""
     artifact = verified.artifact
-    record, root = artifact.record, artifact.uri.rsplit("/", 2)[0]
+    record, root = artifact.record, artifact.root_uri
     store = ArtifactStore(root)
     found: dict[str, Artifact] = {}
     for name, fingerprint in record.inputs.items():
-        if name in _OUTSIDE | {"tokenizer"} or not _FINGERPRINT.fullmatch(fingerprint):
+        if name in _OUTSIDE | {"tokenizer"} or not FINGERPRINT.fullmatch(fingerprint):
             continue  # a file's hash: what it was made from stands elsewhere
         stages = _TEXTS if name == "text" else (name.partition(" ")[0],)
         standing = [a for stage in stages if (a := _find(store, stage, fingerprint))]

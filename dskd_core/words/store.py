@@ -1,4 +1,9 @@
-"""Words spelled with the teacher's tokenizer: which are headwords, which neighbours fit."""
+"""Words spelled with the teacher's tokenizer: which are headwords, which neighbours fit.
+
+spellings.parquet   word_id int32, word, token_ids list<int32>, n_tokens int32
+headwords.parquet   token_id int32, word_id int32: the word that a token is
+neighbours.parquet  headword int32, neighbour int32 (both word ids), relation, weight float, tier
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -65,7 +70,7 @@ def build_words(
         draft.report["left_out"] = _left_out(connection, config, unspelled)
         draft.report["coverage"] = coverage(connection)
         progress(_STEPS, _STEPS, "steps")
-    return store.open(store.uri(work))
+    return store.get(work.stage, work.fingerprint)
 
 
 def load_spellings(

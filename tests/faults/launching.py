@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from dskd_core.config import PipelineConfig
-from dskd_core.training.loop.launched import launched
+from dskd_core.training.ranks.launched import launched
 
 
 def main(file: str, folder: str, port: str) -> int:

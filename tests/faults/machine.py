@@ -11,9 +11,9 @@ import typer
 
 from dskd_core.config import PipelineConfig
 from dskd_core.interruption import Interrupted
-from dskd_core.training.loop import machines
-from dskd_core.training.loop.launched import Launched
-from dskd_core.training.loop.meeting import LostMachineError
+from dskd_core.training.ranks import machines
+from dskd_core.training.ranks.launched import Launched
+from dskd_core.training.ranks.meeting import LostMachineError
 from flows.cli import refusals
 from flows.torchrun import join
 from tests.faults.learner import STOPPED

@@ -140,7 +140,6 @@ def _training(core: Core) -> Functions:
             ),
         },
         "planning.capacity": {"check_step": lambda training, t, untrained, text: None},
-        "training.candidates.controls": {"relations_of": lambda config, arm: "dictionary"},
         "training.candidates.store": {
             "check_same_teacher": lambda store, untrained, dictionary: None,
             "margin_sentence": lambda candidates, t: "a margin",

@@ -7,9 +7,8 @@ import torch
 from dskd_core.config import DictionaryConfig, TrainingConfig
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.training.losses.distillation import Distillation, distillation_loss
-from dskd_core.training.losses.recipes import Recipe
 from dskd_core.training.losses.senses import mean_square, sense_terms
-from tests.reference import objective_terms
+from tests.reference import objective_terms, paper_recipe
 
 
 def test_the_defaults_are_the_paper_s_numbers_for_llama_3():
@@ -59,7 +58,7 @@ def test_the_objective_is_the_sum_of_its_weighted_terms():
         m,
         w,
         torch.randint(0, 9, (6,)),
-        weights=Recipe.paper(
+        weights=paper_recipe(
             positive=1.5, negative=0.5, margin=2.0, state=0.25, kl=0.7, temperature=2
         ),
         rows=rows,

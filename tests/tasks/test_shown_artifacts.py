@@ -75,4 +75,5 @@ def test_a_dictionary_says_how_to_open_it_and_nothing_else_does(artifact):
     command = f"dskd explore {root} --dictionary {dictionary.fingerprint}"
     assert explore_command(dictionary) == command
     spaced = replace(dictionary, uri="/a b/dictionary/f")
-    assert explore_command(spaced) == "dskd explore '/a b' --dictionary f"
+    command = f"dskd explore '/a b' --dictionary {dictionary.fingerprint}"
+    assert explore_command(spaced) == command

@@ -27,7 +27,7 @@ from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.ablation.grid import ARM
 from dskd_core.evaluation.comparison.arms import BASELINE
 from dskd_core.evaluation.comparison.heldout_scores import HeldoutScores, MetricPair
-from dskd_core.evaluation.comparison.statistics import Comparison, compare
+from dskd_core.evaluation.comparison.statistics import Comparison, Resampling, compare
 from dskd_core.evaluation.heldout.metrics import METRICS, Metric
 from dskd_core.evaluation.report.differences import describe_bars, difference_bar
 from dskd_core.evaluation.report.figures import draw_differences
@@ -159,8 +159,7 @@ def _change(
         heldout.sum_clusters(ARM, seeds, pair.metric.total),
         first.sum_clusters(ARM, seeds, pair.metric.total),
         first.sum_clusters(ARM, seeds[:1], pair.metric.count)[0],
-        confidence=config.confidence,
-        n_resamples=config.n_resamples,
+        Resampling.from_config(config),
     )
 
 

@@ -86,7 +86,7 @@ class Requests:
 
 
 @dataclass(frozen=True)
-class Batch:
+class ItemBatch:
     """Items that are run together.
 
     Attributes:

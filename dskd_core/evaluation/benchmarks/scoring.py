@@ -11,7 +11,7 @@ from dskd_core.decoder.decoder import load_decoder
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.evaluation.benchmarks.harness import scoring as harness
 from dskd_core.evaluation.benchmarks.harness.sharing import can_share, plan_shared
-from dskd_core.evaluation.benchmarks.layout import TABLE, Batch, Requests
+from dskd_core.evaluation.benchmarks.layout import TABLE, ItemBatch, Requests
 from dskd_core.evaluation.benchmarks.paper import scoring as paper
 from dskd_core.evaluation.models import model_config, model_folder
 from dskd_core.progress import Progress
@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 def plan_item_batches(
     items: Artifact, requests: Requests, batch_tokens: int, model: Artifact
-) -> list[Batch]:
+) -> list[ItemBatch]:
     """Cut items into batches, the same for every sharding."""
     if items.record.config["protocol"] == "harness":
         config = model_config(model_folder(model))
@@ -31,7 +31,7 @@ def plan_item_batches(
         return plan_shared(requests, batch_tokens, share=share)
     lengths = requests.lengths + int(items.record.config["answer_tokens"])
     return [
-        Batch(tuple(batch.tolist()), (0,) * len(batch), int(lengths[batch].sum()))
+        ItemBatch(tuple(batch.tolist()), (0,) * len(batch), int(lengths[batch].sum()))
         for batch in plan_batches(lengths, np.arange(len(lengths)), batch_tokens)
     ]
 
@@ -41,7 +41,7 @@ def score_batches(
     config: TeacherConfig,
     items: Artifact,
     requests: Requests,
-    batches: Sequence[Batch],
+    batches: Sequence[ItemBatch],
     progress: Progress,
 ) -> list[Row]:
     """Score batches of items; return a row of ``part.parquet`` for each item."""

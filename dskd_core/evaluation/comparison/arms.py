@@ -70,7 +70,7 @@ def sort_seeds(models: Iterable[ArmSeed], arm: str) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ArmPair:
     """Two arms compared over the seeds that both have.
 
     The comparison is arm minus baseline.

@@ -12,13 +12,14 @@ from dskd_core.config import EvaluationConfig
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.comparison.arms import (
     BASELINE,
+    ArmPair,
     ArmSeed,
-    Pair,
     arm_and_seed,
     sort_arms,
     sort_seeds,
 )
 from dskd_core.evaluation.comparison.statistics import (
+    Resampling,
     choose_clusters,
     compare,
     sum_by_cluster,
@@ -33,7 +34,7 @@ _SAME = ("window", *sorted({metric.count for metric in _ALL}))
 
 
 @dataclass(frozen=True)
-class MetricPair(Pair):
+class MetricPair(ArmPair):
     """Two arms compared in one metric of held-out text."""
 
     metric: Metric
@@ -128,8 +129,7 @@ class HeldoutScores:
                     self.sum_clusters(arm, seeds, metric.total),
                     self.sum_clusters(baseline, seeds, metric.total),
                     self.sum_clusters(baseline, seeds[:1], metric.count)[0],
-                    confidence=config.confidence,
-                    n_resamples=config.n_resamples,
+                    Resampling.from_config(config),
                 ),
                 metric,
             )

@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +21,8 @@ from dskd_core.errors import ArtifactError
 from dskd_core.evaluation import word_senses
 from dskd_core.evaluation.benchmarks.summary import MACRO
 from dskd_core.evaluation.comparison.arms import (
+    ArmPair,
     ArmSeed,
-    Pair,
     arm_and_seed,
     sort_arms,
     sort_seeds,
@@ -33,6 +32,7 @@ from dskd_core.evaluation.comparison.statistics import (
     MIN_CLUSTERS,
     Comparison,
     McNemar,
+    Resampling,
     compare,
     compare_macro,
     mcnemar,
@@ -164,7 +164,7 @@ def _number(names: Iterable[str]) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class TaskPair(Pair):
+class TaskPair(ArmPair):
     """Two arms compared on the items of one task.
 
     Attributes:
@@ -265,13 +265,13 @@ def _compare(
     baseline: NDArray[np.float64],
     config: EvaluationConfig,
 ) -> Comparison:
-    options: dict[str, Any] = config.model_dump(include={"confidence", "n_resamples"})
+    resampling = Resampling.from_config(config)
     if task.ratings is not None:
-        return compare_spearman(arm, baseline, task.ratings, **options)
+        return compare_spearman(arm, baseline, task.ratings, resampling)
     if task.is_more is not None:
-        return compare_auc(arm, baseline, task.is_more, task.clusters, **options)
+        return compare_auc(arm, baseline, task.is_more, task.clusters, resampling)
     if task.strata.any():
-        return compare_macro(arm, baseline, task.strata, **options)
+        return compare_macro(arm, baseline, task.strata, resampling)
     arm, baseline = (sum_by_cluster(values, task.clusters) for values in (arm, baseline))
     counts = np.bincount(task.clusters).astype(np.float64)
-    return compare(arm, baseline, counts, **options)
+    return compare(arm, baseline, counts, resampling)

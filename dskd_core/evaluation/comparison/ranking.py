@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dskd_core.evaluation.comparison.statistics import (
+    USUAL,
     Comparison,
     FloatArray,
+    Resampling,
     draw_resamples,
     draw_seed_weights,
     summarise_resamples,
@@ -27,10 +29,7 @@ def compare_auc(
     baseline: FloatArray,
     is_more: NDArray[np.bool_],
     clusters: NDArray[np.integer],
-    *,
-    confidence: float = 0.95,
-    n_resamples: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = USUAL,
 ) -> Comparison:
     """Compare two arms by how well their similarities rank items of two kinds.
 
@@ -39,25 +38,20 @@ def compare_auc(
         baseline: likewise, of the same seeds and items.
         is_more: [n_items], whether an item should be among the more similar ones.
         clusters: [n_items], what is drawn together, numbered from 0.
-        confidence: level of both intervals.
-        n_resamples: of the bootstrap: clusters and seeds.
-        seed: of the bootstrap.
+        resampling: of clusters and seeds.
     """
 
     def measure(similarity: FloatArray, weights: FloatArray) -> FloatArray:
         return weighted_auc(similarity, is_more, weights)
 
-    return _compare(arm, baseline, measure, clusters, confidence, n_resamples, seed)
+    return _compare(arm, baseline, measure, clusters, resampling)
 
 
 def compare_spearman(
     arm: FloatArray,
     baseline: FloatArray,
     ratings: FloatArray,
-    *,
-    confidence: float = 0.95,
-    n_resamples: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = USUAL,
 ) -> Comparison:
     """Compare two arms by Spearman's correlation of their similarities with people's ratings.
 
@@ -65,9 +59,7 @@ def compare_spearman(
         arm: [n_seeds, n_items] float64, similarities.
         baseline: likewise, of the same seeds and items.
         ratings: [n_items].
-        confidence: level of both intervals.
-        n_resamples: of the bootstrap: items and seeds.
-        seed: of the bootstrap.
+        resampling: of items and seeds.
     """
 
     def measure(similarity: FloatArray, weights: FloatArray) -> FloatArray:
@@ -75,7 +67,7 @@ def compare_spearman(
         return np.array([spearman(similarity[some], ratings[some]) for some in drawn])
 
     items = np.arange(len(ratings))
-    return _compare(arm, baseline, measure, items, confidence, n_resamples, seed)
+    return _compare(arm, baseline, measure, items, resampling)
 
 
 def _compare(
@@ -83,9 +75,7 @@ def _compare(
     baseline: FloatArray,
     measure: Measure,
     clusters: NDArray[np.integer],
-    confidence: float,
-    n_resamples: int,
-    seed: int,
+    resampling: Resampling,
 ) -> Comparison:
     """Compare two arms in a measure of all their similarities; a draw without a value is left out.
 
@@ -94,13 +84,13 @@ def _compare(
     pairs = list(zip(arm, baseline, strict=True))
     once = np.ones((1, len(clusters)))
     by_seed = np.array([(measure(a, once) - measure(b, once))[0] for a, b in pairs])
-    rng = np.random.default_rng(seed)
+    rng, n_resamples = np.random.default_rng(resampling.seed), resampling.n_resamples
     gaps = []
     for drawn in draw_resamples(rng, int(clusters.max()) + 1, n_resamples):
         weights = drawn[:, clusters]
         gaps.append(np.stack([measure(a, weights) - measure(b, weights) for a, b in pairs], axis=1))
     draws = (np.concatenate(gaps) * draw_seed_weights(rng, len(arm), n_resamples)).sum(axis=1)
-    return summarise_resamples(by_seed, draws[~np.isnan(draws)], confidence)
+    return summarise_resamples(by_seed, draws[~np.isnan(draws)], resampling)
 
 
 def weighted_auc(

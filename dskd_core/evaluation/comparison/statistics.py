@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from dskd_core import interruption
+from dskd_core.config import EvaluationConfig
 
 FloatArray = NDArray[np.float64]
 
@@ -39,6 +40,29 @@ MIN_CLUSTERS = 10
 _POWER = 0.8
 _NO_WIDTH = 1e-9
 _BLOCK_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals are made.
+
+    Attributes:
+        confidence: level of both.
+        n_resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+
+    confidence: float = 0.95
+    n_resamples: int = 2000
+    seed: int = 0
+
+    @classmethod
+    def from_config(cls, config: EvaluationConfig) -> "Resampling":
+        """Return that of the settings."""
+        return cls(config.confidence, config.n_resamples)
+
+
+USUAL = Resampling()
 
 
 @dataclass(frozen=True)
@@ -115,10 +139,7 @@ def compare(
     arm: FloatArray,
     baseline: FloatArray,
     counts: FloatArray,
-    *,
-    confidence: float = 0.95,
-    n_resamples: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = USUAL,
 ) -> Comparison:
     """Compare an arm with the baseline, paired by seed and by cluster of text.
 
@@ -126,9 +147,7 @@ def compare(
         arm: [n_seeds, n_clusters] float64, sums over the positions of each cluster.
         baseline: likewise, of the same seeds and clusters.
         counts: [n_clusters], positions of each cluster.
-        confidence: level of both intervals.
-        n_resamples: of the bootstrap.
-        seed: of the bootstrap.
+        resampling: of clusters and seeds.
 
     Returns:
         All zero where no cluster has a position.
@@ -143,7 +162,7 @@ def compare(
     if not counts.sum():
         return Comparison(0.0, 0.0, 0.0, (0.0,) * n_seeds, None, None, 0.0)
     by_seed = gaps.sum(axis=1) / counts.sum()
-    rng = np.random.default_rng(seed)
+    rng, n_resamples = np.random.default_rng(resampling.seed), resampling.n_resamples
     columns = np.column_stack([gaps.T, counts])
     drawn = np.concatenate(
         [text @ columns for text in draw_resamples(rng, len(counts), n_resamples)]
@@ -152,17 +171,14 @@ def compare(
     there = positions > 0
     weights = draw_seed_weights(rng, n_seeds, n_resamples)
     draws = (sums * weights).sum(axis=1)[there] / positions[there]
-    return summarise_resamples(by_seed, draws, confidence)
+    return summarise_resamples(by_seed, draws, resampling)
 
 
 def compare_macro(
     arm: FloatArray,
     baseline: FloatArray,
     strata: NDArray[np.integer],
-    *,
-    confidence: float = 0.95,
-    n_resamples: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = USUAL,
 ) -> Comparison:
     """Compare two arms by the mean over strata of the mean over a stratum's items.
 
@@ -172,10 +188,8 @@ def compare_macro(
         arm: [n_seeds, n_items] float64, scores.
         baseline: likewise, of the same seeds and items.
         strata: [n_items], the stratum of each; every one weighs the same, however many its items.
-        confidence: level of both intervals.
-        n_resamples: of the bootstrap: items within their stratum, and seeds. Strata of one item
-            would never vary; they are drawn from as one stratum (collapsed strata).
-        seed: of the bootstrap.
+        resampling: of items within their stratum, and of seeds. Strata of one item would never
+            vary; they are drawn from as one stratum (collapsed strata).
 
     >>> arm = np.array([[1.0, 1.0, 0.0]])
     >>> compare_macro(arm, np.zeros((1, 3)), np.array([4, 4, 9])).difference
@@ -184,7 +198,7 @@ def compare_macro(
     gaps = arm - baseline
     names, sizes = np.unique(strata, return_counts=True)
     means = np.stack([gaps[:, strata == name].mean(axis=1) for name in names])
-    rng = np.random.default_rng(seed)
+    rng, n_resamples = np.random.default_rng(resampling.seed), resampling.n_resamples
     drawn = np.zeros((n_resamples, len(gaps)))
     alone = np.isin(strata, names[sizes == 1])
     groups = [(strata == name, n) for name, n in zip(names, sizes, strict=True) if n > 1]
@@ -194,7 +208,7 @@ def compare_macro(
         drawn += np.concatenate([items @ mine for items in blocks]) / n
     weights = draw_seed_weights(rng, len(gaps), n_resamples)
     draws = (drawn / len(names) * weights).sum(axis=1)
-    return summarise_resamples(means.mean(axis=0), draws, confidence)
+    return summarise_resamples(means.mean(axis=0), draws, resampling)
 
 
 @dataclass(frozen=True)
@@ -234,11 +248,13 @@ def mcnemar(arm: FloatArray, baseline: FloatArray) -> McNemar:
     return McNemar(n_better, n_worse, float(p))
 
 
-def summarise_resamples(by_seed: FloatArray, draws: FloatArray, confidence: float) -> Comparison:
+def summarise_resamples(
+    by_seed: FloatArray, draws: FloatArray, resampling: Resampling
+) -> Comparison:
     """Return the mean over seeds with its intervals, from the resamples of it."""
-    tail = (1.0 - confidence) / 2.0
+    tail = (1.0 - resampling.confidence) / 2.0
     low, high = np.quantile(draws, [tail, 1.0 - tail])
-    seed_low, seed_high = seed_interval(by_seed, confidence=confidence)
+    seed_low, seed_high = seed_interval(by_seed, confidence=resampling.confidence)
     z = stats.norm.ppf(1.0 - tail) + stats.norm.ppf(_POWER)
     return Comparison(
         float(by_seed.mean()),

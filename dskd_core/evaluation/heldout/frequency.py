@@ -15,7 +15,7 @@ from dskd_core.evaluation.heldout.metrics import Metric
 from dskd_core.store.arrays import get_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 from dskd_core.training.activations.capture import sample_windows
-from dskd_core.training.activations.layout import SHARD, shards_of
+from dskd_core.training.activations.layout import SHARD
 
 Counts = NDArray[np.int64]
 
@@ -71,7 +71,7 @@ def count_trained_labels(store: ArtifactStore, activations: Artifact, n_tokens: 
         windows, budget = load_windows(text), record.config["max_train_tokens"]
         chosen = sample_windows(windows, heldout=False, budget=budget)
         return counts + np.bincount(next_tokens_of(windows, chosen), minlength=n_tokens)
-    for shard in shards_of(store, activations):
+    for shard in store.shards_of(activations):
         group = shard.group(SHARD)
         labels, heldout = get_array(group, "labels"), get_array(group, "heldout")
         is_trained = np.repeat(~heldout, np.diff(get_array(group, "offsets")))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from dskd_core.config import EvaluationConfig
-from dskd_core.evaluation.comparison.arms import Pair
+from dskd_core.evaluation.comparison.arms import ArmPair
 from dskd_core.evaluation.report.figures import Bar
 from dskd_core.evaluation.report.labels import NAMES, interval, signed
 from dskd_core.evaluation.report.page import Cell
@@ -11,7 +11,9 @@ from dskd_core.evaluation.report.page import Cell
 HEADERS = ("", "difference", "bootstrap", "t over seeds", "detectable")
 
 
-def difference_cells(title: str, pair: Pair, digits: int, factor: float = 1.0) -> tuple[Cell, ...]:
+def difference_cells(
+    title: str, pair: ArmPair, digits: int, factor: float = 1.0
+) -> tuple[Cell, ...]:
     """Return the cells under ``HEADERS``; the difference is bold where an arm is better or worse.
 
     Times ``factor``, figures are in the unit of the table.
@@ -27,7 +29,7 @@ def difference_cells(title: str, pair: Pair, digits: int, factor: float = 1.0) -
 
 
 def difference_bar(
-    label: str, pair: Pair, digits: int, *, text_factor: float = 1.0, bar_factor: float = 1.0
+    label: str, pair: ArmPair, digits: int, *, text_factor: float = 1.0, bar_factor: float = 1.0
 ) -> Bar:
     """Return a bar of a picture; its figures and its length may have different units."""
     found = pair.comparison.scaled(text_factor)
@@ -45,7 +47,7 @@ def describe_bars(arm: str, baseline: str, unit: str, config: EvaluationConfig) 
     )
 
 
-def difference_row(pair: Pair) -> dict[str, Any]:
+def difference_row(pair: ArmPair) -> dict[str, Any]:
     """Return a comparison's numbers as a record keeps them."""
     found = pair.comparison
     return {

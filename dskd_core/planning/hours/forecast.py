@@ -24,7 +24,7 @@ from dskd_core.planning.plan import STORE_BYTES_PER_SECOND, Plan
 from dskd_core.planning.quantities import Quantities, StagePlan, dictionary_rows, forward_flops
 from dskd_core.progress import StageEstimate
 from dskd_core.threads import usable_processors
-from dskd_core.training.candidates.controls import relations_of
+from dskd_core.training.losses.recipes import find_recipe
 
 FORWARD = 0.9
 """A forward over windows of 256 tokens, against the probe's layers: 351 tokens a second extracted,
@@ -263,7 +263,8 @@ def _activations(plan: Plan, rates: _Rates) -> float:
 
 def _candidates(plan: Plan, rates: _Rates) -> float:
     config = plan.quantities.config
-    n = len({"dictionary", *(relations_of(config.training, arm) for arm in config.evaluation.arms)})
+    recipes = [find_recipe(config.training, arm) for arm in config.evaluation.arms]
+    n = len({"dictionary", *(recipe.relations for recipe in recipes)})
     positions = _planned(plan, "candidates").n_tokens
     return n * (rates.core(positions / CANDIDATES_A_SECOND) + _tasks(1, rates))
 

@@ -33,7 +33,6 @@ from numpy.typing import NDArray
 from dskd_core.corpus.store import Windows
 from dskd_core.decoder.states import encode_states, stored_states
 from dskd_core.store.arrays import get_array, open_array, put_array
-from dskd_core.store.artifacts import Artifact, ArtifactStore
 from dskd_core.training.activations.capture import WindowActivations
 from dskd_core.training.losses.targets import TeacherTargets
 
@@ -191,16 +190,6 @@ class StoredShard:
     def _span(self, index: int) -> tuple[int, int]:
         start, stop = self._arrays["offsets"][index : index + 2]
         return int(start), int(stop)
-
-
-def shards_of(store: ArtifactStore, activations: Artifact) -> list[Artifact]:
-    """Return the shards of an ``activations`` artifact.
-
-    Raises:
-        ArtifactError: if one is gone.
-    """
-    names = activations.record.report["parts"]
-    return [store.get("activations-shard", name) for name in names]
 
 
 def places_of(shards: Sequence[StoredShard]) -> dict[int, tuple[StoredShard, int]]:

@@ -20,7 +20,7 @@ from dskd_core.training.activations.capture import (
     roles_of,
     sample_windows,
 )
-from dskd_core.training.activations.layout import SHARD, StoredShard, places_of, shards_of
+from dskd_core.training.activations.layout import SHARD, StoredShard, places_of
 
 _MEMORY_SHARE = 0.25
 
@@ -66,7 +66,7 @@ class StoredActivations:
             ArtifactError: if a shard is gone.
             ConfigError: if documents are wanted for validation and fewer than two are held out.
         """
-        shards = shards_of(store, artifact)
+        shards = store.shards_of(artifact)
         n_bytes = sum(shard.record.n_bytes for shard in shards)
         in_memory = n_bytes < _MEMORY_SHARE * psutil.virtual_memory().total
         opened = [

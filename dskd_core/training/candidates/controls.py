@@ -1,26 +1,15 @@
 """The controls: a dictionary without relations, and one whose relations are shuffled."""
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dskd_core.config import Arm, TrainingConfig
+from dskd_core.config.recipes import Relations
 from dskd_core.dictionary.neighbours import Csr, expand_ranges, without_own
 from dskd_core.dictionary.store import Dictionary
-from dskd_core.training.losses.recipes import find_recipe
 
-Relations = Literal["dictionary", "own", "shuffled"]
 _SHUFFLE_SEED = 0
-
-
-def relations_of(config: TrainingConfig, arm: Arm) -> Relations:
-    """Return whose relations an arm is trained with."""
-    if custom := find_recipe(config, arm):
-        return custom.relations
-    controls: dict[str, Relations] = {"paper_own": "own", "paper_shuffled": "shuffled"}
-    return controls.get(arm, "dictionary")
 
 
 def controlled(dictionary: Dictionary, relations: Relations) -> Dictionary:

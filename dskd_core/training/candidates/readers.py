@@ -47,14 +47,14 @@ class StoredCandidates:
 
     def read(self, window: WindowStates, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return positives and negatives, [n, kappa] int64 each, of positions of a window."""
-        positives, negatives = self._of(window, positions.numpy())[:2]
+        positives, negatives = self._stored(window, positions.numpy())[:2]
         return torch.from_numpy(positives), torch.from_numpy(negatives)
 
     def select(
         self, windows: Sequence[WindowStates], chosen: Sequence[NDArray[np.int64]]
     ) -> Candidates:
         """Return the candidates of positions of windows, on the host."""
-        found = [self._of(window, here) for window, here in zip(windows, chosen, strict=True)]
+        found = [self._stored(window, here) for window, here in zip(windows, chosen, strict=True)]
         positives, negatives, *more = (
             np.concatenate(column) for column in zip(*found, strict=True)
         )
@@ -66,7 +66,9 @@ class StoredCandidates:
             torch.from_numpy(more[0][opposed]) if more else None,
         )
 
-    def _of(self, window: WindowStates, positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    def _stored(
+        self, window: WindowStates, positions: NDArray[np.int64]
+    ) -> list[NDArray[np.int64]]:
         shard, rows = self._places[window.window]
         return [self._rows[name][shard][rows][positions].astype(np.int64) for name in self._names]
 

@@ -20,6 +20,7 @@ import zarr
 from numpy.typing import NDArray
 
 from dskd_core.config import TrainingConfig
+from dskd_core.config.recipes import Relations
 from dskd_core.decoder.precision import memory_bytes
 from dskd_core.decoder.states import decode_states
 from dskd_core.decoder.tokenizer import check_same_tokenizer
@@ -28,8 +29,8 @@ from dskd_core.errors import ArtifactError, CapacityError
 from dskd_core.progress import Progress, silent
 from dskd_core.store.arrays import get_array, put_array
 from dskd_core.store.artifacts import Artifact, ArtifactStore, Work
-from dskd_core.training.activations.layout import SHARD, shards_of
-from dskd_core.training.candidates.controls import Relations, controlled
+from dskd_core.training.activations.layout import SHARD
+from dskd_core.training.candidates.controls import controlled
 from dskd_core.training.candidates.nearest import for_ranking, nearest_rows
 from dskd_core.training.student.shape import STAGE as UNTRAINED
 
@@ -67,7 +68,7 @@ def select_candidates(
         return found
     with store.publish(work) as draft:
         loaded = controlled(load_dictionary(dictionary), relations)
-        shards = shards_of(store, activations)
+        shards = store.shards_of(activations)
         n_lists = 3 if config.ranks_synonyms else 2
         check_candidates(config.n_candidates, len(loaded.rows), activations, n_lists=n_lists)
         ranked = for_ranking(loaded) if config.ranks_synonyms else None

@@ -12,19 +12,13 @@ from dskd_core.training.activations.readers import (
     LiveActivations,
     StoredActivations,
 )
-from dskd_core.training.candidates.controls import controlled, relations_of
+from dskd_core.training.candidates.controls import controlled
 from dskd_core.training.candidates.readers import (
     CandidateReader,
     LiveCandidates,
     StoredCandidates,
 )
-from dskd_core.training.losses.recipes import (
-    Recipe,
-    has_sense_terms,
-    ranks_synonyms,
-    reads_gap,
-    recipe_settings,
-)
+from dskd_core.training.losses.recipes import Recipe, find_recipe, recipe_settings
 
 _NOT_CONTENT = {
     "seed",
@@ -71,7 +65,7 @@ class Inputs:
 
     def work(self, config: TrainingConfig, arm: Arm, seed: int) -> Work:
         """Describe the training of one arm; KD does not depend on senses, so does not name any."""
-        has_senses = has_sense_terms(config, arm)
+        has_senses = find_recipe(config, arm).has_sense_terms
         senses = {
             "dictionary": self.dictionary.fingerprint,
             "candidates": self.candidates.fingerprint,
@@ -99,7 +93,7 @@ class Inputs:
                 self.activations,
                 store,
                 validation_share=config.validated_share,
-                reads_gap=reads_gap(config, arm),
+                reads_gap=find_recipe(config, arm).reads_gap,
                 temperatures=(Recipe.from_config(config, arm, 0.0).temperature,),
             )
         return LiveActivations.load(config, teacher_config, self.teacher, self.untrained, self.text)
@@ -111,12 +105,11 @@ class Inputs:
 
         ``rows`` of the dictionary are on the device: the loss reads them too.
         """
+        recipe = find_recipe(config, arm)
         if self.teacher is None or self.text is None:
             n_shards = len(self.activations.record.report["parts"])
-            return StoredCandidates(
-                self.candidates, n_shards, with_synonyms=ranks_synonyms(config, arm)
-            )
-        related = controlled(dictionary, relations_of(config, arm))
+            return StoredCandidates(self.candidates, n_shards, with_synonyms=recipe.ranks_synonyms)
+        related = controlled(dictionary, recipe.relations)
         return LiveCandidates(
-            related, rows, config.n_candidates, with_synonyms=ranks_synonyms(config, arm)
+            related, rows, config.n_candidates, with_synonyms=recipe.ranks_synonyms
         )

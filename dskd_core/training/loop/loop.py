@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import torch
@@ -25,12 +25,12 @@ from dskd_core.store.artifacts import Artifact, ArtifactStore, Draft, Work
 from dskd_core.training.loop import checkpoint
 from dskd_core.training.loop.checkpoint import Best
 from dskd_core.training.loop.inputs import Inputs
-from dskd_core.training.loop.launched import launched
-from dskd_core.training.loop.machines import met
-from dskd_core.training.loop.ranks import Ranks, together
 from dskd_core.training.loop.step import Run
 from dskd_core.training.loop.terms import Row
 from dskd_core.training.loop.trackers import tracked
+from dskd_core.training.ranks.launched import launched
+from dskd_core.training.ranks.machines import met
+from dskd_core.training.ranks.ranks import Ranks, together
 from dskd_core.training.student.card import model_card
 from dskd_core.training.student.export import export
 from dskd_core.training.student.shape import MODEL, shape_of
@@ -40,10 +40,48 @@ _SMALLER_STEPS = (
     "raise training.n_accumulated, which leaves the objective as it is, or lower "
     "training.batch_windows or corpus.window_tokens (the last checkpoint is kept)"
 )
-
 _COPIED_START = "set the recipe's start to copied, or take a device with more memory"
-_Arguments = tuple[ArtifactStore, TrainingConfig, TeacherConfig, Inputs, Arm, int]
-"""What every rank prepares a run of."""
+
+
+class Order(NamedTuple):
+    """What every rank prepares a run of."""
+
+    store: ArtifactStore
+    config: TrainingConfig
+    teacher_config: TeacherConfig
+    inputs: Inputs
+    arm: Arm
+    seed: int
+
+    @property
+    def work(self) -> Work:
+        """The student that is to be made."""
+        return self.inputs.work(self.config, self.arm, self.seed)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it is told to other machines."""
+        return {
+            "root_uri": self.store.root_uri,
+            "training": self.config.model_dump(mode="json"),
+            "teacher": self.teacher_config.model_dump(mode="json"),
+            "inputs": {name: one.uri for name, one in vars(self.inputs).items() if one},
+            "arm": self.arm,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> "Order":
+        """Return the order that the first machine told."""
+        store = ArtifactStore(said["root_uri"])
+        uris = {name: check_readable(uri, name) for name, uri in said["inputs"].items()}
+        return cls(
+            store,
+            TrainingConfig.model_validate(said["training"]),
+            TeacherConfig.model_validate(said["teacher"]),
+            Inputs(**{name: store.open(uri) for name, uri in uris.items()}),
+            said["arm"],
+            said["seed"],
+        )
 
 
 def train_student(
@@ -68,20 +106,20 @@ def train_student(
         Interrupted: if the run was asked to stop; its last step is in a checkpoint.
     """
     config = resolved_training(config, teacher_config.device)
-    work = inputs.work(config, arm, seed)
+    order = Order(store, config, teacher_config, inputs, arm, seed)
+    work = order.work
     if found := store.find(work):
         checkpoint.drop(store, work)  # left by a run that was killed between publishing and this
         return found
-    arguments = (store, config, teacher_config, inputs, arm, seed)
     device = torch_device(teacher_config.device)
     with device_lock:
         started = time.monotonic()
-        with _ranks(arguments, device.type) as ranks:
+        with _ranks(order, device.type) as ranks:
             if ranks.n_ranks > 1:  # each has a GPU of its own, whatever the settings name
                 device = torch.device(ranks.device)
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
-            run = Run.prepare(*arguments, ranks)
+            run = Run.prepare(*order, ranks)
             with tracked(config, store.root_uri, work, progress) as told:
                 trained = train(run, store, work, told)
         with interruption.finishing(), store.publish(work, started=started) as draft:
@@ -180,55 +218,33 @@ def _is_read(run: Run, n_done: int) -> bool:
     return bool(due or validates or asked) or _is_saved(run, n_done)
 
 
-def _be_rank(
-    ranks: Ranks,
-    store: ArtifactStore,
-    config: TrainingConfig,
-    teacher_config: TeacherConfig,
-    inputs: Inputs,
-    arm: Arm,
-    seed: int,
-) -> None:
+def _be_rank(ranks: Ranks, order: Order) -> None:
     """Take the steps of another rank than the first, in a process of its own."""
-    run = Run.prepare(store, config, teacher_config, inputs, arm, seed, ranks)
-    train(run, store, inputs.work(config, arm, seed), silent)
+    train(Run.prepare(*order, ranks), order.store, order.work, silent)
 
 
 @contextmanager
-def _ranks(arguments: _Arguments, device: str) -> Iterator[Ranks]:
+def _ranks(order: Order, device: str) -> Iterator[Ranks]:
     """Start the other ranks, or tell those that torch's launcher started what to train."""
-    store, config, teacher_config, inputs, arm, seed = arguments
     if machines := met():
-        order = {
-            "root_uri": store.root_uri,
-            "training": config.model_dump(mode="json"),
-            "teacher": teacher_config.model_dump(mode="json"),
-            "inputs": {name: one.uri for name, one in vars(inputs).items() if one},
-            "arm": arm,
-            "seed": seed,
-        }
-        with machines.leading(order, device) as ranks:
+        with machines.leading(order.as_json(), device) as ranks:
             yield ranks
         return
-    with together(config.n_ranks, _be_rank, *arguments, device=device) as ranks:
+    with together(order.config.n_ranks, _be_rank, order, device=device) as ranks:
         yield ranks
 
 
-def be_ordered_rank(ranks: Ranks, order: dict[str, Any]) -> None:
+def be_ordered_rank(ranks: Ranks, said: dict[str, Any]) -> None:
     """Take the steps of a rank of another machine, as the first one's order says.
 
     Raises:
         ArtifactError: if this machine reads another teacher than the first one did.
     """
-    store = ArtifactStore(order["root_uri"])
-    uris = {name: check_readable(uri, name) for name, uri in order["inputs"].items()}
-    inputs = Inputs(**{name: store.open(uri) for name, uri in uris.items()})
-    training = TrainingConfig.model_validate(order["training"])
-    teacher = TeacherConfig.model_validate(order["teacher"])
-    place = launched()
-    if inputs.teacher and place and place.local_rank == 0:  # once a machine
-        check_weights(inputs.teacher, trust_remote_code=teacher.trust_remote_code)
-    _be_rank(ranks, store, training, teacher, inputs, order["arm"], order["seed"])
+    order, place = Order.from_json(said), launched()
+    teacher = order.inputs.teacher
+    if teacher and place and place.local_rank == 0:  # once a machine
+        check_weights(teacher, trust_remote_code=order.teacher_config.trust_remote_code)
+    _be_rank(ranks, order)
 
 
 def _export(run: Run, work: Work, draft: Draft, inputs: Inputs, trained: Trained) -> None:

@@ -20,20 +20,20 @@ from dskd_core.decoder.precision import resolved_training
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.store.artifacts import ArtifactStore
 from dskd_core.training.activations.readers import ActivationReader, StoredActivations
-from dskd_core.training.candidates.controls import controlled, relations_of
+from dskd_core.training.candidates.controls import controlled
 from dskd_core.training.candidates.nearest import Candidates
 from dskd_core.training.candidates.readers import CandidateReader
 from dskd_core.training.candidates.store import calibrated_margin
 from dskd_core.training.loop.batch import make_batch
 from dskd_core.training.loop.inputs import Inputs
-from dskd_core.training.loop.ranks import Ranks
 from dskd_core.training.loop.schedule import Schedule, Step
 from dskd_core.training.loop.start import fit_start
 from dskd_core.training.loop.terms import Row, Taken, check_terms
 from dskd_core.training.loop.validation import Validation
 from dskd_core.training.losses.objective import Batch, Objective
-from dskd_core.training.losses.recipes import Recipe, has_sense_terms, ranks_synonyms
+from dskd_core.training.losses.recipes import Recipe, find_recipe
 from dskd_core.training.losses.states import head_metric
+from dskd_core.training.ranks.ranks import Ranks
 from dskd_core.training.student.shape import Shape, copy_tail, load_student, shape_of
 from dskd_core.training.student.tail import Tail
 
@@ -91,7 +91,7 @@ class Run:
             teacher_config = teacher_config.model_copy(update={"device": ranks.device})
         student = load_student(inputs.untrained, teacher_config)
         activations = inputs.activation_reader(store, config, teacher_config, arm)
-        has_senses = has_sense_terms(config, arm)
+        has_senses = find_recipe(config, arm).has_sense_terms
         return cls.assemble(
             config,
             arm,
@@ -99,7 +99,9 @@ class Run:
             student=student,
             shape=shape_of(inputs.untrained),
             activations=activations,
-            senses=Senses.load(inputs, config, arm, student.device) if has_senses else Senses(),
+            senses=SenseInputs.load(inputs, config, arm, student.device)
+            if has_senses
+            else SenseInputs(),
             margin=calibrated_margin(inputs.candidates, config.margin_quantile),
             validation=Validation.from_activations(store, config, inputs.activations, activations)
             if ranks.is_first
@@ -117,7 +119,7 @@ class Run:
         student: Decoder,
         shape: Shape,
         activations: ActivationReader,
-        senses: "Senses",
+        senses: "SenseInputs",
         margin: float,
         validation: Validation | None = None,
         ranks: Ranks | None = None,
@@ -282,7 +284,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Senses:
+class SenseInputs:
     """What of a dictionary a run reads; nothing, for an arm without L_sem.
 
     Attributes:
@@ -302,17 +304,17 @@ class Senses:
     @classmethod
     def load(
         cls, inputs: Inputs, config: TrainingConfig, arm: Arm, device: torch.device
-    ) -> "Senses":
+    ) -> "SenseInputs":
         """Read them for an arm."""
-        dictionary = load_dictionary(inputs.dictionary)
+        dictionary, recipe = load_dictionary(inputs.dictionary), find_recipe(config, arm)
         rows = torch.from_numpy(dictionary.rows).to(device)
         return cls(
             rows,
             inputs.candidate_reader(config, dictionary, rows, arm),
             dictionary.has_relations(),
             dictionary.has_senses(),
-            np.diff(controlled(dictionary, relations_of(config, arm)).antonyms.offsets) > 0
-            if ranks_synonyms(config, arm)
+            np.diff(controlled(dictionary, recipe.relations).antonyms.offsets) > 0
+            if recipe.ranks_synonyms
             else None,
         )
 

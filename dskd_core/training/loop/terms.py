@@ -7,6 +7,7 @@ until it is asked again. So what is read of a step, or of several, is one array.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from statistics import median
 
 import torch
@@ -69,7 +70,7 @@ class Taken:
         has_senses = bool(self.step.n_chosen)
         names = [name for name in self.names if has_senses or name not in (*_OF_SENSES, "ranking")]
         ranks = [_added_up(one[:-1], self.names, names) for one in values]
-        terms = over_ranks(ranks) | {"grad_norm": values[0][-1], "lr": self.rate}
+        terms = reduce(added, ranks) | {"grad_norm": values[0][-1], "lr": self.rate}
         if not self.step.n_chosen:
             return terms
         active = terms["n_active"] / max(1.0, terms["n_negatives"])
@@ -86,7 +87,7 @@ def _added_up(values: Sequence[float], every: Sequence[str], names: Sequence[str
 
 
 def added(terms: Row, more: Row) -> Row:
-    """Add the terms of another micro-batch of a step; norms of gradients add in squares.
+    """Add the terms of another micro-batch or rank; norms of gradients add in squares.
 
     >>> added({"ce": 1.0, "kd_gradient": 3.0}, {"ce": 0.5, "kd_gradient": 4.0})
     {'ce': 1.5, 'kd_gradient': 5.0}
@@ -96,21 +97,6 @@ def added(terms: Row, more: Row) -> Row:
         if name.endswith("_gradient")
         else terms.get(name, 0.0) + more.get(name, 0.0)
         for name in terms | more
-    }
-
-
-def over_ranks(ranks: Sequence[Row]) -> Row:
-    """Add the terms of all ranks up, as :func:`added` does; every rank has the same names.
-
-    >>> over_ranks([{"ce": 1.0, "kd_gradient": 3.0}, {"ce": 0.5, "kd_gradient": 4.0}])
-    {'ce': 1.5, 'kd_gradient': 5.0}
-    """
-    if len(ranks) == 1:
-        return ranks[0]
-    powers = {name: 2 if name.endswith("_gradient") else 1 for name in ranks[0]}
-    return {
-        name: sum(rank[name] ** power for rank in ranks) ** (1 / power)
-        for name, power in powers.items()
     }
 
 

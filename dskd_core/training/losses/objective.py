@@ -187,7 +187,8 @@ class Objective:
             "negative_gradient": weights["negative"] * senses.negative_norm,
         }
         if batch.synonyms is not None and "ranking" in self.recipe.by_name:
-            found["ranking"] = self._ranking(student_states, batch) / max(1, n_opposed)
+            ranked = self._ranking(student_states, batch, batch.synonyms)
+            found["ranking"] = ranked / max(1, n_opposed)
         return found
 
     def _run_tail(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
@@ -231,14 +232,13 @@ class Objective:
             return batch.targets
         return batch.teacher_states
 
-    def _ranking(self, student_states: Tensor, batch: Batch) -> Tensor:
+    def _ranking(self, student_states: Tensor, batch: Batch, synonyms: Tensor) -> Tensor:
         """Return the sum of the rankings of the positions with antonyms."""
-        assert batch.synonyms is not None
         term, opposed = self.recipe.by_name["ranking"], batch.opposed
         each = ranking(
             student_states.index_select(0, batch.chosen.index_select(0, opposed)),
             self.rows,
-            batch.synonyms,
+            synonyms,
             batch.negatives.index_select(0, opposed),
             temperature=term.temperature or RANKING,
             offset=term.offset or 0.0,

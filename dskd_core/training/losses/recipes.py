@@ -14,13 +14,12 @@
 The paper's is ce + alpha kl + beta_p positive + beta_n negative.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from dskd_core.config import BUILT_IN, Arm, RecipeConfig, TermConfig, TrainingConfig
-from dskd_core.config.recipes import RECOMMENDED, SENSE_TERMS
+from dskd_core.config.recipes import OF_SETTINGS, RECOMMENDED, Relations
 from dskd_core.errors import ConfigError
 
 RANKING = 0.3
@@ -42,54 +41,24 @@ class Recipe:
 
     @classmethod
     def from_config(cls, config: TrainingConfig, arm: Arm, calibrated_margin: float) -> "Recipe":
-        """Return the recipe of a name: kd drops both sense terms, kd_mse pulls to m_t instead."""
+        """Return the recipe of a name."""
+        recipe = find_recipe(config, arm)
         own_margin = calibrated_margin if config.margin == "calibrated" else float(config.margin)
-        if custom := find_recipe(config, arm):
-            margins: dict[Any, float] = {"calibrated": calibrated_margin, None: own_margin}
-            return cls(
-                tuple(
-                    term.model_copy(
-                        update={
-                            "temperature": term.temperature
-                            or (RANKING if term.term == "ranking" else config.temperature),
-                            "offset": RANKING if term.offset is None else term.offset,
-                            "margin": margins.get(term.margin, term.margin),
-                        }
-                    )
-                    for term in custom.terms
-                ),
-                is_fitted=custom.start == "fitted",
-            )
-        has_senses = arm.startswith("paper")
-        return cls.paper(
-            positive=config.positive_weight if has_senses else 0.0,
-            negative=config.negative_weight if has_senses and arm != "paper_no_hinge" else 0.0,
-            margin=own_margin,
-            state=1.0 if arm == "kd_mse" else config.state_weight,
-            kl=config.kl_weight,
-            temperature=config.temperature,
+        margins: dict[Any, float] = {"calibrated": calibrated_margin, None: own_margin}
+        return cls(
+            tuple(
+                term.model_copy(
+                    update={
+                        "temperature": term.temperature
+                        or (RANKING if term.term == "ranking" else config.temperature),
+                        "offset": RANKING if term.offset is None else term.offset,
+                        "margin": margins.get(term.margin, term.margin),
+                    }
+                )
+                for term in recipe.terms
+            ),
+            is_fitted=recipe.start == "fitted",
         )
-
-    @classmethod
-    def paper(
-        cls,
-        *,
-        positive: float,
-        negative: float,
-        margin: float,
-        state: float,
-        kl: float,
-        temperature: float,
-    ) -> "Recipe":
-        """Return Eq. 3-5 with these weights, and plain MSE to the teacher's state beside them."""
-        terms: Mapping[str, dict[str, Any]] = {
-            "ce": {"weight": 1.0},
-            "kl": {"weight": kl, "temperature": temperature},
-            "state_mse": {"weight": state},
-            "positive": {"weight": positive},
-            "negative": {"weight": negative, "margin": margin},
-        }
-        return cls(tuple(TermConfig(term=name, **given) for name, given in terms.items()))  # type: ignore[arg-type]
 
     @cached_property
     def by_name(self) -> dict[str, TermConfig]:
@@ -119,44 +88,43 @@ class Recipe:
         return tuple(name for name in (*STATE_TERMS[1:], "ranking") if name in self.by_name)
 
 
-def find_recipe(config: TrainingConfig, arm: Arm) -> RecipeConfig | None:
-    """Return the recipe of a name as a list of terms; None where the settings make it.
+def find_recipe(config: TrainingConfig, arm: Arm) -> RecipeConfig:
+    """Return the recipe of a name as a list of terms.
 
     Raises:
-        ConfigError: if it is neither.
+        ConfigError: if there is none.
     """
     for recipe in (*config.recipes, RECOMMENDED):
         if recipe.name == arm:
             return recipe
-    if arm not in BUILT_IN:
+    if arm not in OF_SETTINGS:
         names = ", ".join([*BUILT_IN, *(recipe.name for recipe in config.recipes)])
         raise ConfigError(f"The arm {arm!r} is no recipe; choose among {names}.")
-    return None
+    return _recipe_of_settings(config, arm)
 
 
-def has_sense_terms(config: TrainingConfig, arm: Arm) -> bool:
-    """Say whether an arm has L_sem; without it, a student depends on no dictionary."""
-    if custom := find_recipe(config, arm):
-        return any(term.term in SENSE_TERMS for term in custom.terms)
-    return arm.startswith("paper")
-
-
-def ranks_synonyms(config: TrainingConfig, arm: Arm) -> bool:
-    """Say whether an arm ranks synonyms before antonyms."""
-    custom = find_recipe(config, arm)
-    return custom is not None and custom.ranks_synonyms
-
-
-def reads_gap(config: TrainingConfig, arm: Arm) -> bool:
-    """Say whether an arm needs the teacher's state behind the gap between the student's layers."""
-    custom = find_recipe(config, arm)
-    return custom is not None and custom.reads_gap
+def _recipe_of_settings(config: TrainingConfig, arm: Arm) -> RecipeConfig:
+    """Return Eq. 3-5 with the weights of the settings, and an MSE to m_t: kd has no sense term."""
+    weights = {
+        "ce": 1.0,
+        "kl": config.kl_weight,
+        "state_mse": 1.0 if arm == "kd_mse" else config.state_weight,
+    }
+    if arm.startswith("paper"):
+        weights["positive"] = config.positive_weight
+        weights["negative"] = 0.0 if arm == "paper_no_hinge" else config.negative_weight
+    controls: dict[str, Relations] = {"paper_own": "own", "paper_shuffled": "shuffled"}
+    return RecipeConfig.model_construct(  # which a user may not call so
+        name=arm,
+        terms=tuple(TermConfig(term=name, weight=weight) for name, weight in weights.items()),  # type: ignore[arg-type]
+        relations=controls.get(arm, "dictionary"),
+    )
 
 
 def recipe_settings(config: TrainingConfig, arm: Arm) -> dict[str, Any]:
-    """Return what a student's record says of its recipe: nothing where it is a built-in one."""
-    custom = find_recipe(config, arm)
-    if custom is None:
+    """Return what a student's record says of its recipe: nothing where settings say all of it."""
+    if arm in OF_SETTINGS:
         return {}
-    start = {"start": custom.start} if custom.start != "copied" else {}
-    return {"recipe": custom.model_dump(mode="json")["terms"]} | start
+    recipe = find_recipe(config, arm)
+    start = {"start": recipe.start} if recipe.start != "copied" else {}
+    return {"recipe": recipe.model_dump(mode="json")["terms"]} | start

@@ -12,8 +12,6 @@ from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.decoder.tokenizer_rules import check_rules
 from dskd_core.errors import ConfigError, DataError
 
-PAD = {"id": "<pad>", "ids": [0], "tokens": ["<pad>"]}
-
 
 def replacing(content: str, **pattern: str) -> dict:
     return {"type": "Replace", "pattern": pattern, "content": content}

@@ -5,7 +5,7 @@ from dskd_core.config import CorpusConfig, EmbeddingsConfig
 from dskd_core.corpus.store import load_windows
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.errors import ConfigError
-from dskd_core.planning.census import LAWS, Census, census_of, counted, estimated, read_windows
+from dskd_core.planning.census import LAWS, TokenCounts, census_of, counted, estimated, read_windows
 
 
 @pytest.mark.parametrize("key", LAWS)
@@ -18,11 +18,11 @@ def test_shares_fall_with_the_rank_and_sum_to_one(key):
 def test_expected_rows_are_the_mean_of_counts_that_are_drawn():
     rates = np.array([0.1, 0.7, 2.0, 9.0])
     drawn = np.random.default_rng(0).poisson(rates, (200_000, 4))
-    census = Census(rates * 1000, "a law", exact=False)
+    census = TokenCounts(rates * 1000, "a law", exact=False)
     assert census.rows(10_000) == int((rates * 1000).sum())
     for limit in (1, 3, 5):
         expected = np.minimum(drawn, limit).mean(axis=0).sum()
-        many = Census(np.repeat(rates, 1000), "a law", exact=False)
+        many = TokenCounts(np.repeat(rates, 1000), "a law", exact=False)
         assert many.rows(limit) == pytest.approx(1000 * expected, rel=0.01)
 
 

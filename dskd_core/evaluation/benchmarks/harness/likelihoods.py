@@ -19,7 +19,7 @@ from dskd_core.decoder.batches import padded
 from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.head import Head
 from dskd_core.decoder.padding import bears_gap
-from dskd_core.evaluation.benchmarks.layout import Batch, Requests
+from dskd_core.evaluation.benchmarks.layout import ItemBatch, Requests
 
 _LOGIT_BYTES = 256 << 20
 Likelihood = tuple[float, bool]
@@ -56,7 +56,7 @@ class ContinuationScorer:
         self._kept: tuple[_Tokens, list[tuple[Tensor, Tensor]]] | None = None
 
     @torch.inference_mode()
-    def score(self, requests: Requests, batch: Batch) -> list[list[Likelihood]]:
+    def score(self, requests: Requests, batch: ItemBatch) -> list[list[Likelihood]]:
         """Return the likelihoods of every request of every item of a batch."""
         inputs = _inputs(requests, batch, self._max_tokens)
         states = self._states(inputs)
@@ -150,7 +150,7 @@ def _width(inputs: _Inputs) -> int:
     return max(map(len, inputs.beginnings)) + max(map(len, inputs.rows))
 
 
-def _inputs(requests: Requests, batch: Batch, max_tokens: int) -> _Inputs:
+def _inputs(requests: Requests, batch: ItemBatch, max_tokens: int) -> _Inputs:
     """Return what a model runs for a batch; a request that is cut shares nothing."""
     rows: list[NDArray[np.int32]] = []
     groups: list[int] = []

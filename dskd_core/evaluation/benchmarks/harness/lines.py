@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.tokenizer import Tokenizer
-from dskd_core.evaluation.benchmarks.layout import Batch, Requests
+from dskd_core.evaluation.benchmarks.layout import ItemBatch, Requests
 from dskd_core.progress import Progress
 from dskd_core.prompts.answers import end_tokens_of, greedy_answers
 
@@ -31,7 +31,7 @@ class LineWriter:
     context_tokens: int
 
     def write(
-        self, requests: Requests, batches: Sequence[Batch], progress: Progress
+        self, requests: Requests, batches: Sequence[ItemBatch], progress: Progress
     ) -> dict[int, str]:
         """Return the line after each item's context, by the item's number."""
         room = self.context_tokens - LINE_TOKENS[-1]

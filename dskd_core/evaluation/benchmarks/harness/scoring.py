@@ -10,7 +10,7 @@ from dskd_core.decoder.tokenizer import Tokenizer
 from dskd_core.evaluation.benchmarks.harness.likelihoods import ContinuationScorer, Likelihood
 from dskd_core.evaluation.benchmarks.harness.lines import LineWriter
 from dskd_core.evaluation.benchmarks.harness.tasks import Row, make_task, score_answer
-from dskd_core.evaluation.benchmarks.layout import Batch, Requests
+from dskd_core.evaluation.benchmarks.layout import ItemBatch, Requests
 from dskd_core.evaluation.models import context_tokens
 from dskd_core.progress import Progress
 from dskd_core.prompts.questions import Task
@@ -45,7 +45,7 @@ def score_batches(
     folder: Path,
     requests: Requests,
     table: list[Row],
-    batches: Sequence[Batch],
+    batches: Sequence[ItemBatch],
     progress: Progress,
 ) -> Iterator[list[Row]]:
     """Yield the rows of each batch.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dskd_core.decoder.batches import plan_batches
-from dskd_core.evaluation.benchmarks.layout import Batch, Requests
+from dskd_core.evaluation.benchmarks.layout import ItemBatch, Requests
 
 _MIN_SHARED = 16
 """Tokens that items must share at least to be one group."""
@@ -28,7 +28,7 @@ class _Group:
     n_rows: int
 
 
-def plan_shared(requests: Requests, batch_tokens: int, *, share: bool = True) -> list[Batch]:
+def plan_shared(requests: Requests, batch_tokens: int, *, share: bool = True) -> list[ItemBatch]:
     """Group items by the beginning they share and cut them into batches.
 
     In the order of their tokens, an item joins the group before it where that saves tokens:
@@ -66,7 +66,7 @@ def can_share(config: Any, max_tokens: int) -> bool:
     return kinds <= {"full_attention"} and (window is None or int(window) >= max_tokens)
 
 
-def _batch(items: list[int], n_shared: dict[int, int], requests: Requests) -> Batch:
+def _batch(items: list[int], n_shared: dict[int, int], requests: Requests) -> ItemBatch:
     shared = tuple(n_shared[item] for item in items)
     beginnings: set[bytes] = set()
     n_bytes = 0
@@ -75,7 +75,7 @@ def _batch(items: list[int], n_shared: dict[int, int], requests: Requests) -> Ba
         beginnings.add(rows[0][:n].tobytes())
         n_bytes += sum(map(len, {row[n:-1].tobytes() for row in rows}))
     n_bytes += sum(map(len, beginnings))
-    return Batch(tuple(items), shared, n_bytes // _TOKEN_BYTES)
+    return ItemBatch(tuple(items), shared, n_bytes // _TOKEN_BYTES)
 
 
 def _group(requests: Requests, n_rows: list[int]) -> list[_Group]:

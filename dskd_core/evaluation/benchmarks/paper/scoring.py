@@ -5,7 +5,7 @@ from typing import Any
 
 from dskd_core.decoder.decoder import Decoder
 from dskd_core.decoder.tokenizer import Tokenizer
-from dskd_core.evaluation.benchmarks.layout import Batch, Requests
+from dskd_core.evaluation.benchmarks.layout import ItemBatch, Requests
 from dskd_core.evaluation.benchmarks.paper.answers import label_in, passage_scores
 from dskd_core.prompts.answers import end_tokens_of, greedy_answers
 from dskd_core.prompts.questions import labels_of
@@ -18,7 +18,7 @@ def score_batches(
     tokenizer: Tokenizer,
     requests: Requests,
     table: list[Row],
-    batches: Sequence[Batch],
+    batches: Sequence[ItemBatch],
     n_tokens: int,
 ) -> Iterator[list[Row]]:
     """Yield the rows of each batch.

@@ -9,7 +9,7 @@ from dskd_core.config import EvaluationConfig
 from dskd_core.errors import ArtifactError
 from dskd_core.evaluation.comparison.item_scores import ItemScores, split_by_task
 from dskd_core.evaluation.comparison.ranking import compare_auc
-from dskd_core.evaluation.comparison.statistics import compare_macro, mcnemar
+from dskd_core.evaluation.comparison.statistics import Resampling, compare_macro, mcnemar
 
 CONFIG = EvaluationConfig(n_resamples=1000)
 
@@ -87,7 +87,7 @@ def test_a_macro_averages_interval_is_that_of_a_bootstrap_within_subjects():
     strata = np.repeat([0, 1, 2], [60, 12, 5])
     kd = rng.integers(0, 2, (3, 77)).astype(float)
     dskd = np.where(rng.random((3, 77)) < 0.3, 1.0, kd)
-    found = compare_macro(dskd, kd, strata, n_resamples=4000)
+    found = compare_macro(dskd, kd, strata, Resampling(n_resamples=4000))
     by_subject = [(dskd - kd)[:, strata == name].mean() for name in (0, 1, 2)]
     assert found.difference == pytest.approx(np.mean(by_subject))
     low, high = naive_macro(dskd - kd, strata, 1500, rng)
@@ -142,7 +142,7 @@ def test_an_aucs_interval_is_that_of_a_bootstrap_that_forms_it_anew():
     is_more = rng.random(60) < 0.5
     kd = rng.normal(size=(1, 60)) + 0.5 * is_more
     dskd = kd + rng.normal(size=(1, 60)) * 0.5 + 0.6 * is_more
-    found = compare_auc(dskd, kd, is_more, np.arange(60), n_resamples=3000)
+    found = compare_auc(dskd, kd, is_more, np.arange(60), Resampling(n_resamples=3000))
     expected = auc_by_pairs(dskd[0], is_more) - auc_by_pairs(kd[0], is_more)
     assert found.difference == pytest.approx(expected)
     draws = []

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from dskd_core.evaluation.comparison.statistics import (
+    Resampling,
     choose_clusters,
     compare,
     compare_macro,
@@ -49,7 +50,7 @@ def test_the_bootstrap_equals_a_naive_one_that_draws_seeds_and_clusters():
     counts = rng.integers(5, 50, 20).astype(float)
     kd = rng.normal(size=(3, 20)) * counts
     arm = kd - 0.2 * counts + rng.normal(size=(3, 1)) * 0.1 * counts + rng.normal(size=(3, 20))
-    found = compare(arm, kd, counts, n_resamples=20_000)
+    found = compare(arm, kd, counts, Resampling(n_resamples=20_000))
     draws = naive_draws(arm - kd, counts, 20_000, rng)
     low, high = np.quantile(draws, [0.025, 0.975])
     assert found.low == pytest.approx(low, abs=0.02 * (high - low) + 1e-3)
@@ -62,7 +63,7 @@ def test_with_one_seed_it_is_scipys_paired_percentile_bootstrap():
     rng = np.random.default_rng(5)
     counts = rng.integers(5, 50, 30).astype(float)
     gaps = rng.normal(0.1, 1.0, 30) * counts
-    found = compare(gaps[None], np.zeros((1, 30)), counts, n_resamples=20_000)
+    found = compare(gaps[None], np.zeros((1, 30)), counts, Resampling(n_resamples=20_000))
     theirs = stats.bootstrap(
         (gaps, counts),
         lambda g, n, axis: g.sum(axis=axis) / n.sum(axis=axis),
@@ -82,7 +83,10 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     for trial in range(n_trials):
         text = rng.normal(size=(1, 40)) * 10.0
         found = compare(
-            text + rng.normal(size=(8, 40)), np.zeros((8, 40)), counts, n_resamples=400, seed=trial
+            text + rng.normal(size=(8, 40)),
+            np.zeros((8, 40)),
+            counts,
+            Resampling(n_resamples=400, seed=trial),
         )
         covered += found.low <= 0.0 <= found.high
     assert 0.88 <= covered / n_trials <= 1.0
@@ -111,7 +115,7 @@ def test_the_same_seed_gives_the_same_interval():
     rng = np.random.default_rng(8)
     arm, kd, counts = rng.normal(size=(2, 9)), rng.normal(size=(2, 9)), np.ones(9)
     assert compare(arm, kd, counts) == compare(arm, kd, counts)
-    assert compare(arm, kd, counts, seed=1) != compare(arm, kd, counts)
+    assert compare(arm, kd, counts, Resampling(seed=1)) != compare(arm, kd, counts)
 
 
 def test_a_metric_without_positions_is_zero_and_not_clear():
@@ -158,8 +162,8 @@ def test_seeds_that_agree_to_the_last_digit_make_nothing_clear():
 
 def test_strata_of_one_item_are_drawn_from_together():
     arm = np.random.default_rng(3).integers(0, 2, (1, 40)).astype(float)
-    apart = compare_macro(arm, np.zeros((1, 40)), np.arange(40), n_resamples=20_000)
-    items = compare(arm, np.zeros((1, 40)), np.ones(40), n_resamples=20_000)
+    apart = compare_macro(arm, np.zeros((1, 40)), np.arange(40), Resampling(n_resamples=20_000))
+    items = compare(arm, np.zeros((1, 40)), np.ones(40), Resampling(n_resamples=20_000))
     assert apart.difference == pytest.approx(items.difference)
     assert (apart.low, apart.high) == pytest.approx((items.low, items.high), abs=0.01)
     # Two strata of one item beside one of 38: by hand, each of the two is one of their two values.

@@ -9,6 +9,7 @@ from scipy import stats
 from dskd_core.config import EvaluationConfig, TaggedSourceConfig
 from dskd_core.evaluation.comparison.item_scores import ItemScores, split_by_task
 from dskd_core.evaluation.comparison.ranking import compare_spearman
+from dskd_core.evaluation.comparison.statistics import Resampling
 from dskd_core.evaluation.word_senses.graded import GradedScorer
 from dskd_core.evaluation.word_senses.items import Item
 from dskd_core.evaluation.word_senses.readers import in_neutral, read_items
@@ -149,7 +150,7 @@ def test_two_arms_are_compared_by_the_difference_of_their_correlations():
     assert pair.comparison.by_seed == pytest.approx(gaps)
     assert pair.arm_value - pair.baseline_value == pytest.approx(np.mean(gaps))
     assert pair.test is None
-    one = compare_spearman(arm[:1], kd[:1], ratings, n_resamples=1000)
+    one = compare_spearman(arm[:1], kd[:1], ratings, Resampling(n_resamples=1000))
     other = stats.bootstrap(
         (arm[0], kd[0], ratings),
         lambda a, b, r: stats.spearmanr(a, r).statistic - stats.spearmanr(b, r).statistic,

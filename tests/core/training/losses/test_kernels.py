@@ -100,6 +100,4 @@ def test_another_kl_weight_is_a_number_and_not_another_kernel():
     like = torch.empty(0)
     one, other = (kernel_constants(2.0, weight, None, like=like) for weight in (0.7, 0.3))
     assert one.shape == other.shape
-    assert kernel(single, compiled=False, squared=True, gradient=True) is kernel(
-        single, compiled=False, squared=True, gradient=True
-    )
+    assert not torch.equal(one, other)

@@ -2,8 +2,7 @@ import pytest
 
 from dskd_core.config import TrainingConfig
 from dskd_core.errors import ConfigError
-from dskd_core.training.candidates.controls import relations_of
-from dskd_core.training.losses.recipes import Recipe, has_sense_terms, recipe_settings
+from dskd_core.training.losses.recipes import Recipe, find_recipe, recipe_settings
 
 MINE = [
     {"term": "kl", "temperature": 1.0},
@@ -47,8 +46,8 @@ def test_a_recipe_of_the_user_s_has_the_terms_it_lists_and_no_others():
     unsaid = TrainingConfig(recipes=[{"name": "mine", "terms": other}], margin="calibrated")
     assert Recipe.from_config(unsaid, "mine", 9.0).margin == 9.0
     assert Recipe.from_config(unsaid, "mine", 9.0).temperature == 2.0
-    assert has_sense_terms(config, "mine")
-    assert not has_sense_terms(config, "kd")
+    assert find_recipe(config, "mine").has_sense_terms
+    assert not find_recipe(config, "kd").has_sense_terms
     assert recipe_settings(config, "paper") == {}
     assert recipe_settings(config, "mine")["recipe"][0]["temperature"] == 1.0
 
@@ -68,7 +67,7 @@ def test_a_recipe_takes_the_relations_it_names_as_controls_do():
     other = [{"name": "other", "terms": terms, "relations": "shuffled"}]
     config = TrainingConfig(recipes=[*mine, *other])
     arms = ("kd", "paper", "paper_own", "paper_shuffled", "mine", "other")
-    found = [relations_of(config, arm) for arm in arms]
+    found = [find_recipe(config, arm).relations for arm in arms]
     assert found == ["dictionary", "dictionary", "own", "shuffled", "dictionary", "shuffled"]
 
 

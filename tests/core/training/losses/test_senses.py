@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from dskd_core.training.losses import senses
-from dskd_core.training.losses.recipes import Recipe
 from dskd_core.training.losses.senses import sense_terms
-from tests.reference import objective_terms
+from tests.reference import objective_terms, paper_recipe
 
 
 def problem(n=30, d=8, r=50, kappa=5):
@@ -21,7 +20,7 @@ def problem(n=30, d=8, r=50, kappa=5):
 
 def truth(states, rows, positives, negatives, margin):
     zero = torch.zeros(1, states.shape[1], dtype=torch.float64)
-    weights = Recipe.paper(positive=1, negative=1, margin=margin, state=0, kl=0, temperature=1)
+    weights = paper_recipe(positive=1, negative=1, margin=margin, state=0, kl=0, temperature=1)
     terms = objective_terms(
         states,
         states.detach(),

@@ -9,10 +9,9 @@ from dskd_core.training.losses import logits
 from dskd_core.training.losses.distillation import Distillation, distillation_loss
 from dskd_core.training.losses.kernels import kernel
 from dskd_core.training.losses.logits import Buffers
-from dskd_core.training.losses.recipes import Recipe
 from dskd_core.training.losses.targets import TeacherTargets
 from dskd_core.training.losses.vocabulary import score_vocabulary, vocabulary_gradient
-from tests.reference import divergence_of, objective_terms
+from tests.reference import divergence_of, objective_terms, paper_recipe
 
 DIVERGENCES = ["forward_kl", "reverse_kl", "jsd"]
 
@@ -30,7 +29,7 @@ def kd(temperature=2.0, divergence="forward_kl", compiled=False):
 
 
 def plain(temperature=2.0, kl=0.7):
-    return Recipe.paper(positive=0, negative=0, margin=1, state=0, kl=kl, temperature=temperature)
+    return paper_recipe(positive=0, negative=0, margin=1, state=0, kl=kl, temperature=temperature)
 
 
 def truth(student, teacher, head, labels, *, temperature=2.0, **options):

@@ -18,14 +18,14 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from dskd_core.errors import ConfigError
 from dskd_core.interruption import Interrupted
-from dskd_core.training.loop.agreement import (
+from dskd_core.training.ranks.agreement import (
     POLL_SECONDS,
     Facts,
     probed_by_others,
     read_probe,
 )
-from dskd_core.training.loop.launched import Launched, own_address
-from dskd_core.training.loop.ranks import INTERFACES, LostRankError
+from dskd_core.training.ranks.launched import Launched, own_address
+from dskd_core.training.ranks.ranks import INTERFACES, LostRankError
 
 MEETING_SECONDS = 300.0
 CURE = "start all machines again, the last checkpoint is kept."

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import nn
 
 from dskd_core.errors import CapacityError, DataError
-from dskd_core.training.loop.ranks import LostRankError, Ranks, group, together
+from dskd_core.training.ranks.ranks import LostRankError, Ranks, group, together
 
 N_STEPS, N_WINDOWS, LENGTH = 5, 6, 3
 
@@ -23,7 +23,7 @@ N_STEPS, N_WINDOWS, LENGTH = 5, 6, 3
 @pytest.fixture(autouse=True)
 def _four_processors(monkeypatch):
     """Let three ranks meet on a machine of two processors: they do next to nothing."""
-    monkeypatch.setattr("dskd_core.training.loop.ranks.usable_processors", lambda: 4)
+    monkeypatch.setattr("dskd_core.training.ranks.ranks.usable_processors", lambda: 4)
 
 
 def train(ranks: Ranks) -> list[torch.Tensor]:
@@ -199,7 +199,7 @@ def test_more_ranks_than_gpus_are_refused(monkeypatch):
 
 
 def test_more_ranks_than_processors_are_refused_and_no_process_begins(monkeypatch):
-    monkeypatch.setattr("dskd_core.training.loop.ranks.usable_processors", lambda: 2)
+    monkeypatch.setattr("dskd_core.training.ranks.ranks.usable_processors", lambda: 2)
     with (
         pytest.raises(CapacityError, match=r"n_ranks 20 .*processors.*there are 2 here; lower"),
         together(20, wait_in_vain),

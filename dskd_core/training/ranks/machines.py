@@ -26,9 +26,9 @@ from dskd_core.decoder.precision import torch_device
 from dskd_core.errors import DskdError
 from dskd_core.interruption import Interrupted
 from dskd_core.threads import usable_processors
-from dskd_core.training.loop.agreement import POLL_SECONDS, Facts
-from dskd_core.training.loop.launched import Launched
-from dskd_core.training.loop.meeting import (
+from dskd_core.training.ranks.agreement import POLL_SECONDS, Facts
+from dskd_core.training.ranks.launched import Launched
+from dskd_core.training.ranks.meeting import (
     CURE,
     LostMachineError,
     awaited,
@@ -38,7 +38,7 @@ from dskd_core.training.loop.meeting import (
     meet,
     reached,
 )
-from dskd_core.training.loop.ranks import LostRankError, Ranks, check_ranks, group
+from dskd_core.training.ranks.ranks import LostRankError, Ranks, check_ranks, group
 
 SILENT_SECONDS = 60.0
 _BEAT_SECONDS = 5.0

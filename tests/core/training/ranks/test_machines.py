@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from dskd_core.errors import CapacityError, ConfigError, DataError
-from dskd_core.training.loop import ranks
-from dskd_core.training.loop.agreement import Facts
-from dskd_core.training.loop.launched import Launched
-from dskd_core.training.loop.machines import _error_from
-from dskd_core.training.loop.ranks import check_ranks
+from dskd_core.training.ranks import ranks
+from dskd_core.training.ranks.agreement import Facts
+from dskd_core.training.ranks.launched import Launched
+from dskd_core.training.ranks.machines import _error_from
+from dskd_core.training.ranks.ranks import check_ranks
 
 SETTINGS = {"root_uri": "/data", "training": {"learning_rate": 0.01, "n_ranks": 2}}
 KIND = {"processor": "CUDA sm_90 (H100)", "torch": "2.13.0"}

@@ -17,13 +17,13 @@ from dskd_core.embeddings.layout import INDEX
 from dskd_core.embeddings.readers import load_embeddings
 from dskd_core.embeddings.teacher import stored_teachers
 from dskd_core.errors import ConfigError
-from dskd_core.planning.census import Census, Corpus, counted, is_local, read_windows
+from dskd_core.planning.census import Corpus, TokenCounts, counted, is_local, read_windows
 from dskd_core.store.artifacts import Artifact, ArtifactStore
 from dskd_core.words import SPELLINGS
 
 
 @dataclass(frozen=True)
-class Findings:
+class Known:
     """What is known exactly; None for what is not.
 
     Attributes:
@@ -35,13 +35,13 @@ class Findings:
     """
 
     corpus: Corpus | None
-    census: Census | None
+    census: TokenCounts | None
     n_composed: int | None
     n_shard_rows: int | None
     n_prefix: int
 
 
-def find_what_stands(store: ArtifactStore, config: PipelineConfig, *, count: bool) -> Findings:
+def find_known(store: ArtifactStore, config: PipelineConfig, *, count: bool) -> Known:
     """Look for artifacts of this configuration, and count a local source if asked to.
 
     Raises:
@@ -69,11 +69,11 @@ def find_what_stands(store: ArtifactStore, config: PipelineConfig, *, count: boo
         index = embeddings.group(INDEX)
         met = index["n_occurrences"] if "n_occurrences" in index else index["n_rows"]
         counts = np.asarray(met[:], dtype=np.float64)
-        census = Census(counts, f"counted in {_name(embeddings)}", exact=True)
+        census = TokenCounts(counts, f"counted in {_name(embeddings)}", exact=True)
         n_shard_rows = sum(shard.record.counts["rows"] for shard in reader.shards)
         n_composed = _composed(store, config, tokenizer, set(reader.tokens.tolist()))
     n_prefix = len(tokenizer.prefix) if tokenizer else 1
-    return Findings(corpus, census, n_composed, n_shard_rows, n_prefix)
+    return Known(corpus, census, n_composed, n_shard_rows, n_prefix)
 
 
 def _name(artifact: Artifact) -> str:

@@ -12,7 +12,7 @@ from dskd_core.config import PipelineConfig
 from dskd_core.decoder.precision import processor_on, resolved
 from dskd_core.errors import DskdError, shown
 from dskd_core.store import places
-from dskd_core.store.records import tool_versions
+from dskd_core.store.versions import tool_versions
 
 _PROBE = ".dskd-trial-"
 _PROBE_SECONDS = 5.0

@@ -28,7 +28,7 @@ from dskd_core import errors
 from dskd_core.errors import CapacityError
 from dskd_core.interruption import Interrupted
 from dskd_core.threads import usable_processors
-from dskd_core.training.loop.launched import launched
+from dskd_core.training.ranks.launched import launched
 
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")  # where each of them listens

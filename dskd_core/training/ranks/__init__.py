@@ -1,0 +1,1 @@
+"""The processes, on one machine or several, that together train one student."""
