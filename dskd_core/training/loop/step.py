@@ -16,7 +16,7 @@ from dskd_core.ahead import made_ahead
 from dskd_core.config import Arm, TeacherConfig, TrainingConfig
 from dskd_core.decoder.compilation import CompiledLayers
 from dskd_core.decoder.decoder import Decoder
-from dskd_core.decoder.precision import resolved_training
+from dskd_core.decoder.precision import check_computes, resolved_training
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.store.artifacts import ArtifactStore
 from dskd_core.training.activations.readers import ActivationReader, StoredActivations
@@ -86,6 +86,7 @@ class Run:
     ) -> "Run":
         """Load what the run reads, and copy the tail."""
         config = resolved_training(config, teacher_config.device)
+        check_computes("training.compute_dtype", config.compute_dtype, teacher_config.device)
         ranks = ranks or Ranks.alone()
         if ranks.n_ranks > 1:
             teacher_config = teacher_config.model_copy(update={"device": ranks.device})
