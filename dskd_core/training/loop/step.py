@@ -26,7 +26,7 @@ from dskd_core.training.candidates.readers import CandidateReader
 from dskd_core.training.candidates.store import calibrated_margin
 from dskd_core.training.loop.batch import make_batch
 from dskd_core.training.loop.inputs import Inputs
-from dskd_core.training.loop.ranks import Ranks
+from dskd_core.training.loop.ranks import CURE, LostRankError, Ranks
 from dskd_core.training.loop.schedule import Schedule, Step
 from dskd_core.training.loop.start import fit_start
 from dskd_core.training.loop.terms import Row, Taken, check_terms
@@ -38,6 +38,9 @@ from dskd_core.training.student.shape import Shape, copy_tail, load_student, sha
 from dskd_core.training.student.tail import Tail
 
 _BATCHES_AHEAD = 2
+_HERE, _ASKED = 1.0, 2.0
+"""What a rank says of itself beside its terms: that it is there, or was asked to stop. Where an
+exchange was given up there is 0."""
 
 
 @dataclass
@@ -183,6 +186,7 @@ class Run:
 
         Raises:
             DataError: if a term is not a number or the loss explodes; this step is not taken.
+            LostRankError: if the numbers of another rank did not come, when they are read.
         """
         step = self._step_of(number)
         rate = learning_rate(number, self.n_steps, self.config)
@@ -228,9 +232,12 @@ class Run:
         """Read all pending steps at once, and whether a rank was asked to stop; check each."""
         taken, self._pending = self._pending, []
         values = torch.stack([one.values for one in taken])
-        asked = values.new_full((1, values.shape[1]), float(interruption.is_requested()))
-        ranks = self.ranks.gather(torch.cat([values, asked])).tolist()
-        self._stops = any(rank[-1][0] > 0.0 for rank in ranks)
+        here = _ASKED if interruption.is_requested() else _HERE
+        said = values.new_full((1, values.shape[1]), here)
+        ranks = self.ranks.gather(torch.cat([values, said])).tolist()
+        if not all(all(rank[-1]) for rank in ranks):
+            raise LostRankError(f"{self.ranks} lost another one (it sent no numbers); {CURE}")
+        self._stops = any(rank[-1][0] == _ASKED for rank in ranks)
         rows: list[Row] = []
         for one, *of_ranks in zip(taken, *(rank[:-1] for rank in ranks), strict=True):
             row = one.row(of_ranks)
