@@ -90,7 +90,9 @@ class OnGpu(Tensor):
         return super().to(*args, **kwargs)
 
     def numpy(self, **_):
-        raise TypeError(f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu().")
+        raise TypeError(
+            f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu()."
+        )
 
     def __array__(self, *_):
         self.numpy()
@@ -260,7 +262,9 @@ def _check(operation, name, leaves):
     lone = torch.Tag.pointwise in operation.tags or name in _TAKES_NUMBERS
     found = {str(one.device) for one in tensors if isinstance(one, OnGpu)}
     if found:
-        found |= {"cpu" for one in tensors if not isinstance(one, OnGpu) and (one.dim() or not lone)}
+        found |= {
+            "cpu" for one in tensors if not isinstance(one, OnGpu) and (one.dim() or not lone)
+        }
     if len(found) > 1:
         raise RuntimeError(
             "Expected all tensors to be on the same device, but found at least two devices, "

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_nothing_that_python_brings_hides_what_the_machine_has(tmp_path, monkeypatch):
-    """Python 3.11 puts setuptools of 2022 into an environment; torch wants, and has, a newer one."""
+    """Python 3.11 puts setuptools of 2022 into an environment; torch wants a newer one."""
     main, run = runpy.run_path(str(ROOT / "infra/gpu_environment.py"))["main"], subprocess.run
     place, asked = tmp_path / "environment", []
 

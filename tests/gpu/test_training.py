@@ -73,9 +73,7 @@ def test_the_loss_and_its_gradient_are_those_of_a_cpu(numbers, device, divergenc
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no NVIDIA GPU")
 def test_the_compiled_loss_on_a_gpu_is_that_of_a_cpu(numbers):
     here = loss_and_gradient(numbers, "cpu", "forward_kl", False)
-    for one, other in zip(
-        here, loss_and_gradient(numbers, GPU, "forward_kl", True), strict=True
-    ):
+    for one, other in zip(here, loss_and_gradient(numbers, GPU, "forward_kl", True), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 

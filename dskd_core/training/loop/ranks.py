@@ -229,7 +229,8 @@ def _watched(children: list[Any]) -> Iterator[None]:
     def watch() -> None:
         while not over.wait(_WATCH_SECONDS):
             if any(child.exitcode for child in children):
-                return _give_up()
+                _give_up()
+                return
 
     threading.Thread(target=watch, name="dskd-ranks", daemon=True).start()
     try:

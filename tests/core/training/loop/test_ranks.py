@@ -160,8 +160,8 @@ def test_a_rank_that_nccl_would_let_wait_is_freed_when_another_has_ended(
         raise RuntimeError("NCCL communicator was aborted")
 
     monkeypatch.setattr("dskd_core.training.loop.ranks._give_up", freed.set)
+    monkeypatch.setattr(dist, "all_reduce", wait)  # of this process: the other has its own
     with pytest.raises(error, match=sentence), together(2, end) as ranks:
-        monkeypatch.setattr(dist, "all_reduce", wait)
         total(ranks, [0.0])
     assert spawned() == []
 

@@ -20,6 +20,7 @@ from dskd_core.decoder.decoder import load_teacher
 from dskd_core.errors import DataError
 from dskd_core.interruption import Interrupted
 from dskd_core.training.activations.readers import StoredActivations
+from dskd_core.training.loop.loop import _check_all_resume
 from dskd_core.training.loop.ranks import LostRankError, Ranks
 from dskd_core.training.loop.schedule import Step
 from dskd_core.training.loop.step import Run
@@ -189,6 +190,8 @@ def test_numbers_of_a_rank_that_never_came_are_not_taken_for_zeros(built):
     before = {name: value.clone() for name, value in run.tail.weights().items()}
     with pytest.raises(LostRankError, match=r"^Rank 0 of 2 lost another one .*checkpoint is kept"):
         run.step(0)
+    with pytest.raises(LostRankError, match=r"^Rank 0 of 2 lost another one before its first step"):
+        _check_all_resume(run.ranks, 20)
     assert all(torch.equal(value, before[name]) for name, value in run.tail.weights().items())
 
 
