@@ -25,6 +25,10 @@ def main() -> None:
     # A virtual environment made by another one's Python sees what is beneath both, not the other.
     ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
     own = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True)
+    if any(Path(own.stdout.strip()).glob("setuptools-*")):
+        # Python 3.11 brings an old one, which would hide the machine's: torch asks for a newer.
+        remove = [python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"]
+        subprocess.run(remove, check=True)
     outer = [path for path in (*site.getsitepackages(), site.getusersitepackages()) if path]
     seen = "".join(f"{path}\n" for path in outer if Path(path).is_dir())
     Path(own.stdout.strip(), "outer.pth").write_text(seen, "utf-8")

@@ -19,7 +19,7 @@ from dskd_core.decoder.head import Head, find_head
 from dskd_core.decoder.loading import load_model
 from dskd_core.decoder.model_files import model_view
 from dskd_core.decoder.padding import even_width
-from dskd_core.decoder.precision import resolved_teacher, torch_device
+from dskd_core.decoder.precision import check_computes, resolved_teacher, torch_device
 from dskd_core.decoder.pretrained import check_token_ids, local_folder, pointed_to
 from dskd_core.decoder.tokenizer import load_tokenizer
 from dskd_core.decoder.unpacked import one_sequence_a_window
@@ -199,6 +199,7 @@ def load_teacher(artifact: Artifact, config: TeacherConfig) -> Decoder:
 def load_decoder(folder: Path, config: TeacherConfig) -> Decoder:
     """Load a transformers folder as the settings say: a teacher, or a student before training."""
     config, device = resolved_teacher(config), torch_device(config.device)
+    check_computes("teacher.dtype", config.dtype, config.device)
     return _load(str(folder), config.dtype, str(device), config.trust_remote_code)
 
 

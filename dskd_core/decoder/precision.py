@@ -233,53 +233,58 @@ def trained_in(native: Precision) -> Precision:
 def resolved_teacher(config: TeacherConfig) -> TeacherConfig:
     """Return a teacher's settings with the precision of its weights and arithmetic named.
 
+    The device is asked where it is ``auto`` alone, here and below: who joins what others made, or
+    looks whether it is there, need not have it.
+
     Raises:
-        ConfigError: if the device cannot compute in the one asked for.
+        ConfigError: if it is ``auto`` and the device is not usable here.
     """
-    device = torch_device(config.device)
-    if config.dtype == AUTO:
-        return config.model_copy(update={"dtype": best_precision(processor_of(device))})
-    _check_asked("teacher.dtype", config.dtype, device)
-    return config
+    if config.dtype != AUTO:
+        return config
+    return config.model_copy(update={"dtype": _best_on(config.device)})
 
 
 def resolved_training(config: TrainingConfig, device: str) -> TrainingConfig:
     """Return training's settings with the precision of its products on a device named.
 
     Raises:
-        ConfigError: if the device cannot compute in the one asked for.
+        ConfigError: if it is ``auto`` and the device is not usable here.
     """
-    dtype = _without_half("training.compute_dtype", config.compute_dtype, device)
-    return config.model_copy(update={"compute_dtype": dtype})
+    if config.compute_dtype != AUTO:
+        return config
+    return config.model_copy(update={"compute_dtype": trained_in(_best_on(device))})
 
 
 def resolved_senses(config: SensesConfig) -> SensesConfig:
     """Return k-means' settings with the precision of its coarse rounds on its device named.
 
     Raises:
-        ConfigError: if the device cannot compute in the one asked for.
+        ConfigError: if it is ``auto`` and the device is not usable here.
     """
     if config.backend == "sklearn":  # which has no coarse rounds
         return config.model_copy(update={"coarse_dtype": "float32"})
-    return config.model_copy(
-        update={
-            "coarse_dtype": _without_half("senses.coarse_dtype", config.coarse_dtype, config.device)
-        }
-    )
+    if config.coarse_dtype != AUTO:
+        return config
+    return config.model_copy(update={"coarse_dtype": trained_in(_best_on(config.device))})
 
 
-def _without_half(setting: str, asked: str, device: str) -> Precision:
+def _best_on(device: str) -> Precision:
+    return best_precision(processor_of(torch_device(device)))
+
+
+def check_computes(setting: str, asked: str, device: str) -> None:
+    """Refuse a precision that a device cannot compute in; say what an emulated one costs.
+
+    ``setting`` is what it is called in the settings.
+
+    Raises:
+        ConfigError: if it cannot, or is not usable here.
+    """
     place = torch_device(device)
-    if asked != AUTO:
-        _check_asked(setting, asked, place)
-        return cast(Precision, asked)
-    return trained_in(best_precision(processor_of(place)))
-
-
-def _check_asked(setting: str, asked: str, device: torch.device) -> None:
-    """Refuse a precision that a device cannot compute in; say what an emulated one costs."""
-    precision, processor = cast(Precision, asked), processor_of(device)
-    _check_possible(setting, precision, device)
+    if asked == AUTO:
+        return
+    precision, processor = cast(Precision, asked), processor_of(place)
+    _check_possible(setting, precision, place)
     if precision != "float32" and processor.native == "float32":
         _warn_once(
             f"{setting} {precision} is emulated on {processor}: several times slower than float32 "
@@ -312,6 +317,11 @@ def resolved(config: PipelineConfig) -> PipelineConfig:
     Raises:
         ConfigError: if a device cannot compute in a precision that was asked for.
     """
+    teacher, senses, training = config.teacher, config.senses, config.training
+    check_computes("teacher.dtype", teacher.dtype, teacher.device)
+    check_computes("training.compute_dtype", training.compute_dtype, teacher.device)
+    if senses.backend != "sklearn":
+        check_computes("senses.coarse_dtype", senses.coarse_dtype, senses.device)
     return config.model_copy(
         update={
             "teacher": resolved_teacher(config.teacher),

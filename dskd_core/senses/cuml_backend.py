@@ -6,6 +6,7 @@ A token's rows go to the GPU once; CuPy and torch share that memory.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -32,18 +33,21 @@ def assign(
     cupy, kmeans = _import_cuml()
     place = torch_device(config.device)
     labels = []
-    for rows, token_id in zip(points, token_ids, strict=True):
-        interruption.check()
-        X = torch.from_numpy(rows).to(place)
-        draws = torch.from_numpy(
-            uniforms(token_id, config.seed, config.n_restarts, config.n_senses)
-        ).to(place)
-        starts = _starts(X, draws, getattr(torch, config.coarse_dtype))
-        best = min(
-            (_fit(kmeans, cupy.asarray(X), cupy.asarray(C), config.max_iterations) for C in starts),
-            key=lambda model: float(model.inertia_),
-        )
-        labels.append(_on_host(best.labels_).astype(np.int32))
+    # Both run on the GPU that is set, whichever the rows are on.
+    with torch.cuda.device(place) if place.type == "cuda" else nullcontext():
+        for rows, token_id in zip(points, token_ids, strict=True):
+            interruption.check()
+            X = torch.from_numpy(rows).to(place)
+            draws = torch.from_numpy(
+                uniforms(token_id, config.seed, config.n_restarts, config.n_senses)
+            ).to(place)
+            starts = _starts(X, draws, getattr(torch, config.coarse_dtype))
+            fitted = (
+                _fit(kmeans, cupy.asarray(X), cupy.asarray(C), config.max_iterations)
+                for C in starts
+            )
+            best = min(fitted, key=lambda model: float(model.inertia_))
+            labels.append(_on_host(best.labels_).astype(np.int32))
     return labels
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dskd_core.config import SensesConfig
-from dskd_core.decoder.precision import resolved_senses
+from dskd_core.decoder.precision import check_computes, resolved_senses
 from dskd_core.errors import DataError
 from dskd_core.senses import cuml_backend, sklearn_backend, torch_backend
 from dskd_core.threads import usable_processors
@@ -78,6 +78,8 @@ def cluster(
     many = [i for i, labels in enumerate(obvious) if labels is None]
     assign = BACKENDS[config.backend]
     settings = resolved_senses(config)
+    if config.backend != "sklearn":
+        check_computes("senses.coarse_dtype", settings.coarse_dtype, config.device)
     assigned = assign([points[i] for i in many], [token_ids[i] for i in many], settings)
     found = dict(zip(many, assigned, strict=True))
     labels = [found[i] if known is None else known for i, known in enumerate(obvious)]

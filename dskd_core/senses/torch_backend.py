@@ -210,7 +210,7 @@ def plus_plus(X: Tensor, norms: Tensor, mask: Tensor, draws: Tensor) -> Tensor:
     starts, nearest_sq = [first], _squared_distances(X, norms, first).view(b, r, -1) * mask[:, None]
     for step in range(1, k):
         interruption.check()
-        mass = nearest_sq.cumsum(-1)
+        mass = _running_sums(nearest_sq)
         target = draws[:, :, step] * mass[..., -1:]
         trial = torch.searchsorted(mass, target.contiguous(), right=True).minimum(last)
         distances = _squared_distances(X, norms, trial).view(b, r, trials, -1)
@@ -221,6 +221,17 @@ def plus_plus(X: Tensor, norms: Tensor, mask: Tensor, draws: Tensor) -> Tensor:
         ]
         starts.append(trial.gather(2, best))
     return torch.cat(starts, -1)
+
+
+def _running_sums(rows: Tensor) -> Tensor:
+    """Return the running sum of each row, the same bits whenever it is asked for.
+
+    CUDA adds up a tensor of one row in whatever order its blocks come to an end, one of several
+    rows row by row (torch lists cumsum of floats among what is not deterministic).
+    """
+    if rows.numel() > rows.shape[-1]:
+        return rows.cumsum(-1)
+    return torch.cat([rows, rows]).cumsum(-1)[: len(rows)]
 
 
 def take(X: Tensor, rows: Tensor) -> Tensor:

@@ -8,8 +8,10 @@ import torch
 from tests.miniature import Built
 
 collect_ignore = ["on_standin.py"]
+GPU = "cuda:1" if torch.cuda.device_count() > 1 else "cuda"
+"""The second where there are two: what forgets the number would take the first."""
 CUDA = pytest.param(
-    "cuda",
+    GPU,
     marks=[
         pytest.mark.gpu,
         pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no NVIDIA GPU"),

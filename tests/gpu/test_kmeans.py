@@ -5,6 +5,7 @@ import torch
 from dskd_core.config import SensesConfig
 from dskd_core.dictionary.composition import compose
 from dskd_core.senses.kmeans import cluster
+from tests.gpu.conftest import GPU
 
 TOKENS = (4, 60, 300, 700)
 
@@ -61,4 +62,4 @@ def test_torch_repeats_itself(device):
 def test_cuml_finds_senses_as_good_as_torch():
     for package in ("cuml", "cupy"):
         pytest.importorskip(package, reason=f"needs {package}: pip install 'dskd[gpu]'")
-    assert inertia(clustered("cuml", "cuda")) <= 1.01 * inertia(clustered("torch"))
+    assert inertia(clustered("cuml", GPU)) <= 1.01 * inertia(clustered("torch"))

@@ -53,6 +53,9 @@ def test_the_checks_of_a_gpu_pass_where_devices_do_not_mix(chosen, tmp_path):
         lambda there, here: there[torch.tensor([0])],
         lambda there, here: here[torch.tensor([0]).to("cuda")],
         lambda there, here: there.numpy(),
+        lambda there, here: there + here.to("cuda:1"),
+        lambda there, here: there[torch.tensor([0]).to("cuda:1")],
+        lambda there, here: here.to("cuda:2"),
         lambda there, here: torch.rand(2, device="cuda", generator=torch.Generator()),
     ],
 )
@@ -60,6 +63,26 @@ def test_the_stand_in_refuses_to_mix(mix):
     here = torch.ones(3, 2)
     with pytest.raises((RuntimeError, TypeError), match=r"device|cuda"):
         mix(here.to("cuda"), here)
+
+
+@on_standin
+def test_a_gpu_without_a_number_is_the_one_that_is_set():
+    with torch.cuda.device("cuda:1"):
+        assert torch.ones(2, device="cuda").device == torch.device("cuda:1")
+    there = torch.ones(2, device="cuda")
+    assert there.device == torch.device("cuda:0")
+    moved = there.to("cuda:1")
+    made = [torch.zeros_like(moved), moved.new_empty(3), torch.arange(3, device=moved.device)]
+    assert {str(one.device) for one in (moved, moved + 1, *made)} == {"cuda:1"}
+
+
+@on_standin
+def test_to_wait_for_one_gpu_is_not_to_wait_for_the_other():
+    arrived = torch.ones(2, device="cuda:1").to("cpu", non_blocking=True)
+    torch.cuda.synchronize()
+    assert arrived.isnan().all()
+    torch.cuda.synchronize("cuda:1")
+    assert arrived.tolist() == [1.0, 1.0]
 
 
 @on_standin

@@ -30,7 +30,7 @@ from dskd_core.training.loop.terms import Row
 from dskd_core.training.loop.trackers import tracked
 from dskd_core.training.ranks.launched import launched
 from dskd_core.training.ranks.machines import met
-from dskd_core.training.ranks.ranks import Ranks, together
+from dskd_core.training.ranks.ranks import CURE, LostRankError, Ranks, together
 from dskd_core.training.student.card import model_card
 from dskd_core.training.student.export import export
 from dskd_core.training.student.shape import MODEL, shape_of
@@ -192,11 +192,13 @@ def train(run: Run, store: ArtifactStore, work: Work, progress: Progress) -> Tra
 
 def _check_all_resume(ranks: Ranks, step: int) -> None:
     """Refuse to go on from different checkpoints: storage may show machines different ones."""
-    steps = ranks.gather(torch.tensor([step], device=ranks.device)).flatten().tolist()
-    if len(set(steps)) > 1:
+    told = ranks.gather(torch.tensor([1, step], device=ranks.device)).tolist()
+    if not all(is_there for is_there, _ in told):
+        raise LostRankError(f"{ranks} lost another one before its first step; {CURE}")
+    if len(steps := {theirs for _, theirs in told}) > 1:
         raise ArtifactError(
-            f"The ranks of one student found checkpoints of different steps ({steps}): the storage "
-            "does not show all machines the same files yet; run again."
+            f"The ranks of one student found checkpoints of different steps ({sorted(steps)}): the "
+            "storage does not show all machines the same files yet; run again."
         )
 
 

@@ -16,7 +16,7 @@ from dskd_core.ahead import made_ahead
 from dskd_core.config import Arm, TeacherConfig, TrainingConfig
 from dskd_core.decoder.compilation import CompiledLayers
 from dskd_core.decoder.decoder import Decoder
-from dskd_core.decoder.precision import resolved_training
+from dskd_core.decoder.precision import check_computes, resolved_training
 from dskd_core.dictionary.store import load_dictionary
 from dskd_core.store.artifacts import ArtifactStore
 from dskd_core.training.activations.readers import ActivationReader, StoredActivations
@@ -33,11 +33,14 @@ from dskd_core.training.loop.validation import Validation
 from dskd_core.training.losses.objective import Batch, Objective
 from dskd_core.training.losses.recipes import Recipe, find_recipe
 from dskd_core.training.losses.states import head_metric
-from dskd_core.training.ranks.ranks import Ranks
+from dskd_core.training.ranks.ranks import CURE, LostRankError, Ranks
 from dskd_core.training.student.shape import Shape, copy_tail, load_student, shape_of
 from dskd_core.training.student.tail import Tail
 
 _BATCHES_AHEAD = 2
+_HERE, _ASKED = 1.0, 2.0
+"""What a rank says of itself beside its terms: that it is there, or was asked to stop. Where an
+exchange was given up there is 0."""
 
 
 @dataclass
@@ -86,6 +89,7 @@ class Run:
     ) -> "Run":
         """Load what the run reads, and copy the tail."""
         config = resolved_training(config, teacher_config.device)
+        check_computes("training.compute_dtype", config.compute_dtype, teacher_config.device)
         ranks = ranks or Ranks.alone()
         if ranks.n_ranks > 1:
             teacher_config = teacher_config.model_copy(update={"device": ranks.device})
@@ -184,6 +188,7 @@ class Run:
 
         Raises:
             DataError: if a term is not a number or the loss explodes; this step is not taken.
+            LostRankError: if the numbers of another rank did not come, when they are read.
         """
         step = self._step_of(number)
         rate = learning_rate(number, self.n_steps, self.config)
@@ -229,9 +234,12 @@ class Run:
         """Read all pending steps at once, and whether a rank was asked to stop; check each."""
         taken, self._pending = self._pending, []
         values = torch.stack([one.values for one in taken])
-        asked = values.new_full((1, values.shape[1]), float(interruption.is_requested()))
-        ranks = self.ranks.gather(torch.cat([values, asked])).tolist()
-        self._stops = any(rank[-1][0] > 0.0 for rank in ranks)
+        here = _ASKED if interruption.is_requested() else _HERE
+        said = values.new_full((1, values.shape[1]), here)
+        ranks = self.ranks.gather(torch.cat([values, said])).tolist()
+        if not all(all(rank[-1]) for rank in ranks):
+            raise LostRankError(f"{self.ranks} lost another one (it sent no numbers); {CURE}")
+        self._stops = any(rank[-1][0] == _ASKED for rank in ranks)
         rows: list[Row] = []
         for one, *of_ranks in zip(taken, *(rank[:-1] for rank in ranks), strict=True):
             row = one.row(of_ranks)

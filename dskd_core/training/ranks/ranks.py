@@ -5,6 +5,10 @@ from the r-th on; its loss is its sum over positions divided by the weight of th
 the gradients of the ranks add up to the gradient of the step, whatever n is (but for rounding).
 The caller is rank 0: it alone reports, saves and exports. The others are its children and end
 with it. Ranks on several machines are started by torch's elastic launcher instead (machines.py).
+
+A rank that ends breaks the exchange of the others: gloo raises where it is, a GPU waits in a kernel
+and computes on once that is given up, with numbers that never came. So a thread watches the
+children, and whoever reads numbers of all ranks sees that each of them is there (step.py).
 """
 
 import builtins
@@ -16,6 +20,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from multiprocessing import parent_process
 from typing import Any, TypeVar
 
@@ -35,7 +40,12 @@ INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")  # where each of them 
 _LOOPBACK = {"lo", "lo0"}
 _ARRIVAL_SECONDS = 0.05
 _LAST_WORDS_SECONDS = 20.0
-_CURE = "run again, the last checkpoint is kept."
+CURE = "run again, the last checkpoint is kept."
+_WATCH_SECONDS = 0.5
+_EXCHANGE_LIMIT = timedelta(minutes=30)  # the others wait while the first one validates
+_HANDLING, _GIVE_UP = "TORCH_NCCL_ASYNC_ERROR_HANDLING", "2"
+"""What torch does about an exchange between GPUs that fails: give it up. By default it ends the
+process, from a thread of its own: no exception is seen, and the flow would die without a word."""
 Item = TypeVar("Item")
 
 
@@ -109,7 +119,7 @@ class Ranks:
         try:
             dist.all_reduce(values)
         except RuntimeError as error:
-            raise LostRankError(f"{self} lost another one ({error}); {_CURE}") from error
+            raise LostRankError(f"{self} lost another one ({error}); {CURE}") from error
 
     def __str__(self) -> str:
         return f"Rank {self.rank} of {self.n_ranks}"
@@ -174,7 +184,7 @@ def together(
                 children[-1].start()
             torch.set_num_threads(share)
             _await_arrival(children, meeting)
-            with group(first, _store(meeting, n_ranks)):
+            with group(first, _store(meeting, n_ranks)), _watched(children):
                 yield first
             for child in children:
                 child.join(_LAST_WORDS_SECONDS)
@@ -208,7 +218,31 @@ def _await_arrival(children: list[Any], meeting: _Meeting) -> None:
     for _ in children:
         while not meeting.arrived.acquire(timeout=_ARRIVAL_SECONDS):
             if any(child.exitcode is not None for child in children):
-                raise LostRankError(f"A rank died before it met the others; {_CURE}")
+                raise LostRankError(f"A rank died before it met the others; {CURE}")
+
+
+@contextlib.contextmanager
+def _watched(children: list[Any]) -> Iterator[None]:
+    """Give up the exchange that the block waits in when a child ends with an error."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_WATCH_SECONDS):
+            if any(child.exitcode for child in children):
+                _give_up()
+                return
+
+    threading.Thread(target=watch, name="dskd-ranks", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _give_up() -> None:
+    """Free whatever waits for other ranks in this process; gloo hears of their end by itself."""
+    with contextlib.suppress(RuntimeError, AttributeError):  # the group has been left meanwhile
+        dist.group.WORLD.abort()  # type: ignore[union-attr]
 
 
 def _what_ended(children: list[Any], meeting: _Meeting) -> BaseException | None:
@@ -220,7 +254,7 @@ def _what_ended(children: list[Any], meeting: _Meeting) -> BaseException | None:
     for rank, child in enumerate(children, start=1):
         if code := child.exitcode:
             end = f"exit code {code}" if code > 0 else signal.Signals(-code).name
-            return LostRankError(f"Rank {rank} of {len(children) + 1} was ended by {end}; {_CURE}")
+            return LostRankError(f"Rank {rank} of {len(children) + 1} was ended by {end}; {CURE}")
     return None
 
 
@@ -271,15 +305,20 @@ def group(ranks: Ranks, store: Store) -> Iterator[None]:
     kind = torch.device(ranks.device).type
     if kind == "cuda":
         torch.cuda.set_device(ranks.device)
+        os.environ.setdefault(_HANDLING, _GIVE_UP)
     try:
         dist.init_process_group(
-            _BACKENDS[kind], store=store, rank=ranks.rank, world_size=ranks.n_ranks
+            _BACKENDS[kind],
+            store=store,
+            rank=ranks.rank,
+            world_size=ranks.n_ranks,
+            timeout=_EXCHANGE_LIMIT,
         )
     except RuntimeError as error:
         # torch names a group by a count that the failed one raised; ending any sets it back.
         dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
         dist.destroy_process_group()
-        raise LostRankError(f"{ranks} did not meet the others ({error}); {_CURE}") from error
+        raise LostRankError(f"{ranks} did not meet the others ({error}); {CURE}") from error
     try:
         yield
     finally:

@@ -141,11 +141,14 @@ def test_a_variable_that_names_no_precision_is_refused_with_its_value():
         best_precision(cpu, {"DSKD_PRECISION": "bf16"})
 
 
+FLOAT32 = {"training": {"compute_dtype": "float32"}, "senses": {"coarse_dtype": "float32"}}
+
+
 def test_an_emulated_precision_runs_after_one_warning_that_names_its_cost_and_the_cure(cpu, caplog):
     cpu(width="AVX2")
-    asked = TeacherConfig(dtype="bfloat16", device="cpu")
+    asked = PipelineConfig.model_validate(FLOAT32 | {"teacher": {"dtype": "bfloat16"}})
     with caplog.at_level(logging.WARNING):
-        assert resolved_teacher(asked) == resolved_teacher(asked) == asked
+        assert resolved(asked) == resolved(asked) == asked
     (said,) = (record.getMessage() for record in caplog.records)
     assert "teacher.dtype bfloat16 is emulated on CPU AVX2" in said
     assert "slower than float32" in said
@@ -155,8 +158,22 @@ def test_an_emulated_precision_runs_after_one_warning_that_names_its_cost_and_th
 def test_a_native_precision_runs_without_a_word(cpu, caplog):
     cpu(width="AVX512", amx=True)
     for dtype in ("bfloat16", "float32"):
-        resolved_teacher(TeacherConfig(dtype=dtype, device="cpu"))
+        resolved(PipelineConfig.model_validate(FLOAT32 | {"teacher": {"dtype": dtype}}))
     assert not caplog.records
+
+
+def test_settings_whose_precisions_are_named_need_no_device(caplog):
+    """A worker without a GPU looks for what is done, and joins shards that others made."""
+    teacher = TeacherConfig(device="cuda:7", dtype="bfloat16")
+    senses = SensesConfig(device="cuda:7", coarse_dtype="bfloat16")
+    training = TrainingConfig(compute_dtype="bfloat16")
+    assert resolved_teacher(teacher) == teacher
+    assert resolved_senses(senses) == senses
+    assert resolved_training(training, "cuda:7") == training
+    assert not caplog.records
+    for stage, settings in (("teacher", teacher), ("senses", senses)):
+        with pytest.raises(ConfigError, match=r"device 'cuda:7' is not usable here"):
+            resolved(PipelineConfig().model_copy(update={stage: settings}))
 
 
 def test_a_precision_that_the_device_cannot_compute_in_is_refused_before_any_work(monkeypatch):

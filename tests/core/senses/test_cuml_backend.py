@@ -5,13 +5,16 @@ import inspect
 import json
 import sys
 import types
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dskd_core.config import SensesConfig
 from dskd_core.errors import ConfigError
+from dskd_core.senses import cuml_backend
 from dskd_core.senses.kmeans import cluster
 
 # Read from cuml/cluster/kmeans.pyx inside the wheel of the version it names.
@@ -103,6 +106,26 @@ def test_the_best_restart_wins(stand_in):
     )[0]
     reference = cluster([rows], [5], SensesConfig(n_senses=3, backend="sklearn", n_restarts=10))[0]
     assert found.inertia <= 1.01 * reference.inertia
+
+
+def test_cuml_and_cupy_run_on_the_gpu_that_is_named_and_not_on_the_first(stand_in, monkeypatch):
+    entered = []
+
+    @contextmanager
+    def on(device):
+        entered.append(str(device))
+        yield
+
+    second = torch.device("cuda:1")
+    monkeypatch.setattr(cuml_backend, "torch_device", lambda name: second)
+    monkeypatch.setattr(torch.cuda, "device", on)
+    monkeypatch.setattr(torch.Tensor, "to", lambda values, *_: values)
+    fit = cuml_backend._fit
+    monkeypatch.setattr(cuml_backend, "_fit", lambda *args: (entered.append("fit"), fit(*args))[1])
+    config = SensesConfig(n_senses=3, backend="cuml", n_restarts=2, device="cuda:1")
+    config = config.model_copy(update={"coarse_dtype": "float32"})
+    cuml_backend.assign(points()[1:], [5, 6], config)
+    assert entered == ["cuda:1", "fit", "fit", "fit", "fit"]
 
 
 def test_the_stand_in_refuses_what_the_real_signature_lacks(stand_in):

@@ -115,6 +115,17 @@ def test_another_corpus_is_refused_by_name(miniature):
         cluster_range(miniature.store, CONFIG, miniature.embeddings, miniature.teacher, shard)
 
 
+def test_ranges_that_a_gpu_clustered_are_joined_where_there_is_none(miniature):
+    named = CONFIG.model_copy(update={"coarse_dtype": "float32", "device": "cpu"})
+    m, ranges = miniature, plan_ranges(miniature.embeddings, miniature.store, named)
+    parts = [cluster_range(m.store, named, m.embeddings, m.corpus, shard) for shard in ranges]
+    elsewhere = named.model_copy(update={"device": "cuda:7"})
+    for shard, part in zip(ranges, parts, strict=True):
+        found = cluster_range(m.store, elsewhere, m.embeddings, m.corpus, shard)
+        assert found.fingerprint == part.fingerprint
+    collect_senses(m.store, elsewhere, m.embeddings, m.corpus, m.teacher, parts)
+
+
 def test_a_missing_range_is_refused(miniature):
     config = CONFIG.model_copy(update={"shard_rows": 40})
     m, ranges = miniature, plan_ranges(miniature.embeddings, miniature.store, config)

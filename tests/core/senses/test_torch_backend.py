@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dskd_core.config import SensesConfig
 from dskd_core.senses import torch_backend
@@ -98,6 +99,30 @@ def test_starts_spread_over_far_groups():
     mask = torch.ones(1, 30, dtype=torch.bool)
     starts = torch_backend.plus_plus(X.bfloat16(), X.square().sum(-1), mask, draws)
     assert all(sorted(row) == [0, 1, 2] for row in (starts[0] // 10).tolist())
+
+
+class _RunningSums(TorchDispatchMode):
+    """Notes how many rows each running sum of floats has."""
+
+    def __init__(self):
+        super().__init__()
+        self.n_rows = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.overloadpacket is torch.ops.aten.cumsum and args[0].is_floating_point():
+            self.n_rows.append(args[0].numel() // args[0].shape[args[1]])
+        return function(*args, **(kwargs or {}))
+
+
+def test_no_running_sum_has_one_row_which_cuda_would_add_in_another_order_each_time():
+    rows, draws = torch.randn(1, 30, 4), torch.rand(1, 2, 5, 3)
+    mask, norms = torch.ones(1, 30, dtype=torch.bool), rows.square().sum(-1)
+    both = torch_backend.plus_plus(rows, norms, mask, draws)
+    with _RunningSums() as sums:
+        alone = torch_backend.plus_plus(rows, norms, mask, draws[:, 1:])
+    assert len(sums.n_rows) == 4
+    assert min(sums.n_rows) > 1
+    assert torch.equal(alone[:, 0], both[:, 1])
 
 
 def test_starts_never_fall_on_padding():

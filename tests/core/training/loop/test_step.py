@@ -4,6 +4,7 @@ import math
 import re
 import threading
 import time
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +20,8 @@ from dskd_core.decoder.decoder import load_teacher
 from dskd_core.errors import DataError
 from dskd_core.interruption import Interrupted
 from dskd_core.training.activations.readers import StoredActivations
+from dskd_core.training.loop.loop import _check_all_resume
+from dskd_core.training.loop.ranks import LostRankError, Ranks
 from dskd_core.training.loop.schedule import Step
 from dskd_core.training.loop.step import Run
 from dskd_core.training.loop.terms import check_terms
@@ -168,6 +171,28 @@ def spoiled(run: Run, at: int) -> Run:
     spoil.number = 0
     run.objective = SimpleNamespace(**vars(run.objective), loss=spoil, other_temperature=None)
     return run
+
+
+@dataclass(frozen=True)
+class Severed(Ranks):
+    """The first of two ranks, whose exchanges were given up: it has its own numbers alone."""
+
+    def gather(self, values):
+        return torch.stack([values, torch.zeros_like(values)])
+
+    def add_gradients(self, parameters):
+        pass
+
+
+def test_numbers_of_a_rank_that_never_came_are_not_taken_for_zeros(built):
+    run = run_of(built)
+    run.ranks = Severed(0, 2)
+    before = {name: value.clone() for name, value in run.tail.weights().items()}
+    with pytest.raises(LostRankError, match=r"^Rank 0 of 2 lost another one .*checkpoint is kept"):
+        run.step(0)
+    with pytest.raises(LostRankError, match=r"^Rank 0 of 2 lost another one before its first step"):
+        _check_all_resume(run.ranks, 20)
+    assert all(torch.equal(value, before[name]) for name, value in run.tail.weights().items())
 
 
 def test_terms_read_every_few_steps_are_those_read_at_once_and_so_is_the_student(built):

@@ -142,6 +142,44 @@ def test_a_killed_rank_ends_the_run():
         total(ranks, [0.0])
 
 
+@pytest.mark.parametrize(
+    ("end", "error", "sentence"),
+    [
+        (be_killed, LostRankError, r"^Rank 1 of 2 was ended by SIGKILL; run again"),
+        (refuse, DataError, r"^Window 3 is empty"),
+    ],
+)
+def test_a_rank_that_nccl_would_let_wait_is_freed_when_another_has_ended(
+    monkeypatch, end, error, sentence
+):
+    """Between GPUs of one machine nothing tells of an end: a kernel waits for what never comes."""
+    freed = threading.Event()
+
+    def wait(values):
+        assert freed.wait(60), "nobody ended the wait"
+        raise RuntimeError("NCCL communicator was aborted")
+
+    monkeypatch.setattr("dskd_core.training.loop.ranks._give_up", freed.set)
+    monkeypatch.setattr(dist, "all_reduce", wait)  # of this process: the other has its own
+    with pytest.raises(error, match=sentence), together(2, end) as ranks:
+        total(ranks, [0.0])
+    assert spawned() == []
+
+
+def test_nccl_gives_up_an_exchange_and_leaves_the_process_its_last_words(monkeypatch):
+    """torch's own way is to end the process, from a thread that no exception leaves."""
+    said = []
+    monkeypatch.delenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", raising=False)
+    monkeypatch.setattr(torch.cuda, "set_device", said.append)
+    monkeypatch.setattr(dist, "init_process_group", lambda *args, **kwargs: said.append(kwargs))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    with group(Ranks(0, 2, "cuda:0"), dist.HashStore()):
+        pass
+    assert said[0] == "cuda:0"
+    assert said[1]["timeout"] == timedelta(minutes=30)  # the others wait while the first validates
+    assert os.environ.pop("TORCH_NCCL_ASYNC_ERROR_HANDLING") == "2"
+
+
 def test_of_three_ranks_the_one_with_the_error_is_heard():
     with pytest.raises(DataError, match=r"^Window 3 is empty"), together(3, refuse_last) as ranks:
         total(ranks, [0.0])
@@ -172,7 +210,7 @@ def test_after_a_meeting_that_failed_the_next_one_succeeds(monkeypatch, tmp_path
         patched.setattr(
             dist,
             "init_process_group",
-            lambda *args, **kwargs: meet(*args, **kwargs, timeout=timedelta(seconds=1)),
+            lambda *args, **kwargs: meet(*args, **(kwargs | {"timeout": timedelta(seconds=1)})),
         )
         with pytest.raises(LostRankError, match="did not meet"), group(Ranks(0, 2), alone):
             pass
