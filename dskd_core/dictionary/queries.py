@@ -175,7 +175,7 @@ class Queries:
         """Return the refusal of a word that the dictionary does not have."""
         dictionary = self.sources.dictionary
         return DataError(
-            f"The dictionary {dictionary.fingerprint} knows no {word!r}; it has "
+            f"The dictionary {dictionary.fingerprint} knows no {word!r}; it has senses of "
             f"{dictionary.record.counts['words']:,} words: try another, or a larger corpus or "
             "lexicon."
         )

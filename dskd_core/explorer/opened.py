@@ -286,9 +286,13 @@ class OpenDictionary:
         return [row["text"] for row in self.queries.rows(searches.FREQUENT, {"limit": n_words})]
 
     def suggestions(self, word: str, limit: int = 8) -> list[str]:
-        """Return the known words nearest to an unknown one by edit distance."""
-        most = 1 if len(word) < 4 else 2
-        parameters = {"text": word.strip(), "limit": limit, "most": most}
+        """Return the known words nearest to an unknown one by edit distance, accents aside.
+
+        A word of another letter throughout is not near.
+        """
+        text = word.strip()
+        most = min(len(text) - 1, 1 if len(text) < 4 else 2)
+        parameters = {"text": text, "limit": limit, "most": most}
         return [row["text"] for row in self.queries.rows(searches.LIKE, parameters)]
 
     def first_texts(self, tokens: Iterable[int]) -> dict[tuple[int, int], dict[str, Any]]:

@@ -39,8 +39,14 @@ SELECT text FROM found WHERE token_id < 0 AND n_senses > 0
 ORDER BY n_occurrences DESC, text LIMIT $limit
 """
 LIKE = """
-SELECT text FROM found
-WHERE token_id < 0 AND abs(length(key) - length($text)) <= $most
-  AND damerau_levenshtein(key, lower($text)) <= $most
-ORDER BY damerau_levenshtein(key, lower($text)), n_occurrences DESC, text LIMIT $limit
+WITH asked AS (
+    SELECT strip_accents(lower($text)) AS asked, $most * strlen(asked) / length(asked) AS most_bytes
+),
+near AS (  -- DuckDB counts bytes, so what accents cost would hide what is near without them
+    SELECT text, n_occurrences, most_bytes,
+           damerau_levenshtein(strip_accents(key), asked) AS n_bytes
+    FROM found, asked WHERE token_id < 0 AND abs(length(key) - length($text)) <= $most
+)
+SELECT text FROM near WHERE n_bytes <= most_bytes
+ORDER BY n_bytes, n_occurrences DESC, text LIMIT $limit
 """

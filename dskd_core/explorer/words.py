@@ -279,11 +279,11 @@ def derivation(word: str, neighbour: str, origin: dict[str, Any]) -> str:
     'accurate / faultless are synonyms in roget, -less, so accurate / fault are antonyms'
     """
     other = {"synonym": "antonym", "antonym": "synonym"}
-    before = origin["relation"]
-    if len(origin["affix"].split()) == 1:
+    before, affixes = origin["relation"], origin["affix"].split()
+    if len(affixes) == 1:
         before = other[before]
     sources = ", ".join(origin.get("sources") or [origin.get("source", "")])
     return (
-        f"{origin['parent'].replace('|', ' / ')} are {before}s in {sources}, {origin['affix']}, "
-        f"so {word} / {neighbour} are {origin['relation']}s"
+        f"{origin['parent'].replace('|', ' / ')} are {before}s in {sources}, "
+        f"{' and '.join(affixes)}, so {word} / {neighbour} are {origin['relation']}s"
     )

@@ -1,5 +1,6 @@
 """The explorer's pages over a miniature's artifacts."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -203,6 +204,14 @@ def test_an_unknown_word_is_answered_with_the_nearest_by_edit_distance(client):
     assert answer.status_code == 404
     assert "knows no &#39;lihgt&#39;" in answer.text
     assert '<a href="/word?q=light">light</a>' in answer.text
+
+
+def test_an_accent_is_no_edit_and_a_letter_is_not_near_every_other_letter(explored):
+    with contextlib.closing(OpenDictionary(explored.store, explored.dictionary())) as opened:
+        opened.queries.run("INSERT INTO found VALUES ('A', 'a', -1, 1, 0, 0, 9)", "pairs")
+        assert opened.suggestions("lïghtt") == ["light"]
+        assert opened.suggestions("Á") == ["A"]
+        assert opened.suggestions("%") == opened.suggestions("") == []
 
 
 def test_a_word_that_is_a_token_alone_is_answered_with_that(client, explored):

@@ -13,6 +13,13 @@ from dskd_core.explorer.shelf import Shelf
 from tests.browser import chromium
 
 TOP = "document.getElementById('{}').getBoundingClientRect().top"
+CUT = "[...document.querySelectorAll('caption')].some(c => c.offsetWidth > window.innerWidth)"
+COVERED = """(() => {
+    const [point, detail] = [document.activeElement, document.getElementById("detail")]
+        .map((element) => element.getBoundingClientRect());
+    const under = detail.top < point.bottom && point.top < detail.bottom;
+    return detail.bottom > window.innerHeight || under;
+})()"""
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 
 
@@ -69,6 +76,12 @@ def test_pages_work_by_keyboard_in_any_width_and_ask_nobody(address, browsed):
     page.wait_for_selector("text=t-SNE keeps neighbours", timeout=60_000)
     page.locator("svg.map a").last.focus()
     assert "row" in page.inner_text("#detail"), "the new picture answers as the old one did"
+    for width, height in ((1100, 700), (400, 800)):
+        page.set_viewport_size({"width": width, "height": height})
+        for point in page.locator("svg.map a").all():
+            point.focus()
+            assert not page.evaluate(COVERED), "what is said of a sense is seen with it"
+    page.set_viewport_size({"width": 1100, "height": 900})
     page.goto(f"{address}/compare?word=light")
     page.wait_for_selector("text=What changed", timeout=60_000)
     assert page.locator("svg.map line").count() > 0
@@ -83,6 +96,7 @@ def test_pages_work_by_keyboard_in_any_width_and_ask_nobody(address, browsed):
             page.set_viewport_size({"width": width, "height": 800})
             page.goto(address + path)
             assert page.evaluate(OVERFLOW) <= 0, (path, width)
+            assert not page.evaluate(CUT), (path, width)
     page.set_viewport_size({"width": 840, "height": 500})
     page.goto(f"{address}/word?q=light")
     last = page.locator("article.sense").last.get_attribute("id")
