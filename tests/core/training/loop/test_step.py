@@ -21,10 +21,10 @@ from dskd_core.errors import DataError
 from dskd_core.interruption import Interrupted
 from dskd_core.training.activations.readers import StoredActivations
 from dskd_core.training.loop.loop import _check_all_resume
-from dskd_core.training.loop.ranks import LostRankError, Ranks
 from dskd_core.training.loop.schedule import Step
 from dskd_core.training.loop.step import Run
 from dskd_core.training.loop.terms import check_terms
+from dskd_core.training.ranks.ranks import LostRankError, Ranks
 from tests.miniature import Built, make
 
 STEP = Step((7, 9), (np.ones(2), np.ones(2)), (np.empty(0, dtype=np.int64),) * 2)

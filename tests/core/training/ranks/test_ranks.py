@@ -159,7 +159,7 @@ def test_a_rank_that_nccl_would_let_wait_is_freed_when_another_has_ended(
         assert freed.wait(60), "nobody ended the wait"
         raise RuntimeError("NCCL communicator was aborted")
 
-    monkeypatch.setattr("dskd_core.training.loop.ranks._give_up", freed.set)
+    monkeypatch.setattr("dskd_core.training.ranks.ranks._give_up", freed.set)
     monkeypatch.setattr(dist, "all_reduce", wait)  # of this process: the other has its own
     with pytest.raises(error, match=sentence), together(2, end) as ranks:
         total(ranks, [0.0])
