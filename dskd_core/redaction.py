@@ -76,22 +76,27 @@ SIGNED = (
 """What stands before a signature or a key in an address, also where that is quoted; a pattern of
 both languages, too."""
 _NAMED = (
-    r"(?:password|passwd|passphrase|passcode|_pass|pwd|secret|signature|auth[_-]?string|"
-    r"(?:secret|api|access|account|private)[ _-]?key|key[_-]?data|shared[_-]?access[_-]?key|"
-    r"(?:access|auth|refresh|session|hf|api)[ _-]?token|id[_-]?token)"
+    r"(?:password|passwd|passphrase|passcode|[_-]pass|sshpass|pwd|passwort|secret|signature|\bpsk|"
+    r"auth[_-]?string|\bjwt|sessionid|csrftoken|key[_-]?data|shared[_-]?access[_-]?key|"
+    r"(?:secret|api|access|account|private|encryption|fernet|master|licen[cs]e|hmac|signing|"
+    r"subscription)[ _-]?key|(?:access|auth|refresh|session|hf|api)[ _-]?token|id[_-]?token)"
 )
 _FLAGS = (
-    r"(?:mysql\w{0,10}|mariadb[\w-]{0,10}|mongo\w{0,10}|sshpass|"
-    r"(?:docker|podman|helm|az) [\w ]{0,30}login)\b[^\r\n]{0,200}? (?-i:-p)|"
+    r"(?:mysql\w{0,10}|mariadb[\w-]{0,10}|mongo\w{0,10}|sshpass|7z|rar|cqlsh|psexec|twine|useradd|"
+    r"usermod|(?:docker|podman|helm|az|oc|crane|oras) [\w ]{0,30}login)\b[^\r\n]{0,200}? (?-i:-p)|"
     r"(?:redis|valkey)-cli\b[^\r\n]{0,200}? (?-i:-a)|"
-    r"ldap\w{1,20}\b[^\r\n]{0,200}? (?-i:-w)"
+    r"(?:sqlcmd|bcp|isql|ipmitool|zip|unzip)\b[^\r\n]{0,200}? (?-i:-P)|"
+    r"ldap\w{1,20}\b[^\r\n]{0,200}? (?-i:-w)|"
+    r"net use (?:\w: )?\\\\\S{1,200} (?:/user:\S{1,100} )?(?!/)|net user \S{1,60} (?=\S{6,60} /)|"
+    r"vault login |requirepass |masterauth |sqlplus [^\s/]{1,60}/(?!nolog)|lftp -u [^\s,]{1,60},"
 )
 """Of programs: what stands before a password on their command line."""
 _QUOTE, _IS = r"\\{0,3}['\"]", r"\s{0,9}(?::|=>?)\s{0,9}"
 """A quotation mark, in a text that was quoted itself too; and what stands before a value."""
-_HEADER = r"authorization['\"]?\s?[:=,]\s?(?:b?['\"])?(?:(?:Basic|Bearer|Token) )?"
+_SCHEMES = r"(?:Basic|Bearer|Token|ApiKey|AWS|Negotiate)"
+_HEADER = rf"authorization['\"]?\s?[:=,]\s?(?:b?['\"])?(?:{_SCHEMES} )?"
 _OTHER_HEADER = (
-    r"(?:cookie|private-token|x-[\w-]{0,30}(?:key|token|secret))(?:['\"]?\s?:\s?|['\"],\s?)"
+    r"(?:cookie|private-token|x-[\w-]{0,30}(?:key|token|secret|auth))(?:['\"]?\s?:\s?|['\"],\s?)"
     r"(?:b?['\"])?"
 )
 _HOOKS = (
@@ -106,6 +111,8 @@ _KEY = (
 """A private key to its end: armour may have headers, and its lines may be written as ``\\n``."""
 _LONG_VALUE = r"(?=[A-Za-z+/=._~-]{0,40}\d)[\w+/=.~-]{20,}"
 """What is too long for a word, and has a digit."""
+_MIXED = r"(?=\S{0,40}\d)(?=\S{0,40}(?-i:[a-z]))(?=\S{0,40}(?-i:[A-Z]))[\w.~!#$%^&*+/=-]{8,200}"
+"""What has a digit, a small and a large letter, as few words have."""
 # A login ends at the last "@": its password may hold "@", "/", "?" and "#". What may repeat itself
 # in a text has an end, so that no text takes longer than its length allows.
 _KNOWN_FORMS = [
@@ -124,20 +131,36 @@ _KNOWN_FORMS = [
         ),
         (rf"({_HOOKS})[^\s'\"]+", r"\1[token]"),
         (rf"({SIGNED})(?!\[)[^&\s'\"]+", r"\1[token]"),
-        (rf"({_HEADER})(?!(?:Basic|Bearer|Token) )(?!\[)[^\s'\",;]+", r"\1[token]"),
+        (
+            rf"({_HEADER})(?!{_SCHEMES} )(?!\[)(?:(?:OAuth|Digest) [^\r\n]{{1,2000}}|[^\s'\",;]+)",
+            r"\1[token]",
+        ),
         (rf"({_OTHER_HEADER})(?!\[)[^\r\n'\"]+", r"\1[token]"),
         (
-            rf"({_NAMED}(?:{_QUOTE})?{_IS}(['\"]))(?!\[)(?:(?!\2)[^\r\n\\]|\\.){{6,2000}}",
+            rf"({_NAMED}(?:{_QUOTE})?{_IS}[bNur]?(['\"]))(?!\[)(?:(?!\2)[^\r\n\\]|\\.){{6,2000}}",
             r"\1[token]",
         ),
         (  # and the lines of base64 that it goes on with
-            rf"({_NAMED}(?:{_QUOTE})?{_IS}(?:\\{{1,3}}['\"])?)(?!\[)[^\s'\",;&]{{6,}}"
+            rf"({_NAMED}(?:{_QUOTE})?(?:{_IS}|%3[Dd])(?:\\{{1,3}}['\"])?)(?!\[)[^\s'\",;&]{{6,}}"
             r"(?:\r?\n[A-Za-z0-9+/]{20,200}={0,2}(?![^\r\n])){0,100}",
             r"\1[token]",
         ),
-        (rf"(--(?:[\w-]{{1,30}}-)?(?:token|{_NAMED})[ =]['\"]?)(?!\[)[^\s'\"]{{6,}}", r"\1[token]"),
-        (rf"(<\w{{0,20}}{_NAMED}>)(?!\[)[^<]{{1,1000}}", r"\1[token]"),
-        (r"(['\"]pass['\"]:\s?['\"])[^'\"]{6,1000}", r"\1[token]"),
+        (
+            rf"((?:(?<![\w-])-(?:(?:store|key)?pass|pw|password|token)|--(?:[\w-]{{1,30}}-)?"
+            rf"(?:token|pw|pass|{_NAMED})|(?<= )/(?:pass|p(?=:)|{_NAMED}))[ =:]['\"]?)"
+            r"(?!\[|pass:)[^\s'\"]{6,}",
+            r"\1[token]",
+        ),
+        (rf"(<\w{{0,20}}(?:{_NAMED}|pass|token)>)(?!\[)[^<]{{1,1000}}", r"\1[token]"),
+        (rf"({_QUOTE}{_NAMED}{_QUOTE} value={_QUOTE})(?!\[)[^'\"]{{1,1000}}", r"\1[token]"),
+        (r"(['\"](?:pass|pw)['\"]:\s?b?['\"])[^'\"]{6,1000}", r"\1[token]"),
+        (rf"(\b(?:pass|pw)(?:=|:\s?(?={_MIXED}))['\"]?)(?!\[)[^\s'\",;&]{{6,1000}}", r"\1[token]"),
+        (  # of an environment that is listed
+            r"((?<!\w)(?-i:[A-Z][A-Z0-9_]{0,60}_(?:TOKEN|KEY|PASS|AUTH|PAT))=['\"]?)(?!\[)"
+            r"[\w.~+/=-]{6,1000}",
+            r"\1[token]",
+        ),
+        (rf"([?&](?:(?:key|code)=(?={_LONG_VALUE})|auth=))(?!\[)[^&\s'\"]{{6,}}", r"\1[token]"),
         (
             r"(\b(?:password|passphrase|secret|identified by) ['\"])(?!\[)[^\r\n'\"]{6,1000}",
             r"\1[token]",
@@ -159,7 +182,7 @@ _KNOWN_FORMS = [
         (rf"(\b(?:{_FLAGS}) ?['\"]?)(?!\[)[^\s'\"]{{6,}}", r"\1[token]"),
         (
             r"(\bwandb login (?:--\S{1,60} ){0,5}|\baws configure set \w{0,40}(?:key|token) |"
-            r"--from-literal[ =][^\s=]{1,60}=|-pass(?:in|out)? pass:|"
+            r"--from-literal[ =][^\s=]{1,60}=|-pass(?:in|out|word)? pass:|"
             r"\bsmbclient\b[^\r\n]{0,200}? -U ?[^\s%]{1,60}%)(?!\[|--)[^\s'\"]{6,}",
             r"\1[token]",
         ),
@@ -174,11 +197,26 @@ _KNOWN_FORMS = [
         (r"LS0tLS1CRUdJTi(?!BDRVJU)[\w+/=]{20,}", "[token]"),  # armour in base64, no certificate
         (rf"(\btoken['\"]?\s?[:=]\s?['\"]?){_LONG_VALUE}", r"\1[token]"),
         (rf"(\bBearer ){_LONG_VALUE}", r"\1[token]"),
-        (r"(\bSecret(?:Str|Bytes)?\(b?['\"])[^'\"]{1,1000}", r"\1[token]"),
+        (
+            r"(\b(?:Secret(?:Str|Bytes)?\(b?|login\((?:token=)?)['\"])[^'\"]{1,1000}",
+            r"\1[token]",
+        ),
         (r"(['\"]auth['\"]:\s?['\"])[\w+/=]{12,}", r"\1[token]"),
         (
-            r"(\bcurl\b[^\r\n]{0,200}? (?:-u|--user)[ =]['\"]?)[^\s'\":]{1,200}:[^\s'\"]{1,200}",
+            r"((?<![\w-])(?:(?-i:-[uUa])|--(?:[\w-]{1,20}-)?(?:user|auth|creds|credentials))[ =]"
+            r"['\"]?)"
+            r"(?!\d+:\d+(?!\S))[^\s'\":/]{1,200}:(?!//)[^\s'\"]{6,200}",
             r"\1[login]",
+        ),
+        (  # a user whom machines have, or a password that is no word, before a host
+            rf"(?<![\w:/-])((?:root|admin(?:istrator)?|postgres|ubuntu|user):(?={_MIXED}|[^\s:@/]{{6,}}@)"
+            rf"|(?!hf:|hub:|npm:)[\w.-]{{1,64}}:(?={_MIXED}@(?!sha256)))(?!\[)[^\s:'\"@]{{6,}}",
+            r"\1[token]",
+        ),
+        (  # without any mark, if it is no word
+            rf"(\b(?:{_NAMED}(?<!secret)(?<!signature)(?<!pwd)|Bearer)\s"
+            rf"(?:was |for \S{{1,40}} is )?['\"<\[]?)(?={_MIXED})[^\s'\">\]]+",
+            r"\1[token]",
         ),
         (r"(\blogin \S{1,200}\s{1,9}password )\S{1,500}", r"\1[token]"),
         (

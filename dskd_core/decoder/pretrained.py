@@ -137,8 +137,9 @@ def pointed_to(folder: Path) -> tuple[str, str | None] | None:
     if not pointer.exists():
         check_index(folder)
         return None
-    target: dict[str, Any] = json.loads(pointer.read_text("utf-8"))
-    source, revision = target.get("source"), target.get("revision")
+    target: Any = json.loads(pointer.read_text("utf-8"))
+    said = target if isinstance(target, dict) else {}
+    source, revision = said.get("source"), said.get("revision")
     if not isinstance(source, str) or not isinstance(revision, str | None):
         raise ConfigError(f"{pointer} names no place; delete {folder} and run the stage again.")
     access.check_source(source, str(pointer))

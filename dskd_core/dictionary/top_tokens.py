@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from dskd_core.decoder.loading import weight_faults_told
 from dskd_core.decoder.model_files import weight_files
 from dskd_core.decoder.pretrained import pointed_to
 from dskd_core.decoder.tokenizer import Tokenizer, load_tokenizer
@@ -21,6 +22,7 @@ from dskd_core.store.artifacts import Artifact
 
 _ROWS_A_TIME = 8192
 _HEADS = ("lm_head.weight", "output.weight", "embed_out.weight")
+_BIAS = "lm_head.bias"
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "tok_embeddings.weight")
 
 
@@ -68,22 +70,23 @@ def readable(text: str) -> str:
 
 
 def load_top_token_reader(teacher: Artifact) -> TopTokenReader | str:
-    """Read the head of a teacher from its safetensors files, or say why it cannot be."""
+    """Read the head of a teacher from its safetensors files, or say why it cannot be.
+
+    Raises:
+        ArtifactError: if one of these files is damaged.
+    """
     folder = teacher.folder(weights=True)
     place = _weights_folder(folder)
     if place is None:
         return "the teacher's weights are not on this machine"
-    names = dict(_tensors(place))
-    bias = next((names[n] for n in names if n == "lm_head.bias"), None)
-    for wanted in (_HEADS, _EMBEDDINGS):
-        for name, file in names.items():
-            if name.endswith(wanted):
-                return TopTokenReader(
-                    _read(file, name),
-                    _read(bias, "lm_head.bias") if bias else None,
-                    load_tokenizer(folder),
-                )
-    return f"{place} has no output matrix among its *.safetensors"
+    with weight_faults_told(place):
+        names = dict(_tensors(place))
+        head = next((n for ends in (_HEADS, _EMBEDDINGS) for n in names if n.endswith(ends)), None)
+        if head is None:
+            return f"{place} has no output matrix among its *.safetensors"
+        weight = _read(names[head], head)
+        bias = _read(names[_BIAS], _BIAS) if _BIAS in names else None
+    return TopTokenReader(weight, bias, load_tokenizer(folder))
 
 
 def _weights_folder(folder: Path) -> Path | None:

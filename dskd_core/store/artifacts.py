@@ -244,7 +244,7 @@ class ArtifactStore:
             integrity.check_plain(uri, Path(uri), RECORD)
         try:
             content = places.read_bytes(places.join(uri, RECORD), limit=MAX_RECORD_BYTES)
-            record = parse_record(content)
+            record = parse_record(content, uri)
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise ArtifactError(
                 f"{uri} has no readable {RECORD} ({error}); it was not published by dskd: "

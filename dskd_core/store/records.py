@@ -9,7 +9,7 @@ from typing import Any
 
 from dskd_core import strict_json
 from dskd_core.store import places
-from dskd_core.store.integrity import damage
+from dskd_core.store.integrity import damage, of_another_version
 
 RECORD = "record.json"
 _VERSIONS = range(1, 33)
@@ -105,8 +105,29 @@ class Record:
         return None
 
 
-def parse_record(content: bytes) -> Record:
-    """Return the record that a file holds.
+class Said(dict[str, Any]):
+    """What a record says; to ask it for what it lacks is to read an artifact of another version."""
+
+    uri = name = made_by = ""
+
+    def __missing__(self, key: str) -> Any:
+        """Refuse the artifact, where a mapping would raise a KeyError."""
+        raise of_another_version(self.uri, f"{self.name} {key!r} in its record", self.made_by)
+
+    @classmethod
+    def by(cls, uri: str, name: str, made_by: str, value: Any) -> Any:
+        """Return plain data in which every mapping knows the artifact and its field."""
+        if isinstance(value, list):
+            return [cls.by(uri, name, made_by, member) for member in value]
+        if not isinstance(value, dict):
+            return value
+        made = cls({key: cls.by(uri, name, made_by, member) for key, member in value.items()})
+        made.uri, made.name, made.made_by = uri, name, made_by
+        return made
+
+
+def parse_record(content: bytes, uri: str) -> Record:
+    """Return the record that a file holds, of the artifact at ``uri``.
 
     Raises:
         ValueError: if it holds none, or one whose fields are of other kinds.
@@ -117,15 +138,22 @@ def parse_record(content: bytes) -> Record:
         raise ValueError(str(error)) from error
     texts = (record.stage, record.fingerprint, record.created_at, record.seal)
     mappings = (record.config, record.inputs, record.counts, record.report, record.files)
-    entries = record.files.values() if isinstance(record.files, dict) else ()
     if not (
-        all(isinstance(text, str) for text in texts)
-        and all(isinstance(mapping, dict) for mapping in mappings)
-        and all(isinstance(entry, dict) for entry in entries)
-        and all(type(e.get("bytes")) is int and type(e.get("sha256")) is str for e in entries)
+        all(isinstance(text, str) for text in (*texts, record.precision, record.processor))
+        and type(record.seconds) in (int, float)
+        and all(isinstance(mapping, dict) for mapping in (*mappings, record.versions))
+        and all(isinstance(t, str) for t in (*record.inputs.values(), *record.versions.values()))
+        and all(type(count) is int for count in record.counts.values())
+        and all(isinstance(entry, dict) for entry in record.files.values())
+        and all(type(e.get("bytes")) is int for e in record.files.values())
+        and all(type(e.get("sha256")) is str for e in record.files.values())
     ):
         raise ValueError("a field is of another kind")
-    return record
+    made_by = record.versions.get("dskd", "")
+    names = ("config", "inputs", "counts", "report")
+    return replace(
+        record, **{name: Said.by(uri, name, made_by, getattr(record, name)) for name in names}
+    )
 
 
 def contradictions(record: Record) -> Iterator[str]:

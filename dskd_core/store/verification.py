@@ -227,7 +227,11 @@ def _check_inputs(verified: Verified) -> Iterator[Problem]:
             found[name] = standing[0]
         else:
             yield Problem(f"input {name}", f"{stages[0]}/{fingerprint} is not under {root}")
-    for fingerprint in record.report.get("parts", ()):
+    parts = record.report.get("parts", [])
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        yield Problem(RECORD, "names its shards by what is no list of fingerprints")
+        parts = []
+    for fingerprint in parts:
         if not _find(store, f"{record.stage}-shard", fingerprint):
             yield Problem(f"shard {fingerprint}", f"is not under {root}/{record.stage}-shard")
     verified.inputs += found

@@ -190,6 +190,18 @@ def test_lines_packed_by_zstandard_and_lz4_are_read(tmp_path, codec):
     assert report["skipped"] == {}
 
 
+def test_a_footer_of_more_row_groups_than_memory_bears_is_refused_unread(tmp_path):
+    place = tmp_path / "many.parquet"
+    with place.open("wb") as file:
+        file.truncate(1 << 30)
+        file.seek(0, 2)
+        file.write((1 << 29).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(
+        DataError, match=r"many\.parquet has a footer of 536,870,912 bytes.*: write"
+    ):
+        list(read_documents(CorpusConfig(source=str(place))))
+
+
 def test_row_groups_of_no_rows_are_passed_over(tmp_path):
     rows = pa.table({"text": ["one"]})
     with pq.ParquetWriter(tmp_path / "a.parquet", rows.schema) as writer:

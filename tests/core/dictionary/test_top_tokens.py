@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from dskd_core.decoder.decoder import load_teacher
 from dskd_core.dictionary.description import describe
 from dskd_core.dictionary.top_tokens import TopTokenReader, load_top_token_reader, readable
+from dskd_core.errors import ArtifactError
 from dskd_core.senses.inventory import load_senses
 from dskd_core.store import places
 from dskd_core.store.artifacts import Artifact
@@ -46,6 +48,29 @@ def without_weights(nexted, tmp_path) -> Artifact:
 
 def test_weights_that_are_not_here_are_said_to_be_absent(without_weights):
     assert load_top_token_reader(without_weights) == "the teacher's weights are not on this machine"
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "header", "shape"])
+def test_damaged_weights_elsewhere_are_refused_in_a_sentence(nexted, without_weights, damage):
+    source = Path(nexted.config.teacher.source)
+    elsewhere = Path(without_weights.uri).parent / "elsewhere"
+    shutil.copytree(source, elsewhere)
+    weights = elsewhere / "model.safetensors"
+    data = weights.read_bytes()
+    changed = {
+        "empty": b"",
+        "cut": data[:-1000],
+        "header": data[:8] + b"x" + data[9:],
+        "shape": data.replace(b'"shape":[32]', b'"shape":[99]', 1),
+    }[damage]
+    assert changed != data
+    weights.write_bytes(changed)
+    pointer = Path(without_weights.uri) / "weights.json"
+    pointer.write_text(json.dumps({"source": str(elsewhere)}))
+    files = places.described(Path(without_weights.uri), flushed=False)
+    teacher = Artifact(without_weights.uri, replace(without_weights.record, files=files))
+    with pytest.raises(ArtifactError, match=f"{elsewhere} are damaged .*; copy the whole"):
+        load_top_token_reader(teacher)
 
 
 def test_a_word_is_shown_without_the_weights_too(nexted, without_weights, monkeypatch):

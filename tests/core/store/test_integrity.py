@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -421,6 +422,55 @@ def test_a_record_of_another_form_is_refused_in_a_sentence(artifact, text):
         path.write_text(said if text is None else text)
         with pytest.raises(ArtifactError, match=r"has no readable record\.json"):
             reopened(artifact)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"versions": []},
+        {"versions": {"dskd": 1}},
+        {"counts": {"rows": "many"}},
+        {"inputs": {"corpus": 5}},
+        {"seconds": "x"},
+        {"processor": ["cpu"]},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_record_with_a_field_of_another_kind_is_refused_in_a_sentence(artifact, changes):
+    path = Path(artifact.uri) / RECORD
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ArtifactError, match=r"a field is of another kind.*run its stage again"):
+        reopened(artifact)
+
+
+def test_what_a_record_lacks_is_refused_as_of_another_version_at_any_depth(artifact):
+    path = Path(artifact.uri) / RECORD
+    record = Record(**json.loads(path.read_text()))
+    report = {"text": {"stage": "corpus"}, "sources": [{"name": "a"}]}
+    old = replace(record, report=report, versions={"dskd": "0.0.1"}).sealed()
+    path.write_text(json.dumps(asdict(old)))
+    read = reopened(artifact).record
+    assert read.report == report
+    assert read.report.get("arm") is None
+    assert asdict(read) == asdict(old)
+    assert pickle.loads(pickle.dumps(read)) == read
+    cure = "in its record: it was made by dskd 0.0.1.*; delete it and run its stage again"
+    for ask in (
+        lambda: read.counts["steps"],
+        lambda: read.report["text"]["share"],
+        lambda: pickle.loads(pickle.dumps(read)).report["sources"][0]["licence"],
+    ):
+        with pytest.raises(ArtifactError, match=f"{artifact.uri} has no (counts|report) .*{cure}"):
+            ask()
+
+
+def test_shards_that_a_record_names_by_no_list_are_a_problem_of_it(artifact):
+    path = Path(artifact.uri) / RECORD
+    record = Record(**json.loads(path.read_text()))
+    for parts in (None, 5, [5]):
+        path.write_text(json.dumps(asdict(replace(record, report={"parts": parts}).sealed())))
+        said = [problem.what for problem in verify(artifact.uri).problems]
+        assert "names its shards by what is no list of fingerprints" in said
 
 
 def test_a_record_of_gigabytes_is_not_read(artifact):
