@@ -9,7 +9,8 @@ from typing import Any
 
 from dskd_core import strict_json
 from dskd_core.store import places
-from dskd_core.store.integrity import damage, of_another_version
+from dskd_core.store.integrity import damage
+from dskd_core.store.versions import of_another_version
 
 RECORD = "record.json"
 _VERSIONS = range(1, 33)
