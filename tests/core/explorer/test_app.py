@@ -435,7 +435,7 @@ def test_senses_that_moved_are_listed_with_how_far_and_drawn(
 
 
 def test_all_that_changed_is_listed_page_by_page(client, explored, settled, monkeypatch):
-    monkeypatch.setattr("dskd_core.explorer.comparison.PAGE_ROWS", 1)
+    monkeypatch.setattr("dskd_core.explorer.content._PAGE_ROWS", 1)
     before, after = (a.fingerprint for a in explored.store.of_stage("dictionary"))
     address = "/changes?" + urlencode({"before": before, "after": after, "kind": "pairs removed"})
     first = settled(client, address)
@@ -495,7 +495,7 @@ def test_nothing_ticked_is_the_synonyms_of_a_page_of_contradictions_and_else_ref
     assert "Nothing is ticked" in client.get(f"/{name}").text
     settled(client, "/contradictions")
     found = [SimpleNamespace(word=f"w{i}", synonym=f"s{i}") for i in range(3)]
-    monkeypatch.setattr("dskd_core.explorer.content.PAGE_ROWS", 2)
+    monkeypatch.setattr("dskd_core.explorer.content._PAGE_ROWS", 2)
     looked = SimpleNamespace(found=found)
     job = SimpleNamespace(is_done=lambda seconds: True, result=lambda: looked, wait=lambda: looked)
     monkeypatch.setattr("dskd_core.explorer.shelf.Shelf.contradictions", lambda shelf: job)
