@@ -161,13 +161,21 @@ def _members(opened: OpenDictionary, words: list[str]) -> list[Member]:
 
 
 def labelled(points: list[Point]) -> list[Point]:
-    """Write each word at one of its points, chosen words first, where no other label stands."""
+    """Write each word once: chosen words first, over the fewest points, beside other labels."""
     taken: list[tuple[float, float, float]] = []
     labels: dict[int, str] = {}
-    order = sorted(range(len(points)), key=lambda i: points[i].relation != "chosen")
-    for index in order:
+    xs, ys = np.array([[point.x, point.y] for point in points]).reshape(-1, 2).T
+
+    def n_covered(point: Point) -> int:
+        right = point.x + _label_width(point)
+        under = (xs > point.x) & (xs < right) & (np.abs(ys - point.y) < _LABEL_HEIGHT / 2)
+        return int(under.sum())
+
+    words = {point.word: number for number, point in enumerate(reversed(points))}
+    order = [(point.relation != "chosen", -words[point.word], n_covered(point)) for point in points]
+    for index in sorted(range(len(points)), key=order.__getitem__):
         point = points[index]
-        width = (11 if point.relation == "chosen" else 9) * len(point.word) + 12
+        width = _label_width(point)
         free = all(
             abs(point.y - y) > _LABEL_HEIGHT or point.x + width < x or point.x > x + w
             for x, y, w in taken
@@ -176,6 +184,10 @@ def labelled(points: list[Point]) -> list[Point]:
             labels[index] = point.word
             taken.append((point.x, point.y, width))
     return [replace(point, label=labels.get(i, "")) for i, point in enumerate(points)]
+
+
+def _label_width(point: Point) -> int:
+    return (11 if point.relation == "chosen" else 9) * len(point.word) + 12
 
 
 def _odd_ones(

@@ -84,7 +84,7 @@ def test_pages_work_by_keyboard_in_any_width_and_ask_nobody(address, browsed):
     page.set_viewport_size({"width": 1100, "height": 900})
     page.goto(f"{address}/compare?word=light")
     page.wait_for_selector("text=What changed", timeout=60_000)
-    assert page.locator("svg.map line").count() > 0
+    assert page.locator("svg.map circle").count() > 0
     changes = page.locator("a[href*='kind=pairs+removed']").get_attribute("href")
     page.goto(f"{address}/word?q=%3Cscript%3Ealert(1)%3C/script%3E")
     assert "<script>alert(1)</script>" in page.inner_text("main")
