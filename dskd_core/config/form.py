@@ -4,6 +4,8 @@ The server checks what was typed against the schema and repeats the schema's own
 that matches no pattern is answered by the pattern. A schema has one way to say a sentence: *if*
 the value is a bad one, *then* it should have been this constant. The answer is then
 ``'a text without credentials; ...' was expected``, which does not repeat what was typed either.
+Of several complaints about one value the server tells one, and of these rules sooner than of what
+repeats the value: ``if`` stands before ``type`` where keys are sorted, and others count less.
 """
 
 from typing import Any
@@ -25,6 +27,15 @@ _BOUNDS = {
     "exclusiveMinimum": "above",
     "maximum": "at most",
     "exclusiveMaximum": "below",
+}
+_KINDS = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "settings by their names",
+    "null": "nothing",
 }
 Schema = dict[str, Any]
 Rule = tuple[Schema, str]
@@ -67,9 +78,17 @@ def _no_number(most: float) -> Rule:
 
 
 def describe(schema: Schema) -> None:
-    """Have a model's schema refuse credentials and what is no number, and tell bounds in words."""
-    for member in schema.get("properties", {}).values():
+    """Have a model's schema refuse credentials and what is no number, and tell bounds in words.
+
+    A key that it does not have, or a value of another kind, may be a secret in the wrong place.
+    """
+    members = schema.get("properties", {})
+    for member in members.values():
         describe_member(member)
+    if schema.get("additionalProperties") is False:
+        rule = {"not": {"enum": list(members)}}, f"no key but {', '.join(members)}"
+        schema["propertyNames"] = refusing(rule)
+        schema |= refusing(({"type": ["string", "array"]}, "settings by their names"))
 
 
 def describe_member(member: Schema) -> None:
@@ -79,7 +98,7 @@ def describe_member(member: Schema) -> None:
     them: else all that is said is that none of them fits.
     """
     kinds = member.get("anyOf", [member])
-    rules: list[Rule] = []
+    rules = _rules_of_kinds(kinds)
     for kind in kinds:
         rules += _rules(kind)
         if "const" in kind:  # "is a const and cannot be changed", says the form; this is a choice
@@ -91,6 +110,24 @@ def describe_member(member: Schema) -> None:
     member |= refusing(*rules)
     if "description" in member and (bounds := _in_words(member)):
         member["description"] = f"{member['description'].rstrip('.')}. {bounds}."
+
+
+def _rules_of_kinds(kinds: list[Schema]) -> list[Rule]:
+    """Return the rules that refuse a value of another kind, or a text that is no choice.
+
+    A number in the wrong place is no secret, and told by its bounds. A model tells its own kind.
+    """
+    names = [kind.get("type") for kind in kinds]
+    if None in names:
+        return []
+    choices = [choice for kind in kinds for choice in kind.get("enum", [kind.get("const")])]
+    choices = [choice for choice in choices if choice is not None]
+    words = [_KINDS[str(name)] for name in names if name != "string" or not choices]
+    expected = " or ".join([*map(str, choices), *words])
+    bad: Schema = {"type": ["string", "array", "object"], "not": {"type": names}}
+    if choices:  # a setting is chosen or typed, never both
+        bad["not"] = {"anyOf": [{"enum": choices}, {"not": {"type": "string"}, "type": names}]}
+    return [(bad, expected)]
 
 
 def _rules(kind: Schema) -> list[Rule]:

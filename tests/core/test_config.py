@@ -3,6 +3,7 @@ import math
 
 import pytest
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 from pydantic import ValidationError
 
 from dskd_core import config
@@ -184,6 +185,37 @@ def test_the_form_says_in_one_sentence_what_it_wants(stage, name, value, told):
     schema = PipelineConfig.model_json_schema()["$defs"][stage]["properties"][name]
     [sentence] = refusals(schema, value)
     assert sentence.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        (["senses", "n_senses"], "SECRET", "'a whole number' was expected"),
+        (["evaluation", "seeds"], "SECRET", "'a list' was expected"),
+        (["evaluation", "seeds"], ["SECRET"], "'a whole number' was expected"),
+        (["corpus", "source"], ["SECRET"], "'a text' was expected"),
+        (["corpus", "source"], {"a": "SECRET"}, "'a text' was expected"),
+        (["corpus", "max_tokens"], "SECRET", "'a whole number or nothing' was expected"),
+        (["corpus", "format"], "SECRET", "'auto or mediawiki or jsonl or parquet or"),
+        (["training", "margin"], "SECRET", "'calibrated or a number' was expected"),
+        (["teacher", "trust_remote_code"], "SECRET", "'true or false' was expected"),
+        (["senses"], "SECRET", "'settings by their names' was expected"),
+        ([], ["SECRET"], "'settings by their names' was expected"),
+        (["senses", "SECRET"], 1, "'no key but n_senses, choice"),
+        (["SECRET"], {"x": 1}, "'no key but root_uri, teacher"),
+        (["training", "recipes"], [{"name": "a", "SECRET": 1}], "'no key but name, terms"),
+        (["training", "recipes"], ["SECRET"], "'settings by their names' was expected"),
+    ],
+)
+def test_the_server_repeats_neither_an_unknown_key_nor_a_value_of_another_kind(place, value, told):
+    """Prefect answers with the complaint that jsonschema finds best."""
+    secret, form = "hf_" + "aB" * 17, PipelineConfig.model_json_schema()
+    for name in reversed(place):
+        value = {name: value}
+    typed = json.loads(json.dumps(value).replace("SECRET", secret))
+    sentence = best_match(Draft202012Validator(form).iter_errors(typed)).message
+    assert sentence.startswith(told)
+    assert secret not in sentence
 
 
 def test_the_form_tells_bounds_and_offers_a_choice_of_one():
