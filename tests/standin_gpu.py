@@ -82,11 +82,11 @@ class OnGpu(Tensor):
             memo[id(self)] = copied
         return memo[id(self)]
 
-    def to(self, *args, **kwargs):
+    def to(self, *args, copy=False, **kwargs):
         place, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         stays = place is None or (place.type == "cuda" and _number_of(place) == self.number)
         if stays and dtype in (None, self.dtype):
-            return self.clone() if kwargs.get("copy") else self
+            return self.clone() if copy else self
         return super().to(*args, **kwargs)
 
     def numpy(self, **_):
