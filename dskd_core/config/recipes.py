@@ -14,8 +14,9 @@ OF_SETTINGS = ("kd", "paper", "kd_mse", "paper_own", "paper_shuffled", "paper_no
 """The recipes whose weights are settings of the training."""
 BUILT_IN = (*OF_SETTINGS, "recommended")
 OLD_NAMES = {name.replace("paper", "dskd"): name for name in OF_SETTINGS if "paper" in name}
-Relations = Literal["dictionary", "own", "shuffled"]
 """What the recipes of the paper were called before there was another than it and KD."""
+Relations = Literal["dictionary", "own", "shuffled"]
+"""Whose relations sense terms are made with."""
 TermName = Literal[
     "ce",
     "kl",
