@@ -67,7 +67,7 @@ def place_of(uri: str) -> str:
         return _prefix(uri)
     if _CONTROL.search(uri) or not uri:
         raise ConfigError(f"{uri!r} is no place; give a path without control characters.")
-    if "::" in uri or _SCHEME.match(uri) or _DRIVE.match(uri):
+    if "::" in uri or "://" in uri or _SCHEME.match(uri) or _DRIVE.match(uri):
         scheme = uri.partition(":")[0]
         raise ConfigError(f"{uri!r} has the scheme {scheme!r}; give a folder or an s3:// prefix.")
     try:

@@ -87,6 +87,7 @@ def test_other_places_are_refused_with_the_value_and_the_cure(home, place):
         "simplecache::s3://bucket/prefix",
         "a::b",
         "s3://bucket/prefix::file:///etc",
+        "work/![x](http://host/b.png)",
         "C:\\windows",
         "\\\\host\\share",
         "",
