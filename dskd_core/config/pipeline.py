@@ -91,12 +91,17 @@ def load_config(path: Path) -> PipelineConfig:
     """Read a parameter file (YAML) into settings.
 
     Raises:
-        ConfigError: if the file is not YAML, stands for too much, or a value is refused; the first
-            refused keys are named.
+        ConfigError: if the file cannot be read, is not YAML, stands for too much, or a value is
+            refused; the first refused keys are named.
     """
     try:
         with path.open("rb") as file:
             values = read_yaml(file.read(FILE_BYTES + 1))
+    except OSError as error:
+        told = redact(f"{path} cannot be read ({error.strerror})")
+        raise ConfigError(
+            f"{told}; name a parameter file, as in deployments/parameters/."
+        ) from error
     except ConfigError as error:
         raise ConfigError(redact(f"{path} {error}")) from error
     except yaml.YAMLError as error:

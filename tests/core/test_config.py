@@ -260,6 +260,13 @@ def test_a_parameter_file_is_read(tmp_path):
         load_config(path)
 
 
+def test_a_parameter_file_that_cannot_be_read_is_one_sentence(tmp_path):
+    for path, why in ((tmp_path / "p.yaml", "No such file"), (tmp_path, "Is a directory")):
+        told = rf"{path} cannot be read \({why}.*\); name a parameter file"
+        with pytest.raises(ConfigError, match=told):
+            load_config(path)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
