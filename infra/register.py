@@ -21,7 +21,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.types import SecretDict
 from serve import POOLS
 
-from dskd_core.config.form import refusing
+from dskd_core.config.form import only
 
 ROOT = Path(__file__).resolve().parents[1]
 GPU_SLOTS = int(os.environ.get("DSKD_GPU_SLOTS", "1"))
@@ -123,8 +123,7 @@ def close_forms(client: SyncPrefectClient) -> None:
     for deployment in client.read_deployments(flow_filter=OURS):
         form = deployment.parameter_openapi_schema or {}
         names = list(form.get("properties", {}))
-        rule = {"not": {"enum": names}}, f"no parameter but {', '.join(names)}"
-        closed = form | {"propertyNames": refusing(rule)}
+        closed = form | {"propertyNames": only("parameter", names)}
         client.update_deployment(deployment.id, DeploymentUpdate(parameter_openapi_schema=closed))
     print("forms: closed")
 

@@ -77,6 +77,11 @@ def _no_number(most: float) -> Rule:
     return {"type": "number", "exclusiveMinimum": most, "maximum": most}, "a finite number"
 
 
+def only(what: str, names: list[str]) -> Schema:
+    """Return the schema of names that refuses every other one, and does not repeat it."""
+    return refusing(({"not": {"enum": names}}, f"no {what} but {', '.join(names)}"))
+
+
 def describe(schema: Schema) -> None:
     """Have a model's schema refuse credentials and what is no number, and tell bounds in words.
 
@@ -86,8 +91,7 @@ def describe(schema: Schema) -> None:
     for member in members.values():
         describe_member(member)
     if schema.get("additionalProperties") is False:
-        rule = {"not": {"enum": list(members)}}, f"no key but {', '.join(members)}"
-        schema["propertyNames"] = refusing(rule)
+        schema["propertyNames"] = only("key", list(members))
         schema |= refusing(({"type": ["string", "array"]}, "settings by their names"))
 
 

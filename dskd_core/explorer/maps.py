@@ -171,8 +171,8 @@ def labelled(points: list[Point]) -> list[Point]:
         under = (xs > point.x) & (xs < right) & (np.abs(ys - point.y) < _LABEL_HEIGHT / 2)
         return int(under.sum())
 
-    words = {point.word: number for number, point in enumerate(reversed(points))}
-    order = [(point.relation != "chosen", -words[point.word], n_covered(point)) for point in points]
+    words = {word: i for i, word in enumerate(dict.fromkeys(point.word for point in points))}
+    order = [(point.relation != "chosen", words[point.word], n_covered(point)) for point in points]
     for index in sorted(range(len(points)), key=order.__getitem__):
         point = points[index]
         width = _label_width(point)

@@ -46,7 +46,7 @@ _EXCLUDED = """(
 
 @dataclass(frozen=True)
 class FoundSource:
-    """A source of the configuration, source and identified.
+    """A source of the configuration, found and identified.
 
     Attributes:
         kind: the name of its reader.
